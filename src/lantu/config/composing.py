@@ -1,0 +1,74 @@
+"""Compose a config from YAML files and overrides, in milliseconds: nothing heavy is imported."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lantu.config.explain import explained
+from lantu.config.locations import shipped_conf, user_confs
+
+HYDRA_VERSION = "1.3"
+
+OmegaConf.register_new_resolver("cwd", os.getcwd, replace=True)
+
+
+class UserConfigsFirst(SearchPathPlugin):
+    """Puts the user's own config folders in front of ours, so that a file of the same name wins."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in reversed(user_confs()):
+            search_path.prepend(provider="user", path=f"file://{folder}")
+
+
+Plugins.instance().register(UserConfigsFirst)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A composed config, before anything has been built from it."""
+
+    cfg: DictConfig
+    choices: dict[str, Any] = field(default_factory=dict)
+    """Which file was chosen in every group, such as {"model": "cnn", "callbacks": ["default"]}."""
+    overrides: list[str] = field(default_factory=list)
+    """What the user typed."""
+
+
+@contextmanager
+def config_search() -> Iterator[None]:
+    """Hydra's search path over our configs and the user's; may be nested."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_dir(config_dir=str(shipped_conf()), version_base=HYDRA_VERSION):
+        yield
+
+
+def compose(*overrides: str, command: str = "train") -> Composition:
+    """Compose the config of a command.
+
+    Args:
+        overrides: as on the command line, such as "model=resnet", "optimizer.lr=3e-4".
+        command: the primary config: train, evaluate, predict.
+
+    Raises:
+        UserError: an override names a group, a file or a key that does not exist, or cannot be read.
+    """
+    with config_search(), explained(list(overrides), command):
+        cfg = hydra_compose(command, list(overrides), return_hydra_config=True)
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    chosen = {str(group): file for group, file in choices.items() if not str(group).startswith("hydra/")}
+    return Composition(cfg=cfg, choices=chosen, overrides=list(overrides))

@@ -1,0 +1,115 @@
+"""Turn Hydra's exceptions about overrides into sentences for the person who typed them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lantu.config.near import did_you_mean
+from lantu.errors import UserError
+
+
+@contextmanager
+def explained(overrides: list[str], command: str) -> Iterator[None]:
+    """Re-raise what goes wrong while composing as a `UserError`."""
+    try:
+        yield
+    except OverrideParseException as error:
+        raise UserError(_unreadable(error)) from error
+    except MissingConfigException as error:
+        raise UserError(_missing_file(error, overrides)) from error
+    except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(error, overrides, command)) from error
+
+
+def options(group: str) -> list[str]:
+    """The files that a config group offers, by name."""
+    return GlobalHydra.instance().config_loader().get_group_options(group, results_filter=ObjectType.CONFIG)
+
+
+def groups() -> list[str]:
+    """The config groups that an override can choose from."""
+    return GlobalHydra.instance().config_loader().get_group_options("", results_filter=ObjectType.GROUP)
+
+
+def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Every leaf of a config by its dotted name, interpolations unresolved; empty containers are leaves."""
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=False)
+    if isinstance(node, dict) and node:
+        found: dict[str, Any] = {}
+        for key, value in node.items():
+            found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
+        return found
+    return {prefix: node}
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    reason = str(error).splitlines()[0]
+    return (
+        f"The override `{error.override}` cannot be read ({reason}). Overrides look like `optimizer.lr=0.001` or "
+        f"`model=cnn`; a value with spaces, brackets or commas needs quotes: `'name=\"my run\"'`."
+    )
+
+
+def _missing_file(error: MissingConfigException, overrides: list[str]) -> str:
+    missing = str(error.missing_cfg_file)
+    group, _, name = missing.rpartition("/")
+    group = group.lstrip("/")
+    if not group:
+        return f"There is no config `{missing}`."
+    known = options(group)
+    asked = next((each for each in overrides if each.lstrip("+").startswith(f"{group}=")), f"{group}={name}")
+    return f"`{asked}`: there is no {group} called `{name}`.{did_you_mean(name, known)} There are: {', '.join(known)}."
+
+
+def _explain(error: Exception, overrides: list[str], command: str) -> str:
+    for override in _parsed(overrides):
+        said = _unknown_key(override, overrides, command)
+        if said:
+            return said
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _parsed(overrides: list[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(overrides)
+
+
+def _unknown_key(override: Override, overrides: list[str], command: str) -> str | None:
+    """What to say of an override whose key does not exist; None when it does."""
+    key = override.key_or_group
+    line = override.input_line
+    if override.is_add() or override.is_force_add() or override.is_hydra_override():
+        return None
+    if "." not in key and key in groups():
+        return None
+    base = _base_config(overrides, command)
+    known = leaves(base)
+    inner = {name.rpartition(".")[0] for name in known}
+    if key in known or key in inner or OmegaConf.select(base, key) is not None:
+        return None
+    meant = did_you_mean(key, [*known, *groups()] if "." not in key else known)
+    parent = key.rpartition(".")[0]
+    siblings = sorted(name for name in known if name.rpartition(".")[0] == parent)
+    if not meant and parent and siblings:
+        meant = f" `{parent}` has: {', '.join(name.rpartition('.')[2] for name in siblings)}."
+    elif not meant:
+        meant = f" The groups are: {', '.join(sorted(groups()))}."
+    return f"`{line}`: there is no option `{key}`.{meant} To add a new key, type `+{line}`."
+
+
+def _base_config(overrides: list[str], command: str) -> DictConfig:
+    """What the overrides that choose files compose to, without those that set values."""
+    choosing = [each.input_line for each in _parsed(overrides) if each.key_or_group in groups() and each.input_line]
+    try:
+        return hydra_compose(command, choosing)
+    except (HydraException, OmegaConfBaseException):
+        return hydra_compose(command)

@@ -1,0 +1,170 @@
+"""Read what a callable accepts from its source file, without importing it.
+
+Importing torch and Lightning takes seconds; parsing one file takes milliseconds. So a wrong option is named before
+anything heavy is loaded. Where the source cannot be read (compiled code, names made at run time) nothing is said.
+"""
+
+import ast
+import importlib.util
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+_SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None), "NoneType": type(None)}
+_ANYTHING = object
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The parameters of a function, or of a class's `__init__`."""
+
+    parameters: dict[str, ast.expr | None]
+    """Annotation by name; None where there is none."""
+    required: tuple[str, ...]
+    takes_any_keyword: bool
+
+
+@lru_cache(maxsize=None)
+def signature_of(target: str) -> Signature | None:
+    """The signature of a dotted name such as `torch.optim.AdamW`; None where the source does not tell."""
+    module, _, name = target.rpartition(".")
+    found = _find(module, name, hops=6)
+    if found is None:
+        return None
+    tree, node = found
+    if isinstance(node, ast.FunctionDef):
+        return _signature(node, skip_first=False)
+    return _class_signature(tree, node, hops=6)
+
+
+def accepts(annotation: ast.expr | None, value: object) -> bool:
+    """Whether a config value (number, text, list, dict, None) can be meant by an annotation.
+
+    Only plain kinds are judged; whatever else an annotation names is taken to accept anything.
+    """
+    kinds = _kinds(annotation)
+    if _ANYTHING in kinds:
+        return True
+    if isinstance(value, bool):
+        return bool in kinds
+    if isinstance(value, int):
+        return int in kinds or float in kinds or any(value == kind for kind in kinds)
+    if isinstance(value, str) and str not in kinds:
+        return any(value == kind for kind in kinds)
+    return type(value) in kinds or value in kinds
+
+
+def spelled(annotation: ast.expr | None) -> str:
+    """An annotation as its author wrote it."""
+    return ast.unparse(annotation).strip("'\"") if annotation is not None else "anything"
+
+
+def _kinds(annotation: ast.expr | None) -> set[object]:
+    """The plain types, and the literal values, that an annotation names."""
+    match annotation:
+        case None:
+            return {_ANYTHING}
+        case ast.Constant(value=None):
+            return {type(None)}
+        case ast.Constant(value=str(text)):
+            return _kinds(ast.parse(text, mode="eval").body)
+        case ast.Name(id=name):
+            return {_SIMPLE.get(name, {"list": list, "dict": dict, "tuple": list}.get(name, _ANYTHING))}
+        case ast.BinOp(op=ast.BitOr(), left=left, right=right):
+            return _kinds(left) | _kinds(right)
+        case ast.Subscript(value=outer, slice=inner):
+            return _generic_kinds(spelled(outer).rpartition(".")[2], inner)
+    return {_ANYTHING}
+
+
+def _generic_kinds(outer: str, inner: ast.expr) -> set[object]:
+    arguments = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    if outer == "Optional":
+        return _kinds(inner) | {type(None)}
+    if outer == "Union":
+        return set().union(*map(_kinds, arguments))
+    if outer == "Literal":
+        return {each.value for each in arguments if isinstance(each, ast.Constant)}
+    if outer.lower() in {"list", "tuple", "sequence", "iterable"}:
+        return {list}
+    if outer.lower() in {"dict", "mapping"}:
+        return {dict}
+    return {_ANYTHING}
+
+
+def _find(module: str, name: str, hops: int) -> tuple[tuple[str, ast.Module], ast.FunctionDef | ast.ClassDef] | None:
+    """The definition of `name`, following `from x import name` through packages."""
+    path = _source(module)
+    if path is None or not hops:
+        return None
+    tree = _parsed(path)
+    for node in reversed(tree.body):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return (module, tree), node
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _find(_imported_from(module, path, node), alias.name, hops - 1)
+    return None
+
+
+def _class_signature(where: tuple[str, ast.Module], node: ast.ClassDef, hops: int) -> Signature | None:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return _signature(item, skip_first=True)
+    if any("dataclass" in ast.unparse(each) for each in node.decorator_list):
+        return None
+    for base in node.bases:
+        if isinstance(base, ast.Name) and hops:
+            found = _find(where[0], base.id, hops)
+            if found is not None and isinstance(found[1], ast.ClassDef) and found[1] is not node:
+                return _class_signature(found[0], found[1], hops - 1)
+    return None
+
+
+def _signature(function: ast.FunctionDef, *, skip_first: bool) -> Signature | None:
+    if any("overload" in ast.unparse(each) for each in function.decorator_list):
+        return None
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args][1 if skip_first else 0 :]
+    with_default = len(arguments.defaults)
+    required = [each.arg for each in positional[: len(positional) - with_default]]
+    required += [each.arg for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if not default]
+    return Signature(
+        parameters={each.arg: each.annotation for each in [*positional, *arguments.kwonlyargs]},
+        required=tuple(required),
+        takes_any_keyword=arguments.kwarg is not None,
+    )
+
+
+def _imported_from(module: str, path: Path, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    package = package[: len(package) - node.level + 1]
+    return ".".join([*package, node.module] if node.module else package)
+
+
+@lru_cache(maxsize=None)
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+@lru_cache(maxsize=None)
+def _source(module: str) -> Path | None:
+    """The file of a module, found on disk: only the top-level package's location is asked of Python."""
+    top, *rest = module.split(".")
+    if top in sys.builtin_module_names or not top:
+        return None
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    origin = Path(spec.origin)
+    if not rest:
+        return origin if origin.suffix == ".py" else None
+    file = origin.parent.joinpath(*rest)
+    return next((each for each in (file / "__init__.py", file.with_suffix(".py")) if each.is_file()), None)
