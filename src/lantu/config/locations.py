@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from lantu.errors import UserError
+
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -17,3 +19,12 @@ def user_confs() -> list[Path]:
     named = [Path(part) for part in os.environ.get("LANTU_CONF", "").split(os.pathsep) if part]
     folders = [folder.expanduser().resolve() for folder in [*named, Path("conf")]]
     return [folder for folder in folders if folder.is_dir() and folder != shipped_conf()]
+
+
+def add_user_conf(folder: str) -> None:
+    """Search a folder before all others, here and in the processes that this one starts."""
+    path = Path(folder).expanduser().resolve()
+    if not path.is_dir():
+        raise UserError(f"`--config-dir {folder}`: there is no such folder.")
+    others = os.environ.get("LANTU_CONF", "")
+    os.environ["LANTU_CONF"] = os.pathsep.join([str(path), *([others] if others else [])])

@@ -1,0 +1,8 @@
+"""Learning problems: one LightningModule each, for any architecture that answers in the right shape."""
+
+from lantu.tasks.base import Task
+from lantu.tasks.classification import Classification
+from lantu.tasks.language_modeling import LanguageModeling
+from lantu.tasks.regression import Regression
+
+__all__ = ["Classification", "LanguageModeling", "Regression", "Task"]

@@ -1,0 +1,8 @@
+"""`python scripts/evaluate.py` is `lantu evaluate`."""
+
+import sys
+
+from lantu.cli import script
+
+if __name__ == "__main__":
+    sys.exit(script("evaluate"))

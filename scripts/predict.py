@@ -1,0 +1,8 @@
+"""`python scripts/predict.py` is `lantu predict`."""
+
+import sys
+
+from lantu.cli import script
+
+if __name__ == "__main__":
+    sys.exit(script("predict"))

@@ -1,0 +1,8 @@
+"""`python scripts/train.py` is `lantu train`."""
+
+import sys
+
+from lantu.cli import script
+
+if __name__ == "__main__":
+    sys.exit(script("train"))

@@ -1,0 +1,107 @@
+"""The `lantu` command; the files under scripts/ call the same code."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from lantu.errors import UserError
+
+COMPOSED = ("train", "evaluate", "predict")
+"""Commands that are configured by Hydra, each with a primary config of its own name."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns its exit status: 0 done, 1 failed, 2 a mistake in what was asked."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command, arguments = (argv[0], argv[1:]) if argv else ("--help", [])
+    try:
+        if _is_helper_rank():
+            from lantu.training.ranks import join
+
+            return join()
+        return _command(command)(arguments)
+    except UserError as error:
+        print(f"lantu {command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader has gone, as in `lantu catalog | head`: nothing more to say, also not at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def script(command: str) -> int:
+    """What a file under scripts/ runs."""
+    return main([command, *sys.argv[1:]])
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    if name in ("--help", "-h", "help"):
+        from lantu.config.help import show_overview
+
+        return lambda _: show_overview()
+    if name in ("--version", "version"):
+        return lambda _: _version()
+    if name in COMPOSED:
+        return lambda arguments: _composed(name, arguments)
+    plain = _plain_commands()
+    if name in plain:
+        return plain[name]()
+    from lantu.config.near import did_you_mean
+
+    known = [*COMPOSED, *plain]
+    raise UserError(f"there is no command `{name}`.{did_you_mean(name, known)} There are: {', '.join(known)}.")
+
+
+def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
+    """Commands with arguments of their own; what they need is imported when they are called."""
+
+    def catalog() -> Callable[[list[str]], int]:
+        from lantu.config.catalog import catalog_main
+
+        return catalog_main
+
+    def runs() -> Callable[[list[str]], int]:
+        from lantu.tracking.commands import runs_main
+
+        return runs_main
+
+    def sync() -> Callable[[list[str]], int]:
+        from lantu.tracking.commands import sync_main
+
+        return sync_main
+
+    def ui() -> Callable[[list[str]], int]:
+        from lantu.tracking.ui import ui_main
+
+        return ui_main
+
+    return {"catalog": catalog, "runs": runs, "sync": sync, "ui": ui}
+
+
+def _composed(command: str, arguments: list[str]) -> int:
+    """Check what was asked while nothing heavy has been imported, then let Hydra run it."""
+    if any(each in ("--help", "-h") for each in arguments):
+        from lantu.config.help import show_help
+
+        return show_help(command)
+    from lantu.config.launching import launch
+
+    return launch(command, arguments)
+
+
+def _is_helper_rank() -> bool:
+    """Whether Lightning started this process again as a helper of a run that rank zero has composed."""
+    return "LANTU_RANK_OF" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
+
+
+def _version() -> int:
+    from importlib.metadata import version
+
+    print(f"lantu {version('lantu')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Help written for a person; printed at once, since nothing heavy is imported for it."""
+
+from lantu.config.explain import options
+
+OVERVIEW = """\
+Lantu: train models, and decide which one is worth its cost.
+
+  lantu train model=resnet data=fashion_mnist    train, test and track one model
+  lantu train -m seed=0,1,2 model=mlp,cnn        run every combination
+  lantu evaluate run=last                        measure a run's model again
+  lantu predict run=last input=FILE              apply it to new data
+  lantu catalog                                  list data sets, models, recipes
+  lantu ui                                       open the MLflow UI over ./mlruns
+  lantu runs                                     list local runs: what waits, what is dead
+  lantu sync                                     ship what has not reached the MLflow server
+
+`lantu COMMAND --help` says more. In a checkout, `python scripts/train.py ...` is `lantu train ...`.
+"""
+
+HELP = {
+    "train": """\
+Train one model: `{program} [GROUP=FILE ...] [OPTION=VALUE ...]`
+
+Examples
+  {program}                                              a CNN on handwritten digits, under a minute
+  {program} data=fashion_mnist model=resnet optimizer.lr=3e-4
+  {program} data=csv data.path=loans.csv data.target=status model=mlp
+  {program} data=tiny_shakespeare model=gpt trainer.max_steps=2000
+  {program} -m model=mlp,cnn optimizer.lr=1e-3,1e-2 seed=0,1,2
+
+What can be composed (GROUP=FILE)
+{groups}
+Often changed (OPTION=VALUE)
+  learning rate       optimizer.lr=3e-4              batch size        data.batch_size=64
+  epochs, steps       trainer.max_epochs=20 .max_steps=1000            accumulation      trainer.accumulate_grad_batches=4
+  L2, L1              optimizer.weight_decay=0.01    task.l1=1e-5      dropout           model.dropout=0.1
+  precision           trainer.precision=bf16-mixed   clipping          trainer.gradient_clip_val=1.0
+  activation          model.activation=gelu          initialisation    init=he
+  label smoothing     task.label_smoothing=0.1       class weights     task.class_weights=balanced
+  early stopping, EMA callbacks=[default,early_stopping,ema]           loggers           logger=[mlflow,tensorboard]
+  seed                seed=1                         a quick look      debug=limited
+
+Flags
+  -m                  run every combination of comma-separated values
+  --cfg job           print the composed config (add --resolve to fill in references)
+  --config-dir DIR    search your own folder of configs first (or LANTU_CONF=DIR, or ./conf)
+""",
+    "evaluate": """\
+Measure a run's model again: `{program} run=WHICH`
+
+  run=last                     the newest run kept in ./mlruns
+  run=ID                       an MLflow run id, whole or its beginning
+  run=best:EXPERIMENT          the best by validation loss of an experiment
+  run=path/to/best.ckpt        a checkpoint file; a run folder works too
+
+Config, data and model are rebuilt from the run alone. `split=val` measures another split.
+""",
+    "predict": """\
+Apply a run's model to new data: `{program} run=WHICH input=PATH [output=FILE]`
+
+  run=...                      as for evaluate: last, an id, best:EXPERIMENT, a checkpoint
+  input=FILE or FOLDER         a table (CSV, Parquet), a folder of images, a text file
+  output=predictions.csv       .csv, .parquet or .jsonl, by the ending; none: the terminal
+
+A language model writes on: `{program} run=last prompt="To be" tokens=300 temperature=0.8 top_k=40`
+""",
+}
+
+
+def show_overview() -> int:
+    """Print what Lantu can do."""
+    print(OVERVIEW)
+    return 0
+
+
+def show_help(command: str) -> int:
+    """Print the help of a composed command."""
+    from lantu.config.composing import config_search
+
+    with config_search():
+        listed = "".join(_group_line(group) for group in GROUPS)
+    print(HELP[command].format(program=f"lantu {command}", groups=listed))
+    return 0
+
+
+GROUPS = ("data", "model", "task", "optimizer", "scheduler", "init", "trainer", "callbacks", "logger", "experiment", "debug")
+WIDTH = 100
+
+
+def _group_line(group: str) -> str:
+    """A group and its files, wrapped."""
+    from textwrap import fill
+
+    names = ", ".join(options(group)) or "(none)"
+    return fill(names, WIDTH, initial_indent=f"  {group:<12}", subsequent_indent=" " * 14) + "\n"

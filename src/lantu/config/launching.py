@@ -1,0 +1,64 @@
+"""Hand a checked command to Hydra: one run, or a sweep on any launcher."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lantu.config.checking import check
+from lantu.config.composing import HYDRA_VERSION, compose
+from lantu.config.locations import add_user_conf, shipped_conf
+from lantu.config.sweeping import check_sweep
+
+JOBS = {
+    "train": "lantu.training.job",
+    "evaluate": "lantu.inference.evaluate",
+    "predict": "lantu.inference.predict",
+}
+"""The module whose `job(cfg)` does the work of a command; imported when the work starts, since it imports torch."""
+
+
+def launch(command: str, arguments: list[str]) -> int:
+    """Check a command's overrides, every point of a sweep included, then run it.
+
+    Hydra's own flags (`-m`, `--cfg job`, `--info`, ...) work as everywhere; `--config-dir` names a folder that is
+    searched before ours.
+
+    Raises:
+        UserError: an override cannot work.
+    """
+    asked = get_args_parser().parse_args(arguments)
+    if asked.config_dir:
+        add_user_conf(asked.config_dir)
+        arguments = _without_option(arguments, "--config-dir", "-cd")
+    if asked.multirun:
+        check_sweep(asked.overrides, command=command)
+    elif not (asked.config_name or asked.info or asked.hydra_help or asked.shell_completion):
+        composition = compose(*asked.overrides, command=command)
+        if not asked.cfg:
+            check(composition)
+    sys.argv = [sys.argv[0], *arguments]
+    hydra.main(config_path=str(shipped_conf()), config_name=command, version_base=HYDRA_VERSION)(run_job)()
+    return 0
+
+
+def run_job(cfg: DictConfig) -> Any:
+    """Hydra's task function. A function of a light module, so that every launcher can send it to its workers."""
+    return import_module(JOBS[HydraConfig.get().job.config_name]).job(cfg)
+
+
+def _without_option(arguments: list[str], *names: str) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for each in arguments:
+        if skip:
+            skip = False
+        elif each in names:
+            skip = True
+        elif not each.startswith(tuple(f"{name}=" for name in names)):
+            kept.append(each)
+    return kept

@@ -1,0 +1,103 @@
+"""Build objects from config nodes, and decide which names a config from elsewhere may call."""
+
+import importlib
+import os
+from types import ModuleType
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from lantu.config.checking import targets
+from lantu.errors import UserError
+
+TRUSTED = (
+    "lantu.callbacks",
+    "lantu.data",
+    "lantu.models",
+    "lantu.optim",
+    "lantu.tasks",
+    "lantu.tracking",
+    "lantu.training",
+    "pytorch_lightning",
+    "timm",
+    "torch.nn",
+    "torch.optim",
+    "torchmetrics",
+    "torchvision.models",
+    "torchvision.transforms",
+    "transformers",
+)
+"""Packages whose classes and functions a config from a run or a server may name.
+
+A user adds their own with `LANTU_TRUSTED=my_package,other.module`.
+"""
+FORBIDDEN_OPTIONS = {"trust_remote_code"}
+
+
+def build(node: Any, **given: Any) -> Any:
+    """Build the object that a config node describes; None for an empty node.
+
+    Args:
+        node: a mapping with `_target_`; with `_partial_` a callable comes back.
+        given: further keyword arguments, already built.
+    """
+    if not node or not node.get("_target_"):
+        return None
+    return instantiate(node, _convert_="all", **given)
+
+
+def build_all(group: Any) -> list[Any]:
+    """Build every node of a group such as callbacks or logger, in order; empty nodes are left out."""
+    return [built for node in (group or {}).values() if (built := build(node)) is not None]
+
+
+def check_trusted(cfg: Any) -> None:
+    """Refuse a config that names anything but classes and functions of trusted packages.
+
+    Hydra would otherwise call whatever a config names, `os.system` as well. Looked at are both the name as written and
+    where the object that it leads to was defined, so that `torch.nn.modules.module.warnings.warn` does not pass.
+
+    Raises:
+        UserError: naming the target and how to trust its package.
+    """
+    trusted = TRUSTED + tuple(name for name in os.environ.get("LANTU_TRUSTED", "").split(",") if name)
+    for path, node in targets(cfg):
+        target = str(node["_target_"])
+        if not (_within(target, trusted) and _within(_defined_in(target), trusted)):
+            raise UserError(
+                f"The run's config names `{target}` at `{path}`, which is not in a trusted package, so it was not loaded. "
+                f"If you trust it, type `LANTU_TRUSTED={target.rpartition('.')[0]}` in front of the command."
+            )
+    for key in _keys(OmegaConf.to_container(cfg, resolve=False) if OmegaConf.is_config(cfg) else cfg):
+        if key in FORBIDDEN_OPTIONS:
+            raise UserError(f"The run's config sets `{key}`, which would run code from a hub, so it was not loaded.")
+
+
+def _within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def _defined_in(target: str) -> str:
+    """Where the class or function that a dotted name leads to was defined; "" when it leads nowhere."""
+    parts = target.split(".")
+    found: Any = None
+    for length in range(len(parts) - 1, 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ImportError:
+            continue
+        for name in parts[length:]:
+            found = getattr(found, name, None)
+        break
+    if isinstance(found, ModuleType) or not callable(found):
+        return ""
+    return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+
+
+def _keys(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        return set(node).union(*map(_keys, node.values())) if node else set()
+    if isinstance(node, list):
+        return set().union(*map(_keys, node)) if node else set()
+    return set()

@@ -1,0 +1,117 @@
+"""What every learning problem shares: the step, the optimizer, the metrics' life."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MeanMetric, Metric, MetricCollection
+
+from lantu.optim import l1_norm, parameter_groups
+
+Batch = tuple[Tensor, Tensor]
+OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+SchedulerFactory = Callable[..., LRScheduler | ReduceLROnPlateau]
+
+
+class Task(pl.LightningModule):
+    """A network, its loss and its metrics. A subclass says what the loss is and what the metrics are fed.
+
+    Args:
+        net: any module whose forward takes the batch's first tensor.
+        optimizer: called with parameter groups; weight decay is taken off biases and norms. None: cannot train.
+        scheduler: called with the optimizer and `total_steps`; None keeps the learning rate as it is.
+        l1: weight of the sum of absolute weights (matrices only) in the training objective.
+    """
+
+    metrics: nn.ModuleDict
+    """One MetricCollection per stage: "train", "val", "test"; a stage may be left out."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        l1: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.l1 = l1
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self.metrics = nn.ModuleDict()
+        self.mean_loss = nn.ModuleDict({f"{stage}_": MeanMetric() for stage in ("train", "val", "test")})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
+        """The mean loss of a batch, a scalar; `stage` is "train", "val" or "test"."""
+        raise NotImplementedError(f"{type(self).__name__} must say what its loss is")
+
+    def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
+        """Feed a batch to the metrics of a stage."""
+        metrics.update(output, y)
+
+    def use_metrics(self, make: Callable[[], MetricCollection], *, stages: tuple[str, ...] = ("val", "test")) -> None:
+        """Give every stage metrics of its own, named `val/accuracy` and so on."""
+        for stage in stages:
+            # ModuleDict refuses "train" and "eval", which are methods of Module
+            self.metrics[f"{stage}_"] = make().clone(prefix=f"{stage}/")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self._step(batch, "train")
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, "test")
+
+    def on_train_epoch_end(self) -> None:
+        self._log_stage("train", loss_name="train/loss_epoch")
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_stage("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_stage("test")
+
+    def derived(self, stage: str, loss: Tensor) -> dict[str, Tensor]:
+        """Further metrics that follow from a stage's mean loss."""
+        return {}
+
+    def configure_optimizers(self) -> Any:
+        assert self._optimizer is not None, "a task without an optimizer can evaluate, not train"
+        optimizer = self._optimizer(parameter_groups(self.net))
+        if self._scheduler is None:
+            return optimizer
+        scheduler = self._scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        x, y = batch
+        output = self.net(x)
+        loss = self.loss(output, y, stage=stage)
+        self.mean_loss[f"{stage}_"].update(loss.detach(), weight=len(y))
+        if f"{stage}_" in self.metrics:
+            self.observe(self.metrics[f"{stage}_"], output.detach(), y)
+        return loss
+
+    def _log_stage(self, stage: str, *, loss_name: str | None = None) -> None:
+        mean = self.mean_loss[f"{stage}_"]
+        values = {loss_name or f"{stage}/loss": mean.compute(), **self.derived(stage, mean.compute())}
+        mean.reset()
+        if f"{stage}_" in self.metrics:
+            values |= self.metrics[f"{stage}_"].compute()
+            self.metrics[f"{stage}_"].reset()
+        scalars = {name: value for name, value in values.items() if value.numel() == 1}
+        self.log_dict(scalars, prog_bar=False, on_epoch=True, on_step=False)

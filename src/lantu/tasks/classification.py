@@ -1,0 +1,120 @@
+"""Choose one class of several."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    BinaryAUROC,
+    BinaryF1Score,
+    BinaryPrecision,
+    BinaryRecall,
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+
+from lantu.errors import UserError
+from lantu.tasks.base import Task
+
+
+class Classification(Task):
+    """Cross-entropy over classes. Networks answer logits (N, classes), targets are class numbers (N,).
+
+    With two classes precision, recall, F1 and AUROC are those of class 1; with more they are means over the classes
+    (macro). Accuracy is the share of correct examples.
+
+    Args:
+        classes: how many; class_names: what they are called, in order.
+        class_counts: examples of each class in the training split.
+        class_weights: null, "balanced" (inversely proportional to the counts) or one number per class; only the
+            training loss is weighted.
+        label_smoothing: share of the target's probability spread over all classes (Szegedy et al. 2016); training only.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        classes: int,
+        class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
+        class_weights: str | list[float] | None = None,
+        label_smoothing: float = 0.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(net, **options)
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"`task.label_smoothing={label_smoothing}` must lie in [0, 1).")
+        self.classes = classes
+        self.class_names = class_names or [str(number) for number in range(classes)]
+        self.label_smoothing = label_smoothing
+        self.register_buffer("class_weights", _weights(class_weights, class_counts, classes), persistent=False)
+        self.use_metrics(self._make_metrics)
+        self.use_metrics(
+            lambda: MetricCollection({"accuracy": MulticlassAccuracy(classes, average="micro")}), stages=("train",)
+        )
+
+    def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
+        if stage != "train":
+            return F.cross_entropy(output, y)
+        return F.cross_entropy(output, y, weight=self.class_weights, label_smoothing=self.label_smoothing)
+
+    def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
+        probabilities = output.float().softmax(dim=-1)
+        assert isinstance(metrics, MetricCollection)
+        for metric in metrics.values():
+            metric.update(probabilities if isinstance(metric, _OF_ALL_CLASSES) else probabilities[:, 1], y)
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        """Class numbers (N,) and probabilities (N, classes) of inputs without targets."""
+        probabilities = self.net(batch).float().softmax(dim=-1)
+        return {"class": probabilities.argmax(dim=-1), "probability": probabilities}
+
+    def _make_metrics(self) -> MetricCollection:
+        accuracy = MulticlassAccuracy(self.classes, average="micro")
+        if self.classes == 2:
+            return MetricCollection(
+                {
+                    "accuracy": accuracy,
+                    "precision": BinaryPrecision(),
+                    "recall": BinaryRecall(),
+                    "f1": BinaryF1Score(),
+                    "auroc": BinaryAUROC(),
+                },
+                compute_groups=False,
+            )
+        return MetricCollection(
+            {
+                "accuracy": accuracy,
+                "precision": MulticlassPrecision(self.classes),
+                "recall": MulticlassRecall(self.classes),
+                "f1": MulticlassF1Score(self.classes),
+                "auroc": MulticlassAUROC(self.classes),
+            },
+            compute_groups=False,
+        )
+
+
+_OF_ALL_CLASSES = (MulticlassAccuracy, MulticlassPrecision, MulticlassRecall, MulticlassF1Score, MulticlassAUROC)
+
+
+def _weights(asked: str | list[float] | None, counts: list[int] | None, classes: int) -> Tensor | None:
+    if asked is None:
+        return None
+    if asked == "balanced":
+        if counts is None:
+            raise UserError("`task.class_weights=balanced` needs the training counts, which these data do not publish.")
+        number = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
+        return number.sum() / (classes * number)
+    if isinstance(asked, str) or len(asked) != classes:
+        raise UserError(
+            f"`task.class_weights={asked}`: give null, balanced, or a list of {classes} numbers, one per class."
+        )
+    return torch.tensor(asked, dtype=torch.float32)

@@ -1,0 +1,83 @@
+"""A callback that draws a run's pictures, on disk and in the trackers."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lantu.tasks import LanguageModeling, Task
+
+
+class Figures(Callback):
+    """Learning curves after fitting; after the test what fits the task, and for language models a written sample.
+
+    Pictures are written to `figures/` in the run's folder and handed to every logger that keeps artifacts.
+    """
+
+    def __init__(self) -> None:
+        self._train: list[tuple[int, Tensor]] = []
+        self._val: list[tuple[int, float]] = []
+        self._output: list[Tensor] = []
+        self._y: list[Tensor] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % (trainer.log_every_n_steps or 50) == 0 and "train/loss" in trainer.callback_metrics:
+            # kept as a tensor: reading its value now would make the host wait for the device
+            self._train.append((trainer.global_step, trainer.callback_metrics["train/loss"].detach()))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking and "val/loss" in trainer.callback_metrics:
+            self._val.append((trainer.global_step, float(trainer.callback_metrics["val/loss"])))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._train or not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        from lantu.training.pictures import learning_curve
+
+        points = [(step, float(loss)) for step, loss in self._train]
+        self._keep(trainer, {"learning_curve": learning_curve({"train/loss": points, "val/loss": self._val})})
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        if isinstance(outputs, Tensor):
+            self._output.append(outputs.detach().cpu())
+            self._y.append(batch[1].cpu())
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and isinstance(pl_module, Task) and not trainer.fast_dev_run:
+            if self._output:
+                from lantu.training.pictures import outcome
+
+                self._keep(trainer, outcome(pl_module, torch.cat(self._output), torch.cat(self._y)))
+            if isinstance(pl_module, LanguageModeling):
+                self._write_sample(trainer, pl_module)
+        self._output, self._y = [], []
+
+    def _keep(self, trainer: Trainer, figures: dict[str, Any]) -> None:
+        folder = _folder(trainer)
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png")
+            _hand_over(trainer, folder / f"{name}.png", "figures")
+
+    def _write_sample(self, trainer: Trainer, task: LanguageModeling) -> None:
+        decode = getattr(getattr(trainer, "datamodule", None), "decode", None)
+        text = task.sample(decode) if decode else None
+        if text is not None:
+            path = _folder(trainer, "samples") / "sample.txt"
+            path.write_text(text, encoding="utf-8")
+            _hand_over(trainer, path, "samples")
+
+
+def _folder(trainer: Trainer, name: str = "figures") -> Path:
+    folder = Path(trainer.default_root_dir) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _hand_over(trainer: Trainer, path: Path, group: str) -> None:
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_artifact"):
+            logger.log_artifact(path, group)

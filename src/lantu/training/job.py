@@ -1,0 +1,35 @@
+"""The `train` command's work: from Hydra's config to a run, and its result on the terminal."""
+
+import sys
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lantu.config.composing import Composition
+from lantu.errors import UserError
+from lantu.training.report import show
+from lantu.training.run import run
+
+
+def job(cfg: DictConfig) -> float | None:
+    """Train as Hydra composed it; returns the validation loss, which a search minimises."""
+    hydra = HydraConfig.get()
+    choices = OmegaConf.to_container(hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    with open_dict(cfg):
+        cfg.paths.run = hydra.runtime.output_dir
+    composition = Composition(
+        cfg=cfg,
+        choices={str(group): file for group, file in choices.items() if not str(group).startswith("hydra/")},
+        overrides=list(hydra.overrides.task),
+    )
+    try:
+        result = run(composition)
+    except UserError as error:
+        if hydra.mode == RunMode.MULTIRUN:
+            raise
+        print(f"lantu train: {error}", file=sys.stderr)
+        sys.exit(2)
+    show(result)
+    return result.metrics.get("val/loss")

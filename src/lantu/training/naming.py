@@ -1,0 +1,25 @@
+"""Names that say what ran."""
+
+from lantu.config.composing import Composition
+
+UNNAMED = ("name", "experiment_name", "tags", "paths", "logger", "hydra", "callbacks", "debug", "trainer.enable")
+
+
+def run_name(composition: Composition) -> str:
+    """Architecture, data, and whatever else was asked for: "cnn digits lr=0.01 seed=1"."""
+    asked = [each.lstrip("+~") for each in composition.overrides]
+    further = []
+    for override in asked:
+        key, _, value = override.partition("=")
+        if key in ("data", "model") or any(key == each or key.startswith(f"{each}.") for each in UNNAMED):
+            continue
+        further.append(f"{key.rpartition('.')[2]}={value}")
+    recipe = composition.choices.get("experiment")
+    start = [str(recipe)] if recipe and not any(each.startswith("model=") for each in asked) else []
+    start = start or [str(composition.choices.get("model")), str(composition.choices.get("data"))]
+    return " ".join([*start, *(each for each in further if each != f"experiment={recipe}")])
+
+
+def experiment_name(composition: Composition) -> str:
+    """The recipe's name, or the data set's: runs on the same data are compared with each other."""
+    return str(composition.choices.get("experiment") or composition.choices.get("data"))

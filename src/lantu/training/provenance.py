@@ -1,0 +1,67 @@
+"""What is needed to rebuild a run: code, packages, machine, command."""
+
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+DIFF_LIMIT = 1_000_000  # characters of an uncommitted change that are kept
+
+
+def tags() -> dict[str, str]:
+    """Revision, command line, host and Python, named as MLflow names them where it does."""
+    found = {
+        "mlflow.source.name": shlex.join(sys.argv),
+        "mlflow.source.type": "LOCAL",
+        "lantu.command": shlex.join(["python", *sys.argv] if sys.argv[0].endswith(".py") else sys.argv),
+        "lantu.host": socket.gethostname(),
+        "lantu.platform": platform.platform(),
+        "lantu.python": platform.python_version(),
+    }
+    revision = _git("rev-parse", "HEAD")
+    if revision:
+        found["mlflow.source.git.commit"] = revision
+        found["mlflow.source.git.branch"] = _git("rev-parse", "--abbrev-ref", "HEAD")
+        found["lantu.git.dirty"] = str(bool(_git("status", "--porcelain"))).lower()
+    return found
+
+
+def devices() -> dict[str, str]:
+    """The accelerator, or the processor, that torch sees here."""
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return {"lantu.device": ", ".join(names)}
+    return {"lantu.device": f"{_processor()} ({torch.get_num_threads()} threads)"}
+
+
+def diff() -> str:
+    """The uncommitted change to tracked files, empty when there is none or this is no git checkout."""
+    return _git("diff", "HEAD")[:DIFF_LIMIT]
+
+
+def packages() -> str:
+    """Every installed distribution with its version, one a line, as a requirements file."""
+    found = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _git(*arguments: str) -> str:
+    try:
+        answer = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

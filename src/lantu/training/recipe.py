@@ -1,0 +1,27 @@
+"""A checkpoint carries the config it came from, so that it can be loaded alone."""
+
+from typing import Any
+
+from pytorch_lightning import Callback
+
+
+class Recipe(Callback):
+    """Keeps a run's resolved config inside its checkpoints, as plain values that `weights_only` loading accepts."""
+
+    KEY = "lantu.recipe"
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    @property
+    def state_key(self) -> str:
+        return self.KEY
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"config": self.config}
+
+    @classmethod
+    def read(cls, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+        """The config inside a loaded checkpoint; None when Lantu did not write it."""
+        state = checkpoint.get("callbacks", {}).get(cls.KEY)
+        return state["config"] if state else None

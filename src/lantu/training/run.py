@@ -1,0 +1,117 @@
+"""One run from a config to its result. The config is unpacked here and nowhere else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from pytorch_lightning import LightningModule, Trainer, seed_everything
+
+from lantu.config.checking import check
+from lantu.config.composing import Composition, compose
+from lantu.config.targets import build, build_all
+from lantu.data import DataModule
+from lantu.tasks import Task
+from lantu.training import record
+from lantu.training.naming import experiment_name, run_name
+from lantu.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves in the hands of a notebook."""
+
+    metrics: dict[str, float]
+    module: LightningModule
+    """The trained task, with the weights of the best checkpoint; its network is `module.net`."""
+    data: DataModule
+    run_id: str | None
+    """The MLflow run; None without a logger or while the server has not been reached."""
+    run_dir: Path
+    best_checkpoint: Path | None
+    cfg: DictConfig
+
+
+def run(composition: Composition) -> Result:
+    """Train, test and track one model.
+
+    Raises:
+        UserError: the config cannot work, or the data do not fit it.
+    """
+    cfg = completed(composition)
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build(cfg.data)
+    publish_facts(cfg, data, composition)
+    task = build_task(cfg)
+    loggers = build_all(cfg.logger)
+    callbacks = [*build_all(cfg.callbacks), Recipe(as_plain(cfg))]
+    trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
+
+    with record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept:
+        metrics = train(task, data, trainer, test=cfg.test)
+        kept.results(metrics)
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    return Result(
+        metrics=metrics,
+        module=task,
+        data=data,
+        run_id=kept.run_id,
+        run_dir=Path(cfg.paths.run),
+        best_checkpoint=Path(best) if best else None,
+        cfg=cfg,
+    )
+
+
+def train(task: LightningModule, data: DataModule, trainer: Trainer, *, test: bool = True) -> dict[str, float]:
+    """Fit, then measure the best checkpoint on the test split. Knows objects, no config."""
+    trainer.fit(task, datamodule=data, weights_only=True)
+    metrics = _numbers(trainer)
+    if test and not trainer.interrupted:
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        trainer.test(task, datamodule=data, ckpt_path=best or None, weights_only=True, verbose=False)
+        metrics |= _numbers(trainer)
+    return metrics
+
+
+def completed(composition: Composition) -> DictConfig:
+    """The checked config with its names filled in."""
+    check(composition)
+    cfg = composition.cfg
+    with open_dict(cfg):
+        cfg.choices = composition.choices
+        cfg.experiment_name = cfg.experiment_name or experiment_name(composition)
+        cfg.name = cfg.name or run_name(composition)
+        cfg.paths.run = cfg.paths.run  # noqa: PLW0127 - resolved once: it holds the time of day
+    return cfg
+
+
+def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -> None:
+    """Read the data, and let the model and the task know the facts that they ask for."""
+    data.prepare_data()
+    data.setup("fit")
+    with open_dict(cfg):
+        cfg.spec = dict(data.spec)
+        if "auto" in cfg.task:
+            cfg.task = compose(command=f"task/{cfg.task.auto}").cfg.task
+            composition.choices["task"] = cfg.choices.task = cfg.spec.task
+    check(composition)
+
+
+def build_task(cfg: DictConfig) -> Task:
+    """The network, initialised, inside the task that trains it."""
+    net = build(cfg.model)
+    initialise = build(cfg.init)
+    if initialise is not None:
+        initialise(net)
+    return build(cfg.task, net=net, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+
+
+def as_plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain dictionaries and lists."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _numbers(trainer: Trainer) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
