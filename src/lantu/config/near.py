@@ -15,10 +15,12 @@ def near_misses(name: str, names: Iterable[str], *, limit: int = 3) -> list[str]
     same_leaf = [full for full in names if full.rpartition(".")[2] == leaf]
     siblings = [full for full in names if full.rpartition(".")[0] == parent]
     short = [full for full in siblings if leaf and leaf == _initials(full.rpartition(".")[2])]
+    if short or same_leaf:
+        return [*short, *same_leaf][:limit]
     by_leaf = {full.rpartition(".")[2]: full for full in siblings}
     typos = [by_leaf[match] for match in get_close_matches(leaf, by_leaf, n=limit, cutoff=0.6)]
     anywhere = get_close_matches(name, names, n=limit, cutoff=0.7)
-    return list(dict.fromkeys([*short, *same_leaf, *typos, *anywhere]))[:limit]
+    return list(dict.fromkeys([*typos, *anywhere]))[:limit]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -112,15 +112,47 @@ def _find(module: str, name: str, hops: int) -> tuple[tuple[str, ast.Module], as
 def _class_signature(where: tuple[str, ast.Module], node: ast.ClassDef, hops: int) -> Signature | None:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _signature(item, skip_first=True)
+            own = _signature(item, skip_first=True)
+            inherited = _base_signature(where, node, hops) if own and _hands_on(item) else None
+            return _merged(own, inherited, item) if own and inherited else own
     if any("dataclass" in ast.unparse(each) for each in node.decorator_list):
         return None
+    return _base_signature(where, node, hops)
+
+
+def _base_signature(where: tuple[str, ast.Module], node: ast.ClassDef, hops: int) -> Signature | None:
     for base in node.bases:
         if isinstance(base, ast.Name) and hops:
             found = _find(where[0], base.id, hops)
             if found is not None and isinstance(found[1], ast.ClassDef) and found[1] is not node:
                 return _class_signature(found[0], found[1], hops - 1)
     return None
+
+
+def _hands_on(init: ast.FunctionDef) -> bool:
+    """Whether an `__init__` hands the keywords that it does not name to `super().__init__`."""
+    return init.args.kwarg is not None and any(
+        ast.unparse(call.func) == "super().__init__"
+        and any(word.arg is None and ast.unparse(word.value) == init.args.kwarg.arg for word in call.keywords)
+        for call in ast.walk(init)
+        if isinstance(call, ast.Call)
+    )
+
+
+def _merged(own: Signature, inherited: Signature, init: ast.FunctionDef) -> Signature:
+    """What a class accepts when it hands unnamed keywords to its base, which also gets what it is given by name."""
+    given = {word.arg for call in ast.walk(init) if isinstance(call, ast.Call) for word in call.keywords}
+    positional = sum(
+        len(call.args)
+        for call in ast.walk(init)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__"
+    )
+    further = {name: kind for name, kind in list(inherited.parameters.items())[positional:] if name not in given}
+    return Signature(
+        parameters={**further, **own.parameters},
+        required=tuple(dict.fromkeys([*own.required, *(name for name in inherited.required if name in further)])),
+        takes_any_keyword=inherited.takes_any_keyword,
+    )
 
 
 def _signature(function: ast.FunctionDef, *, skip_first: bool) -> Signature | None:

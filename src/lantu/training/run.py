@@ -49,7 +49,6 @@ def run(composition: Composition) -> Result:
 
     with record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept:
         metrics = train(task, data, trainer, test=cfg.test)
-        kept.results(metrics)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     return Result(
         metrics=metrics,

@@ -1,0 +1,36 @@
+# The two commands that matter: `make train` and `make test`. Each sets up .venv when it has to.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: train test test-slow lint ui bench clean
+
+train: $(READY)  ## train the default run
+	$(BIN)/python scripts/train.py $(ARGS)
+
+test: $(READY)  ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: $(READY)  ## the MLflow UI over ./mlruns, on loopback
+	$(BIN)/lantu ui
+
+bench: $(READY)  ## every benchmark
+	for each in scripts/bench/*.py; do $(BIN)/python $$each || exit 1; done
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Lantu needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,wandb,joblib]'
+	touch $@
+
+clean:  ## remove the virtual environment and caches; results in mlruns/ stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

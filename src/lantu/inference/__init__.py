@@ -1,0 +1,1 @@
+"""Using a trained model again: found by its run, rebuilt from it alone, measured or applied."""

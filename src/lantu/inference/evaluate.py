@@ -1,0 +1,45 @@
+"""The `evaluate` command: a run's metrics, measured again."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer, seed_everything
+
+from lantu.config.targets import build
+from lantu.errors import UserError
+from lantu.inference.find import find_checkpoint
+from lantu.inference.rebuild import Rebuilt, rebuild
+
+
+def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict[str, float]:
+    """The metrics of a split ("test" or "val"), measured on the data that the run named."""
+    if split not in ("test", "val"):
+        raise UserError(f"`split={split}`: the splits are test and val.")
+    seed_everything(rebuilt.cfg.seed, workers=True, verbose=False)
+    rebuilt.data.prepare_data()
+    rebuilt.data.setup("fit" if split == "val" else "test")
+    measure = trainer.test if split == "test" else trainer.validate
+    (metrics,) = measure(rebuilt.task, datamodule=rebuilt.data, verbose=False)
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def job(cfg: DictConfig) -> dict[str, float]:
+    """Measure, and print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    try:
+        checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
+        rebuilt = rebuild(checkpoint, data_options=cfg.data)
+        metrics = evaluate(rebuilt, build(cfg.trainer), split=cfg.split)
+    except UserError as error:
+        print(f"lantu evaluate: {error}", file=sys.stderr)
+        sys.exit(2)
+    table = Table(title=f"[bold]{rebuilt.cfg.name}[/bold], {checkpoint}", title_justify="left", box=None, padding=(0, 2))
+    table.add_column("metric", style="cyan")
+    table.add_column(cfg.split, justify="right")
+    for name, value in metrics.items():
+        table.add_row(name.partition("/")[2], f"{value:.6g}")
+    Console().print("", table)
+    return metrics

@@ -1,0 +1,97 @@
+"""The `predict` command: a run's model applied to new tables, images and texts, or writing on from a prompt."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer, seed_everything
+
+from lantu.config.targets import build
+from lantu.errors import UserError
+from lantu.inference.find import find_checkpoint
+from lantu.inference.rebuild import Rebuilt, rebuild
+from lantu.tasks import Classification, LanguageModeling, Regression, Task
+
+WRITERS = {
+    ".csv": lambda frame, path: frame.to_csv(path, index=False),
+    ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
+    ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True, force_ascii=False),
+}
+
+
+def predict(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> pd.DataFrame:
+    """The rows of a file or folder, in order, with the model's answers beside them.
+
+    Classification adds `prediction` (the class's name) and `probability` (of that class); regression adds
+    `prediction`, or `prediction_NAME` for each of several targets, in the target's own units.
+    """
+    loader, rows = rebuilt.data.predict_rows(path)
+    answers = trainer.predict(rebuilt.task, dataloaders=loader)
+    assert answers is not None
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame({"input": rows})
+    joined = {key: torch.cat([answer[key] for answer in answers]) for key in answers[0]}
+    return frame.reset_index(drop=True).join(_columns(rebuilt.task, joined).set_index(frame.reset_index(drop=True).index))
+
+
+def _columns(task: Task, answers: dict[str, torch.Tensor]) -> pd.DataFrame:
+    if isinstance(task, Classification):
+        names = [task.class_names[number] for number in answers["class"].tolist()]
+        return pd.DataFrame({"prediction": names, "probability": answers["probability"].amax(dim=-1).numpy()})
+    assert isinstance(task, Regression)
+    several = len(task.target_names) > 1
+    labels = [f"prediction_{name}" if several else "prediction" for name in task.target_names]
+    return pd.DataFrame(answers["prediction"].numpy(), columns=labels)
+
+
+def job(cfg: DictConfig) -> Any:
+    """Predict or write, to a file or to the terminal."""
+    try:
+        _check_output(cfg.output)
+        checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
+        rebuilt = rebuild(checkpoint)
+        if isinstance(rebuilt.task, LanguageModeling):
+            return _write_on(rebuilt, cfg)
+        if cfg.input is None:
+            raise UserError("`predict` needs something to predict for: add `input=FILE` (a table, images or texts).")
+        frame = predict(rebuilt, build(cfg.trainer), Path(cfg.input))
+    except UserError as error:
+        print(f"lantu predict: {error}", file=sys.stderr)
+        sys.exit(2)
+    if cfg.output is None:
+        with pd.option_context("display.max_columns", None, "display.width", 160):
+            print(frame)
+    else:
+        WRITERS[Path(cfg.output).suffix](frame, cfg.output)
+        print(f"{len(frame)} predictions written to {cfg.output}")
+    return None
+
+
+def _check_output(output: str | None) -> None:
+    if output is not None and Path(output).suffix not in WRITERS:
+        raise UserError(f"`output={output}`: the ending says the format, and must be one of {', '.join(WRITERS)}.")
+    if output is not None and not Path(output).expanduser().parent.is_dir():
+        raise UserError(f"`output={output}`: there is no folder {Path(output).parent}.")
+
+
+def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
+    task = rebuilt.task
+    assert isinstance(task, LanguageModeling)
+    if cfg.input is not None:
+        cfg.prompt = Path(cfg.input).read_text(encoding="utf-8")
+    seed_everything(cfg.seed, verbose=False)
+    text = task.write(
+        rebuilt.data.encode,
+        rebuilt.data.decode,
+        prompt=cfg.prompt or "\n",
+        tokens=cfg.tokens,
+        temperature=cfg.temperature,
+        top_k=cfg.top_k,
+        top_p=cfg.top_p,
+    )
+    if cfg.output is not None and Path(cfg.output).suffix:
+        pd.DataFrame({"prompt": [cfg.prompt], "text": [text]}).pipe(WRITERS[Path(cfg.output).suffix], cfg.output)
+    else:
+        print(text)

@@ -1,0 +1,74 @@
+"""Rebuild config, data and model from a checkpoint alone."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from lantu.config.targets import build, check_trusted
+from lantu.data import DataModule
+from lantu.errors import UserError
+from lantu.tasks import Task
+from lantu.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A run's parts, ready to measure or to apply."""
+
+    cfg: DictConfig
+    data: DataModule
+    """Knows how to prepare inputs as in training; has read no data yet."""
+    task: Task
+    """With the checkpoint's weights, in evaluation mode."""
+
+
+def rebuild(checkpoint: Path, *, data_options: Any = None) -> Rebuilt:
+    """Rebuild a run from its checkpoint. No code is unpickled, and only trusted targets are built.
+
+    Args:
+        checkpoint: as `find_checkpoint` found it.
+        data_options: options of the data module to change, such as a path on this machine.
+
+    Raises:
+        UserError: the file is no checkpoint of Lantu's, is damaged, or names something that is not trusted.
+    """
+    loaded = load(checkpoint)
+    config = Recipe.read(loaded)
+    if config is None:
+        raise UserError(f"{checkpoint} holds no config: Lantu did not write it, so its model cannot be rebuilt.")
+    check_trusted(config)
+    cfg = OmegaConf.create(config)
+    _use_this_machines_mirror(cfg)
+    cfg.data = OmegaConf.merge(cfg.data, data_options or {})
+    data = build(cfg.data)
+    data.load_state_dict(loaded[type(data).__qualname__])
+    task = build(cfg.task, net=build(_without_pretrained(cfg.model)))
+    task.load_state_dict(loaded["state_dict"])
+    return Rebuilt(cfg=cfg, data=data, task=task.eval())
+
+
+def load(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's content, read without unpickling any code."""
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is cut, foreign or hostile
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{checkpoint} cannot be read as a checkpoint of weights and plain values: {reason}") from error
+
+
+def _use_this_machines_mirror(cfg: DictConfig) -> None:
+    mirror = os.environ.get("LANTU_MIRROR")
+    source = cfg.data.get("source")
+    if mirror and source is not None and "mirror" in source:
+        source.mirror = mirror
+
+
+def _without_pretrained(model: DictConfig) -> DictConfig:
+    """The weights come from the checkpoint; published ones need not be fetched again."""
+    if model.get("pretrained") is True:
+        return OmegaConf.merge(model, {"pretrained": False})  # type: ignore[return-value]
+    return model

@@ -1,0 +1,107 @@
+"""What a run leaves in its trackers beside the metrics: parameters, inputs, code, machine, files, model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+
+from lantu.config.composing import Composition
+from lantu.config.explain import leaves
+from lantu.data import DataModule
+from lantu.tracking import RunLogger
+from lantu.training import provenance
+
+SUMMARISED = ("spec.class_counts", "spec.class_names", "spec.feature_names")
+"""Facts that are tables rather than parameters: they are in the config file, not among the parameters."""
+
+
+class Kept:
+    """A run's record while it is being made."""
+
+    def __init__(self, tracker: RunLogger | None) -> None:
+        self._tracker = tracker
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run; None without a logger, or while the server has not been reached."""
+        return self._tracker.run_id if self._tracker else None
+
+
+@contextmanager
+def kept(
+    loggers: list[Logger],
+    cfg: DictConfig,
+    composition: Composition,
+    *,
+    data: DataModule,
+    task: LightningModule,
+    trainer: Trainer,
+) -> Iterator[Kept]:
+    """Record a run's origin before it, its files after it, and how it ended whatever happens."""
+    tracker = next((each for each in loggers if isinstance(each, RunLogger)), None)
+    parameters = {name: value for name, value in leaves(_resolved(cfg)).items() if name not in SUMMARISED}
+    if trainer.is_global_zero and not trainer.fast_dev_run:
+        _write_files(cfg, composition, data)
+        for logger in loggers:
+            logger.log_hyperparams(parameters)
+            logger.log_metrics({"model/parameters": float(sum(each.numel() for each in task.parameters()))}, step=0)
+        _introduce(cfg, data, task)
+    if tracker is None or not trainer.is_global_zero:
+        yield Kept(None)
+        return
+    tracker.log_tags({**provenance.tags(), **provenance.devices(), **cfg.tags, **_own_tags(cfg, composition)})
+    for split in data.describe():
+        tracker.log_input(**split)
+    for file in ("config.yaml", "overrides.txt", "data.json", "packages.txt", "uncommitted.diff"):
+        if (Path(cfg.paths.run) / file).is_file():
+            tracker.log_artifact(Path(cfg.paths.run) / file, "config")
+    status = "FAILED"
+    try:
+        yield Kept(tracker)
+        status = "KILLED" if trainer.interrupted else "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        checkpoints = Path(cfg.paths.run) / "checkpoints"
+        if checkpoints.is_dir():
+            tracker.log_artifact(checkpoints)
+        tracker.close(status)
+
+
+def _write_files(cfg: DictConfig, composition: Composition, data: DataModule) -> None:
+    """The run's own copy of what it was made from."""
+    import json
+
+    folder = Path(cfg.paths.run)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    (folder / "overrides.txt").write_text("".join(f"{each}\n" for each in composition.overrides), encoding="utf-8")
+    (folder / "packages.txt").write_text(provenance.packages(), encoding="utf-8")
+    (folder / "data.json").write_text(json.dumps(data.report.to_dict(), indent=1, default=str), encoding="utf-8")
+    diff = provenance.diff()
+    if diff:
+        (folder / "uncommitted.diff").write_text(diff, encoding="utf-8")
+
+
+def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule) -> None:
+    """One look at what is about to run."""
+    console = Console()
+    parameters = sum(each.numel() for each in task.parameters() if each.requires_grad)
+    console.print(f"[bold]{cfg.name}[/bold]: {parameters:,} parameters", highlight=False)
+    for line in data.report.lines():
+        console.print(f"  {line}", highlight=False)
+
+
+def _own_tags(cfg: DictConfig, composition: Composition) -> dict[str, str]:
+    chosen = {f"lantu.{group}": str(file) for group, file in composition.choices.items() if group in ("data", "model", "task")}
+    return {**chosen, "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
+
+
+def _resolved(cfg: DictConfig) -> Any:
+    return OmegaConf.to_container(cfg, resolve=True)
