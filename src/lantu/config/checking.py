@@ -82,8 +82,8 @@ def data_with(facts: set[str]) -> list[str]:
 
 def _check_mandatory(composition: Composition) -> None:
     cfg = composition.cfg
-    for key in sorted(OmegaConf.missing_keys(cfg)):
-        if key.startswith("spec."):
+    for key, value in leaves(cfg).items():
+        if value != "???" or key.startswith("spec."):
             continue
         group = key.split(".")[0]
         chosen = composition.choices.get(group)

@@ -73,6 +73,11 @@ def _missing_file(error: MissingConfigException, overrides: list[str]) -> str:
 
 def _explain(error: Exception, overrides: list[str], command: str) -> str:
     for override in _parsed(overrides):
+        if override.is_sweep_override():
+            return (
+                f"`{override.input_line}` names several values: add `-m` to run each of them, or type a list as "
+                f"`{override.key_or_group}=[first,second]`."
+            )
         said = _unknown_key(override, overrides, command)
         if said:
             return said
@@ -92,7 +97,7 @@ def _unknown_key(override: Override, overrides: list[str], command: str) -> str 
     if "." not in key and key in groups():
         return None
     base = _base_config(overrides, command)
-    known = leaves(base)
+    known = [name for name in leaves(base) if not name.rpartition(".")[2].startswith("_")]
     inner = {name.rpartition(".")[0] for name in known}
     if key in known or key in inner or OmegaConf.select(base, key) is not None:
         return None

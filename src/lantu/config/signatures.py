@@ -69,6 +69,8 @@ def _kinds(annotation: ast.expr | None) -> set[object]:
             return {type(None)}
         case ast.Constant(value=str(text)):
             return _kinds(ast.parse(text, mode="eval").body)
+        case ast.Name(id="Tensor"):
+            return set()  # nothing that YAML can write
         case ast.Name(id=name):
             return {_SIMPLE.get(name, {"list": list, "dict": dict, "tuple": list}.get(name, _ANYTHING))}
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):

@@ -5,6 +5,7 @@ import os
 from types import ModuleType
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -41,10 +42,22 @@ def build(node: Any, **given: Any) -> Any:
     Args:
         node: a mapping with `_target_`; with `_partial_` a callable comes back.
         given: further keyword arguments, already built.
+
+    Raises:
+        UserError: the constructor refuses an option.
     """
     if not node or not node.get("_target_"):
         return None
-    return instantiate(node, _convert_="all", **given)
+    try:
+        return instantiate(node, _convert_="all", **given)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, ValueError | TypeError | OSError):
+            # what a constructor says of its arguments is meant for whoever chose them
+            raise UserError(f"`{node['_target_']}` refuses its options: {cause}") from error
+        raise
 
 
 def build_all(group: Any) -> list[Any]:
