@@ -2,7 +2,6 @@
 
 import importlib
 import os
-from types import ModuleType
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -12,28 +11,13 @@ from omegaconf import OmegaConf
 from lantu.config.checking import targets
 from lantu.errors import UserError
 
-TRUSTED = (
-    "lantu.callbacks",
-    "lantu.data",
-    "lantu.models",
-    "lantu.optim",
-    "lantu.tasks",
-    "lantu.tracking",
-    "lantu.training",
-    "pytorch_lightning",
-    "timm",
-    "torch.nn",
-    "torch.optim",
-    "torchmetrics",
-    "torchvision.models",
-    "torchvision.transforms",
-    "transformers",
-)
-"""Packages whose classes and functions a config from a run or a server may name.
-
-A user adds their own with `LANTU_TRUSTED=my_package,other.module`.
-"""
-FORBIDDEN_OPTIONS = {"trust_remote_code"}
+OURS = ("lantu.data", "lantu.models", "lantu.optim", "lantu.tasks")
+"""Packages of ours whose classes and functions a config from elsewhere may name."""
+LIBRARIES = ("pytorch_lightning", "timm", "torch.nn", "torchmetrics", "torchvision", "transformers")
+"""Packages whose modules, metrics and model configurations (classes, not functions) it may name."""
+FUNCTIONS = ("timm.create_model", "torchvision.models.get_model")
+"""Single functions of libraries that it may name."""
+FORBIDDEN_OPTIONS = ("trust_remote_code",)
 
 
 def build(node: Any, **given: Any) -> Any:
@@ -66,46 +50,64 @@ def build_all(group: Any) -> list[Any]:
 
 
 def check_trusted(cfg: Any) -> None:
-    """Refuse a config that names anything but classes and functions of trusted packages.
+    """Refuse a config from a run or a server that names anything but building blocks of trusted packages.
 
     Hydra would otherwise call whatever a config names, `os.system` as well. Looked at are both the name as written and
-    where the object that it leads to was defined, so that `torch.nn.modules.module.warnings.warn` does not pass.
+    where the object that it leads to was defined, so that `torch.nn.modules.module.warnings.warn` does not pass. A user
+    adds packages of their own with `LANTU_TRUSTED=my_package,other.module`.
 
     Raises:
         UserError: naming the target and how to trust its package.
     """
-    trusted = TRUSTED + tuple(name for name in os.environ.get("LANTU_TRUSTED", "").split(",") if name)
+    users = tuple(name for name in os.environ.get("LANTU_TRUSTED", "").split(",") if name)
     for path, node in targets(cfg):
         target = str(node["_target_"])
-        if not (_within(target, trusted) and _within(_defined_in(target), trusted)):
+        if not _trusted(target, users):
             raise UserError(
-                f"The run's config names `{target}` at `{path}`, which is not in a trusted package, so it was not loaded. "
-                f"If you trust it, type `LANTU_TRUSTED={target.rpartition('.')[0]}` in front of the command."
+                f"The run's config names `{target}` at `{path}`, which is not a trusted building block, so it was not "
+                f"loaded. If you trust it, type `LANTU_TRUSTED={target.rpartition('.')[0]}` in front of the command."
             )
     for key in _keys(OmegaConf.to_container(cfg, resolve=False) if OmegaConf.is_config(cfg) else cfg):
         if key in FORBIDDEN_OPTIONS:
             raise UserError(f"The run's config sets `{key}`, which would run code from a hub, so it was not loaded.")
 
 
+def _trusted(target: str, users: tuple[str, ...]) -> bool:
+    if target in FUNCTIONS:
+        return True
+    if not _within(target, (*OURS, *LIBRARIES, *users)):
+        return False
+    found = _located(target)
+    home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    if _within(home, (*OURS, *users)):
+        return callable(found)
+    return _within(home, LIBRARIES) and _is_building_block(found)
+
+
+def _is_building_block(found: Any) -> bool:
+    """Whether an object is a class that only builds: a module, a metric, a model's configuration."""
+    from torch import nn
+    from transformers import PreTrainedConfig
+
+    return isinstance(found, type) and issubclass(found, nn.Module | PreTrainedConfig)
+
+
 def _within(name: str, packages: tuple[str, ...]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def _defined_in(target: str) -> str:
-    """Where the class or function that a dotted name leads to was defined; "" when it leads nowhere."""
+def _located(target: str) -> Any:
+    """What a dotted name leads to; None when it leads nowhere."""
     parts = target.split(".")
-    found: Any = None
     for length in range(len(parts) - 1, 0, -1):
         try:
-            found = importlib.import_module(".".join(parts[:length]))
+            found: Any = importlib.import_module(".".join(parts[:length]))
         except ImportError:
             continue
         for name in parts[length:]:
             found = getattr(found, name, None)
-        break
-    if isinstance(found, ModuleType) or not callable(found):
-        return ""
-    return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+        return found
+    return None
 
 
 def _keys(node: Any) -> set[str]:

@@ -40,7 +40,8 @@ def rebuild(checkpoint: Path, *, data_options: Any = None) -> Rebuilt:
     config = Recipe.read(loaded)
     if config is None:
         raise UserError(f"{checkpoint} holds no config: Lantu did not write it, so its model cannot be rebuilt.")
-    check_trusted(config)
+    for part in ("data", "model", "task"):
+        check_trusted(config[part])
     cfg = OmegaConf.create(config)
     _use_this_machines_mirror(cfg)
     cfg.data = OmegaConf.merge(cfg.data, data_options or {})

@@ -1,0 +1,97 @@
+"""A user's mistake gets a sentence, exit status 2, and nothing heavy is imported or written for it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lantu.cli import main
+
+MISTAKES = {
+    "modle=cnn": ["no option `modle`", "Did you mean `model`?"],
+    "model=cnnn": ["no model called `cnnn`", "Did you mean `cnn`", "mlp"],
+    "lr=1e-3": ["no option `lr`", "`optimizer.lr`"],
+    "optimizer.wd=0.1": ["no option `optimizer.wd`", "`optimizer.weight_decay`"],
+    "+optimizer.lrr=0.1": ["AdamW has no option `lrr`", "`optimizer.lr`"],
+    "optimizer.lr=fast": ["AdamW takes", "'fast' is not that"],
+    "trainer.max_epochs=1.5": ["Trainer takes Optional[int] for `max_epochs`", "1.5 is not that"],
+    "data.batch_size=many": ["takes int for `batch_size`", "'many' is not that"],
+    "seed=x": ["`seed` takes a whole number"],
+    "test=maybe": ["`test` takes true or false"],
+    "seed=1,2": ["names several values", "add `-m`"],
+    "optimizer.lr=[": ["cannot be read"],
+    "optimizer.lr=${nope.lr}": ["there is no `nope.lr`"],
+    "model=gpt": ["`model=gpt` needs `context`", "`data=digits` does not have", "tiny_shakespeare"],
+    "data=csv": ["`data=csv` needs a value for `data.path`", "add `data.path=...`"],
+    "trainer=ddpp": ["no trainer called `ddpp`", "Did you mean `ddp`"],
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_answered_with_what_to_type_instead(
+    mistake: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = [mistake, "model=mlp"] if mistake == "data=csv" else [mistake]
+    assert main(["train", *overrides]) == 2
+    said = capsys.readouterr().err
+    for part in MISTAKES[mistake]:
+        assert part in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir()), "something was written for a command that cannot run"
+
+
+def test_every_point_of_a_sweep_is_checked_before_the_first_job(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "-m", "seed=0,1,2", "model=cnn,mlp,gpt"]) == 2
+    assert "`model=gpt` needs `context`" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_typo_is_answered_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys; from lantu.cli import main; status = main(['train', 'optimizer.wd=0.1']);"
+        "heavy = [name for name in ('torch', 'pytorch_lightning', 'mlflow', 'pandas') if name in sys.modules];"
+        "sys.exit(f'imported {heavy}' if heavy else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+def test_help_is_written_for_a_person_and_imports_nothing_heavy(script: str, tmp_path: Path) -> None:
+    code = (
+        f"import sys; from lantu.cli import main; status = main([{script!r}, '--help']);"
+        "heavy = [name for name in ('torch', 'pytorch_lightning', 'mlflow', 'pandas') if name in sys.modules];"
+        "sys.exit(f'imported {heavy}' if heavy else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"lantu {script}" in done.stdout
+
+
+def test_an_unknown_command_is_answered_with_the_near_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "Did you mean `train`?" in capsys.readouterr().err
+
+
+def test_a_users_own_config_folder_comes_before_ours(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "optimizer").mkdir(parents=True)
+    (tmp_path / "conf" / "optimizer" / "mine.yaml").write_text(
+        "# Plain descent.\n_target_: torch.optim.SGD\n_partial_: true\nlr: 0.125\n"
+    )
+    (tmp_path / "conf" / "optimizer" / "adamw.yaml").write_text(
+        "# My AdamW.\n_target_: torch.optim.AdamW\n_partial_: true\nlr: 0.25\n"
+    )
+    script = "from lantu.config.composing import compose; print(compose({}).cfg.optimizer.lr)"
+    environment = {**os.environ, "LANTU_CONF": ""}
+    for override, lr in (("'optimizer=mine'", "0.125"), ("", "0.25")):
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(override)],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == lr
