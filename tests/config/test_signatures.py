@@ -27,7 +27,9 @@ def test_a_signature_read_from_source_is_that_of_the_imported_object(target: str
     expected = inspect.signature(getattr(import_module(module), name)).parameters.values()
     read = signature_of(target)
     assert read is not None
-    assert set(read.parameters) == {each.name for each in expected if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
+    assert set(read.parameters) == {
+        each.name for each in expected if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+    }
     assert read.takes_any_keyword == any(each.kind == each.VAR_KEYWORD for each in expected)
     assert set(read.required) == {
         each.name

@@ -32,7 +32,13 @@ def test_a_target_outside_the_trusted_packages_is_refused(target: str) -> None:
 
 
 def test_what_runs_are_made_of_is_trusted() -> None:
-    for target in ("lantu.models.CNN", "lantu.tasks.Classification", "timm.create_model", "torch.nn.Linear", "transformers.BertConfig"):
+    for target in (
+        "lantu.models.CNN",
+        "lantu.tasks.Classification",
+        "timm.create_model",
+        "torch.nn.Linear",
+        "transformers.BertConfig",
+    ):
         check_trusted({"node": {"_target_": target}})
 
 

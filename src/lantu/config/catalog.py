@@ -41,7 +41,9 @@ def fits() -> dict[str, list[str]]:
 def catalog_main(arguments: list[str]) -> int:
     """`lantu catalog [GROUP ...]`."""
     parser = argparse.ArgumentParser("lantu catalog", description="List what can be composed.")
-    parser.add_argument("groups", nargs="*", help="config groups, such as optimizer; none: data, model, experiment")
+    parser.add_argument(
+        "groups", nargs="*", help="config groups, such as optimizer; none: data, model, experiment"
+    )
     asked = parser.parse_args(arguments).groups
     with config_search():
         known = groups()
@@ -60,7 +62,9 @@ def _show(shown: list[str], *, with_fits: bool) -> None:
 
     console = Console()
     for group in shown:
-        table = Table(title=group, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2))
+        table = Table(
+            title=group, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2)
+        )
         table.add_column(no_wrap=True, style="cyan")
         table.add_column()
         for entry in entries(group):

@@ -9,7 +9,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -113,7 +118,9 @@ def _unknown_key(override: Override, overrides: list[str], command: str) -> str 
 
 def _base_config(overrides: list[str], command: str) -> DictConfig:
     """What the overrides that choose files compose to, without those that set values."""
-    choosing = [each.input_line for each in _parsed(overrides) if each.key_or_group in groups() and each.input_line]
+    choosing = [
+        each.input_line for each in _parsed(overrides) if each.key_or_group in groups() and each.input_line
+    ]
     try:
         return hydra_compose(command, choosing)
     except (HydraException, OmegaConfBaseException):

@@ -83,7 +83,19 @@ def show_help(command: str) -> int:
     return 0
 
 
-GROUPS = ("data", "model", "task", "optimizer", "scheduler", "init", "trainer", "callbacks", "logger", "experiment", "debug")
+GROUPS = (
+    "data",
+    "model",
+    "task",
+    "optimizer",
+    "scheduler",
+    "init",
+    "trainer",
+    "callbacks",
+    "logger",
+    "experiment",
+    "debug",
+)
 WIDTH = 100
 
 

@@ -95,7 +95,9 @@ def _generic_kinds(outer: str, inner: ast.expr) -> set[object]:
     return {_ANYTHING}
 
 
-def _find(module: str, name: str, hops: int) -> tuple[tuple[str, ast.Module], ast.FunctionDef | ast.ClassDef] | None:
+def _find(
+    module: str, name: str, hops: int
+) -> tuple[tuple[str, ast.Module], ast.FunctionDef | ast.ClassDef] | None:
     """The definition of `name`, following `from x import name` through packages."""
     path = _source(module)
     if path is None or not hops:
@@ -149,10 +151,14 @@ def _merged(own: Signature, inherited: Signature, init: ast.FunctionDef) -> Sign
         for call in ast.walk(init)
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__"
     )
-    further = {name: kind for name, kind in list(inherited.parameters.items())[positional:] if name not in given}
+    further = {
+        name: kind for name, kind in list(inherited.parameters.items())[positional:] if name not in given
+    }
     return Signature(
         parameters={**further, **own.parameters},
-        required=tuple(dict.fromkeys([*own.required, *(name for name in inherited.required if name in further)])),
+        required=tuple(
+            dict.fromkeys([*own.required, *(name for name in inherited.required if name in further)])
+        ),
         takes_any_keyword=inherited.takes_any_keyword,
     )
 
@@ -164,7 +170,11 @@ def _signature(function: ast.FunctionDef, *, skip_first: bool) -> Signature | No
     positional = [*arguments.posonlyargs, *arguments.args][1 if skip_first else 0 :]
     with_default = len(arguments.defaults)
     required = [each.arg for each in positional[: len(positional) - with_default]]
-    required += [each.arg for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if not default]
+    required += [
+        each.arg
+        for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if not default
+    ]
     return Signature(
         parameters={each.arg: each.annotation for each in [*positional, *arguments.kwonlyargs]},
         required=tuple(required),

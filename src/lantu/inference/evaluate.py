@@ -10,6 +10,7 @@ from lantu.config.targets import build
 from lantu.errors import UserError
 from lantu.inference.find import find_checkpoint
 from lantu.inference.rebuild import Rebuilt, rebuild
+from lantu.training.quiet import without_noise
 
 
 def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict[str, float]:
@@ -27,19 +28,27 @@ def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict
 def job(cfg: DictConfig) -> dict[str, float]:
     """Measure, and print a table."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
+    without_noise()
     try:
-        checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
+        checkpoint = find_checkpoint(
+            str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri
+        )
         rebuilt = rebuild(checkpoint, data_options=cfg.data)
         metrics = evaluate(rebuilt, build(cfg.trainer), split=cfg.split)
     except UserError as error:
         print(f"lantu evaluate: {error}", file=sys.stderr)
         sys.exit(2)
-    table = Table(title=f"[bold]{rebuilt.cfg.name}[/bold], {checkpoint}", title_justify="left", box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 2))
     table.add_column("metric", style="cyan")
     table.add_column(cfg.split, justify="right")
     for name, value in metrics.items():
         table.add_row(name.partition("/")[2], f"{value:.6g}")
-    Console().print("", table)
+    console = Console()
+    console.print(
+        f"\n[bold]{escape(str(rebuilt.cfg.name))}[/bold]\n{checkpoint}", highlight=False, soft_wrap=True
+    )
+    console.print(table)
     return metrics

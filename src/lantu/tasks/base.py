@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -29,6 +28,8 @@ class Task(pl.LightningModule):
 
     metrics: nn.ModuleDict
     """One MetricCollection per stage: "train", "val", "test"; a stage may be left out."""
+    keeps_outputs = True
+    """Whether a test batch's outputs are small enough to be kept for pictures."""
 
     def __init__(
         self,
@@ -57,22 +58,26 @@ class Task(pl.LightningModule):
         """Feed a batch to the metrics of a stage."""
         metrics.update(output, y)
 
-    def use_metrics(self, make: Callable[[], MetricCollection], *, stages: tuple[str, ...] = ("val", "test")) -> None:
+    def use_metrics(
+        self, make: Callable[[], MetricCollection], *, stages: tuple[str, ...] = ("val", "test")
+    ) -> None:
         """Give every stage metrics of its own, named `val/accuracy` and so on."""
         for stage in stages:
             # ModuleDict refuses "train" and "eval", which are methods of Module
             self.metrics[f"{stage}_"] = make().clone(prefix=f"{stage}/")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._step(batch, "train")
+        _, loss = self._output_and_loss(batch, "train")
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, "val")
+        self._output_and_loss(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor] | None:
+        """Measures; returns the batch's outputs for callbacks that draw them."""
+        output, _ = self._output_and_loss(batch, "test")
+        return {"output": output.detach(), "y": batch[1]} if self.keeps_outputs else None
 
     def on_train_epoch_end(self) -> None:
         self._log_stage("train", loss_name="train/loss_epoch")
@@ -97,14 +102,14 @@ class Task(pl.LightningModule):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _step(self, batch: Batch, stage: str) -> Tensor:
+    def _output_and_loss(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         x, y = batch
         output = self.net(x)
         loss = self.loss(output, y, stage=stage)
         self.mean_loss[f"{stage}_"].update(loss.detach(), weight=len(y))
         if f"{stage}_" in self.metrics:
             self.observe(self.metrics[f"{stage}_"], output.detach(), y)
-        return loss
+        return output, loss
 
     def _log_stage(self, stage: str, *, loss_name: str | None = None) -> None:
         mean = self.mean_loss[f"{stage}_"]

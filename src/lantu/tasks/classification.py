@@ -55,10 +55,13 @@ class Classification(Task):
         self.classes = classes
         self.class_names = class_names or [str(number) for number in range(classes)]
         self.label_smoothing = label_smoothing
-        self.register_buffer("class_weights", _weights(class_weights, class_counts, classes), persistent=False)
+        self.register_buffer(
+            "class_weights", _weights(class_weights, class_counts, classes), persistent=False
+        )
         self.use_metrics(self._make_metrics)
         self.use_metrics(
-            lambda: MetricCollection({"accuracy": MulticlassAccuracy(classes, average="micro")}), stages=("train",)
+            lambda: MetricCollection({"accuracy": MulticlassAccuracy(classes, average="micro")}),
+            stages=("train",),
         )
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
@@ -102,7 +105,13 @@ class Classification(Task):
         )
 
 
-_OF_ALL_CLASSES = (MulticlassAccuracy, MulticlassPrecision, MulticlassRecall, MulticlassF1Score, MulticlassAUROC)
+_OF_ALL_CLASSES = (
+    MulticlassAccuracy,
+    MulticlassPrecision,
+    MulticlassRecall,
+    MulticlassF1Score,
+    MulticlassAUROC,
+)
 
 
 def _weights(asked: str | list[float] | None, counts: list[int] | None, classes: int) -> Tensor | None:
@@ -110,7 +119,9 @@ def _weights(asked: str | list[float] | None, counts: list[int] | None, classes:
         return None
     if asked == "balanced":
         if counts is None:
-            raise UserError("`task.class_weights=balanced` needs the training counts, which these data do not publish.")
+            raise UserError(
+                "`task.class_weights=balanced` needs the training counts, which these data do not publish."
+            )
         number = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
         return number.sum() / (classes * number)
     if isinstance(asked, str) or len(asked) != classes:

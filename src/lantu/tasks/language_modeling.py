@@ -22,6 +22,8 @@ class LanguageModeling(Task):
         sample_tokens: how long the text is that is written at the end of a run.
     """
 
+    keeps_outputs = False  # logits over a vocabulary for every token
+
     def __init__(
         self,
         net: nn.Module,

@@ -23,7 +23,10 @@ class Figures(Callback):
         self._y: list[Tensor] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step % (trainer.log_every_n_steps or 50) == 0 and "train/loss" in trainer.callback_metrics:
+        if (
+            trainer.global_step % (trainer.log_every_n_steps or 50) == 0
+            and "train/loss" in trainer.callback_metrics
+        ):
             # kept as a tensor: reading its value now would make the host wait for the device
             self._train.append((trainer.global_step, trainer.callback_metrics["train/loss"].detach()))
 
@@ -42,16 +45,17 @@ class Figures(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        if isinstance(outputs, Tensor):
-            self._output.append(outputs.detach().cpu())
-            self._y.append(batch[1].cpu())
+        if outputs is not None:
+            self._output.append(outputs["output"].cpu())
+            self._y.append(outputs["y"].cpu())
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        output, y = _of_all_ranks(self._output), _of_all_ranks(self._y)
         if trainer.is_global_zero and isinstance(pl_module, Task) and not trainer.fast_dev_run:
-            if self._output:
+            if output:
                 from lantu.training.pictures import outcome
 
-                self._keep(trainer, outcome(pl_module, torch.cat(self._output), torch.cat(self._y)))
+                self._keep(trainer, outcome(pl_module, torch.cat(output), torch.cat(y)))
             if isinstance(pl_module, LanguageModeling):
                 self._write_sample(trainer, pl_module)
         self._output, self._y = [], []
@@ -69,6 +73,14 @@ class Figures(Callback):
             path = _folder(trainer, "samples") / "sample.txt"
             path.write_text(text, encoding="utf-8")
             _hand_over(trainer, path, "samples")
+
+
+def _of_all_ranks(batches: list[Tensor]) -> list[Tensor]:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return batches
+    gathered: list[list[Tensor]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(gathered, batches)
+    return [batch for rank in gathered for batch in rank]
 
 
 def _folder(trainer: Trainer, name: str = "figures") -> Path:

@@ -2,7 +2,17 @@
 
 from lantu.config.composing import Composition
 
-UNNAMED = ("name", "experiment_name", "tags", "paths", "logger", "hydra", "callbacks", "debug", "trainer.enable")
+UNNAMED = (
+    "name",
+    "experiment_name",
+    "tags",
+    "paths",
+    "logger",
+    "hydra",
+    "callbacks",
+    "debug",
+    "trainer.enable",
+)
 
 
 def run_name(composition: Composition) -> str:

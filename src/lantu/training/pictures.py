@@ -23,7 +23,15 @@ def learning_curve(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
         if points:
             steps, values = zip(*points, strict=True)
             few = len(points) <= 40
-            axes.plot(steps, values, label=name, color=colour, marker="o" if few else None, markersize=3, linewidth=1.5)
+            axes.plot(
+                steps,
+                values,
+                label=name,
+                color=colour,
+                marker="o" if few else None,
+                markersize=3,
+                linewidth=1.5,
+            )
     axes.set(xlabel="step", ylabel="loss")
     positive = [value for points in losses.values() for _, value in points if value > 0]
     if positive and max(positive) / min(positive) > 30:
@@ -49,7 +57,7 @@ def _classification(task: Classification, output: Tensor, y: Tensor) -> dict[str
         is_class, score, name = truth == number, probabilities[:, number], task.class_names[number]
         style = {"color": colour, "linewidth": 1.5}
         RocCurveDisplay.from_predictions(is_class, score, name=name, ax=roc_axes, curve_kwargs=style)
-        PrecisionRecallDisplay.from_predictions(is_class, score, name=name, ax=curve_axes, **style)
+        PrecisionRecallDisplay.from_predictions(is_class, score, name=name, ax=curve_axes, curve_kwargs=style)
     roc_axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle="--")
     roc_axes.set(xlabel="false positive rate", ylabel="true positive rate")
     curve_axes.set(xlabel="recall", ylabel="precision")
@@ -65,7 +73,9 @@ def _regression(task: Regression, output: Tensor, y: Tensor) -> dict[str, Figure
     for column, name in enumerate(task.target_names):
         figure, axes = _sheet(f"{name}: prediction against truth on the test split")
         shown = np.linspace(0, len(truth) - 1, min(len(truth), POINTS_DRAWN)).astype(int)
-        axes.scatter(truth[shown, column], predicted[shown, column], s=8, alpha=0.5, color=COLOURS[0], linewidths=0)
+        axes.scatter(
+            truth[shown, column], predicted[shown, column], s=8, alpha=0.5, color=COLOURS[0], linewidths=0
+        )
         low, high = truth[:, column].min(), truth[:, column].max()
         axes.plot([low, high], [low, high], color="0.4", linewidth=1, linestyle="--", label="perfect")
         axes.set(xlabel="truth", ylabel="prediction")
@@ -88,7 +98,9 @@ def _confusion(task: Classification, probabilities: np.ndarray, truth: np.ndarra
         for row, column in np.ndindex(*counts.shape):
             if counts[row, column]:
                 colour = "black" if shares[row, column] > 0.5 else "white"
-                axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7, color=colour)
+                axes.text(
+                    column, row, counts[row, column], ha="center", va="center", fontsize=7, color=colour
+                )
     return figure
 
 

@@ -14,9 +14,8 @@ DIFF_LIMIT = 1_000_000  # characters of an uncommitted change that are kept
 def tags() -> dict[str, str]:
     """Revision, command line, host and Python, named as MLflow names them where it does."""
     found = {
-        "mlflow.source.name": shlex.join(sys.argv),
+        "mlflow.source.name": shlex.join(sys.orig_argv),
         "mlflow.source.type": "LOCAL",
-        "lantu.command": shlex.join(["python", *sys.argv] if sys.argv[0].endswith(".py") else sys.argv),
         "lantu.host": socket.gethostname(),
         "lantu.platform": platform.platform(),
         "lantu.python": platform.python_version(),
@@ -47,7 +46,9 @@ def diff() -> str:
 def packages() -> str:
     """Every installed distribution with its version, one a line, as a requirements file."""
     found = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
+    return "".join(
+        f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower())
+    )
 
 
 def _git(*arguments: str) -> str:

@@ -18,7 +18,7 @@ FILE = "composition.json"
 
 
 def announce(composition: Composition) -> None:
-    """Leave a composition for the helpers that the trainer may start. Call before anything is built from it."""
+    """Leave a composition for the helpers that the trainer may start."""
     folder = Path(composition.cfg.paths.run)
     folder.mkdir(parents=True, exist_ok=True)
     content = {

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lantu.training.run import Result
@@ -13,20 +14,31 @@ SHOWN_FIRST = ("accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bi
 def show(result: Result, console: Console | None = None) -> None:
     """Print the end of a run."""
     console = console or Console()
-    names = sorted({name.partition("/")[2] for name in result.metrics if name.startswith(("val/", "test/"))}, key=_rank)
-    table = Table(title=f"[bold]{result.cfg.name}[/bold]", title_justify="left", box=None, padding=(0, 2))
+    names = sorted(
+        {name.partition("/")[2] for name in result.metrics if name.startswith(("val/", "test/"))}, key=_rank
+    )
+    table = Table(box=None, padding=(0, 2))
     table.add_column("metric", style="cyan")
-    stages = [stage for stage in ("val", "test") if any(name.startswith(f"{stage}/") for name in result.metrics)]
+    stages = [
+        stage for stage in ("val", "test") if any(name.startswith(f"{stage}/") for name in result.metrics)
+    ]
     for stage in stages:
         table.add_column(stage, justify="right")
     for name in names:
         values = [result.metrics.get(f"{stage}/{name}") for stage in stages]
         table.add_row(name, *("" if value is None else f"{value:.4g}" for value in values))
-    console.print("", table, "")
+    console.print(f"\n[bold]{escape(str(result.cfg.name))}[/bold]", highlight=False)
+    console.print(table, "")
     console.print(f"kept in     {_short(result.run_dir)}", highlight=False, soft_wrap=True)
     if result.run_id:
-        console.print(f"MLflow run  {result.run_id} in experiment {result.cfg.experiment_name}", highlight=False, soft_wrap=True)
-    console.print("next        lantu ui                           compare runs in the browser", highlight=False)
+        console.print(
+            f"MLflow run  {result.run_id} in experiment {result.cfg.experiment_name}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(
+        "next        lantu ui                           compare runs in the browser", highlight=False
+    )
     console.print("            lantu evaluate run=last            measure this model again", highlight=False)
     console.print("            lantu predict run=last input=FILE  apply it to new data", highlight=False)
 

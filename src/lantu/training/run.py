@@ -12,8 +12,9 @@ from lantu.config.composing import Composition, compose
 from lantu.config.targets import build, build_all
 from lantu.data import DataModule
 from lantu.tasks import Task
-from lantu.training import record
+from lantu.training import ranks, record
 from lantu.training.naming import experiment_name, run_name
+from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
 
 
@@ -39,6 +40,7 @@ def run(composition: Composition) -> Result:
         UserError: the config cannot work, or the data do not fit it.
     """
     cfg = completed(composition)
+    without_noise()
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
@@ -47,6 +49,8 @@ def run(composition: Composition) -> Result:
     callbacks = [*build_all(cfg.callbacks), Recipe(as_plain(cfg))]
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
 
+    if trainer.num_devices > 1:
+        ranks.announce(composition)
     with record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept:
         metrics = train(task, data, trainer, test=cfg.test)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
@@ -61,7 +65,9 @@ def run(composition: Composition) -> Result:
     )
 
 
-def train(task: LightningModule, data: DataModule, trainer: Trainer, *, test: bool = True) -> dict[str, float]:
+def train(
+    task: LightningModule, data: DataModule, trainer: Trainer, *, test: bool = True
+) -> dict[str, float]:
     """Fit, then measure the best checkpoint on the test split. Knows objects, no config."""
     trainer.fit(task, datamodule=data, weights_only=True)
     metrics = _numbers(trainer)

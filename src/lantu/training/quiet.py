@@ -1,0 +1,21 @@
+"""Keep the terminal for what a person needs to read."""
+
+import logging
+import warnings
+
+NOISE = (
+    r".*treespec, LeafSpec.*",  # Lightning 2.6 with torch 2.14
+    r".*does not have many workers.*",  # data that lie in memory need none
+    r".*number of training batches .* smaller than the logging interval.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*It is recommended to use .*sync_dist=True.*",  # torchmetrics has already reduced over the ranks
+    r".*`LightningModule.*` hook is deprecated.*",
+)
+
+
+def without_noise() -> None:
+    """Silence messages that tell a user nothing to do: known warnings of libraries, and Lightning's greetings."""
+    for pattern in NOISE:
+        warnings.filterwarnings("ignore", message=pattern)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
