@@ -1,0 +1,41 @@
+"""The durable record of a run: a journal on local disk, and a process beside the training that ships it to
+MLflow.
+
+Names are imported when they are asked for: the shipper runs this package without torch or Lightning.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lantu.tracking.logger import RunLogger
+    from lantu.tracking.names import from_mlflow, to_mlflow
+    from lantu.tracking.redaction import redact
+    from lantu.tracking.shipper import sync_in_background
+    from lantu.tracking.store import embedded_uri, ensure_store
+
+_HOMES = {
+    "RunLogger": "logger",
+    "embedded_uri": "store",
+    "ensure_store": "store",
+    "from_mlflow": "names",
+    "redact": "redaction",
+    "sync_in_background": "shipper",
+    "to_mlflow": "names",
+}
+
+__all__ = [
+    "RunLogger",
+    "embedded_uri",
+    "ensure_store",
+    "from_mlflow",
+    "redact",
+    "sync_in_background",
+    "to_mlflow",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,178 @@
+"""MLflow, as the shipper meets it: one run in one store, found or created."""
+
+import json
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from lantu.tracking.journal import Record
+from lantu.tracking.names import to_mlflow
+from lantu.tracking.store import artifact_location, database_of, ensure_store, turn
+
+RUN_TAG = "lantu.run"  # our own name for a run: what makes creating it twice the same as once
+PERMANENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
+_TABLES = "mlflow.loggedArtifacts"  # where MLflow's UI looks for tables
+
+
+class RunDeleted(Exception):
+    """Someone has deleted the run in MLflow; nothing more shall be sent."""
+
+
+class Destination:
+    """A tracking store and, once `open` has been called, one run in it."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        ensure_store(uri)
+        self.client = MlflowClient(tracking_uri=uri)
+        self.run_id = ""
+        self.params: dict[str, str] = {}
+        self._tags: dict[str, str] = {}
+
+    def open(self, begin: Record, run_id: str | None) -> bool:
+        """Find the journal's run, or create it; whether it had to be created.
+
+        Raises:
+            RunDeleted: it was there, and a person deleted it.
+        """
+        run = self._known(run_id) or self._known(begin.get("run_id")) or self._found(begin)
+        created = run is None
+        if run is None:
+            with self._turn():
+                run = self.client.create_run(
+                    self._experiment(begin["experiment"]),
+                    start_time=begin["t"],
+                    tags={RUN_TAG: begin["run"]},
+                    run_name=begin["name"],
+                )
+        if run.info.lifecycle_stage == "deleted":
+            raise RunDeleted(f"the run {run.info.run_id} was deleted in MLflow")
+        self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
+        self.params, self._tags = dict(run.data.params), dict(run.data.tags)
+        self._status = run.info.status
+        return created
+
+    def log(self, metrics: list[Metric], params: dict[str, str], tags: dict[str, str]) -> int:
+        """Send one batch within MLflow's limits; how many values it will never take.
+
+        Rows of metrics are identified by name, time, step and value, so sending a batch again changes
+        nothing.
+        """
+        new = {key: value for key, value in params.items() if key not in self.params}
+        drifted = {key: value for key, value in params.items() if self.params.get(key, value) != value}
+        if drifted:
+            tags = {**tags, "param_drift": self._drift(drifted)}
+        given = [*metrics, *(Param(*each) for each in new.items()), *(RunTag(*each) for each in tags.items())]
+        refused = self._send(given)
+        self.params.update(new)
+        self._tags.update(tags)
+        return refused
+
+    def log_input(self, record: Record) -> None:
+        """Record a data set; MLflow keeps one of the same name and digest once."""
+        known = ("name", "digest", "source_type", "source", "schema", "profile")
+        fields: dict[str, Any] = {key: record.get(key) for key in known}
+        context = record.get("context")
+        tags = [InputTag("mlflow.data.context", context)] if context else []
+        with self._turn():
+            self.client.log_inputs(self.run_id, [DatasetInput(Dataset(**fields), tags)])
+
+    def note_table(self, path: str) -> None:
+        """Tell the UI that an artifact is a table."""
+        tables = json.loads(self._tags.get(_TABLES, "[]"))
+        entry = {"path": path, "type": "table"}
+        if entry not in tables:
+            self.log([], {}, {_TABLES: json.dumps([*tables, entry])})
+
+    def upload(self, path: str, to: str | None) -> None:
+        """Copy a file or folder to the run's artifacts, over what has the same name there."""
+        self.client.log_artifact(self.run_id, path, to)
+
+    def running(self) -> None:
+        """Show the run as running again, after a resume."""
+        if self._status != "RUNNING":
+            with self._turn():
+                self.client.update_run(self.run_id, status="RUNNING")
+            self._status = "RUNNING"
+
+    def end(self, status: str, at: int | None) -> None:
+        """Set the final status: FINISHED, FAILED or KILLED; `at` in milliseconds."""
+        with self._turn():
+            self.client.set_terminated(self.run_id, status, at)
+        self._status = status
+
+    def _send(self, given: list[Any]) -> int:
+        if not given:
+            return 0
+        try:
+            with self._turn():
+                self.client.log_batch(
+                    self.run_id,
+                    metrics=[each for each in given if isinstance(each, Metric)],
+                    params=[each for each in given if isinstance(each, Param)],
+                    tags=[each for each in given if isinstance(each, RunTag)],
+                )
+            return 0
+        except MlflowException as error:
+            if error.error_code not in PERMANENT:
+                raise
+            self._check_not_deleted()
+            if len(given) == 1:
+                print(f"MLflow refuses {given[0].key}: {error.message}", flush=True)
+                return 1
+        # one value spoils the batch: find it by halves, so that all others arrive
+        middle = len(given) // 2
+        return self._send(given[:middle]) + self._send(given[middle:])
+
+    def _drift(self, drifted: dict[str, str]) -> str:
+        earlier = json.loads(self._tags.get("param_drift", "{}"))
+        changes = {key: {"was": self.params[key][:200], "is": value[:200]} for key, value in drifted.items()}
+        merged = {**earlier, **changes}
+        while len(text := json.dumps(merged)) > 5000:
+            merged.popitem()
+        return text
+
+    def _known(self, run_id: str | None) -> Run | None:
+        if run_id is None:
+            return None
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None  # another store than last time
+            raise
+
+    def _found(self, begin: Record) -> Run | None:
+        experiment = self.client.get_experiment_by_name(begin["experiment"])
+        if experiment is None:
+            return None
+        found = self.client.search_runs([experiment.experiment_id], f"tags.`{RUN_TAG}` = '{begin['run']}'")
+        return found[0] if found else None
+
+    def _experiment(self, name: str) -> str:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
+            try:
+                return str(self.client.create_experiment(name, artifact_location(self.uri, name)))
+            except MlflowException as error:
+                experiment = self.client.get_experiment_by_name(name)
+                if experiment is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+        if experiment.lifecycle_stage == "deleted":
+            self.client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+
+    def _check_not_deleted(self) -> None:
+        if self.client.get_run(self.run_id).info.lifecycle_stage == "deleted":
+            raise RunDeleted(f"the run {self.run_id} was deleted in MLflow")
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return turn(self.uri) if database_of(self.uri) else nullcontext()
+
+
+def metric(name: str, value: float | str, record: Record) -> Metric:
+    """A metric as MLflow takes it."""
+    return Metric(to_mlflow(name), float(value), record["t"], record.get("step", 0))

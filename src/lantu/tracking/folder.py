@@ -1,0 +1,114 @@
+"""Where a run's record lies on local disk: `journal/` in the run's folder.
+
+journal/records.jsonl   the journal, written by the training process only
+journal/owner.json      which process writes it
+journal/spool/          copies of artifacts that wait to be uploaded
+journal/shipped.json    how far shipping has come, written by the shipper only
+journal/shipper.lock    held while a process ships
+journal/shipper.log     what the shipper had to say
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from lantu.tracking.journal import Record, head
+from lantu.tracking.owner import Owner
+from lantu.tracking.spool import Spool
+
+
+@dataclass
+class Shipped:
+    """How far shipping has come; losing this file costs time and nothing else, for sending twice is the same
+    as once."""
+
+    run_id: str | None = None
+    experiment_id: str | None = None
+    offset: int = 0
+    """Bytes of the journal that MLflow has acknowledged."""
+    metrics: int = 0
+    """Metric values among them."""
+    ended: str | None = None
+    """The status that the journal says, as far as it was read: None while it goes on."""
+    ended_at: int | None = None
+    status: str | None = None
+    """The final status that MLflow was told."""
+    refused: int = 0
+    """Values that MLflow will never take; each is named in shipper.log."""
+    trouble: str | None = None
+    """Why the last attempt failed; None when it did not."""
+    failures: int = 0
+    """Attempts that failed since the last one that did not."""
+
+
+class RunFolder:
+    """A run's record on disk, for whoever writes, ships or lists it."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.path = run_dir / "journal"
+        self.records = self.path / "records.jsonl"
+        self.spool = Spool(self.path / "spool")
+        self.log = self.path / "shipper.log"
+
+    @property
+    def owner(self) -> Owner:
+        """The process that writes the journal."""
+        return Owner(self.path / "owner.json")
+
+    def head(self) -> Record | None:
+        """The record that the journal begins with: experiment, name, destination; None when it was cut
+        itself."""
+        return head(self.records)
+
+    def shipped(self) -> Shipped:
+        try:
+            content = json.loads((self.path / "shipped.json").read_text())
+        except (OSError, ValueError):
+            return Shipped()
+        known = {field.name for field in fields(Shipped)}
+        return Shipped(**{name: value for name, value in content.items() if name in known})
+
+    def keep(self, shipped: Shipped) -> None:
+        """Replace shipped.json in one step, so that a reader or a crash never sees half of it."""
+        draft = self.path / "shipped.json.draft"
+        draft.write_text(json.dumps(asdict(shipped)))
+        os.replace(draft, self.path / "shipped.json")
+
+    def waiting(self) -> int:
+        """Bytes of journal and artifacts that MLflow does not have yet."""
+        return max(0, self.records.stat().st_size - self.shipped().offset) + self.spool.size()
+
+    def is_shipped(self) -> bool:
+        """Whether MLflow has everything, the final status included."""
+        return self.shipped().status is not None and not self.waiting()
+
+    @contextmanager
+    def shipping(self) -> Iterator[bool]:
+        """Be the one process that ships this run; gives False when another is."""
+        with open(self.path / "shipper.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def run_folders(store: Path) -> list[RunFolder]:
+    """Every run with a journal under a store, oldest first."""
+    found = [path.parent.parent for path in (store / "runs").rglob("journal/records.jsonl")]
+    return [RunFolder(run_dir) for run_dir in sorted(found)]
+
+
+def store_of(run_dir: Path) -> Path:
+    """The store that a run's folder lies in: the parent of the nearest folder named `runs`, or the folder
+    itself."""
+    for folder in run_dir.parents:
+        if folder.name == "runs":
+            return folder.parent
+    return run_dir

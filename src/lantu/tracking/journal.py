@@ -1,0 +1,238 @@
+"""The journal: JSON lines on local disk, each numbered, timed and checksummed.
+
+    {"n":0,"t":1764000000000,"kind":"begin","format":"lantu-journal","version":1,"run":"...",...,"crc":"5f0c1a2b"}
+    {"n":1,"t":1764000000123,"kind":"metrics","step":50,"values":{"train/loss":0.31},"crc":"..."}
+
+`crc` is the CRC-32 of the line before `,"crc"`. A line that does not verify was cut by a crash; it is skipped
+and counted, and every other line stands. Numbers that JSON lacks are the strings "NaN", "Infinity" and
+"-Infinity".
+"""
+
+import json
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from lantu.errors import UserError
+from lantu.tracking.saying import say
+
+FORMAT = "lantu-journal"
+VERSION = 1
+HELD_LIMIT = 64 * 2**20  # bytes kept in memory while the disk takes none
+_SEAL = b',"crc":"'
+_READ = 2**20
+
+Record = dict[str, Any]
+
+
+def encode(record: Record) -> bytes:
+    """A record as one line."""
+    try:
+        text = _json(record)
+    except ValueError:  # NaN and infinities
+        text = _json(_spelled(record))
+    body = text[:-1].encode()
+    return b'%s,"crc":"%08x"}\n' % (body, crc32(body))
+
+
+def decode(line: bytes) -> Record | None:
+    """The record in a line; None when the line does not verify."""
+    body, seal, check = line.rpartition(_SEAL)
+    if not seal or check != b'%08x"}\n' % crc32(body):
+        return None
+    record: Record = json.loads(body + b"}")
+    return record
+
+
+class Journal:
+    """The writing end. A record is with the operating system when `append` returns, so killing us loses
+    nothing.
+
+    `flush` makes what was appended survive the machine too. While the disk takes nothing (full, unplugged),
+    lines are held in memory up to a bound and written as soon as it does.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lost = 0
+        self._lock = threading.Lock()
+        self._held: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._dirty = False
+        self._number, self._time = 0, 0
+        self._steps: set[int | None] = set()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._continue()
+        except OSError as error:
+            raise UserError(
+                f"this run's journal cannot be written in {path.parent}: {error.strerror}. "
+                "Choose another folder with `paths.store=DIR`, or go without a record with `logger=none`."
+            ) from error
+
+    def append(self, kind: str, *, step: int | None = None, t: int | None = None, **fields: Any) -> None:
+        """Write a record.
+
+        Args:
+            t: wall time in milliseconds; None: now.
+        """
+        now = time.time_ns() // 1_000_000 if t is None else t
+        with self._lock:
+            record = {"n": self._number, "t": self._unique(now, step), "kind": kind}
+            if step is not None:
+                record["step"] = step
+            record.update(fields)
+            self._number += 1
+            self._write(encode(record))
+
+    def flush(self) -> None:
+        """Bring everything appended so far to the disk itself."""
+        with self._lock:
+            if self._held:
+                self._retry()
+            dirty, self._dirty = self._dirty, False
+        if dirty:
+            # outside the lock: a logging call must not wait for the disk
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                say(f"the journal {self.path} could not be brought to disk: {error.strerror}.")
+
+    def close(self) -> None:
+        self.flush()
+        os.close(self._fd)
+        if self._held:
+            self.lost += len(self._held)
+        if self.lost:
+            say(
+                f"{self.lost} records of this run could not be written to {self.path} and are lost; "
+                "all before them are kept."
+            )
+
+    def _unique(self, now: int, step: int | None) -> int:
+        """A time that never goes back, and is never the same for two records of one step.
+
+        MLflow keeps one row per name, time, step and value: two equal values logged at one step within a
+        millisecond would become one.
+        """
+        if now > self._time:
+            self._time = now
+            self._steps = {step}
+        elif step in self._steps:
+            self._time += 1
+            self._steps = {step}
+        else:
+            self._steps.add(step)
+        return self._time
+
+    def _write(self, line: bytes) -> None:
+        if self._held:
+            self._hold(line)
+            return
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            say(
+                f"the journal {self.path} takes no more records ({error.strerror}). Training goes on; "
+                f"what was written is kept, and up to {HELD_LIMIT >> 20} MiB wait in memory for room."
+            )
+            written = 0
+        self._dirty = True
+        if written < len(line):
+            self._hold(line[written:])
+
+    def _hold(self, line: bytes) -> None:
+        if self._held_bytes + len(line) > HELD_LIMIT:
+            self.lost += 1
+            return
+        self._held.append(line)
+        self._held_bytes += len(line)
+
+    def _retry(self) -> None:
+        while self._held:
+            line = self._held[0]
+            try:
+                written = os.write(self._fd, line)
+            except OSError:
+                return
+            self._dirty = True
+            self._held_bytes -= written
+            if written < len(line):
+                self._held[0] = line[written:]
+                return
+            self._held.popleft()
+
+    def _continue(self) -> None:
+        """Go on after the last whole record of an earlier process; what it was cut in becomes a line of its
+        own."""
+        size = os.fstat(self._fd).st_size
+        if not size:
+            return
+        if os.pread(self._fd, 1, size - 1) != b"\n":
+            os.write(self._fd, b"\n")
+        for _, record in Reader(self.path):
+            self._number, self._time = record["n"] + 1, record["t"]
+
+
+class Reader:
+    """The reading end, from a byte offset; may read while another process writes.
+
+    Iterating gives `(offset after the record, record)` for every whole record there is by then.
+    """
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        self.offset = offset
+        self.damaged = 0
+
+    def __iter__(self) -> Iterator[tuple[int, Record]]:
+        with open(self.path, "rb", buffering=_READ) as file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # still being written, or cut; the rest may come
+                self.offset += len(line)
+                record = decode(line)
+                if record is not None:
+                    yield self.offset, record
+                elif line != b"\n":
+                    self.damaged += 1
+
+    @property
+    def remaining(self) -> int:
+        """Bytes that have not been read."""
+        return self.path.stat().st_size - self.offset
+
+
+def head(path: Path) -> Record | None:
+    """The record that a journal begins with; None when it has none."""
+    for _, record in Reader(path):
+        if record["kind"] == "begin":
+            return record
+    return None
+
+
+def number(value: float | str) -> float:
+    """A metric's value as it was logged."""
+    return float(value)
+
+
+_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _spelled(each) for key, each in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,0 +1,85 @@
+"""Keep credentials out of what is recorded: parameters, tags, command lines, URIs, differences, log lines.
+
+Three things count as a credential: a value whose name says so (`password`, `api_key`), text of a well-known
+shape (`user:secret@host`, `Bearer ...`, `ghp_...`), and the value of an environment variable whose name says
+so, wherever it turns up.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN = "REDACTED"  # a plain word in YAML, JSON, shells and URIs, so that what is left still parses
+_NOT_SECRET = {"PWD", "OLDPWD"}  # folders
+
+# What may stand before these does not matter, so patterns begin with them and stay linear in the text's
+# length. `pad_token`, `max_tokens` and `tokenizer` are not secrets: a token needs an owner that makes it one.
+_SECRET = (
+    r"(?:passwd|password|passphrase|secret|credentials?|private_?key|api_?key|access_?key|secret_?key|auth_?key"
+    r"|(?<![a-z])pwd|(?:auth|access|api|hf|hub|bearer|refresh|session|github|gitlab|bot|tracking|security|wandb)[_\-]?token"
+    r"|(?<![a-z0-9_\-])token)"
+)
+_SECRET_NAME = re.compile(rf"{_SECRET}$", re.IGNORECASE)
+_SHAPES = re.compile(
+    r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{15,}|hf_[A-Za-z0-9]{20,}|\bsk-[\w-]{20,}"
+    r"|xox[abpr]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|dapi[0-9a-f]{32}|AIza[\w-]{35}"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
+)
+_IN_URI = re.compile(r"(?<=://)[^\s/@'\"]+(?=@)")
+_BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
+_IN_QUERY = re.compile(rf"({_SECRET}=|[?&](?:sig|x-amz-signature|x-amz-credential)=)[^&\s'\"#]+", re.IGNORECASE)
+_QUOTED = r"(?P<quote>['\"])(?:(?!(?P=quote))[^\n])+"
+# `--password x`, `password: 'x'`, a line `password: x`; code such as `token = next(tokens)` stays readable
+_OPTION = re.compile(rf"(?<=-)({_SECRET}\s+)(?:{_QUOTED}|(?!-)[^\s'\"]+)", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"({_SECRET}['\"]?\s*[:=]\s*){_QUOTED}", re.IGNORECASE)
+_CONFIG = re.compile(
+    rf"({_SECRET}['\"]?[ \t]*[:=][ \t]*)(?!null\b|None\b)[^\s'\"(\[{{]+[ \t]*$", re.IGNORECASE | re.MULTILINE
+)
+
+
+def redact(text: str) -> str:
+    """The text with every credential in it replaced by `REDACTED`."""
+    for value in _from_environment():
+        text = text.replace(value, HIDDEN)
+    text = _IN_URI.sub(_user, text)
+    text = _BEARER.sub(rf"\1 {HIDDEN}", text)
+    for pattern in (_OPTION, _ASSIGNED):
+        text = pattern.sub(lambda match: f"{match[1]}{match['quote'] or ''}{HIDDEN}", text)
+    for pattern in (_CONFIG, _IN_QUERY):
+        text = pattern.sub(rf"\1{HIDDEN}", text)
+    return _SHAPES.sub(HIDDEN, text)
+
+
+def redact_value(name: str, value: str) -> str:
+    """The value of a parameter or tag, hidden altogether when its name says that it is a secret."""
+    if value in ("", "None", "null", HIDDEN):
+        return value
+    return HIDDEN if is_secret(name) else redact(value)
+
+
+def redact_tree(tree: Any, name: str = "") -> Any:
+    """A structure of mappings and lists, redacted leaf by leaf."""
+    if isinstance(tree, Mapping):
+        return {key: redact_tree(value, str(key)) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [redact_tree(value, name) for value in tree]
+    return redact_value(name, tree) if isinstance(tree, str) else tree
+
+
+def is_secret(name: str) -> bool:
+    """Whether a name says that what it holds is a credential."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def _user(match: re.Match[str]) -> str:
+    user, colon, _ = match[0].partition(":")
+    return f"{user}:{HIDDEN}" if colon else HIDDEN
+
+
+def _from_environment() -> list[str]:
+    """Secret values in the environment, longest first, so that no part of one stays behind."""
+    found = {
+        value for name, value in os.environ.items() if len(value) >= 8 and is_secret(name) and name not in _NOT_SECRET
+    }
+    return sorted(found, key=len, reverse=True)

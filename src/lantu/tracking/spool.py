@@ -1,0 +1,122 @@
+"""Artifacts that wait to be uploaded: copies in a folder that works as a queue.
+
+Each has a ticket, `<number>.json`, which is written after its copy is whole and removed after its upload. So
+a crash in between repeats an upload, and never skips one.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lantu.tracking.redaction import redact
+
+_TEXT = {
+    ".yaml",
+    ".yml",
+    ".json",
+    ".txt",
+    ".diff",
+    ".patch",
+    ".toml",
+    ".cfg",
+    ".ini",
+    ".env",
+    ".log",
+    ".sh",
+    ".md",
+}
+_TEXT_LIMIT = 2**20
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One file or folder to upload."""
+
+    path: Path
+    copy: Path
+    """The copy in the spool, under its own name."""
+    to: str | None
+    """The folder among the run's artifacts; None: the top."""
+
+    def done(self) -> None:
+        """Forget it, after MLflow has it."""
+        self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.copy.parent, ignore_errors=True)
+
+
+class Spool:
+    """A folder of artifacts that wait, in the order of their arrival."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(self, local: Path, to: str | None) -> None:
+        """Take a copy of a file or folder, on disk when this returns.
+
+        Small text files are copied without the credentials in them.
+        """
+        number = f"{time.time_ns():020d}"
+        copy = self.path / number / local.name
+        copy.parent.mkdir(parents=True)
+        if local.is_dir():
+            shutil.copytree(local, copy, copy_function=_copy)
+        else:
+            _copy(str(local), str(copy))
+        self._issue(number, copy, to)
+
+    def put_text(self, text: str, name: str, to: str | None) -> None:
+        """Keep a text as an artifact."""
+        number = f"{time.time_ns():020d}"
+        copy = self.path / number / name
+        copy.parent.mkdir(parents=True)
+        copy.write_text(text, encoding="utf-8")
+        self._issue(number, copy, to)
+
+    def tickets(self) -> Iterator[Ticket]:
+        """What waits, first come first."""
+        if self.path.is_dir():
+            for path in sorted(self.path.glob("*.json")):
+                content = json.loads(path.read_text())
+                yield Ticket(path, self.path / path.stem / content["name"], content["to"])
+
+    def size(self) -> int:
+        """Bytes that wait."""
+        return sum(
+            file.stat().st_size
+            for ticket in self.tickets()
+            for file in ([ticket.copy] if ticket.copy.is_file() else ticket.copy.rglob("*"))
+            if file.is_file()
+        ) + sum(1 for _ in self.tickets())
+
+    def _issue(self, number: str, copy: Path, to: str | None) -> None:
+        for file in [copy, *copy.rglob("*")] if copy.is_dir() else [copy]:
+            _sync(file)
+        draft = self.path / f"{number}.draft"
+        draft.write_text(json.dumps({"name": copy.name, "to": to}))
+        _sync(draft)
+        os.replace(draft, self.path / f"{number}.json")
+        _sync(self.path)
+
+
+def _copy(source: str, target: str) -> str:
+    path = Path(source)
+    if path.suffix in _TEXT and path.stat().st_size <= _TEXT_LIMIT:
+        try:
+            Path(target).write_text(redact(path.read_text(encoding="utf-8")), encoding="utf-8")
+        except UnicodeDecodeError:
+            shutil.copy2(source, target)
+    else:
+        shutil.copy2(source, target)
+    return target
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

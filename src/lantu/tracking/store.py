@@ -1,0 +1,96 @@
+"""The embedded MLflow store: an SQLite file and a folder of artifacts, created once whoever comes first."""
+
+import fcntl
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+_SQLITE = "sqlite:///"
+
+
+def embedded_uri(store: Path | str) -> str:
+    """The tracking URI of the store in a folder."""
+    return f"{_SQLITE}{Path(store).absolute() / 'mlflow.db'}"
+
+
+def absolute(uri: str) -> str:
+    """The URI with a relative SQLite file made absolute, so that it means the same from any folder."""
+    database = database_of(uri)
+    return f"{_SQLITE}{database}" if database else uri
+
+
+def database_of(uri: str) -> Path | None:
+    """The SQLite file behind a tracking URI; None for any other store."""
+    if not uri.startswith(_SQLITE) or uri == f"{_SQLITE}:memory:":
+        return None
+    return Path(uri.removeprefix(_SQLITE)).absolute()
+
+
+def artifacts_of(uri: str) -> Path | None:
+    """Where an SQLite store keeps its artifacts: beside the file."""
+    database = database_of(uri)
+    return database.parent / "artifacts" if database else None
+
+
+def artifact_location(uri: str, experiment: str) -> str | None:
+    """Where a new experiment keeps its artifacts; None: where the server says."""
+    artifacts = artifacts_of(uri)
+    return str(artifacts / quote(experiment, safe=" ")) if artifacts else None
+
+
+def ensure_store(uri: str) -> None:
+    """Create the database of a store that MLflow reaches without a server, unless it is there.
+
+    Any number of processes may call this at once. An SQLite file is made beside its place and then moved
+    there, so that nobody meets one that is half made. A server's store is the server's own concern.
+    """
+    if "://" not in uri or uri.startswith(("http://", "https://", "file:", "databricks")):
+        return
+    database = database_of(uri)
+    if database and database.exists():
+        return
+    with turn(uri):
+        if database and database.exists():
+            return
+        _quieten()
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        if database is None:
+            SqlAlchemyStore(uri, "./mlruns").engine.dispose()
+            return
+        artifacts = artifacts_of(uri)
+        draft = database.with_name(f".{database.name}.{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        SqlAlchemyStore(f"{_SQLITE}{draft}", str(artifacts)).engine.dispose()
+        os.replace(draft, database)
+
+
+@contextmanager
+def turn(uri: str) -> Iterator[None]:
+    """Wait for our turn to write to a store that has no server to queue for; at once for any other.
+
+    SQLite lets waiting writers poll, and gives up on the unlucky; a file lock serves all of them.
+    """
+    database = database_of(uri)
+    if uri.startswith(("http://", "https://")):
+        yield
+        return
+    if database is None:
+        name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+        path = Path(tempfile.gettempdir()) / f"lantu-{os.getuid()}-{name}.lock"
+    else:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        path = database.with_name(f"{database.name}.lock")
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _quieten() -> None:
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
+        logging.getLogger(name).setLevel(logging.WARNING)
