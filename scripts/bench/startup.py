@@ -42,9 +42,7 @@ def main() -> None:
     table = Table("command", "median s", "min to max", "of the reference", title=f"start-up, {runs} runs")
     for name, times in seconds.items():
         median = statistics.median(times)
-        table.add_row(
-            name, f"{median:.2f}", f"{min(times):.2f} to {max(times):.2f}", f"{median / reference:.3f}"
-        )
+        table.add_row(name, f"{median:.2f}", f"{min(times):.2f} to {max(times):.2f}", f"{median / reference:.3f}")
     Console().print(table)
 
 

@@ -51,9 +51,7 @@ def _command(name: str) -> Callable[[list[str]], int]:
     from lantu.config.near import did_you_mean
 
     known = [*COMPOSED, *plain]
-    raise UserError(
-        f"there is no command `{name}`.{did_you_mean(name, known)} There are: {', '.join(known)}."
-    )
+    raise UserError(f"there is no command `{name}`.{did_you_mean(name, known)} There are: {', '.join(known)}.")
 
 
 def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:

@@ -58,9 +58,7 @@ def test_a_typo_is_answered_before_torch_is_imported(tmp_path: Path) -> None:
         "heavy = [name for name in ('torch', 'pytorch_lightning', 'mlflow', 'pandas') if name in sys.modules];"
         "sys.exit(f'imported {heavy}' if heavy else status)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
 
 
@@ -71,9 +69,7 @@ def test_help_is_written_for_a_person_and_imports_nothing_heavy(script: str, tmp
         "heavy = [name for name in ('torch', 'pytorch_lightning', 'mlflow', 'pandas') if name in sys.modules];"
         "sys.exit(f'imported {heavy}' if heavy else status)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"lantu {script}" in done.stdout
 

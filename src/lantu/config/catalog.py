@@ -41,9 +41,7 @@ def fits() -> dict[str, list[str]]:
 def catalog_main(arguments: list[str]) -> int:
     """`lantu catalog [GROUP ...]`."""
     parser = argparse.ArgumentParser("lantu catalog", description="List what can be composed.")
-    parser.add_argument(
-        "groups", nargs="*", help="config groups, such as optimizer; none: data, model, experiment"
-    )
+    parser.add_argument("groups", nargs="*", help="config groups, such as optimizer; none: data, model, experiment")
     asked = parser.parse_args(arguments).groups
     with config_search():
         known = groups()

@@ -37,9 +37,7 @@ def check(composition: Composition) -> None:
 
 def facts_asked(node: Any) -> set[str]:
     """The names of the facts (`${spec.NAME}`) that a part of a config asks for."""
-    return {
-        name for value in leaves(node).values() if isinstance(value, str) for name in _FACT.findall(value)
-    }
+    return {name for value in leaves(node).values() if isinstance(value, str) for name in _FACT.findall(value)}
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -73,17 +71,13 @@ def _refuse(composition: Composition, part: str, missing: set[str]) -> None:
     having = data_with(missing)
     lacking = " and ".join(f"`{name}`" for name in sorted(missing))
     instead = f"Data sets that have it: {', '.join(having)}." if having else "No data set has it."
-    raise UserError(
-        f"`{part}={asks}` needs {lacking} of the data, which `data={data}` does not have. {instead}"
-    )
+    raise UserError(f"`{part}={asks}` needs {lacking} of the data, which `data={data}` does not have. {instead}")
 
 
 def data_with(facts: set[str]) -> list[str]:
     """The data sets whose spec has all of some facts."""
     with config_search():
-        return [
-            name for name in options("data") if facts <= set(compose(f"data={name}").cfg.get("spec") or {})
-        ]
+        return [name for name in options("data") if facts <= set(compose(f"data={name}").cfg.get("spec") or {})]
 
 
 def _check_mandatory(composition: Composition) -> None:
@@ -131,9 +125,7 @@ def _check_options(path: str, node: dict[str, Any], signature: Signature) -> Non
     if not node.get("_partial_") and not node.get("_args_"):
         for key in signature.required:
             if key not in given and path not in FILLED_IN:
-                raise UserError(
-                    f"`{path}` ({name}) needs a value for `{key}`: add `+{path}.{key}=...` to the command."
-                )
+                raise UserError(f"`{path}` ({name}) needs a value for `{key}`: add `+{path}.{key}=...` to the command.")
 
 
 FILLED_IN = {"task"}

@@ -118,9 +118,7 @@ def _unknown_key(override: Override, overrides: list[str], command: str) -> str 
 
 def _base_config(overrides: list[str], command: str) -> DictConfig:
     """What the overrides that choose files compose to, without those that set values."""
-    choosing = [
-        each.input_line for each in _parsed(overrides) if each.key_or_group in groups() and each.input_line
-    ]
+    choosing = [each.input_line for each in _parsed(overrides) if each.key_or_group in groups() and each.input_line]
     try:
         return hydra_compose(command, choosing)
     except (HydraException, OmegaConfBaseException):

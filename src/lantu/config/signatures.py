@@ -8,7 +8,7 @@ import ast
 import importlib.util
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 _SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None), "NoneType": type(None)}
@@ -25,7 +25,7 @@ class Signature:
     takes_any_keyword: bool
 
 
-@lru_cache(maxsize=None)
+@cache
 def signature_of(target: str) -> Signature | None:
     """The signature of a dotted name such as `torch.optim.AdamW`; None where the source does not tell."""
     module, _, name = target.rpartition(".")
@@ -95,9 +95,7 @@ def _generic_kinds(outer: str, inner: ast.expr) -> set[object]:
     return {_ANYTHING}
 
 
-def _find(
-    module: str, name: str, hops: int
-) -> tuple[tuple[str, ast.Module], ast.FunctionDef | ast.ClassDef] | None:
+def _find(module: str, name: str, hops: int) -> tuple[tuple[str, ast.Module], ast.FunctionDef | ast.ClassDef] | None:
     """The definition of `name`, following `from x import name` through packages."""
     path = _source(module)
     if path is None or not hops:
@@ -151,14 +149,10 @@ def _merged(own: Signature, inherited: Signature, init: ast.FunctionDef) -> Sign
         for call in ast.walk(init)
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__"
     )
-    further = {
-        name: kind for name, kind in list(inherited.parameters.items())[positional:] if name not in given
-    }
+    further = {name: kind for name, kind in list(inherited.parameters.items())[positional:] if name not in given}
     return Signature(
         parameters={**further, **own.parameters},
-        required=tuple(
-            dict.fromkeys([*own.required, *(name for name in inherited.required if name in further)])
-        ),
+        required=tuple(dict.fromkeys([*own.required, *(name for name in inherited.required if name in further)])),
         takes_any_keyword=inherited.takes_any_keyword,
     )
 
@@ -171,9 +165,7 @@ def _signature(function: ast.FunctionDef, *, skip_first: bool) -> Signature | No
     with_default = len(arguments.defaults)
     required = [each.arg for each in positional[: len(positional) - with_default]]
     required += [
-        each.arg
-        for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        if not default
+        each.arg for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if not default
     ]
     return Signature(
         parameters={each.arg: each.annotation for each in [*positional, *arguments.kwonlyargs]},
@@ -190,12 +182,12 @@ def _imported_from(module: str, path: Path, node: ast.ImportFrom) -> str:
     return ".".join([*package, node.module] if node.module else package)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _source(module: str) -> Path | None:
     """The file of a module, found on disk: only the top-level package's location is asked of Python."""
     top, *rest = module.split(".")

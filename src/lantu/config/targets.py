@@ -69,9 +69,7 @@ def check_trusted(cfg: Any) -> None:
             )
     for key in _keys(OmegaConf.to_container(cfg, resolve=False) if OmegaConf.is_config(cfg) else cfg):
         if key in FORBIDDEN_OPTIONS:
-            raise UserError(
-                f"The run's config sets `{key}`, which would run code from a hub, so it was not loaded."
-            )
+            raise UserError(f"The run's config sets `{key}`, which would run code from a hub, so it was not loaded.")
 
 
 def _trusted(target: str, users: tuple[str, ...]) -> bool:

@@ -33,9 +33,7 @@ def job(cfg: DictConfig) -> dict[str, float]:
 
     without_noise()
     try:
-        checkpoint = find_checkpoint(
-            str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri
-        )
+        checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint, data_options=cfg.data)
         metrics = evaluate(rebuilt, build(cfg.trainer), split=cfg.split)
     except UserError as error:
@@ -47,8 +45,6 @@ def job(cfg: DictConfig) -> dict[str, float]:
     for name, value in metrics.items():
         table.add_row(name.partition("/")[2], f"{value:.6g}")
     console = Console()
-    console.print(
-        f"\n[bold]{escape(str(rebuilt.cfg.name))}[/bold]\n{checkpoint}", highlight=False, soft_wrap=True
-    )
+    console.print(f"\n[bold]{escape(str(rebuilt.cfg.name))}[/bold]\n{checkpoint}", highlight=False, soft_wrap=True)
     console.print(table)
     return metrics

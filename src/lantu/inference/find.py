@@ -47,18 +47,14 @@ def _last(store: Path) -> Path:
         found = _in_folder(folder.parent)
         if found:
             return found
-    raise UserError(
-        f"`run=last`: no run under {store / 'runs'} has kept a checkpoint. Train one first: `lantu train`."
-    )
+    raise UserError(f"`run=last`: no run under {store / 'runs'} has kept a checkpoint. Train one first: `lantu train`.")
 
 
 def _from_mlflow(run: str, store: Path, tracking_uri: str | None) -> Path:
     from mlflow import MlflowClient
 
     if tracking_uri is None and not (store / "mlflow.db").is_file():
-        raise UserError(
-            f"`run={run}`: there is no file, folder or MLflow store of that name ({store} has no runs)."
-        )
+        raise UserError(f"`run={run}`: there is no file, folder or MLflow store of that name ({store} has no runs).")
     client = MlflowClient(tracking_uri or f"sqlite:///{store.resolve() / 'mlflow.db'}")
     found = _best_of(client, run.removeprefix("best:")) if run.startswith("best:") else _by_id(client, run)
     local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
@@ -116,6 +112,4 @@ def _downloaded(client: Any, run_id: str, store: Path) -> Path:
     for name in (f"checkpoints/{each}" for each in CHECKPOINTS):
         if name in names:
             return Path(client.download_artifacts(run_id, name, str(folder)))
-    raise UserError(
-        f"The run {run_id} has no checkpoint among its artifacts, and its folder is not on this machine."
-    )
+    raise UserError(f"The run {run_id} has no checkpoint among its artifacts, and its folder is not on this machine.")

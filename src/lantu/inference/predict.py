@@ -13,8 +13,8 @@ from lantu.config.targets import build
 from lantu.errors import UserError
 from lantu.inference.find import find_checkpoint
 from lantu.inference.rebuild import Rebuilt, rebuild
-from lantu.training.quiet import without_noise
 from lantu.tasks import Classification, LanguageModeling, Regression, Task
+from lantu.training.quiet import without_noise
 
 WRITERS = {
     ".csv": lambda frame, path: frame.to_csv(path, index=False),
@@ -54,16 +54,12 @@ def job(cfg: DictConfig) -> Any:
     without_noise()
     try:
         _check_output(cfg.output)
-        checkpoint = find_checkpoint(
-            str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri
-        )
+        checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)
         if isinstance(rebuilt.task, LanguageModeling):
             return _write_on(rebuilt, cfg)
         if cfg.input is None:
-            raise UserError(
-                "`predict` needs something to predict for: add `input=FILE` (a table, images or texts)."
-            )
+            raise UserError("`predict` needs something to predict for: add `input=FILE` (a table, images or texts).")
         frame = predict(rebuilt, build(cfg.trainer), Path(cfg.input))
     except UserError as error:
         print(f"lantu predict: {error}", file=sys.stderr)
@@ -79,9 +75,7 @@ def job(cfg: DictConfig) -> Any:
 
 def _check_output(output: str | None) -> None:
     if output is not None and Path(output).suffix not in WRITERS:
-        raise UserError(
-            f"`output={output}`: the ending says the format, and must be one of {', '.join(WRITERS)}."
-        )
+        raise UserError(f"`output={output}`: the ending says the format, and must be one of {', '.join(WRITERS)}.")
     if output is not None and not Path(output).expanduser().parent.is_dir():
         raise UserError(f"`output={output}`: there is no folder {Path(output).parent}.")
 
@@ -102,8 +96,6 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
         top_p=cfg.top_p,
     )
     if cfg.output is not None and Path(cfg.output).suffix:
-        pd.DataFrame({"prompt": [cfg.prompt], "text": [text]}).pipe(
-            WRITERS[Path(cfg.output).suffix], cfg.output
-        )
+        pd.DataFrame({"prompt": [cfg.prompt], "text": [text]}).pipe(WRITERS[Path(cfg.output).suffix], cfg.output)
     else:
         print(text)

@@ -39,9 +39,7 @@ def rebuild(checkpoint: Path, *, data_options: Any = None) -> Rebuilt:
     loaded = load(checkpoint)
     config = Recipe.read(loaded)
     if config is None:
-        raise UserError(
-            f"{checkpoint} holds no config: Lantu did not write it, so its model cannot be rebuilt."
-        )
+        raise UserError(f"{checkpoint} holds no config: Lantu did not write it, so its model cannot be rebuilt.")
     for part in ("data", "model", "task"):
         check_trusted(config[part])
     cfg = OmegaConf.create(config)
@@ -60,9 +58,7 @@ def load(checkpoint: Path) -> dict[str, Any]:
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is cut, foreign or hostile
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{checkpoint} cannot be read as a checkpoint of weights and plain values: {reason}"
-        ) from error
+        raise UserError(f"{checkpoint} cannot be read as a checkpoint of weights and plain values: {reason}") from error
 
 
 def _use_this_machines_mirror(cfg: DictConfig) -> None:

@@ -58,9 +58,7 @@ class Task(pl.LightningModule):
         """Feed a batch to the metrics of a stage."""
         metrics.update(output, y)
 
-    def use_metrics(
-        self, make: Callable[[], MetricCollection], *, stages: tuple[str, ...] = ("val", "test")
-    ) -> None:
+    def use_metrics(self, make: Callable[[], MetricCollection], *, stages: tuple[str, ...] = ("val", "test")) -> None:
         """Give every stage metrics of its own, named `val/accuracy` and so on."""
         for stage in stages:
             # ModuleDict refuses "train" and "eval", which are methods of Module

@@ -55,9 +55,7 @@ class Classification(Task):
         self.classes = classes
         self.class_names = class_names or [str(number) for number in range(classes)]
         self.label_smoothing = label_smoothing
-        self.register_buffer(
-            "class_weights", _weights(class_weights, class_counts, classes), persistent=False
-        )
+        self.register_buffer("class_weights", _weights(class_weights, class_counts, classes), persistent=False)
         self.use_metrics(self._make_metrics)
         self.use_metrics(
             lambda: MetricCollection({"accuracy": MulticlassAccuracy(classes, average="micro")}),
@@ -119,9 +117,7 @@ def _weights(asked: str | list[float] | None, counts: list[int] | None, classes:
         return None
     if asked == "balanced":
         if counts is None:
-            raise UserError(
-                "`task.class_weights=balanced` needs the training counts, which these data do not publish."
-            )
+            raise UserError("`task.class_weights=balanced` needs the training counts, which these data do not publish.")
         number = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
         return number.sum() / (classes * number)
     if isinstance(asked, str) or len(asked) != classes:

@@ -73,9 +73,7 @@ def _regression(task: Regression, output: Tensor, y: Tensor) -> dict[str, Figure
     for column, name in enumerate(task.target_names):
         figure, axes = _sheet(f"{name}: prediction against truth on the test split")
         shown = np.linspace(0, len(truth) - 1, min(len(truth), POINTS_DRAWN)).astype(int)
-        axes.scatter(
-            truth[shown, column], predicted[shown, column], s=8, alpha=0.5, color=COLOURS[0], linewidths=0
-        )
+        axes.scatter(truth[shown, column], predicted[shown, column], s=8, alpha=0.5, color=COLOURS[0], linewidths=0)
         low, high = truth[:, column].min(), truth[:, column].max()
         axes.plot([low, high], [low, high], color="0.4", linewidth=1, linestyle="--", label="perfect")
         axes.set(xlabel="truth", ylabel="prediction")
@@ -98,9 +96,7 @@ def _confusion(task: Classification, probabilities: np.ndarray, truth: np.ndarra
         for row, column in np.ndindex(*counts.shape):
             if counts[row, column]:
                 colour = "black" if shares[row, column] > 0.5 else "white"
-                axes.text(
-                    column, row, counts[row, column], ha="center", va="center", fontsize=7, color=colour
-                )
+                axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7, color=colour)
     return figure
 
 

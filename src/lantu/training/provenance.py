@@ -46,9 +46,7 @@ def diff() -> str:
 def packages() -> str:
     """Every installed distribution with its version, one a line, as a requirements file."""
     found = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
-    return "".join(
-        f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower())
-    )
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def _git(*arguments: str) -> str:

@@ -49,9 +49,7 @@ def kept(
         _write_files(cfg, composition, data)
         for logger in loggers:
             logger.log_hyperparams(parameters)
-            logger.log_metrics(
-                {"model/parameters": float(sum(each.numel() for each in task.parameters()))}, step=0
-            )
+            logger.log_metrics({"model/parameters": float(sum(each.numel() for each in task.parameters()))}, step=0)
         _introduce(cfg, data, task)
     if tracker is None or not trainer.is_global_zero:
         yield Kept(None)
@@ -83,13 +81,9 @@ def _write_files(cfg: DictConfig, composition: Composition, data: DataModule) ->
     folder = Path(cfg.paths.run)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-    (folder / "overrides.txt").write_text(
-        "".join(f"{each}\n" for each in composition.overrides), encoding="utf-8"
-    )
+    (folder / "overrides.txt").write_text("".join(f"{each}\n" for each in composition.overrides), encoding="utf-8")
     (folder / "packages.txt").write_text(provenance.packages(), encoding="utf-8")
-    (folder / "data.json").write_text(
-        json.dumps(data.report.to_dict(), indent=1, default=str), encoding="utf-8"
-    )
+    (folder / "data.json").write_text(json.dumps(data.report.to_dict(), indent=1, default=str), encoding="utf-8")
     diff = provenance.diff()
     if diff:
         (folder / "uncommitted.diff").write_text(diff, encoding="utf-8")
@@ -106,9 +100,7 @@ def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule) -> None
 
 def _own_tags(cfg: DictConfig, composition: Composition) -> dict[str, str]:
     chosen = {
-        f"lantu.{group}": str(file)
-        for group, file in composition.choices.items()
-        if group in ("data", "model", "task")
+        f"lantu.{group}": str(file) for group, file in composition.choices.items() if group in ("data", "model", "task")
     }
     return {**chosen, "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
 

@@ -14,14 +14,10 @@ SHOWN_FIRST = ("accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bi
 def show(result: Result, console: Console | None = None) -> None:
     """Print the end of a run."""
     console = console or Console()
-    names = sorted(
-        {name.partition("/")[2] for name in result.metrics if name.startswith(("val/", "test/"))}, key=_rank
-    )
+    names = sorted({name.partition("/")[2] for name in result.metrics if name.startswith(("val/", "test/"))}, key=_rank)
     table = Table(box=None, padding=(0, 2))
     table.add_column("metric", style="cyan")
-    stages = [
-        stage for stage in ("val", "test") if any(name.startswith(f"{stage}/") for name in result.metrics)
-    ]
+    stages = [stage for stage in ("val", "test") if any(name.startswith(f"{stage}/") for name in result.metrics)]
     for stage in stages:
         table.add_column(stage, justify="right")
     for name in names:
@@ -36,9 +32,7 @@ def show(result: Result, console: Console | None = None) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    console.print(
-        "next        lantu ui                           compare runs in the browser", highlight=False
-    )
+    console.print("next        lantu ui                           compare runs in the browser", highlight=False)
     console.print("            lantu evaluate run=last            measure this model again", highlight=False)
     console.print("            lantu predict run=last input=FILE  apply it to new data", highlight=False)
 

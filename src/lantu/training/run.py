@@ -65,9 +65,7 @@ def run(composition: Composition) -> Result:
     )
 
 
-def train(
-    task: LightningModule, data: DataModule, trainer: Trainer, *, test: bool = True
-) -> dict[str, float]:
+def train(task: LightningModule, data: DataModule, trainer: Trainer, *, test: bool = True) -> dict[str, float]:
     """Fit, then measure the best checkpoint on the test split. Knows objects, no config."""
     trainer.fit(task, datamodule=data, weights_only=True)
     metrics = _numbers(trainer)
@@ -86,7 +84,7 @@ def completed(composition: Composition) -> DictConfig:
         cfg.choices = composition.choices
         cfg.experiment_name = cfg.experiment_name or experiment_name(composition)
         cfg.name = cfg.name or run_name(composition)
-        cfg.paths.run = cfg.paths.run  # noqa: PLW0127 - resolved once: it holds the time of day
+        cfg.paths.run = cfg.paths.run
     return cfg
 
 
