@@ -1,0 +1,8 @@
+"""Architectures: plain torch modules, one file each, for what timm and transformers do not keep well."""
+
+from lantu.models.cnn import CNN
+from lantu.models.linear import Linear
+from lantu.models.mlp import MLP
+from lantu.models.upscale import Upscale
+
+__all__ = ["CNN", "MLP", "Linear", "Upscale"]

@@ -1,0 +1,18 @@
+"""What an optimizer is given: parameter groups, learning-rate schedules, initial weights."""
+
+from lantu.optim.groups import l1_norm, parameter_groups
+from lantu.optim.init import he, orthogonal, xavier
+from lantu.optim.schedules import constant, cosine, one_cycle, plateau, wsd
+
+__all__ = [
+    "constant",
+    "cosine",
+    "he",
+    "l1_norm",
+    "one_cycle",
+    "orthogonal",
+    "parameter_groups",
+    "plateau",
+    "wsd",
+    "xavier",
+]

@@ -1,0 +1,22 @@
+"""One linear layer: linear and logistic regression."""
+
+from torch import Tensor, nn
+
+
+class Linear(nn.Module):
+    """Linear or, under cross-entropy, logistic regression.
+
+    Args:
+        features: numbers in one example; an image is flattened to channels × height × width.
+        outputs: classes or targets.
+        bias: whether there is an intercept.
+
+    Shape: (N, features) or (N, C, H, W) -> (N, outputs).
+    """
+
+    def __init__(self, features: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.head = nn.Linear(features, outputs, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.flatten(1))

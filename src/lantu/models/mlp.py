@@ -1,0 +1,53 @@
+"""A multilayer perceptron, for tables and small images."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+
+from lantu.errors import UserError
+from lantu.models.layers import activation as activation_called
+from lantu.models.layers import check_between
+
+
+class MLP(nn.Module):
+    """Fully connected layers; each hidden one is linear, norm, activation, dropout.
+
+    Args:
+        features: numbers in one example; an image is flattened to channels × height × width.
+        outputs: classes or targets.
+        hidden: widths of the hidden layers, from the input on.
+        activation: relu, gelu, silu, tanh, ...
+        dropout: share of hidden activations that are dropped.
+        norm: batch, layer or null.
+
+    Shape: (N, features) or (N, C, H, W) -> (N, outputs).
+    """
+
+    def __init__(
+        self,
+        features: int,
+        outputs: int,
+        *,
+        hidden: Sequence[int] = (256, 128),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        norm: Literal["batch", "layer"] | None = None,
+    ) -> None:
+        super().__init__()
+        check_between("dropout", dropout, 0, 1)
+        if norm not in (None, "batch", "layer"):
+            raise UserError(f"`model.norm={norm}`: an MLP's norm is batch, layer or null.")
+        self.body = nn.Sequential()
+        for inputs, width in pairwise([features, *hidden]):
+            self.body.append(nn.Linear(inputs, width))
+            if norm is not None:
+                self.body.append(nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width))
+            self.body.append(activation_called(activation))
+            if dropout:
+                self.body.append(nn.Dropout(dropout))
+        self.head = nn.Linear([features, *hidden][-1], outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.flatten(1)))
