@@ -11,14 +11,16 @@ journal/shipper.log     what the shipper had to say
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from lantu.tracking.journal import Record, head
+from lantu.tracking.journal import Reader, Record, head, last
 from lantu.tracking.owner import Owner
+from lantu.tracking.redaction import HIDDEN, redact
 from lantu.tracking.spool import Spool
+from lantu.tracking.store import absolute, embedded_uri
 
 
 @dataclass
@@ -78,6 +80,42 @@ class RunFolder:
         draft = self.path / "shipped.json.draft"
         draft.write_text(json.dumps(asdict(shipped)))
         os.replace(draft, self.path / "shipped.json")
+
+    def destination(self, store: Path, known: Iterable[str] = ()) -> str | None:
+        """The tracking URI that the run was meant for.
+
+        The journal keeps it without its password, which has to come from one of the `known` URIs.
+
+        Args:
+            store: the store that the run lies in now, for a run of the embedded store.
+
+        Returns:
+            None when the journal has no whole beginning, or no known URI has the missing password.
+        """
+        begin = self.head()
+        if begin is None:
+            return None
+        uri: str | None = begin["tracking_uri"]
+        if uri is None:
+            return embedded_uri(store)
+        same = [each for each in known if redact(absolute(each)) == uri]
+        return absolute(same[0]) if same else None if HIDDEN in uri else uri
+
+    def state(self) -> str:
+        """How it stands with the run: `running`, `dead` (without having said how it ended), `waits` or `shipped`."""
+        if self.is_shipped():
+            return "shipped"
+        final = last(self.records)
+        if final is not None and final["kind"] == "end":
+            return "waits"
+        if self.owner.is_alive():
+            return "running"
+        return "waits" if self.shipped().status else "dead"
+
+    def points_waiting(self) -> int:
+        """Metric values that MLflow does not have yet."""
+        unread = Reader(self.records, self.shipped().offset)
+        return sum(len(record["values"]) for _, record in unread if record["kind"] == "metrics")
 
     def waiting(self) -> int:
         """Bytes of journal and artifacts that MLflow does not have yet."""

@@ -180,7 +180,8 @@ class Journal:
             return
         if os.pread(self._fd, 1, size - 1) != b"\n":
             os.write(self._fd, b"\n")
-        for _, record in Reader(self.path):
+        record = last(self.path)
+        if record is not None:
             self._number, self._time = record["n"] + 1, record["t"]
 
 
@@ -222,9 +223,19 @@ def head(path: Path) -> Record | None:
     return None
 
 
-def number(value: float | str) -> float:
-    """A metric's value as it was logged."""
-    return float(value)
+def last(path: Path) -> Record | None:
+    """The last whole record of a journal, read from its end; None when it has none."""
+    with open(path, "rb") as file:
+        size, block = file.seek(0, os.SEEK_END), _READ // 16
+        while True:
+            file.seek(-min(block, size), os.SEEK_END)
+            for line in reversed(file.read().splitlines(keepends=True)):
+                record = decode(line)
+                if record is not None:
+                    return record
+            if block >= size:
+                return None
+            block *= 4
 
 
 _json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

@@ -26,9 +26,11 @@ def main(arguments: list[str]) -> int:
     prepare()
     uri = os.environ["LANTU_SHIP_TO"]
     if arguments[0] == "--store":
-        for folder in run_folders(Path(arguments[1])):
-            if not folder.is_shipped():
-                ship_once(folder, uri)
+        store = Path(arguments[1])
+        for folder in run_folders(store):
+            destination = None if folder.is_shipped() else folder.destination(store, [uri])
+            if destination is not None:
+                ship_once(folder, destination)
         return 0
     return follow(RunFolder(Path(arguments[0])), uri)
 
