@@ -1,0 +1,143 @@
+"""The step, the losses and the metrics of every task, against scikit-learn and plain arithmetic."""
+
+from collections.abc import Callable
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from sklearn import metrics as reference
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lantu.errors import UserError
+from lantu.tasks import Classification, LanguageModeling, Regression, Task
+
+
+class Echo(nn.Module):
+    """Answers its input, so that a test decides what the network says; one weight keeps optimizers content."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def measured(task: Task, x: Tensor, y: Tensor, tmp_path: Path, batch_size: int = 16) -> dict[str, float]:
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=tmp_path
+    )
+    (found,) = trainer.test(task, DataLoader(TensorDataset(x, y), batch_size=batch_size), verbose=False)
+    return dict(found)
+
+
+def test_binary_metrics_are_scikit_learns(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    logits, y = torch.randn(101, 2), torch.randint(0, 2, (101,))
+    found = measured(Classification(Echo(), classes=2), logits, y, tmp_path)
+    predicted, score = logits.argmax(1).numpy(), logits.softmax(1)[:, 1].numpy()
+    assert found["test/accuracy"] == pytest.approx(reference.accuracy_score(y, predicted))
+    assert found["test/precision"] == pytest.approx(reference.precision_score(y, predicted))
+    assert found["test/recall"] == pytest.approx(reference.recall_score(y, predicted))
+    assert found["test/f1"] == pytest.approx(reference.f1_score(y, predicted))
+    assert found["test/auroc"] == pytest.approx(reference.roc_auc_score(y, score))
+    assert found["test/loss"] == pytest.approx(reference.log_loss(y, logits.softmax(1).double().numpy()), rel=1e-5)
+
+
+def test_multiclass_metrics_are_scikit_learns_macro_means(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    logits, y = torch.randn(150, 4), torch.randint(0, 4, (150,))
+    found = measured(Classification(Echo(), classes=4), logits, y, tmp_path)
+    predicted = logits.argmax(1).numpy()
+    assert found["test/accuracy"] == pytest.approx(reference.accuracy_score(y, predicted))
+    assert found["test/f1"] == pytest.approx(reference.f1_score(y, predicted, average="macro"))
+    assert found["test/auroc"] == pytest.approx(
+        reference.roc_auc_score(y, logits.double().softmax(1).numpy(), multi_class="ovr", average="macro"), rel=1e-5
+    )
+
+
+def test_a_loss_over_uneven_batches_is_the_mean_over_examples(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    logits, y = torch.randn(33, 3), torch.randint(0, 3, (33,))
+    found = measured(Classification(Echo(), classes=3), logits, y, tmp_path, batch_size=32)
+    assert found["test/loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, y)), rel=1e-5)
+
+
+def test_regression_metrics_are_in_the_targets_own_units(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth, guess = rng.normal(180_000, 50_000, (80, 1)), rng.normal(180_000, 50_000, (80, 1))
+    scaled = [torch.tensor((each - 180_000) / 50_000, dtype=torch.float32) for each in (guess, truth)]
+    task = Regression(Echo(), target_names=["price"], target_mean=[180_000.0], target_std=[50_000.0])
+    found = measured(task, *scaled, tmp_path)
+    assert found["test/mae"] == pytest.approx(reference.mean_absolute_error(truth, guess), rel=1e-4)
+    assert found["test/rmse"] == pytest.approx(reference.mean_squared_error(truth, guess) ** 0.5, rel=1e-4)
+    assert found["test/r2"] == pytest.approx(reference.r2_score(truth, guess), rel=1e-3)
+
+
+def test_language_metrics_follow_from_the_loss(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    logits, y = torch.randn(6, 5, 11), torch.randint(0, 11, (6, 5))
+    net = Echo()
+    net.scale = nn.Parameter(torch.ones(1, 1, 1))
+    found = measured(LanguageModeling(net, bytes_per_token=2.0, context=5), logits, y, tmp_path)
+    loss = float(nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten()))
+    assert found["test/perplexity"] == pytest.approx(exp(loss), rel=1e-5)
+    assert found["test/bits_per_character"] == pytest.approx(loss / log(2) / 2.0, rel=1e-5)
+
+
+def training_loss(task: Task, x: Tensor, y: Tensor) -> float:
+    task.log = lambda *_, **__: None  # type: ignore[method-assign]
+    return float(task.training_step((x, y), 0))
+
+
+def test_l1_adds_the_absolute_weights_to_the_objective_only() -> None:
+    x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    plain, penalised = Classification(nn.Linear(3, 3), classes=3), Classification(nn.Linear(3, 3), classes=3, l1=0.1)
+    penalised.net.load_state_dict(plain.net.state_dict())
+    weights = float(plain.net.weight.abs().sum())  # type: ignore[union-attr, operator]
+    assert training_loss(penalised, x, y) == pytest.approx(training_loss(plain, x, y) + 0.1 * weights, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"label_smoothing": 0.2}, lambda x, y: nn.functional.cross_entropy(x, y, label_smoothing=0.2)),
+        (
+            {"class_weights": "balanced", "class_counts": [1, 3]},
+            lambda x, y: nn.functional.cross_entropy(x, y, weight=torch.tensor([2.0, 2 / 3])),
+        ),
+        (
+            {"class_weights": [1.0, 5.0]},
+            lambda x, y: nn.functional.cross_entropy(x, y, weight=torch.tensor([1.0, 5.0])),
+        ),
+    ],
+)
+def test_smoothing_and_class_weights_change_the_training_loss_only(
+    options: dict[str, Any], expected: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    x, y = torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
+    task = Classification(Echo(), classes=2, **options)
+    assert training_loss(task, x, y) == pytest.approx(float(expected(x, y)), rel=1e-5)
+    assert float(task.loss(x, y, stage="val")) == pytest.approx(float(nn.functional.cross_entropy(x, y)))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Classification(Echo(), classes=3, class_weights=[1.0]), "a list of 3 numbers"),
+        (lambda: Classification(Echo(), classes=3, class_weights="even"), "balanced"),
+        (lambda: Classification(Echo(), classes=3, label_smoothing=1.5), "must lie in"),
+        (
+            lambda: Regression(Echo(), target_names=["y"], target_mean=[0.0], target_std=[1.0], loss="mape"),
+            "mse, mae, huber",
+        ),
+    ],
+)
+def test_an_option_out_of_its_range_gets_a_sentence(make: Callable[[], Task], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        make()
