@@ -30,7 +30,11 @@ class Echo(nn.Module):
 
 def measured(task: Task, x: Tensor, y: Tensor, tmp_path: Path, batch_size: int = 16) -> dict[str, float]:
     trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=tmp_path
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
     )
     (found,) = trainer.test(task, DataLoader(TensorDataset(x, y), batch_size=batch_size), verbose=False)
     return dict(found)

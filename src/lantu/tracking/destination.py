@@ -174,5 +174,6 @@ class Destination:
 
 
 def metric(name: str, value: float | str, record: Record) -> Metric:
-    """A metric as MLflow takes it."""
-    return Metric(to_mlflow(name), float(value), record["t"], record.get("step", 0))
+    """A metric as MLflow takes it; stores keep steps in 64 bits."""
+    step = max(-(2**63), min(record.get("step", 0), 2**63 - 1))
+    return Metric(to_mlflow(name), float(value), record["t"], step)

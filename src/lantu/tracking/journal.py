@@ -136,39 +136,36 @@ class Journal:
         return self._time
 
     def _write(self, line: bytes) -> None:
-        if self._held:
-            self._hold(line)
+        rest = line if self._held else self._put(line)
+        if not rest:
             return
-        try:
-            written = os.write(self._fd, line)
-        except OSError as error:
-            say(
-                f"the journal {self.path} takes no more records ({error.strerror}). Training goes on; "
-                f"what was written is kept, and up to {HELD_LIMIT >> 20} MiB wait in memory for room."
-            )
-            written = 0
-        self._dirty = True
-        if written < len(line):
-            self._hold(line[written:])
-
-    def _hold(self, line: bytes) -> None:
-        if self._held_bytes + len(line) > HELD_LIMIT:
+        if self._held_bytes + len(rest) > HELD_LIMIT:
             self.lost += 1
             return
-        self._held.append(line)
-        self._held_bytes += len(line)
+        self._held.append(rest)
+        self._held_bytes += len(rest)
+
+    def _put(self, line: bytes) -> bytes:
+        """Hand a line to the operating system; what it did not take."""
+        self._dirty = True
+        while line:
+            try:
+                line = line[os.write(self._fd, line) :]
+            except OSError as error:
+                say(
+                    f"the journal {self.path} takes no more records ({error.strerror}). Training goes on; "
+                    f"what was written is kept, and up to {HELD_LIMIT >> 20} MiB wait in memory for room."
+                )
+                return line
+        return b""
 
     def _retry(self) -> None:
         while self._held:
             line = self._held[0]
-            try:
-                written = os.write(self._fd, line)
-            except OSError:
-                return
-            self._dirty = True
-            self._held_bytes -= written
-            if written < len(line):
-                self._held[0] = line[written:]
+            rest = self._put(line)
+            self._held_bytes -= len(line) - len(rest)
+            if rest:
+                self._held[0] = rest
                 return
             self._held.popleft()
 

@@ -22,7 +22,7 @@ from lantu.tracking.deferred import Arrivals, hand_over_tensors
 from lantu.tracking.folder import RunFolder, store_of
 from lantu.tracking.journal import Journal
 from lantu.tracking.owner import HEARTBEAT_SECONDS
-from lantu.tracking.parameters import LONGEST_PARAM, LONGEST_TAG, flatten, shorten
+from lantu.tracking.parameters import LONGEST_PARAM, LONGEST_TAG, as_text, flatten, shorten
 from lantu.tracking.redaction import redact, redact_tree, redact_value
 from lantu.tracking.saying import say
 from lantu.tracking.shipper import Shipper
@@ -218,7 +218,7 @@ class RunLogger(Logger):
         `tags/<name>.txt`."""
         values = {}
         for name, value in tags.items():
-            text = redact_value(name, str(value))
+            text = redact_value(name, as_text(value))
             if len(text) > LONGEST_TAG:
                 self.log_text(text, f"tags/{journal_file(name)}.txt")
                 text = shorten(text, LONGEST_TAG, f"tags/{journal_file(name)}.txt")
@@ -348,9 +348,9 @@ class RunLogger(Logger):
         return self._journal
 
     def _begin(self) -> None:
-        earlier = self._folder.head() if self._folder.records.exists() else None
-        self._uid = earlier["run"] if earlier else uuid.uuid4().hex
         begun = Journal(self._folder.records)
+        earlier = self._folder.head()
+        self._uid = earlier["run"] if earlier else uuid.uuid4().hex
         self._folder.owner.claim()
         self._pid = os.getpid()
         begun.append(

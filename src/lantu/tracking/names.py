@@ -13,7 +13,7 @@ import re
 LONGEST = 250
 _REFUSED = re.compile(r"[^/\w.\- :]|_(?=x[0-9A-Fa-f]*(?:_|[^/\w.\- :]|/$))")
 _ODD_SLASH = re.compile(r"^/|/$|(?<=/)/")
-_DOTS = re.compile(r"(?<![^/])\.{1,2}(?![^/])")  # a whole segment of one or two dots
+_DOTS = re.compile(r"^\.\.|(?<![^/])\.{1,2}(?![^/])")  # a segment of one or two dots; two at the start
 _WRITTEN = re.compile(r"_x([0-9A-Fa-f]*)_")
 
 

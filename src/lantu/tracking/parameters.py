@@ -16,8 +16,13 @@ def flatten(params: Mapping[Any, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         else:
-            flat[name] = str(value)
+            flat[name] = as_text(value)
     return flat
+
+
+def as_text(value: Any) -> str:
+    """A value as text that every store takes: PostgreSQL refuses NUL, and none takes half a surrogate pair."""
+    return str(value).replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
 
 
 def shorten(text: str, limit: int, whole: str) -> str:

@@ -12,12 +12,16 @@ from lantu.errors import UserError
 def ui_main(arguments: list[str]) -> int:
     """Serve the MLflow UI until Ctrl-C."""
     parser = argparse.ArgumentParser("lantu ui", description="Open the MLflow UI over the local runs, on loopback.")
-    parser.add_argument("--store", type=Path, default=Path("mlruns"), help="the folder with mlflow.db (default: mlruns)")
+    parser.add_argument(
+        "--store", type=Path, default=Path("mlruns"), help="the folder with mlflow.db (default: mlruns)"
+    )
     parser.add_argument("--port", type=int, default=5000)
     asked = parser.parse_args(arguments)
     database = asked.store.resolve() / "mlflow.db"
     if not database.is_file():
-        raise UserError(f"there are no runs in {asked.store} yet. Train one first (`lantu train`), or name a folder: --store DIR.")
+        raise UserError(
+            f"there are no runs in {asked.store} yet. Train one first (`lantu train`), or name a folder: --store DIR."
+        )
     if not _is_free(asked.port):
         raise UserError(f"port {asked.port} is taken. Choose another: `lantu ui --port {asked.port + 1}`.")
     print(f"MLflow UI over {database}: http://127.0.0.1:{asked.port} (Ctrl-C ends it)", flush=True)
