@@ -1,8 +1,10 @@
 """Architectures: plain torch modules, one file each, for what timm and transformers do not keep well."""
 
 from lantu.models.cnn import CNN
+from lantu.models.gpt import GPT
 from lantu.models.linear import Linear
 from lantu.models.mlp import MLP
+from lantu.models.rnn import RNN
 from lantu.models.upscale import Upscale
 
-__all__ = ["CNN", "MLP", "Linear", "Upscale"]
+__all__ = ["CNN", "GPT", "MLP", "RNN", "Linear", "Upscale"]

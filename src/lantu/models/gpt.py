@@ -36,8 +36,8 @@ class GPT(nn.Module):
         heads: of attention.
         kv_heads: heads of keys and values, each shared by heads / kv_heads heads (grouped-query attention,
             Ainslie et al. 2023); None: as many as `heads`.
-        hidden: width inside the MLP; None: 4 × width for gelu, 8/3 × width rounded up to 32 for swiglu, which has a third
-            matrix.
+        hidden: width inside the MLP; None: 4 × width for gelu; for swiglu, which has a third matrix, 8/3 × width
+            rounded up to 32.
         positions: rope (rotations, Su et al. 2021) or learned (a vector for every place, GPT-2).
         norm: rms (Zhang and Sennrich 2019) or layer.
         mlp: swiglu (Shazeer 2020) or gelu (the tanh form, GPT-2).

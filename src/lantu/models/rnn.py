@@ -1,0 +1,269 @@
+"""Recurrent networks: the Elman network, the LSTM and the GRU, for texts and for tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from lantu.errors import UserError
+from lantu.models.layers import check_between
+
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+POOLS = ("last", "mean", "max")
+State = Tensor | tuple[Tensor, Tensor]
+"""Hidden state (directions, N, hidden) of one layer; an LSTM's with its cell state."""
+
+
+class RNN(nn.Module):
+    """Reads a sequence step by step; answers once for a text, or after every token.
+
+    Padding never changes the answer. With `variational` the dropout is Gal and Ghahramani's (2016): a sequence draws
+    its masks once and keeps them at every step.
+
+    Args:
+        vocab_size: how many different tokens there are.
+        outputs: classes or targets; the vocabulary for language models.
+        cell: rnn (Elman 1990, tanh), lstm (Hochreiter and Schmidhuber 1997) or gru (Cho et al. 2014).
+        embedding: width of a token's vector.
+        hidden: width of the state, in each direction.
+        layers: one over the other.
+        bidirectional: also read from the end; not for language models, which would see what they predict.
+        pool: what a text's answer is made of: last (the final states), mean or max (over the tokens' states).
+        dropout: on every layer's input and on the last layer's output.
+        variational: whether that dropout's mask is the same at every step; else every step draws its own.
+        recurrent_dropout: on the state between steps, with one mask per sequence. Such steps run one by one.
+        word_dropout: share of the vocabulary that a sequence does not see.
+        mc_dropout: drop at test as well, so that several answers show how sure the network is.
+        tied: the embedding is also the last layer's matrix (Press and Wolf 2017); for language models.
+        pad_id: fills texts up on the right; None where sequences are full.
+        per_token: answer after every token.
+
+    Shape: (N, L) int64 -> (N, outputs), or (N, L, outputs) per token.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        outputs: int,
+        *,
+        cell: Literal["rnn", "lstm", "gru"] = "lstm",
+        embedding: int = 128,
+        hidden: int = 128,
+        layers: int = 1,
+        bidirectional: bool = False,
+        pool: Literal["last", "mean", "max"] = "last",
+        dropout: float = 0.0,
+        variational: bool = True,
+        recurrent_dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        mc_dropout: bool = False,
+        tied: bool = False,
+        pad_id: int | None = None,
+        per_token: bool = False,
+    ) -> None:
+        super().__init__()
+        shares = {"dropout": dropout, "recurrent_dropout": recurrent_dropout, "word_dropout": word_dropout}
+        for name, share in shares.items():
+            check_between(name, share, 0, 1)
+        _check(cell, pool, layers, bidirectional=bidirectional, per_token=per_token)
+        self.pool = pool
+        self.dropout, self.recurrent_dropout, self.word_dropout = dropout, recurrent_dropout, word_dropout
+        self.variational = variational
+        self.mc_dropout = mc_dropout
+        self.pad_id = pad_id
+        self.per_token = per_token
+        self.embedding = nn.Embedding(vocab_size, embedding, padding_idx=pad_id)
+        directions = 2 if bidirectional else 1
+        self.layers = nn.ModuleList(
+            # a module for each layer, because torch's own dropout between layers is not variational
+            CELLS[cell](embedding if layer == 0 else directions * hidden, hidden, batch_first=True,
+                        bidirectional=bidirectional)
+            for layer in range(layers)
+        )  # fmt: skip
+        self.head = nn.Linear(directions * hidden, outputs)
+        self._initialise()
+        if tied:
+            _check_tied(embedding, hidden, per_token=per_token)
+            self.head.weight = self.embedding.weight
+
+    @property
+    def drops(self) -> bool:
+        """Whether dropout is on: in training, and with `mc_dropout` always."""
+        return self.training or self.mc_dropout
+
+    def forward(self, tokens: Tensor, cache: RecurrentState | None = None) -> Tensor:
+        """Logits. With a cache, tokens continue the sequence whose state it holds, and it then holds the new state."""
+        lengths = None if self.pad_id is None else _lengths(tokens, self.pad_id)
+        x = self._embed(tokens)
+        states: list[State] = []
+        for number, layer in enumerate(self.layers):
+            x, state = self._read(layer, self._drop(x), lengths, cache.states[number] if cache else None)
+            states.append(state)
+        if cache:
+            cache.states = [*states]
+        if not self.per_token:
+            x = self._pooled(x, states[-1], lengths)
+        return self.head(self._drop(x))
+
+    def new_cache(self) -> RecurrentState:
+        """The state before any token, for `forward`."""
+        return RecurrentState(len(self.layers))
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        if not (self.drops and self.word_dropout):
+            return x
+        vocabulary = x.new_ones(len(tokens), self.embedding.num_embeddings)
+        return x * F.dropout(vocabulary, self.word_dropout).gather(1, tokens)[..., None]
+
+    def _drop(self, x: Tensor) -> Tensor:
+        if not (self.drops and self.dropout):
+            return x
+        if self.variational and x.ndim == 3:
+            return x * F.dropout(torch.ones_like(x[:, :1]), self.dropout)
+        return F.dropout(x, self.dropout)
+
+    def _read(self, layer: nn.Module, x: Tensor, lengths: Tensor | None, state: State | None) -> tuple[Tensor, State]:
+        """States (N, L, directions × hidden) after every step, and the final ones."""
+        assert isinstance(layer, nn.RNNBase)
+        if self.drops and self.recurrent_dropout:
+            return unroll(layer, x, lengths, state, dropout=self.recurrent_dropout)
+        if lengths is None:
+            return layer(x, state)
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        out, state = layer(packed, state)
+        return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0], state
+
+    def _pooled(self, x: Tensor, state: State, lengths: Tensor | None) -> Tensor:
+        if self.pool == "last":
+            hidden = state[0] if isinstance(state, tuple) else state
+            return hidden.transpose(0, 1).flatten(1)
+        if lengths is None:
+            return x.mean(dim=1) if self.pool == "mean" else x.amax(dim=1)
+        there = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
+        if self.pool == "mean":
+            return x.masked_fill(~there, 0).sum(dim=1) / lengths[:, None]
+        return x.masked_fill(~there, -torch.inf).amax(dim=1)
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        if self.pad_id is not None:
+            self.embedding.weight[self.pad_id] = 0
+        for layer in self.layers:
+            if isinstance(layer, nn.LSTM):  # remember at first (Jozefowicz et al. 2015)
+                for name, bias in layer.named_parameters():
+                    if name.startswith("bias_ih"):
+                        bias.chunk(4)[1].fill_(1.0)
+
+
+class RecurrentState:
+    """What the layers remember of the tokens read so far."""
+
+    def __init__(self, layers: int) -> None:
+        self.states: list[State | None] = [None] * layers
+
+    def __bool__(self) -> bool:
+        return True
+
+    def detach_(self) -> None:
+        """Keep the values and forget how they came about: no gradient flows past this point."""
+        self.states = [None if state is None else _detached(state) for state in self.states]
+
+
+def unroll(
+    layer: nn.RNNBase, x: Tensor, lengths: Tensor | None, state: State | None, *, dropout: float
+) -> tuple[Tensor, State]:
+    """One layer, step by step, with one dropout mask per sequence on the state between steps.
+
+    Args:
+        x: (N, L, inputs), padded on the right where `lengths` (N,) says so.
+        state: before the first step; None: zeros.
+
+    Returns:
+        States (N, L, directions × hidden) after every step, those of padding repeating their neighbour's, and the final
+        ones (directions, N, hidden), as `layer` itself would.
+    """
+    directions = 2 if layer.bidirectional else 1
+    zeros = x.new_zeros(directions, len(x), layer.hidden_size)
+    states = list((zeros, zeros) if state is None else state if isinstance(state, tuple) else (state,))
+    if layer.mode != "LSTM":
+        states = states[:1]
+    step = _STEPS[layer.mode]
+    outs, finals = [], []
+    for direction, suffix in enumerate(("", "_reverse")[:directions]):
+        weight, bias = getattr(layer, f"weight_hh_l0{suffix}"), getattr(layer, f"bias_hh_l0{suffix}")
+        inputs = F.linear(x, getattr(layer, f"weight_ih_l0{suffix}"), getattr(layer, f"bias_ih_l0{suffix}")).unbind(1)
+        now = [part[direction] for part in states]
+        mask = F.dropout(torch.ones_like(now[0]), dropout)
+        out: list[Tensor] = [now[0]] * len(inputs)
+        for place in range(len(inputs)) if direction == 0 else reversed(range(len(inputs))):
+            new = step(inputs[place], F.linear(now[0] * mask, weight, bias), *now)
+            if lengths is None:
+                now = list(new)
+            else:
+                there = (place < lengths)[:, None]
+                now = [torch.where(there, after, before) for after, before in zip(new, now, strict=True)]
+            out[place] = now[0]
+        outs.append(torch.stack(out, dim=1))
+        finals.append(now)
+    final = [torch.stack(parts) for parts in zip(*finals, strict=True)]
+    return torch.cat(outs, dim=-1), (final[0], final[1]) if len(final) == 2 else final[0]
+
+
+def _elman(inputs: Tensor, recurrent: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    return (torch.tanh(inputs + recurrent),)
+
+
+def _lstm(inputs: Tensor, recurrent: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    i, f, g, o = (inputs + recurrent).chunk(4, dim=-1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def _gru(inputs: Tensor, recurrent: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    (r_in, z_in, n_in), (r_h, z_h, n_h) = inputs.chunk(3, dim=-1), recurrent.chunk(3, dim=-1)
+    z = torch.sigmoid(z_in + z_h)
+    return ((1 - z) * torch.tanh(n_in + torch.sigmoid(r_in + r_h) * n_h) + z * h,)
+
+
+_STEPS: dict[str, Callable[..., tuple[Tensor, ...]]] = {"RNN_TANH": _elman, "LSTM": _lstm, "GRU": _gru}
+
+
+def _detached(state: State) -> State:
+    return (state[0].detach(), state[1].detach()) if isinstance(state, tuple) else state.detach()
+
+
+def _lengths(tokens: Tensor, pad_id: int) -> Tensor:
+    """Tokens (N,) up to the last that is not padding; an empty text counts as one token of padding."""
+    places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
+    return (places * (tokens != pad_id)).amax(dim=1).clamp(min=1)
+
+
+def _check(cell: str, pool: str, layers: int, *, bidirectional: bool, per_token: bool) -> None:
+    if cell not in CELLS:
+        raise UserError(f"`model.cell={cell}`: a recurrent network's cell is {', '.join(CELLS)}.")
+    if pool not in POOLS:
+        raise UserError(f"`model.pool={pool}`: states are pooled by {', '.join(POOLS)}.")
+    if layers < 1:
+        raise UserError(f"`model.layers={layers}`: a recurrent network has at least one layer.")
+    if bidirectional and per_token:
+        raise UserError(
+            "`model.bidirectional=true`: reading from the end shows a language model the tokens that it should "
+            "predict. Use `model.bidirectional=false`."
+        )
+
+
+def _check_tied(embedding: int, hidden: int, *, per_token: bool) -> None:
+    if not per_token:
+        raise UserError("`model.tied=true` is for language models: here the answers are not tokens.")
+    if embedding != hidden:
+        raise UserError(
+            f"`model.tied=true` needs states as wide as embeddings, but `model.hidden={hidden}` and "
+            f"`model.embedding={embedding}`: set both to the same width."
+        )
