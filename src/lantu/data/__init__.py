@@ -1,0 +1,23 @@
+"""Data modules, one per modality: read, clean, split, standardise and batch, and publish what a model must know."""
+
+from lantu.data.images import ImageDataModule
+from lantu.data.module import DataModule
+from lantu.data.sources import Raw, hub, image_folder, rdatasets, sklearn, table_file, text_files
+from lantu.data.tables import TableDataModule
+from lantu.data.texts import TextDataModule
+from lantu.data.tokens import TokenDataModule
+
+__all__ = [
+    "DataModule",
+    "ImageDataModule",
+    "Raw",
+    "TableDataModule",
+    "TextDataModule",
+    "TokenDataModule",
+    "hub",
+    "image_folder",
+    "rdatasets",
+    "sklearn",
+    "table_file",
+    "text_files",
+]

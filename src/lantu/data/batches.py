@@ -1,0 +1,109 @@
+"""Examples in memory or memory-mapped, fetched a whole batch at a time."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+
+class Examples(Dataset):
+    """Inputs with their targets.
+
+    Args:
+        x: inputs (M, ...), a tensor or a (memory-mapped) array.
+        y: targets (N, ...); None for inputs to predict for, and then batches are inputs alone.
+        rows: which M make up the N examples; None: all, in order.
+        finish: from a batch of raw inputs to what the network sees.
+    """
+
+    def __init__(
+        self,
+        x: Tensor | np.ndarray,
+        y: Tensor | None = None,
+        *,
+        rows: np.ndarray | None = None,
+        finish: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.x = x
+        self.y = y
+        self.rows = np.arange(len(x)) if rows is None else rows
+        self.finish = finish
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Tensor | tuple[Tensor, Tensor]:
+        rows = self.rows[indices]
+        x = self.x[rows] if isinstance(self.x, Tensor) else torch.from_numpy(self.x[rows])
+        if self.finish is not None:
+            x = self.finish(x)
+        return x if self.y is None else (x, self.y[indices])
+
+    def __getitem__(self, index: int) -> Any:
+        batch = self.__getitems__([index])
+        return batch[0] if isinstance(batch, Tensor) else tuple(part[0] for part in batch)
+
+
+class Windows(Dataset):
+    """Stretches of a long text: `context` tokens, and as targets the same one place on.
+
+    Args:
+        tokens: (M,), possibly memory-mapped.
+        context: T, the length of a stretch.
+        shifting: begin each stretch at a random place of its own, so that over the epochs all places are beginnings;
+            otherwise stretches follow each other and every token is predicted once.
+    """
+
+    def __init__(self, tokens: np.ndarray, context: int, *, shifting: bool = False) -> None:
+        self.tokens = tokens
+        self.context = context
+        self.shifting = shifting
+
+    def __len__(self) -> int:
+        return (len(self.tokens) - 1) // self.context
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        starts = np.asarray(indices) * self.context
+        if self.shifting:
+            starts = starts + torch.randint(self.context, (len(starts),)).numpy()
+            starts = np.minimum(starts, len(self.tokens) - self.context - 1)
+        stretch = self.tokens[starts[:, None] + np.arange(self.context + 1)]
+        tokens = torch.from_numpy(stretch.astype(np.int64))
+        return tokens[:, :-1], tokens[:, 1:]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x, y = self.__getitems__([index])
+        return x[0], y[0]
+
+
+def loader(dataset: Dataset, *, batch_size: int, workers: int, training: bool = False) -> DataLoader:
+    """Batches of a data set that fetches them whole; shuffled, without a last batch of one, for training."""
+    size = len(dataset)  # type: ignore[arg-type]
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=training,
+        num_workers=workers,
+        collate_fn=as_it_is,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        # batch norm cannot take the variance of one example
+        drop_last=training and size > batch_size and size % batch_size == 1,
+    )
+
+
+def as_it_is(batch: Any) -> Any:
+    """The data set has already made a batch."""
+    return batch
+
+
+def workers_for(values_per_example: int) -> int:
+    """How many worker processes pay: none while an example is quickly copied, else some of the cores."""
+    if values_per_example < 64 * 64 * 3:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))

