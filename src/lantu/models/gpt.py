@@ -4,6 +4,7 @@ Letters at the end of a tensor's name are its dimensions:
 
     N sequences    T tokens now        S tokens so far, T included    V vocabulary
     D width        H attention heads   K heads of keys and values     C width of a head    F width inside the MLP
+    X several heads side by side       P pairs of numbers in a head
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from torch import Tensor, nn
 from lantu.errors import UserError
 from lantu.models.layers import check_between
 
-Rotation = tuple[Tensor, Tensor]
+MLPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": partial(F.gelu, approximate="tanh"),
+    "relu2": lambda x: F.relu(x).square(),
+}
+"""Activations of the MLPs with two matrices."""
 
 
 class GPT(nn.Module):
@@ -36,11 +41,11 @@ class GPT(nn.Module):
         heads: of attention.
         kv_heads: heads of keys and values, each shared by heads / kv_heads heads (grouped-query attention,
             Ainslie et al. 2023); None: as many as `heads`.
-        hidden: width inside the MLP; None: 4 × width for gelu; for swiglu, which has a third matrix, 8/3 × width
-            rounded up to 32.
+        hidden: width inside the MLP; None: 4 × width; for swiglu, which has a third matrix, 8/3 × width rounded up
+            to 32.
         positions: rope (rotations, Su et al. 2021) or learned (a vector for every place, GPT-2).
         norm: rms (Zhang and Sennrich 2019) or layer.
-        mlp: swiglu (Shazeer 2020) or gelu (the tanh form, GPT-2).
+        mlp: swiglu (Shazeer 2020), gelu (the tanh form, GPT-2) or relu2 (the square of relu, So et al. 2021; fast).
         qk_norm: normalise queries and keys, which keeps attention logits small (Dehghani et al. 2023).
         tied: the embedding is also the last layer's matrix (Press and Wolf 2017).
         bias: in linear layers and layer norms.
@@ -50,6 +55,8 @@ class GPT(nn.Module):
 
     Shape: tokens (N, T) int64, T at most `context` -> logits (N, T, V).
     """
+
+    turns_SP2: Tensor
 
     def __init__(
         self,
@@ -63,7 +70,7 @@ class GPT(nn.Module):
         hidden: int | None = None,
         positions: Literal["rope", "learned"] = "rope",
         norm: Literal["rms", "layer"] = "rms",
-        mlp: Literal["swiglu", "gelu"] = "swiglu",
+        mlp: Literal["swiglu", "gelu", "relu2"] = "swiglu",
         qk_norm: bool = False,
         tied: bool = True,
         bias: bool = False,
@@ -82,7 +89,7 @@ class GPT(nn.Module):
         if mlp == "swiglu":
             an_mlp: Callable[[], nn.Module] = partial(SwiGLU, width, hidden or _round_up(8 * width // 3), bias=bias)
         else:
-            an_mlp = partial(GELU, width, hidden or 4 * width, bias=bias)
+            an_mlp = partial(MLP, width, hidden or 4 * width, MLPS[mlp], bias=bias)
 
         self.context = context
         self.embedding = nn.Embedding(vocab_size, width)
@@ -98,9 +105,8 @@ class GPT(nn.Module):
         self.head = nn.Linear(width, vocab_size, bias=False)
         if tied:
             self.head.weight = self.embedding.weight
-        cos_SC, sin_SC = rotations(context, width // heads, rope_base)
-        self.register_buffer("cos_SC", cos_SC, persistent=False)
-        self.register_buffer("sin_SC", sin_SC, persistent=False)
+        if positions == "rope":
+            self.register_buffer("turns_SP2", turns(context, width // heads, rope_base), persistent=False)
         self._initialise()
 
     def forward(self, tokens_NT: Tensor, cache: KeyValueCache | None = None) -> Tensor:
@@ -110,14 +116,14 @@ class GPT(nn.Module):
         if end > self.context:
             raise UserError(f"A GPT with `model.context={self.context}` was given {end} tokens at once.")
         x_NTD = self.embedding(tokens_NT)
-        if self.places is not None:
-            x_NTD = x_NTD + self.places.weight[start:end]
-            rotation = None
+        turns_TP2 = None
+        if self.places is None:
+            turns_TP2 = self.turns_SP2[start:end]
         else:
-            rotation = (self.cos_SC[start:end], self.sin_SC[start:end])
+            x_NTD = x_NTD + self.places.weight[start:end]
         x_NTD = self.dropout(x_NTD)
         for block in self.blocks:
-            x_NTD = block(x_NTD, rotation, cache)
+            x_NTD = block(x_NTD, turns_TP2, cache)
         if cache:
             cache.length = end
         return self.head(self.norm(x_NTD))
@@ -149,8 +155,8 @@ class Block(nn.Module):
         self.mlp = mlp
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_NTD: Tensor, rotation: Rotation | None, cache: KeyValueCache | None) -> Tensor:
-        x_NTD = x_NTD + self.dropout(self.attention(self.attention_norm(x_NTD), rotation, cache))
+    def forward(self, x_NTD: Tensor, turns_TP2: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        x_NTD = x_NTD + self.dropout(self.attention(self.attention_norm(x_NTD), turns_TP2, cache))
         return x_NTD + self.dropout(self.mlp(self.mlp_norm(x_NTD)))
 
 
@@ -175,44 +181,37 @@ class Attention(nn.Module):
         self.head_width = width // heads
         self.layer = layer
         self.dropout = dropout
-        self.query_norm = nn.RMSNorm(self.head_width, eps=norm_eps) if qk_norm else nn.Identity()
-        self.key_norm = nn.RMSNorm(self.head_width, eps=norm_eps) if qk_norm else nn.Identity()
+        self.query_norm = nn.RMSNorm(self.head_width, eps=norm_eps) if qk_norm else None
+        self.key_norm = nn.RMSNorm(self.head_width, eps=norm_eps) if qk_norm else None
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias=bias)
         self.out = nn.Linear(width, width, bias=bias)
 
-    def forward(self, x_NTD: Tensor, rotation: Rotation | None, cache: KeyValueCache | None) -> Tensor:
-        heads_NXTC = self.qkv(x_NTD).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
-        q_NHTC, k_NKTC, v_NKTC = heads_NXTC.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
-        q_NHTC, k_NKTC = self.query_norm(q_NHTC), self.key_norm(k_NKTC)
-        if rotation is not None:
-            q_NHTC, k_NKTC = rotate(q_NHTC, *rotation), rotate(k_NKTC, *rotation)
+    def forward(self, x_NTD: Tensor, turns_TP2: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        qkv_NTXC = self.qkv(x_NTD).unflatten(-1, (-1, self.head_width))
+        qk_NTXC, v_NTKC = qkv_NTXC.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
+        if self.query_norm is not None:
+            q_NTHC, k_NTKC = qk_NTXC.split([self.heads, self.kv_heads], dim=2)
+            qk_NTXC = torch.cat((self.query_norm(q_NTHC), self.key_norm(k_NTKC)), dim=2)
+        if turns_TP2 is not None:
+            qk_NTXC = turn(qk_NTXC, turns_TP2)
+        q_NHTC, k_NKTC = qk_NTXC.transpose(1, 2).split([self.heads, self.kv_heads], dim=1)
+        v_NKTC = v_NTKC.transpose(1, 2)
         k_NKSC, v_NKSC = cache.extend(self.layer, k_NKTC, v_NKTC) if cache else (k_NKTC, v_NKTC)
-        now, so_far = q_NHTC.shape[2], k_NKSC.shape[2]
-        mask_TS = None
-        if 1 < now < so_far:  # is_causal would align the new tokens with the first ones, not with the last
-            mask_TS = torch.ones(now, so_far, dtype=torch.bool, device=x_NTD.device).tril(so_far - now)
-        y_NHTC = F.scaled_dot_product_attention(
-            q_NHTC,
-            k_NKSC,
-            v_NKSC,
-            attn_mask=mask_TS,
-            is_causal=now == so_far,
-            dropout_p=self.dropout if self.training else 0.0,
-            enable_gqa=self.kv_heads < self.heads,
-        )
+        y_NHTC = attend(q_NHTC, k_NKSC, v_NKSC, dropout=self.dropout if self.training else 0.0)
         return self.out(y_NHTC.transpose(1, 2).flatten(2))
 
 
-class GELU(nn.Module):
-    """GPT-2's MLP."""
+class MLP(nn.Module):
+    """Two matrices and an activation between them."""
 
-    def __init__(self, width: int, hidden: int, *, bias: bool) -> None:
+    def __init__(self, width: int, hidden: int, activation: Callable[[Tensor], Tensor], *, bias: bool) -> None:
         super().__init__()
         self.up = nn.Linear(width, hidden, bias=bias)
+        self.activation = activation
         self.out = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x_NTD: Tensor) -> Tensor:
-        return self.out(F.gelu(self.up(x_NTD), approximate="tanh"))
+        return self.out(self.activation(self.up(x_NTD)))
 
 
 class SwiGLU(nn.Module):
@@ -252,18 +251,42 @@ class KeyValueCache:
         return kept_2NKSC[0, :, :, :end], kept_2NKSC[1, :, :, :end]
 
 
-def rotations(context: int, head_width: int, base: float) -> Rotation:
-    """Cosines and sines (context, head_width / 2) of the angles by which each place turns each pair of numbers."""
+def attend(q_NHTC: Tensor, k_NKSC: Tensor, v_NKSC: Tensor, *, dropout: float) -> Tensor:
+    """Means (N, H, T, C) of the values, weighted by how well their keys fit; the T queries are the last of S places."""
+    now, so_far = q_NHTC.shape[2], k_NKSC.shape[2]
+    mask_TS = None
+    if 1 < now < so_far:  # is_causal would align the new tokens with the first ones, not with the last
+        mask_TS = torch.ones(now, so_far, dtype=torch.bool, device=q_NHTC.device).tril(so_far - now)
+    attention = partial(
+        F.scaled_dot_product_attention,
+        attn_mask=mask_TS,
+        is_causal=1 < now == so_far,
+        dropout_p=dropout,
+        enable_gqa=q_NHTC.shape[1] > k_NKSC.shape[1],
+    )
+    if q_NHTC.device.type != "cpu":
+        return attention(q_NHTC, k_NKSC, v_NKSC)
+    with torch.autocast(
+        "cpu", enabled=False
+    ):  # on a CPU its backward pass is five times slower in bf16 than in float32
+        return attention(q_NHTC.float(), k_NKSC.float(), v_NKSC.float()).type_as(v_NKSC)
+
+
+def turns(context: int, head_width: int, base: float) -> Tensor:
+    """Cosine and sine (context, head_width / 2, 2) of the angle by which a place turns each pair of numbers."""
     frequencies = base ** -(torch.arange(0, head_width, 2) / head_width)
     angles = torch.outer(torch.arange(context), frequencies)
-    return angles.cos(), angles.sin()
+    return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
 
-def rotate(x_NHTC: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
-    """Turn each pair of a head's numbers by its place's angle; in float32, whatever the precision around it."""
-    first, second = x_NHTC.float().chunk(2, dim=-1)
-    turned = torch.cat((first * cos_TC - second * sin_TC, second * cos_TC + first * sin_TC), dim=-1)
-    return turned.type_as(x_NHTC)
+def turn(x_NTXC: Tensor, turns_TP2: Tensor) -> Tensor:
+    """Turn each pair of neighbouring numbers, a complex number, by its place's angle; in float32, whatever comes in.
+
+    LLaMA's own order; transformers keeps the first numbers of all pairs before the second ones.
+    """
+    pairs_NTXP = torch.view_as_complex(x_NTXC.float().unflatten(-1, (-1, 2)))
+    turned_NTXP = pairs_NTXP * torch.view_as_complex(turns_TP2.float())[:, None]
+    return torch.view_as_real(turned_NTXP).flatten(-2).type_as(x_NTXC)
 
 
 def _round_up(number: int, multiple: int = 32) -> int:
@@ -271,7 +294,7 @@ def _round_up(number: int, multiple: int = 32) -> int:
 
 
 def _check(width: int, heads: int, kv_heads: int, **choices: str) -> None:
-    known = {"positions": ("rope", "learned"), "norm": ("rms", "layer"), "mlp": ("swiglu", "gelu")}
+    known = {"positions": ("rope", "learned"), "norm": ("rms", "layer"), "mlp": ("swiglu", *MLPS)}
     for option, choice in choices.items():
         if choice not in known[option]:
             raise UserError(f"`model.{option}={choice}`: a GPT's {option} is {' or '.join(known[option])}.")
