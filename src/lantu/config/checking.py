@@ -136,8 +136,8 @@ def _check_plain_values(composition: Composition) -> None:
     """A value typed for an option of ours that is no callable's (seed, test, ...) keeps the default's kind."""
     cfg = composition.cfg
     defaults = compose().cfg
-    for key, default in defaults.items():
-        value = cfg.get(key) if not OmegaConf.is_missing(cfg, key) else None
+    for key, default in ((str(key), default) for key, default in defaults.items()):
+        value: Any = cfg.get(key) if not OmegaConf.is_missing(cfg, key) else None
         if isinstance(default, bool | int) and value is not None and type(value) is not type(default):
             kind = "true or false" if isinstance(default, bool) else "a whole number"
             raise UserError(f"`{key}={value}`: `{key}` takes {kind}, and {value!r} is not that.")

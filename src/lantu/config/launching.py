@@ -48,7 +48,7 @@ def launch(command: str, arguments: list[str]) -> int:
 
 def run_job(cfg: DictConfig) -> Any:
     """Hydra's task function. A function of a light module, so that every launcher can send it to its workers."""
-    return import_module(JOBS[HydraConfig.get().job.config_name]).job(cfg)
+    return import_module(JOBS[str(HydraConfig.get().job.config_name)]).job(cfg)
 
 
 def _without_option(arguments: list[str], *names: str) -> list[str]:

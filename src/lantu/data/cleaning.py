@@ -31,4 +31,4 @@ def missing(values: pd.Series) -> np.ndarray:
 
 
 def _hashable(rows: pd.DataFrame) -> dict[Any, str]:
-    return {name: "str" for name, kind in rows.dtypes.items() if kind == object}
+    return {name: "str" for name, kind in rows.dtypes.items() if pd.api.types.is_object_dtype(kind)}

@@ -84,7 +84,7 @@ class ImageDataModule(SupervisedDataModule):
 
     def schema(self) -> list[dict[str, str]]:
         height, width, channels = self.learned["shape"]
-        return [{"name": f"{self.image} {channels}×{height}×{width}", "type": "binary"}]
+        return [{"name": f"{self.image} {channels}x{height}x{width}", "type": "binary"}]
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         files = [path] if path.is_file() else image_files(path)
@@ -103,7 +103,7 @@ class ImageDataModule(SupervisedDataModule):
 
 
 class Standardise:
-    """From bytes (N, H, W, C) to float32 (N, C, H, W) with mean 0 and deviation 1 per channel over the training split."""
+    """From bytes (N, H, W, C) to float32 (N, C, H, W), standardised per channel by the training split."""
 
     def __init__(self, mean: list[float], std: list[float]) -> None:
         self.mean = torch.tensor(mean).view(-1, 1, 1)

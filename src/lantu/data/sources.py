@@ -64,7 +64,7 @@ def hub(
         if texts := _only_texts(folder):
             return text_files(str(texts[0] if len(texts) == 1 else folder), name=path)
         loaded = _load_dataset(str(folder))
-        source = {"path": path, "read_from": str(folder)}
+        source: dict[str, Any] = {"path": path, "read_from": str(folder)}
     else:
         loaded = _from_hub(path, name, revision, folder)
         source = {"path": path, "config_name": name, "revision": revision}

@@ -84,15 +84,16 @@ class SupervisedDataModule(DataModule):
         rows, split = self._cleaned(raw)
         classification = labels.kind_of(rows[self.target], self.task) == "classification"
         split = completed(split, self.shares, strata=strata_of(rows[self.target]), seed=self.split_seed)
-        if "learned_target" not in self.learned:
+        if "target" not in self.learned:
             training = rows[split == "train"]
             # class names come from all parts: a class that only the test has must not be lost without a word
-            target = labels.Classes.of(rows[self.target], named=self.classes) if classification else None
-            self.learned = {
-                "learned_target": (target or labels.Numbers.of(training[self.target])).state(),
-                **self.learn(training),
-            }
-        target = labels.restored(self.learned["learned_target"])
+            learned: labels.Target = (
+                labels.Classes.of(rows[self.target], named=self.classes)
+                if classification
+                else labels.Numbers.of(training[self.target])
+            )
+            self.learned = {"target": learned.state(), **self.learn(training)}
+        target = labels.restored(self.learned["target"])
         hashes = self.hashes(rows)
         for name in SPLITS:
             chosen = np.flatnonzero(split == name)

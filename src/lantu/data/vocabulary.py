@@ -94,13 +94,13 @@ class Subwords:
         import tokenizers
         from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-        options = {"vocab_size": size, "min_frequency": min_count, "show_progress": False}
+        options: dict[str, Any] = {"vocab_size": size, "min_frequency": min_count, "show_progress": False}
         if level == "bpe":
             tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=None))
             tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
             tokenizer.decoder = decoders.ByteLevel()
             alphabet = pre_tokenizers.ByteLevel.alphabet()  # any text can be written in bytes
-            trainer = trainers.BpeTrainer(special_tokens=[PAD], initial_alphabet=alphabet, **options)
+            trainer: Any = trainers.BpeTrainer(special_tokens=[PAD], initial_alphabet=alphabet, **options)
         else:
             words = level == "word"
             model = models.WordLevel(unk_token=UNKNOWN) if words else models.WordPiece(unk_token=UNKNOWN)
@@ -109,7 +109,7 @@ class Subwords:
             tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
             if not words:
                 tokenizer.decoder = decoders.WordPiece()
-            kind = trainers.WordLevelTrainer if words else trainers.WordPieceTrainer
+            kind: Any = trainers.WordLevelTrainer if words else trainers.WordPieceTrainer
             trainer = kind(special_tokens=[PAD, UNKNOWN], **options)
         tokenizer.train_from_iterator(texts, trainer)
         return cls(tokenizer)

@@ -104,17 +104,19 @@ class Task(pl.LightningModule):
         x, y = batch
         output = self.net(x)
         loss = self.loss(output, y, stage=stage)
-        self.mean_loss[f"{stage}_"].update(loss.detach(), weight=len(y))
+        mean: Any = self.mean_loss[f"{stage}_"]
+        mean.update(loss.detach(), weight=len(y))
         if f"{stage}_" in self.metrics:
             self.observe(self.metrics[f"{stage}_"], output.detach(), y)
         return output, loss
 
     def _log_stage(self, stage: str, *, loss_name: str | None = None) -> None:
-        mean = self.mean_loss[f"{stage}_"]
+        mean: Any = self.mean_loss[f"{stage}_"]
         values = {loss_name or f"{stage}/loss": mean.compute(), **self.derived(stage, mean.compute())}
         mean.reset()
         if f"{stage}_" in self.metrics:
-            values |= self.metrics[f"{stage}_"].compute()
-            self.metrics[f"{stage}_"].reset()
+            metrics: Any = self.metrics[f"{stage}_"]
+            values |= metrics.compute()
+            metrics.reset()
         scalars = {name: value for name, value in values.items() if value.numel() == 1}
         self.log_dict(scalars, prog_bar=False, on_epoch=True, on_step=False)

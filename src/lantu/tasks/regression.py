@@ -1,5 +1,6 @@
 """Predict one or more numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 from lantu.errors import UserError
 from lantu.tasks.base import Task
 
-LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
 
 
 class Regression(Task):

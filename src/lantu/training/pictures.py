@@ -1,4 +1,4 @@
-"""Draw what a run measured. Colours are Okabe and Ito's (2008), which people who cannot tell red from green can read."""
+"""Draw what a run measured, in Okabe and Ito's colours (2008), which everybody can tell apart."""
 
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
