@@ -37,8 +37,9 @@ class NanoBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, t, d = x.shape
-        heads = (part.view(n, t, HEADS, d // HEADS).transpose(1, 2) for part in self.c_attn(self.ln_1(x)).split(d, 2))
-        y = F.scaled_dot_product_attention(*heads, attn_mask=None, dropout_p=0.0, is_causal=True)
+        q, k, v = self.c_attn(self.ln_1(x)).split(d, dim=2)
+        q, k, v = (part.view(n, t, HEADS, d // HEADS).transpose(1, 2) for part in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=True)
         x = x + self.dropout(self.c_proj(y.transpose(1, 2).contiguous().view(n, t, d)))
         return x + self.dropout(self.c_out(self.gelu(self.c_fc(self.ln_2(x)))))
 
@@ -62,13 +63,22 @@ class Nano(nn.Module):
         return self.lm_head(self.ln_f(x))
 
 
-def step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, *, bf16: bool, foreach: bool) -> None:
+def step(
+    net: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    *,
+    bf16: bool,
+    foreach: bool,
+) -> None:
     """One step, as nanoGPT takes it; the loss is read at every step."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         logits = net(x)
     loss = F.cross_entropy(logits.float().view(-1, logits.shape[-1]), y.view(-1))
     loss.backward()
-    nn.utils.clip_grad_norm_(net.parameters(), 1.0, foreach=foreach)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    nn.utils.clip_grad_norm_(weights, 1.0, foreach=foreach)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     loss.item()
@@ -98,6 +108,7 @@ def main() -> None:
         "ours, today's": candidate(ours()),
         "nanoGPT, bf16": candidate(Nano(), fused=False, bf16=True),
         "ours, GPT-2, bf16": candidate(gpt2(), bf16=True),
+        "ours, GPT-2 with relu2, bf16": candidate(gpt2(mlp="relu2"), bf16=True),
         "ours, today's, bf16": candidate(ours(), bf16=True),
     }
     if options.compile:

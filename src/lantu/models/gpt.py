@@ -181,15 +181,17 @@ class Attention(nn.Module):
         self.head_width = width // heads
         self.layer = layer
         self.dropout = dropout
-        self.query_norm = nn.RMSNorm(self.head_width, eps=norm_eps) if qk_norm else None
-        self.key_norm = nn.RMSNorm(self.head_width, eps=norm_eps) if qk_norm else None
+        self.qk_norm = qk_norm
+        if qk_norm:
+            self.query_norm = nn.RMSNorm(self.head_width, eps=norm_eps)
+            self.key_norm = nn.RMSNorm(self.head_width, eps=norm_eps)
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias=bias)
         self.out = nn.Linear(width, width, bias=bias)
 
     def forward(self, x_NTD: Tensor, turns_TP2: Tensor | None, cache: KeyValueCache | None) -> Tensor:
         qkv_NTXC = self.qkv(x_NTD).unflatten(-1, (-1, self.head_width))
         qk_NTXC, v_NTKC = qkv_NTXC.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
-        if self.query_norm is not None:
+        if self.qk_norm:
             q_NTHC, k_NTKC = qk_NTXC.split([self.heads, self.kv_heads], dim=2)
             qk_NTXC = torch.cat((self.query_norm(q_NTHC), self.key_norm(k_NTKC)), dim=2)
         if turns_TP2 is not None:

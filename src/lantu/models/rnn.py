@@ -46,6 +46,8 @@ class RNN(nn.Module):
     Shape: (N, L) int64 -> (N, outputs), or (N, L, outputs) per token.
     """
 
+    context = None  # it reads on without limit
+
     def __init__(
         self,
         vocab_size: int,
