@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lantu.errors import UserError
 
-COMPOSED = ("train", "evaluate", "predict")
+COMPOSED = ("train", "evaluate", "predict", "compare")
 """Commands that are configured by Hydra, each with a primary config of its own name."""
 
 

@@ -64,6 +64,17 @@ Apply a run's model to new data: `{program} run=WHICH input=PATH [output=FILE]`
 
 A language model writes on: `{program} run=last prompt="To be" tokens=300 temperature=0.8 top_k=40`
 """,
+    "compare": """\
+From runs to a decision: `{program} sweep=NAME`
+
+  sweep=NAME  experiment=NAME  runs=[ID,ID]  filter="..."    which runs; none named: the newest sweep or experiment
+  metric=val/loss              what decides; another such as metric=val/accuracy
+  sort=-cost/usd top=10        order and length of the table; columns=[lr,seeds,difference] picks columns
+  table=runs.csv               the table as .csv, .parquet, .json, .md or .tex, by the ending
+  report=report.html           the report, one self-contained file
+
+All options: `{program} --cfg job`.
+""",
 }
 
 

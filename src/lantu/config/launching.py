@@ -18,6 +18,7 @@ JOBS = {
     "train": "lantu.training.job",
     "evaluate": "lantu.inference.evaluate",
     "predict": "lantu.inference.predict",
+    "compare": "lantu.compare.job",
 }
 """The module whose `job(cfg)` does the work of a command; imported when the work starts, since it imports torch."""
 

@@ -1,0 +1,8 @@
+"""`python scripts/compare.py` is `lantu compare`."""
+
+import sys
+
+from lantu.cli import script
+
+if __name__ == "__main__":
+    sys.exit(script("compare"))

@@ -1,0 +1,1 @@
+"""From runs to a decision: tables, statistics, cost, a forecast and a report."""

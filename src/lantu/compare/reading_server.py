@@ -1,0 +1,166 @@
+"""Read a tracking server, or any other store, through MLflow's own client."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lantu.compare.reading_sql import INFINITE, TAGS, _unknown
+from lantu.compare.runs import Runs, Selection, wide
+from lantu.errors import UserError
+
+PAGE = 1000
+"""Runs asked for at a time."""
+BULK = 100
+"""Runs whose curves a server gives in one answer."""
+
+
+class ServerReader:
+    """Reads over HTTP: pages of runs, then the curves that are shown in bulk."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(tracking_uri)
+        self._found: dict[str, Any] = {}
+
+    def select(self, selection: Selection) -> pd.DataFrame:
+        """See `Reader.select`."""
+        if not (selection.sweeps or selection.experiments or selection.runs or selection.filter):
+            selection = self._newest()
+        chosen: dict[str, Any] = {}
+        further = f" and {selection.filter}" if selection.filter else ""
+        for sweep in selection.sweeps:
+            found = list(self._search(f"tags.`lantu.sweep` = '{sweep}'{further}"))
+            parent = self.parent_of(sweep)
+            if parent and not found:
+                found = list(self._search(f"tags.`mlflow.parentRunId` = '{parent}'{further}"))
+            if not found:
+                raise UserError(f"`sweep={sweep}`: there is no sweep of that name with runs on the server.")
+            chosen |= {run.info.run_id: run for run in found}
+        for name in selection.experiments:
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is None:
+                raise _unknown("experiment", name, [each.name for each in self._client.search_experiments()])
+            found = list(self._search(selection.filter or "", experiments=[experiment.experiment_id]))
+            chosen |= {run.info.run_id: run for run in found}
+        for each in selection.runs:
+            run = self._client.get_run(each)
+            chosen[run.info.run_id] = run
+        if selection.filter and not (selection.sweeps or selection.experiments or selection.runs):
+            chosen = {run.info.run_id: run for run in self._search(selection.filter)}
+        parents = {run.data.tags.get("mlflow.parentRunId") for run in chosen.values()}
+        self._found = {run_id: run for run_id, run in chosen.items() if run_id not in parents}
+        names = {each.experiment_id: each.name for each in self._client.search_experiments()}
+        rows = [
+            (
+                run_id,
+                run.info.run_name,
+                names.get(run.info.experiment_id, run.info.experiment_id),
+                run.info.status,
+                run.info.start_time,
+                run.info.end_time,
+                run.data.tags.get("mlflow.parentRunId"),
+            )
+            for run_id, run in self._found.items()
+        ]
+        columns = ["run", "name", "experiment", "status", "start", "end", "parent"]
+        return pd.DataFrame(rows, columns=columns).sort_values(["start", "run"]).set_index("run")
+
+    def read(self, info: pd.DataFrame, *, metric: str, mode: str) -> Runs:
+        """See `Reader.read`."""
+        ids = info.index
+        all_params = wide(self._cells(ids, "params"), ids, "object")
+        same = [name for name in all_params if all_params[name].notna().all() and all_params[name].nunique() == 1]
+        metrics = wide(self._cells(ids, "metrics"), ids, "float64")
+        tags = wide([row for row in self._cells(ids, "tags") if row[1] in TAGS], ids, "object")
+        curves = self.history(list(ids), [metric], points=2000)
+        best = curves.groupby("run")["value"].agg(mode)
+        return Runs(
+            info=info,
+            params=all_params.drop(columns=same),
+            constants={name: str(all_params[name].iloc[0]) for name in same},
+            metrics=metrics.mask(metrics.abs() >= INFINITE),
+            score=best.reindex(ids).astype(float),
+            tags=tags,
+        )
+
+    def metric_names(self, info: pd.DataFrame) -> list[str]:
+        """See `Reader.metric_names`."""
+        return sorted({key for run_id in info.index for key in self._found[run_id].data.metrics})
+
+    def history(self, ids: list[str], keys: list[str], *, points: int) -> pd.DataFrame:
+        """See `Reader.history`."""
+        rows = [row for key in keys for row in self._curves(ids, key, points)]
+        frame = pd.DataFrame(rows, columns=["run", "key", "step", "timestamp", "value"])
+        frame = frame[np.isfinite(frame["value"].astype(float)) & (frame["value"].abs() < INFINITE)]
+        return frame.sort_values(["run", "key", "step", "timestamp"], ignore_index=True)
+
+    def parent_of(self, sweep: str) -> str | None:
+        """See `Reader.parent_of`."""
+        for run in self._search(f"tags.`lantu.sweep` = '{sweep}'", most=5):
+            if "mlflow.parentRunId" in run.data.tags:
+                return str(run.data.tags["mlflow.parentRunId"])
+        for run in self._search(f"attributes.run_name = '{sweep}'", most=5):
+            if next(self._search(f"tags.`mlflow.parentRunId` = '{run.info.run_id}'", most=1), None):
+                return str(run.info.run_id)
+        return None
+
+    def matching(self, written: str) -> list[str]:
+        """The ids of the runs that a filter matches."""
+        return [run.info.run_id for run in self._search(written)]
+
+    def _newest(self) -> Selection:
+        run = next(self._search("", most=1), None)
+        if run is None:
+            raise UserError("There are no runs on this server yet. Train something first: `lantu train`.")
+        sweep = run.data.tags.get("lantu.sweep")
+        if sweep:
+            return Selection(sweeps=(sweep,))
+        return Selection(experiments=(self._client.get_experiment(run.info.experiment_id).name,))
+
+    def _search(self, written: str, *, experiments: list[str] | None = None, most: int | None = None) -> Iterator[Any]:
+        from mlflow.exceptions import MlflowException
+
+        where = experiments or [each.experiment_id for each in self._client.search_experiments()]
+        token, given = None, 0
+        while True:
+            try:
+                page = self._client.search_runs(where, written, max_results=min(PAGE, most or PAGE), page_token=token)
+            except MlflowException as error:
+                raise UserError(f"`filter={written}`: MLflow cannot read it: {str(error).splitlines()[0]}") from error
+            for run in page:
+                yield run
+                given += 1
+                if most and given >= most:
+                    return
+            token = page.token
+            if not token:
+                return
+
+    def _cells(self, ids: Any, what: str) -> list[tuple[str, str, Any]]:
+        return [
+            (run_id, key, value) for run_id in ids for key, value in getattr(self._found[run_id].data, what).items()
+        ]
+
+    def _curves(self, ids: list[str], key: str, points: int) -> Iterator[tuple[str, str, int, int, float]]:
+        store = self._client._tracking_client.store
+        credentials = getattr(store, "get_host_creds", None)
+        if credentials is None:
+            for run_id in ids:
+                for each in self._client.get_metric_history(run_id, key):
+                    yield run_id, key, each.step, each.timestamp, each.value
+            return
+        from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+        for start in range(0, len(ids), BULK):
+            answer = http_request(
+                credentials(),
+                "/api/2.0/mlflow/metrics/get-history-bulk-interval",
+                "GET",
+                params={"run_ids": ids[start : start + BULK], "metric_key": key, "max_results": min(points, 2500)},
+            )
+            for each in verify_rest_response(answer, "get-history-bulk-interval").json().get("metrics", []):
+                value = float(each["value"])
+                yield each["run_id"], key, int(each.get("step", 0)), int(each["timestamp"]), value

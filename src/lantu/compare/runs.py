@@ -1,0 +1,151 @@
+"""Runs as frames, whichever store they were read from."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pandas as pd
+
+from lantu.errors import UserError
+
+SMALLER_IS_BETTER = ("loss", "error", "perplexity", "rmse", "mae", "mse", "wer", "cer", "fid", "brier", "bits_per")
+"""Beginnings or parts of metric names that say that less is better."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which runs are meant; the parts add up, and none at all means the newest sweep or experiment."""
+
+    sweeps: tuple[str, ...] = ()
+    experiments: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    filter: str | None = None
+    """MLflow's own filter language; narrows the other three, or searches everywhere."""
+
+    def words(self) -> str:
+        """As a person would say it."""
+        parts = [
+            *(f"sweep {each}" for each in self.sweeps),
+            *(f"experiment {each}" for each in self.experiments),
+            *([f"{len(self.runs)} named runs"] if self.runs else []),
+        ]
+        said = ", ".join(parts) or "all runs"
+        return f"{said} where {self.filter}" if self.filter else said
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs side by side. Every frame and series is indexed by the MLflow run id."""
+
+    info: pd.DataFrame
+    """name, experiment, status, start and end (milliseconds since 1970), parent (run id or None)."""
+    params: pd.DataFrame
+    """Only the parameters that vary, as text, missing where a run has none; a column per dotted name."""
+    constants: dict[str, str]
+    """The parameters that are the same in every run."""
+    metrics: pd.DataFrame
+    """The last value of every metric; a column per metric."""
+    score: pd.Series
+    """The best value of the metric that was asked for over each run, which is where its checkpoint was kept."""
+    tags: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.info)
+
+    def only(self, ids: "pd.Index[str]") -> "Runs":
+        """The same for some of the runs."""
+        return Runs(
+            info=self.info.loc[ids],
+            params=self.params.reindex(ids),
+            constants=self.constants,
+            metrics=self.metrics.reindex(ids),
+            score=self.score.reindex(ids),
+            tags=self.tags.reindex(ids),
+        )
+
+
+class Reader(Protocol):
+    """What a store can be asked. Every answer about many runs is one question to the store, or one per page."""
+
+    def select(self, selection: Selection) -> pd.DataFrame:
+        """Runs.info of the runs that are meant, parents of sweeps left out."""
+
+    def read(self, info: pd.DataFrame, *, metric: str, mode: str) -> Runs:
+        """Parameters, metrics and tags of the runs."""
+
+    def metric_names(self, info: pd.DataFrame) -> list[str]:
+        """The metrics that any of the runs has."""
+
+    def history(self, ids: list[str], keys: list[str], *, points: int) -> pd.DataFrame:
+        """run, key, step, timestamp (ms), value: by run, key and step; at most about `points` a run and key."""
+
+    def parent_of(self, sweep: str) -> str | None:
+        """The run that holds a sweep's trials."""
+
+
+def open_reader(tracking_uri: str) -> Reader:
+    """The fastest way to read a store: SQL where the store is a database, MLflow's interface elsewhere."""
+    if tracking_uri.startswith(("sqlite:", "postgresql")):
+        from lantu.compare.reading_sql import SqlReader
+
+        return SqlReader(tracking_uri)
+    from lantu.compare.reading_server import ServerReader
+
+    return ServerReader(tracking_uri)
+
+
+def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode: str = "auto") -> Runs:
+    """Read the runs that are meant.
+
+    Args:
+        reader: from `open_reader`.
+        selection: which runs.
+        metric: the one that decides; runs without it are read too, with a missing score.
+        mode: "min", "max", or "auto" to go by the metric's name.
+
+    Raises:
+        UserError: nothing matches, or no run has the metric.
+    """
+    info = reader.select(selection)
+    if info.empty:
+        raise UserError(
+            f"There are no runs to compare: {selection.words()} matches none. `lantu runs` lists what is here."
+        )
+    runs = reader.read(info, metric=metric, mode=direction(metric, mode))
+    if runs.score.notna().sum() == 0:
+        from lantu.config.near import did_you_mean
+
+        names = reader.metric_names(info)
+        known = ", ".join(name for name in names if name.startswith("val/")) or ", ".join(names[:12]) or "none at all"
+        raise UserError(
+            f"`metric={metric}`: none of the {len(info)} runs has it.{did_you_mean(metric, names)} They have: {known}."
+        )
+    return runs
+
+
+def direction(metric: str, mode: str = "auto") -> str:
+    """ "min" or "max": whether less or more of a metric is better."""
+    if mode in ("min", "max"):
+        return mode
+    if mode != "auto":
+        raise UserError(f"`mode={mode}`: a metric is to be `min` or `max`, or `auto` to go by its name.")
+    name = metric.rpartition("/")[2].lower()
+    costs = metric.startswith(("cost/", "model/parameters")) or name.endswith(("_ms", "_seconds"))
+    return "min" if costs or any(part in name for part in SMALLER_IS_BETTER) else "max"
+
+
+def wide(rows: list[Any], ids: "pd.Index[str]", dtype: str) -> pd.DataFrame:
+    """(run, key, value) rows as a frame with a row per run and a column per key, in one pass.
+
+    A pivot of pandas sorts and checks for duplicates; keys are unique per run in every store, so that the cells
+    can be written directly.
+    """
+    import numpy as np
+
+    if not rows:
+        return pd.DataFrame(index=ids)
+    run, key, value = zip(*rows, strict=True)
+    codes, names = pd.factorize(np.asarray(key, dtype=object))
+    places = ids.get_indexer(pd.Index(run))
+    cells = np.full((len(ids), len(names)), np.nan if dtype == "float64" else None, dtype=dtype)
+    cells[places, codes] = np.asarray(value, dtype=dtype)
+    return pd.DataFrame(cells, index=ids, columns=names).sort_index(axis=1)

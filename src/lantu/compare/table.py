@@ -1,0 +1,212 @@
+"""The comparison as a table: in the terminal, and as a file by its ending."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lantu.compare.groups import Groups, as_text
+from lantu.compare.runs import Runs
+from lantu.compare.statistics import Comparison
+from lantu.errors import UserError
+
+MISSING = "\N{EN DASH}"
+
+SHOWN_METRICS = (
+    "cost/usd",
+    "cost/kwh",
+    "cost/co2e_kg",
+    "cost/device_hours",
+    "model/parameters",
+    "speed/latency_ms",
+    "speed/samples_per_second",
+)
+
+
+def summary(runs: Runs, groups: Groups, comparison: Comparison, *, metric: str, test: str | None) -> pd.DataFrame:
+    """One row per group, best first, numbers unrounded.
+
+    The settings that vary under their short names, then `seeds`, the metric's mean with its interval, the
+    difference to the winner, the test score, and what the runs cost on average.
+    """
+    order = comparison.table.index
+    settings = groups.settings.reindex(order).rename(columns=groups.short)
+    parts = comparison.table
+    table = settings.copy()
+    table["seeds"] = parts["seeds"].astype(int)
+    table[metric] = parts["mean"]
+    table[f"{metric} low"], table[f"{metric} high"] = parts["low"], parts["high"]
+    table["difference"] = parts["difference"]
+    table["difference low"], table["difference high"] = parts["diff_low"], parts["diff_high"]
+    table["p"] = parts["p_corrected"]
+    table["like the best"] = parts["alike"] if comparison.tested else None
+    means = group_means(runs, groups).reindex(order)
+    if test and test in means:
+        table[test] = means[test]
+    for name in SHOWN_METRICS:
+        if name in means and means[name].notna().any():
+            table[name] = means[name]
+    table["minutes"] = means["minutes"]
+    table.index.name = "group"
+    table.attrs["settings"] = list(settings.columns)
+    return table
+
+
+def group_means(runs: Runs, groups: Groups) -> pd.DataFrame:
+    """The mean of every metric by group, and `minutes` of wall time."""
+    minutes = (runs.info["end"].astype(float) - runs.info["start"].astype(float)) / 60_000
+    return runs.metrics.assign(minutes=minutes).groupby(groups.of_run).mean()
+
+
+def arrange(table: pd.DataFrame, *, sort: str | None, columns: Iterable[str] | None, top: int | None) -> pd.DataFrame:
+    """The table as the user wants to see it.
+
+    Args:
+        table: from `summary`.
+        sort: a column, `-column` for the largest first; None: best first.
+        columns: which columns, in this order; None: all.
+        top: how many rows; None: all.
+    """
+    if sort:
+        name = _column(table, sort.removeprefix("-"), "sort")
+        table = table.sort_values(name, ascending=not sort.startswith("-"), kind="stable")
+    if columns:
+        chosen = [_column(table, each, "columns") for each in columns]
+        bounds = [f"{each} {end}" for each in chosen for end in ("low", "high")]
+        table = table[[*chosen, *(each for each in bounds if each in table and each not in chosen)]]
+    return table.head(top) if top else table
+
+
+def _column(table: pd.DataFrame, name: str, option: str) -> str:
+    if name in table.columns:
+        return name
+    from lantu.config.near import did_you_mean
+
+    names = [str(each) for each in table.columns]
+    raise UserError(
+        f"`{option}={name}`: there is no column `{name}`.{did_you_mean(name, names)} There are: {', '.join(names)}."
+    )
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a table; the ending says how: .csv, .parquet, .json, .md, .tex.
+
+    CSV, Parquet and JSON keep every digit; Markdown and LaTeX are rounded for reading.
+    """
+    writers: dict[str, Callable[[], object]] = {
+        ".csv": lambda: table.to_csv(path),
+        ".parquet": lambda: table.reset_index().to_parquet(path),
+        ".json": lambda: table.reset_index().to_json(path, orient="records", indent=1),
+        ".md": lambda: path.write_text(markdown(table), encoding="utf-8"),
+        ".tex": lambda: path.write_text(latex(table), encoding="utf-8"),
+    }
+    if path.suffix not in writers:
+        raise UserError(f"`table={path}`: a table can be written as {', '.join(writers)}; the ending says which.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writers[path.suffix]()
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for reading: text, means with their intervals in one column, the difference with its own."""
+    shown: dict[str, list[str]] = {}
+    for name in table.columns:
+        if str(name).endswith((" low", " high")):
+            continue
+        low, high = table.get(f"{name} low"), table.get(f"{name} high")
+        digits = None if name in table.attrs.get("settings", ()) else _digits(table[name])
+        cells = []
+        for place, value in enumerate(table[name]):
+            measured = isinstance(value, float) and name not in table.attrs.get("settings", ())
+            text = number(value, digits) if measured else _plain(value)
+            if name == "p" and measured and value < 0.001:
+                text = "<0.001"
+            if low is not None and high is not None and np.isfinite(low.iloc[place]):
+                text += f" ± {number(float(high.iloc[place] - low.iloc[place]) / 2, digits)}"
+            cells.append(text)
+        shown[str(name)] = cells
+    return pd.DataFrame(shown, index=table.index)
+
+
+def number(value: float, digits: int | None = None) -> str:
+    """A number for a person: `digits` after the point, or three significant ones."""
+    if not np.isfinite(value):
+        return MISSING
+    if digits is not None:
+        return f"{value:,.{digits}f}"
+    size = abs(value)
+    if size >= 1e15 or (0 < size < 1e-4):
+        return f"{value:.2e}"
+    if size >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _digits(column: pd.Series) -> int | None:
+    """Decimals that suit a whole column; None where its sizes differ too much for one number of decimals."""
+    if column.dtype.kind != "f":
+        return None
+    sizes = column[np.isfinite(column) & (column != 0)].abs()
+    if sizes.empty or sizes.max() / sizes.median() > 1000 or sizes.max() >= 1000 or sizes.max() < 1e-3:
+        return None
+    return int(np.clip(3 - np.floor(np.log10(sizes.max())), 0, 6))
+
+
+def _plain(value: object) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return MISSING
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    return as_text(value)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table."""
+    shown = rounded(table)
+    lines = [[*map(str, shown.columns)], ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+
+
+def latex(table: pd.DataFrame) -> str:
+    """A LaTeX tabular with booktabs rules."""
+    escape = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "±": r"$\pm$", MISSING: "--"})
+    shown = rounded(table)
+    rows = [" & ".join(str(cell).translate(escape) for cell in line) + r" \\" for line in shown.to_numpy().tolist()]
+    head = " & ".join(str(name).translate(escape) for name in shown.columns) + r" \\"
+    start = rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}"
+    return "\n".join([start, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def show(table: pd.DataFrame, *, caption: str) -> None:
+    """Print the table in the terminal; the groups that are like the best are bold."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    shown = _fitting(rounded(table), table, console.width)
+    printed = Table(box=None, padding=(0, 1), header_style="cyan")
+    for name in shown.columns:
+        numeric = table[name].dtype.kind in "fi"
+        printed.add_column(escape(str(name)), justify="right" if numeric else "left", no_wrap=True)
+    best = table.get("like the best")
+    for place, row in enumerate(shown.to_numpy().tolist()):
+        printed.add_row(*map(escape, row), style="bold" if best is not None and best.iloc[place] is True else "")
+    console.print(printed)
+    console.print(escape(caption), style="dim", highlight=False)
+
+
+def _fitting(shown: pd.DataFrame, table: pd.DataFrame, width: int) -> pd.DataFrame:
+    """As many columns as the terminal has room for, the least telling ones left out first."""
+    settings = [str(each) for each in table.attrs.get("settings", ())]
+    last = ["p", "like the best", "cost/device_hours", "cost/co2e_kg", "speed/samples_per_second", "minutes"]
+    names = list(shown.columns)
+    keep = sorted(names, key=lambda name: (name not in settings, name in last, names.index(name)))
+    room = width
+    chosen: list[str] = []
+    for name in keep:
+        room -= 2 + max(len(name), *(len(cell) for cell in shown[name]), 0)
+        if room < 0 and chosen:
+            break
+        chosen.append(name)
+    return shown[[name for name in names if name in chosen]]
