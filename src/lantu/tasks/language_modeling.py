@@ -7,16 +7,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from lantu.errors import UserError
 from lantu.models.generate import generate
 from lantu.tasks.base import Batch, Task
 
-Encode = Callable[[str], Sequence[int]]
+Encode = Callable[[str], ArrayLike]
 Decode = Callable[[list[int]], str]
 PARTIAL = "\N{REPLACEMENT CHARACTER}"
 """What a decoder answers for a character of which some bytes are still to come."""
+
+
+TAIL = 16
+"""Tokens of the prompt that new ones are decoded with: how words are joined depends on the one before."""
 
 
 class LanguageModeling(Task):
@@ -97,6 +102,8 @@ class LanguageModeling(Task):
         known = torch.as_tensor(encode(prompt), dtype=torch.long, device=self.device).view(1, -1)
         if known.shape[1] == 0:
             raise UserError(f"`prompt={prompt!r}` holds no token to go on from: give it at least one character.")
+        before = known[0, -TAIL:].tolist()
+        length = len(decode(before))
         written: list[int] = []
         shown = 0
         # what could become a stop text is held back until it is known not to be one
@@ -105,7 +112,7 @@ class LanguageModeling(Task):
         with _evaluating(self.net):
             for drawn in generate(self.net, known, new_tokens=tokens, context=self.context, **sampling):
                 written.append(int(drawn))
-                text = decode(written)
+                text = decode([*before, *written])[length:]
                 if found := [place for each in stop if (place := text.find(each)) >= 0]:
                     yield text[shown : min(found)]
                     return
