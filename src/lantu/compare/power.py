@@ -42,21 +42,20 @@ def seeds_needed(
         return None
     if noise == 0:
         return 2
-    test, argument = (TTestPower(), "nobs") if paired else (TTestIndPower(), "nobs1")
-    effect = difference / noise
+    test = TTestPower() if paired else TTestIndPower()
+    effect = min(difference / noise, 8.0)  # beyond, the distribution is not computed reliably, and two or three do
 
     def reached(seeds: int) -> bool:
         return bool(test.power(effect, seeds, 1 - level) >= power)
 
-    if effect < 0.05 or not reached(MOST_SEEDS):
-        return None
     low, high = 1, 2
     while not reached(high):
         low, high = high, high * 2
+        if low > MOST_SEEDS:
+            return None
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if reached(middle) else (middle, high)
-    assert argument
     return high
 
 

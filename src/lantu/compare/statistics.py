@@ -9,7 +9,7 @@ What is claimed, and how it is kept honest:
   the k(k - 1)/2 pairs could have been it. Holm's correction therefore counts all pairs. Without this, twenty
   equal configurations with ten seeds each would yield a "significant" difference in 17 of 100 sweeps instead of
   at most 5.
-- Where the groups' spreads look alike (Levene's test), they are estimated together and
+- Where the groups' spreads look alike (Bartlett's test), they are estimated together and
   Tukey's studentised range, which is exact for the same question, takes the place of Holm's: with three seeds
   this is the difference between seeing nothing and seeing what is there.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.interpolate import PchipInterpolator
 
 from lantu.errors import UserError
 
@@ -111,6 +112,25 @@ def holm(p: np.ndarray, family: int) -> np.ndarray:
     return corrected
 
 
+def tukey(t: np.ndarray, groups: int, freedom: int) -> np.ndarray:
+    """Tukey's p-values of t statistics.
+
+    Each takes milliseconds: many are interpolated (within 1 %), and the tiny ones are Bonferroni's, which is never
+    less.
+    """
+    t = np.asarray(t, dtype=float)
+    pairs = groups * (groups - 1) / 2
+    bound = np.minimum(2 * stats.t.sf(t, freedom) * pairs, 1)
+    far = float(stats.t.isf(1e-5 / 2 / pairs, freedom))
+    near = t < far
+    places = t[near] if near.sum() <= 20 else np.linspace(0, far, 20)
+    p = np.clip(stats.studentized_range.sf(places * np.sqrt(2), groups, freedom), 1e-12, 1)
+    if near.sum() > 20:
+        p = np.exp(PchipInterpolator(places, np.log(p))(t[near]))
+    bound[near] = p
+    return bound
+
+
 def _by_seed(frame: pd.DataFrame, order: "pd.Index[str]") -> pd.DataFrame:
     """Scores with a row per group and a column per seed; a seed run twice counts with its mean."""
     known = frame.dropna(subset=["seed"])
@@ -120,7 +140,7 @@ def _by_seed(frame: pd.DataFrame, order: "pd.Index[str]") -> pd.DataFrame:
 
 
 def _decide_pooling(frame: pd.DataFrame, table: pd.DataFrame, blocks: pd.DataFrame) -> str:
-    """Levene's test, after what the groups share by seed has been taken out (it would hide how they differ)."""
+    """Bartlett's test, after what the groups share by seed has been taken out (it would hide how they differ)."""
     repeated = set(table.index[table["seeds"] >= 2])
     if len(repeated) < 3 or len(table) > MOST_FOR_TUKEY:
         return "own"
@@ -129,7 +149,7 @@ def _decide_pooling(frame: pd.DataFrame, table: pd.DataFrame, blocks: pd.DataFra
     else:
         scores = [values.to_numpy() for name, values in frame.groupby("group")["score"] if name in repeated]
     with np.errstate(all="ignore"):
-        p = stats.levene(*scores, center="mean").pvalue
+        p = stats.bartlett(*scores).pvalue
     return "shared" if p >= 0.1 else "own"
 
 
@@ -159,7 +179,7 @@ def _shared(table: pd.DataFrame, blocks: pd.DataFrame, level: float) -> pd.DataF
     t = np.abs(difference) / error
     half = stats.t.ppf(0.5 + level / 2, freedom) * error
     corrected = np.ones(groups)
-    corrected[1:] = stats.studentized_range.sf(t[1:] * np.sqrt(2), groups, freedom)
+    corrected[1:] = tukey(t[1:], groups, freedom)
     how = "within seeds" if complete else "pooled"
     return _tests(table, difference, half, 2 * stats.t.sf(t, freedom), corrected=corrected, how=how)
 
