@@ -193,9 +193,8 @@ class Attention(nn.Module):
         qk_NTXC, v_NTKC = qkv_NTXC.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
         if self.qk_norm:
             q_NTHC, k_NTKC = qk_NTXC.split([self.heads, self.kv_heads], dim=2)
-            qk_NTXC = torch.cat((self.query_norm(q_NTHC.float()), self.key_norm(k_NTKC.float())), dim=2).type_as(
-                qk_NTXC
-            )
+            normed_NTXC = torch.cat((self.query_norm(q_NTHC.float()), self.key_norm(k_NTKC.float())), dim=2)
+            qk_NTXC = normed_NTXC.type_as(qk_NTXC)
         if turns_TP2 is not None:
             qk_NTXC = turn(qk_NTXC, turns_TP2)
         q_NHTC, k_NKTC = qk_NTXC.transpose(1, 2).split([self.heads, self.kv_heads], dim=1)

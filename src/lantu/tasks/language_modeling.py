@@ -120,7 +120,8 @@ class LanguageModeling(Task):
                 if ready > shown:
                     yield text[shown:ready]
                     shown = ready
-        yield text[shown:]
+        if text[shown:]:
+            yield text[shown:]
 
     def sample(self, decode: Decode) -> str:
         """A text of `sample_tokens` that goes on from the beginning of the test split; always drawn alike."""

@@ -1,0 +1,181 @@
+"""Drawing tokens, and the loop around any language model."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+
+from lantu.errors import UserError
+from lantu.models import GPT, RNN
+from lantu.models.generate import ENDED, draw, generate
+
+
+class Counting(nn.Module):
+    """Expects the next number, modulo the vocabulary; forward(tokens) -> logits is all that it has."""
+
+    def __init__(self, vocabulary: int = 7, context: int | None = None) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.limit = context
+        self.lengths: list[int] = []
+
+    def forward(self, tokens):
+        assert self.limit is None or tokens.shape[1] <= self.limit
+        self.lengths.append(tokens.shape[1])
+        return 5.0 * nn.functional.one_hot((tokens + 1) % self.vocabulary, self.vocabulary).float()
+
+
+def gpt(**options):
+    torch.manual_seed(0)
+    net = GPT(30, 16, width=32, layers=2, heads=4, **options)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(8)
+    return net.eval()
+
+
+def rnn(cell="lstm"):
+    torch.manual_seed(0)
+    net = RNN(30, 30, cell=cell, layers=2, per_token=True)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(4)
+    return net.eval()
+
+
+def written(net, tokens, **options):
+    return torch.stack(list(generate(net, tokens, **options)), dim=1)
+
+
+def test_any_network_with_a_forward_can_write():
+    found = written(Counting(), torch.tensor([[0, 1], [4, 5]]), new_tokens=4, temperature=0)
+    assert found.tolist() == [[2, 3, 4, 5], [6, 0, 1, 2]]
+
+
+NETS = {"GPT": gpt, "GPT with places": lambda: gpt(positions="learned"), "one key": lambda: gpt(kv_heads=1)} | {
+    cell: lambda cell=cell: rnn(cell) for cell in ("rnn", "lstm", "gru")
+}
+
+
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+@pytest.mark.parametrize("prompt", [1, 16, 17, 40])
+def test_the_cache_changes_nothing_but_the_speed_even_past_the_context(make, prompt):
+    net, tokens = make(), torch.randint(30, (3, prompt))
+    options = {"new_tokens": 28, "temperature": 0}
+    found = written(net, tokens, **options)
+    assert torch.equal(found, written(net, tokens, use_cache=False, **options))
+    assert len(set(found.flatten().tolist())) > 1
+    drawn = [
+        written(net, tokens, new_tokens=28, use_cache=use, generator=torch.Generator().manual_seed(1))
+        for use in (True, False)
+    ]
+    assert torch.equal(*drawn)
+
+
+def test_a_network_without_cache_is_given_at_most_its_context():
+    net = Counting(context=8)
+    found = written(net, torch.tensor([[3]]), new_tokens=30, temperature=0, context=8)
+    assert found.tolist() == [[(4 + step) % 7 for step in range(30)]]
+    assert max(net.lengths) == 8
+    assert min(net.lengths[8:]) == 4  # half is kept when it is full
+
+
+def test_a_sequence_of_a_batch_is_written_as_if_it_were_alone():
+    net, tokens = gpt(), torch.randint(30, (4, 6))
+    together = written(net, tokens, new_tokens=12, temperature=0)
+    alone = [written(net, row[None], new_tokens=12, temperature=0) for row in tokens]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_tokens_come_one_by_one_and_only_as_many_as_are_taken():
+    net = Counting()
+    tokens = generate(net, torch.tensor([[0]]), new_tokens=1000, temperature=0)
+    assert [int(next(tokens)) for _ in range(3)] == [1, 2, 3]
+    assert len(net.lengths) == 3
+
+
+def test_stop_ends_each_sequence_where_it_wrote_the_stop_and_all_together_at_the_last():
+    tokens = torch.tensor([[0], [3]])
+    found = written(Counting(), tokens, new_tokens=20, temperature=0, stop=[[4, 5]])
+    assert found.tolist() == [[1, 2, 3, 4, 5], [4, 5, ENDED, ENDED, ENDED]]
+    # the prompt's own tokens do not count
+    assert written(Counting(), torch.tensor([[4, 5]]), new_tokens=3, temperature=0, stop=[[4, 5]]).shape == (1, 3)
+    assert written(Counting(), tokens, new_tokens=20, temperature=0, stop=[[6], [1, 2]]).tolist() == [
+        [1, 2, ENDED],
+        [4, 5, 6],
+    ]
+
+
+def shares(logits, **options):
+    """How often each token is drawn."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw(torch.tensor(logits).repeat(20_000, 1), generator=generator, **options)
+    counts = Counter(drawn.tolist())
+    return [counts[token] / 20_000 for token in range(len(logits))]
+
+
+LOGITS = [0.0, 2.0, 1.0, -1.0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_temperature_divides_the_logits(temperature):
+    expected = (torch.tensor(LOGITS) / temperature).softmax(0).tolist()
+    assert shares(LOGITS, temperature=temperature) == pytest.approx(expected, abs=0.012)
+
+
+def test_temperature_0_takes_the_likeliest():
+    assert shares(LOGITS, temperature=0) == [0, 1, 0, 0]
+
+
+def test_top_k_leaves_the_k_likeliest_in_their_proportions():
+    first, second = torch.tensor([2.0, 1.0]).softmax(0).tolist()
+    assert shares(LOGITS, top_k=2) == pytest.approx([0, first, second, 0], abs=0.012)
+    assert shares(LOGITS, top_k=1) == [0, 1, 0, 0]
+    assert min(shares(LOGITS, top_k=99)) > 0
+
+
+def test_top_p_leaves_the_fewest_tokens_that_hold_that_probability():
+    # probabilities of LOGITS: 0.087, 0.644, 0.237, 0.032
+    assert shares(LOGITS, top_p=0.6) == [0, 1, 0, 0]
+    first, second = torch.tensor([2.0, 1.0]).softmax(0).tolist()
+    assert shares(LOGITS, top_p=0.7) == pytest.approx([0, first, second, 0], abs=0.012)
+    assert [share > 0 for share in shares(LOGITS, top_p=0.9)] == [True, True, True, False]
+    assert min(shares(LOGITS, top_p=1.0)) > 0
+    assert shares(LOGITS, top_p=1e-9) == [0, 1, 0, 0]
+
+
+def test_repetition_penalty_divides_positive_and_multiplies_negative_logits_of_tokens_seen():
+    class Fixed(nn.Module):
+        def forward(self, tokens):
+            return torch.tensor([3.0, 2.0, -1.0, -1.5]).expand(*tokens.shape, 4)
+
+    found = written(Fixed(), torch.tensor([[0], [1]]), new_tokens=3, temperature=0, repetition_penalty=2.0)
+    # first row: 3/2 < 2, so token 1; then 3/2 > 2/2, so token 0 for good
+    assert found.tolist() == [[1, 0, 0], [0, 0, 0]]
+    strong = written(Fixed(), torch.tensor([[0]]), new_tokens=3, temperature=0, repetition_penalty=1000.0)
+    assert strong.tolist() == [[1, 0, 0]]
+    everything = torch.tensor([[0, 1, 2]])
+    assert written(Fixed(), everything, new_tokens=1, temperature=0, repetition_penalty=1000.0).tolist() == [[0]]
+
+
+def test_gradient_does_not_flow_and_the_mode_stays():
+    net = gpt().train()
+    assert not any(token.requires_grad for token in generate(net, torch.zeros(1, 1, dtype=torch.long), new_tokens=3))
+    assert net.training
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"temperature": -1.0}, "`temperature=-1.0`"),
+        ({"temperature": float("nan")}, "`temperature=nan`"),
+        ({"top_k": 0}, "`top_k=0`"),
+        ({"top_p": 0.0}, "`top_p=0.0`"),
+        ({"top_p": 1.5}, "`top_p=1.5`"),
+        ({"repetition_penalty": 0.0}, "`repetition_penalty=0.0`"),
+    ],
+)
+def test_options_that_no_distribution_has_are_refused_in_a_sentence(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        list(generate(Counting(), torch.zeros(1, 1, dtype=torch.long), new_tokens=1, **options))
