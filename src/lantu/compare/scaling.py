@@ -1,0 +1,286 @@
+"""Scaling laws fitted to the user's own runs, and what a larger budget would buy.
+
+The form is L(N, D) = E + A / N^alpha + B / D^beta of Hoffmann et al. 2022, "Training Compute-Optimal Large Language
+Models", fitted by their approach 3: the Huber loss (delta 1e-3) between log L and the log of the form, by L-BFGS
+from many starts. Where only one of N, D or compute C varies, the power law L = E + A / x^alpha is fitted the same
+way. Intervals come from a bootstrap of the runs. As Besiroglu et al. 2024 ("Chinchilla Scaling: A replication
+attempt") point out, the objective is a sum over runs: an average lets L-BFGS stop too early.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+DELTA = 1e-3
+"""Huber's delta, on log losses."""
+FLOPS_PER_PARAMETER_AND_SAMPLE = 6.0
+"""C = 6 N D: forward and backward pass of a dense network (Kaplan et al. 2020)."""
+FEWEST = {"two": 8, "one": 4}
+"""Different points that a fit needs: three more than it has coefficients, or one more for a single variable."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why the runs do not identify a law."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Law:
+    """A fitted law over one or two variables, with its bootstrap."""
+
+    variables: tuple[str, ...]
+    """("N", "D"), or one of them, or ("C",)."""
+    coefficients: dict[str, float]
+    """E; A and alpha; with two variables also B and beta."""
+    bootstrap: np.ndarray
+    """(draws, coefficients): log E, log A, alpha, (log B, beta) of every resample."""
+    parameters: np.ndarray
+    """The fit itself, in the same order."""
+    residual: float
+    """The typical error of log L: 0.01 is one per cent."""
+    points: int
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Smallest and largest value seen, by variable."""
+
+    def predict(self, *values: float) -> tuple[float, float, float]:
+        """The loss at (N, D) or x with its 95% interval."""
+        x = np.log(np.array(values, dtype=float))[:, None]
+        draws = np.exp([_log_loss(each, x)[0] for each in self.bootstrap])
+        low, high = np.quantile(draws, [0.025, 0.975])
+        return float(np.exp(_log_loss(self.parameters, x)[0])), float(low), float(high)
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95% bootstrap interval of every coefficient."""
+        names = list(self.coefficients)
+        values = _natural(self.bootstrap)
+        return {name: tuple(np.quantile(values[:, place], [0.025, 0.975])) for place, name in enumerate(names)}
+
+    def errors(self) -> dict[str, float]:
+        """Bootstrap standard error of every coefficient."""
+        return dict(zip(self.coefficients, _natural(self.bootstrap).std(axis=0, ddof=1), strict=True))
+
+    def optimum(self, compute: float) -> "Optimum":
+        """The size and the data with which a budget of FLOPs buys the lowest loss (their equation 4)."""
+        assert len(self.variables) == 2, "needs both N and D"
+        best = _optimal(self.parameters[None], compute)[0]
+        draws = _optimal(self.bootstrap, compute)
+        low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+        return Optimum(compute, *((float(b), float(lo), float(hi)) for b, lo, hi in zip(best, low, high, strict=True)))
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best use of a budget; every figure with its 95% interval: (value, low, high)."""
+
+    compute: float
+    """FLOPs."""
+    parameters: tuple[float, float, float]
+    samples: tuple[float, float, float]
+    loss: tuple[float, float, float]
+
+
+def fit(
+    loss: np.ndarray,
+    *,
+    parameters: np.ndarray | None = None,
+    samples: np.ndarray | None = None,
+    compute: np.ndarray | None = None,
+    draws: int = 100,
+    seed: int = 0,
+) -> Law | Refused:
+    """Fit the law that the runs identify.
+
+    Args:
+        loss: (runs,) final losses, above zero.
+        parameters: (runs,) network sizes N.
+        samples: (runs,) training samples or tokens seen, D.
+        compute: (runs,) FLOPs, used where neither N nor D is given.
+        draws: bootstrap resamples.
+        seed: of the bootstrap.
+
+    Returns:
+        The law, or why there is none: too few points, too narrow a range, N and D that move together, or a fit
+        whose bootstrap does not settle.
+    """
+    given = {"N": parameters, "D": samples, "C": compute}
+    columns = {name: np.asarray(values, dtype=float) for name, values in given.items() if values is not None}
+    usable = np.isfinite(loss) & (loss > 0)
+    for values in columns.values():
+        usable &= np.isfinite(values) & (values > 0)
+    loss = np.asarray(loss, dtype=float)[usable]
+    columns = {name: values[usable] for name, values in columns.items()}
+    varying = {name: values for name, values in columns.items() if len(np.unique(values)) > 1}
+    if {"N", "D"} <= varying.keys():
+        chosen: tuple[str, ...] = ("N", "D")
+    elif varying:
+        chosen = (next(iter(varying)),)
+    else:
+        return Refused("neither the size of the networks nor the amount of data varies among the runs.")
+    x = np.log(np.stack([varying[name] for name in chosen]))
+    refused = _unidentified(chosen, x, loss)
+    if refused:
+        return refused
+    return _fitted(chosen, x, np.log(loss), draws=draws, seed=seed)
+
+
+def _fitted(chosen: tuple[str, ...], x: np.ndarray, y: np.ndarray, *, draws: int, seed: int) -> Law | Refused:
+    best = _minimise(x, y, starts=_starts(x, y))
+    random = np.random.default_rng(seed)
+    resampled = []
+    for _ in range(draws):
+        rows = random.integers(0, len(y), len(y))
+        resampled.append(_minimise(x[:, rows], y[rows], starts=[best, best + random.normal(0, 0.1, len(best))]))
+    bootstrap = np.array(resampled)
+    values = _natural(best[None])[0]
+    names = ("E", "A", "alpha", "B", "beta")[: len(values)]
+    law = Law(
+        variables=chosen,
+        coefficients=dict(zip(names, map(float, values), strict=True)),
+        bootstrap=bootstrap,
+        parameters=best,
+        residual=float(np.median(np.abs(y - _log_loss(best, x))) * 1.4826),
+        points=len(y),
+        ranges={
+            name: (float(np.exp(row.min())), float(np.exp(row.max()))) for name, row in zip(chosen, x, strict=True)
+        },
+    )
+    for name in names:
+        if name not in ("alpha", "beta"):
+            continue
+        variable = chosen[0] if name == "alpha" else chosen[-1]
+        low, high = law.intervals()[name]
+        if law.coefficients[name] <= 0.005 or low <= 0.005:
+            return Refused(
+                f"the loss does not fall reliably as {_WORDS[variable]} grows "
+                f"(its exponent is {law.coefficients[name]:.2f}, 95% interval {low:.2f} to {high:.2f})."
+            )
+        if high - low > 1.5:
+            return Refused(
+                f"the runs leave the exponent of {_WORDS[variable]} open (95% interval {low:.2f} to {high:.2f}); "
+                "more sizes, further apart, or more seeds would settle it."
+            )
+    return law
+
+
+def budget_curve(law: Law, computes: np.ndarray) -> np.ndarray:
+    """(budgets, 3): the lowest loss at each budget in FLOPs, with its interval; for laws of (N, D) or C."""
+    if law.variables == ("C",):
+        return np.array([law.predict(each) for each in computes])
+    return np.array([law.optimum(each).loss for each in computes])
+
+
+_WORDS = {"N": "the network", "D": "the amount of data", "C": "the compute"}
+
+
+def _unidentified(chosen: tuple[str, ...], x: np.ndarray, loss: np.ndarray) -> Refused | None:
+    different = len(np.unique(x, axis=1).T)
+    fewest = FEWEST["two" if len(chosen) == 2 else "one"]
+    what = " and ".join(_WORDS[name] for name in chosen)
+    if different < fewest:
+        return Refused(f"{different} different points of {what} are too few; a fit needs at least {fewest}.")
+    for name, row in zip(chosen, x, strict=True):
+        steps, span = len(np.unique(row)), float(np.exp(row.max() - row.min()))
+        if steps < 3:
+            return Refused(f"{_WORDS[name]} has only {steps} different sizes; the curve needs at least three.")
+        if span < 3:
+            return Refused(f"{_WORDS[name]} varies only by a factor of {span:.1f}; the curve needs a factor of three.")
+    if len(chosen) == 2:
+        r = float(np.corrcoef(x)[0, 1])
+        if abs(r) > 0.98:
+            return Refused(
+                f"the network and the amount of data grow together (correlation {r:.2f} of their logarithms), "
+                "so that their effects cannot be told apart. Vary one while the other stays."
+            )
+    if loss.max() / loss.min() < 1.005:
+        return Refused("the losses are all the same within half a per cent; there is no curve to fit.")
+    return None
+
+
+def _log_loss(p: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """log L at (variables, points) of log values, by log-sum-exp over the terms."""
+    terms = [np.full(x.shape[1], p[0])]
+    terms += [p[1 + 2 * place] - p[2 + 2 * place] * row for place, row in enumerate(x)]
+    return np.asarray(logsumexp(np.stack(terms), axis=0))
+
+
+def _objective(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """The summed Huber loss on logs and its gradient."""
+
+    def value(p: np.ndarray) -> tuple[float, np.ndarray]:
+        terms = np.empty((1 + len(x), x.shape[1]))
+        terms[0] = p[0]
+        for place, row in enumerate(x):
+            terms[1 + place] = p[1 + 2 * place] - p[2 + 2 * place] * row
+        top = terms.max(axis=0)
+        weights = np.exp(terms - top)
+        total = weights.sum(axis=0)
+        error = top + np.log(total) - y
+        weights /= total
+        size = np.abs(error)
+        huber = np.where(size <= DELTA, 0.5 * error**2, DELTA * (size - 0.5 * DELTA))
+        slope = np.clip(error, -DELTA, DELTA)
+        gradient = np.empty_like(p)
+        gradient[0] = (slope * weights[0]).sum()
+        for place, row in enumerate(x):
+            gradient[1 + 2 * place] = (slope * weights[1 + place]).sum()
+            gradient[2 + 2 * place] = -(slope * weights[1 + place] * row).sum()
+        # Huber's loss at delta 1e-3 is tiny: scaled, so that L-BFGS does not take it for converged
+        return float(huber.sum()) / DELTA**2, gradient / DELTA**2
+
+    return value
+
+
+def _starts(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """A grid as in their appendix D.2, placed where the data are: exponents by hand, terms as shares of the loss."""
+    lowest, middle = float(y.min()), x.mean(axis=1)
+    grid = []
+    for share, *exponents in product((0.2, 0.6, 0.95), *([(0.1, 0.4, 0.9)] * len(x))):
+        start = [lowest + np.log(share)]
+        rest = np.log(max(np.exp(y.mean()) - share * np.exp(lowest), 1e-6) / len(x))
+        for exponent, centre in zip(exponents, middle, strict=True):
+            start += [rest + exponent * centre, exponent]
+        grid.append(np.array(start))
+    return grid
+
+
+def _minimise(x: np.ndarray, y: np.ndarray, *, starts: list[np.ndarray]) -> np.ndarray:
+    """The best of L-BFGS from every start, in centred variables (intercept and slope are then nearly independent)."""
+    centre = x.mean(axis=1)
+    moved, objective = x - centre[:, None], _objective(x - centre[:, None], y)
+    assert moved.shape == x.shape
+    bounds = [(None, None)] + [(None, None), (0.0, 3.0)] * len(x)
+    best, lowest = starts[0], np.inf
+    for start in starts:
+        inner = start.copy()
+        for place, c in enumerate(centre):
+            inner[1 + 2 * place] -= inner[2 + 2 * place] * c
+        found = minimize(objective, inner, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000})
+        if found.fun < lowest:
+            lowest, best = found.fun, found.x.copy()
+    for place, c in enumerate(centre):
+        best[1 + 2 * place] += best[2 + 2 * place] * c
+    return best
+
+
+def _natural(p: np.ndarray) -> np.ndarray:
+    """(draws, coefficients) with E, A, B in place of their logarithms."""
+    values = p.copy()
+    values[:, [0, *range(1, p.shape[1], 2)]] = np.exp(np.clip(p[:, [0, *range(1, p.shape[1], 2)]], -700, 700))
+    return values
+
+
+def _optimal(p: np.ndarray, compute: float) -> np.ndarray:
+    """(draws, 3): N, D and loss at the optimum of a budget, by their equation 4."""
+    log_a, alpha, log_b, beta = p[:, 1], p[:, 2], p[:, 3], p[:, 4]
+    log_nd = np.log(compute / FLOPS_PER_PARAMETER_AND_SAMPLE)
+    log_g = (np.log(alpha) + log_a - np.log(beta) - log_b) / (alpha + beta)
+    log_n = log_g + beta / (alpha + beta) * log_nd
+    log_d = log_nd - log_n
+    loss = np.exp(p[:, 0]) + np.exp(log_a - alpha * log_n) + np.exp(log_b - beta * log_d)
+    return np.stack([np.exp(log_n), np.exp(log_d), loss], axis=1)
