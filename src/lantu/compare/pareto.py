@@ -1,0 +1,59 @@
+"""Quality against cost: who is not beaten on both, and the cheapest that is as good as the best."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from lantu.compare.runs import direction
+from lantu.compare.statistics import Comparison
+
+COSTS = (
+    "cost/usd",
+    "cost/kwh",
+    "cost/co2e_kg",
+    "cost/device_hours",
+    "model/parameters",
+    "speed/latency_ms",
+)
+"""What a configuration may cost, the most telling first."""
+
+
+def front(points: pd.DataFrame, modes: dict[str, str] | None = None) -> pd.Series:
+    """Which rows no other row beats: at least as good everywhere, and better somewhere.
+
+    Args:
+        points: a column per metric; rows with a missing value are not on the front.
+        modes: "min" or "max" by column; by the metrics' names where not given. Any number of columns.
+    """
+    signs = [1.0 if (modes or {}).get(str(name), direction(str(name))) == "min" else -1.0 for name in points]
+    values = points.to_numpy(dtype=float) * signs
+    known = np.isfinite(values).all(axis=1)
+    on = np.zeros(len(values), dtype=bool)
+    if values.shape[1] == 2:
+        rows = np.flatnonzero(known)
+        rows = rows[np.lexsort((values[rows, 1], values[rows, 0]))]
+        lowest = np.minimum.accumulate(values[rows, 1])
+        on[rows[:1]] = True
+        for before, (previous, row) in enumerate(pairwise(rows)):
+            twin = on[previous] and (values[row] == values[previous]).all()
+            on[row] = twin or values[row, 1] < lowest[before]
+        return pd.Series(on, index=points.index)
+    for row in np.flatnonzero(known):
+        no_worse = (values[known] <= values[row]).all(axis=1)
+        on[row] = not (no_worse & (values[known] < values[row]).any(axis=1)).any()
+    return pd.Series(on, index=points.index)
+
+
+def cheapest_alike(comparison: Comparison, cost: pd.Series) -> str | None:
+    """The cheapest group that cannot be told from the best; None where the cost or the noise is not known."""
+    known = cost.reindex(comparison.alike).dropna()
+    if known.empty or not comparison.tested:
+        return None
+    return str(known.index[known.argmin()])
+
+
+def available_costs(means: pd.DataFrame) -> list[str]:
+    """The cost metrics that the runs have and in which they differ."""
+    found = [name for name in COSTS if name in means and means[name].notna().any()]
+    return [name for name in found if means[name].nunique() > 1]

@@ -1,0 +1,86 @@
+"""Who is not beaten, and what mattered, on made data with a known truth."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lantu.compare.groups import Groups
+from lantu.compare.importance import importance
+from lantu.compare.pareto import cheapest_alike, front
+from lantu.compare.statistics import compare
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    points = pd.DataFrame({"val/loss": [1, 2, 3, 2, 1.5, np.nan], "cost/usd": [9, 4, 1, 5, 9, 0]}, index=list("abcdef"))
+    assert list(points.index[front(points)]) == ["a", "b", "c"]
+
+
+def test_accuracy_counts_up_and_equal_points_share_the_front() -> None:
+    points = pd.DataFrame({"val/accuracy": [0.9, 0.8, 0.9, 0.7], "cost/usd": [2.0, 1.0, 2.0, 1.5]})
+    assert front(points).tolist() == [True, True, True, False]
+
+
+def test_two_and_more_columns_agree_with_a_search_by_hand() -> None:
+    random = np.random.default_rng(0)
+    for columns in (2, 3):
+        cells = random.integers(0, 8, (60, columns)).astype(float)
+        points = pd.DataFrame(cells, columns=[f"loss{place}" for place in range(columns)])
+        by_hand = [not any((o <= p).all() and (o < p).any() for o in cells) for p in cells]
+        assert front(points).tolist() == by_hand
+
+
+def test_the_cheapest_within_noise_is_not_the_cheapest_of_all() -> None:
+    score = pd.Series([0.30, 0.31, 0.29, 0.305, 0.30, 0.295, 0.9, 0.91, 0.89])
+    comparison = compare(score, pd.Series(list("aaabbbccc")), pd.Series(list("012") * 3), mode="min")
+    cost = pd.Series({"a": 10.0, "b": 2.0, "c": 1.0})
+    assert cheapest_alike(comparison, cost) == "b"
+    assert cheapest_alike(comparison, pd.Series(dtype=float)) is None
+
+
+def made(
+    loss: Callable[[pd.DataFrame, np.random.Generator], pd.Series], *, number: int = 60
+) -> tuple[pd.Series, Groups]:
+    random = np.random.default_rng(0)
+    settings = pd.DataFrame(
+        {
+            "optimizer.lr": 10 ** random.uniform(-5, -1, number),
+            "choices.model": random.choice(["cnn", "mlp"], number),
+            "model.width": random.choice([32.0, 64.0, 128.0], number),
+        },
+        index=[f"g{place}" for place in range(number)],
+    )
+    empty = pd.Series(dtype=object)
+    return loss(settings, random), Groups(empty, settings, {}, empty, {})
+
+
+def test_what_mattered_is_found_by_every_method() -> None:
+    score, groups = made(lambda s, random: (np.log10(s["optimizer.lr"]) + 3) ** 2 + random.normal(0, 0.05, len(s)))
+    found = importance(score, groups, mode="min")
+    assert found.refused is None
+    assert found.table.index[0] == "optimizer.lr"
+    assert found.table["fanova"].idxmax() == found.table["ped_anova"].idxmax() == "optimizer.lr"
+    assert found.table.loc["optimizer.lr", "permutation_low"] > 0.8
+    assert found.explained > 0.8
+
+
+def test_an_interaction_is_named() -> None:
+    score, groups = made(
+        lambda s, random: np.where(s["choices.model"] == "cnn", 1, -1) * (np.log10(s["optimizer.lr"]) + 3), number=120
+    )
+    found = importance(pd.Series(score, index=groups.settings.index), groups, mode="min")
+    assert set(found.interactions.iloc[0][["first", "second"]]) == {"choices.model", "optimizer.lr"}
+    assert found.interactions["share"].iloc[0] > 0.5
+    assert found.interactions["share"].iloc[1] < 0.1
+
+
+def test_noise_alone_is_given_no_reasons() -> None:
+    score, groups = made(lambda s, random: pd.Series(random.normal(size=len(s)), index=s.index))
+    assert "do not foretell" in str(importance(score, groups, mode="min").refused)
+
+
+@pytest.mark.parametrize("number", [3, 7])
+def test_few_configurations_are_given_no_reasons(number: int) -> None:
+    score, groups = made(lambda s, random: np.log10(s["optimizer.lr"]), number=number)
+    assert "too few" in str(importance(score, groups, mode="min").refused)
