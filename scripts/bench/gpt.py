@@ -113,10 +113,13 @@ def main() -> None:
     }
     if options.compile:
         candidates["nanoGPT, compiled"] = candidate(Nano(), fused=False, compiled=True)
-        candidates["ours, today's, compiled"] = candidate(ours(), compiled=True)
+        candidates["nanoGPT, bf16, compiled"] = candidate(Nano(), fused=False, bf16=True, compiled=True)
+        candidates["ours, today's, bf16, compiled"] = candidate(ours(), bf16=True, compiled=True)
     tokens = torch.randint(VOCABULARY, (BATCH, CONTEXT + 1))
     x, y = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for take_step in candidates.values():
+        take_step(x, y)
     end = time.perf_counter() + options.seconds * len(candidates)
     while time.perf_counter() < end:
         for name, take_step in candidates.items():
