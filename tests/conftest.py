@@ -1,11 +1,24 @@
 """Fixtures that every room's tests share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
+
+import lantu
 
 REPO = Path(__file__).resolve().parent.parent
+SHORT = (
+    "trainer.max_steps=2",
+    "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
+    "logger.mlflow.ship=false",
+)
+"""A run of two steps that is recorded but not shipped."""
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +29,49 @@ def mirror() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs a mirror folder of real data; none at {folder} (set LANTU_MIRROR)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Data as a user brings them, by the config that reads them, with the options that it then needs."""
+    folder = tmp_path_factory.mktemp("own")
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "age": random.integers(18, 80, 200),
+            "income": random.normal(3000, 800, 200).round(2),
+            "home": random.choice(["rent", "own", "free"], 200),
+        }
+    )
+    table.loc[::17, "income"] = np.nan
+    table["repaid"] = np.where(table["age"] > 40, "yes", "no")
+    table.to_csv(folder / "loans.csv", index=False)
+    for kind in ("cats", "dogs"):
+        (folder / "photos" / kind).mkdir(parents=True)
+        for number in range(15):
+            pixels = random.integers(0, 255, (20 + number % 3, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / kind / f"{number}.png")
+    (folder / "books").mkdir()
+    for title in ("one", "two"):
+        (folder / "books" / f"{title}.txt").write_text(f"The {title} quick brown fox jumps over the lazy dog. " * 40)
+    sentences = [f"{word} film number {number}" for number in range(60) for word in ("good", "bad")]
+    reviews = pd.DataFrame({"text": sentences, "label": [each.split()[0] for each in sentences]})
+    reviews.to_csv(folder / "reviews.csv", index=False)
+    return {
+        "csv": [f"data.path={folder}/loans.csv", "data.target=repaid"],
+        "image_folder": [f"data.path={folder}/photos"],
+        "text_files": [f"data.path={folder}/books"],
+        "text_table": [f"data.path={folder}/reviews.csv", "data.target=label"],
+    }
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., lantu.Result]:
+    """Train in this process, with everything under the test's own folder."""
+    return lambda *overrides: lantu.run(lantu.compose(f"paths.root={tmp_path}", *overrides))
+
+
+@pytest.fixture
+def train_shortly(train: Callable[..., lantu.Result]) -> Callable[..., lantu.Result]:
+    """Two steps, recorded but not shipped."""
+    return lambda *overrides: train(*SHORT, *overrides)

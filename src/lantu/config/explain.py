@@ -17,6 +17,7 @@ from hydra.errors import (
 )
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from lantu.config.near import did_you_mean
 from lantu.errors import UserError
@@ -31,6 +32,8 @@ def explained(overrides: list[str], command: str) -> Iterator[None]:
         raise UserError(_unreadable(error)) from error
     except MissingConfigException as error:
         raise UserError(_missing_file(error, overrides)) from error
+    except YAMLError as error:
+        raise UserError(_broken_file(error)) from error
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides, command)) from error
 
@@ -55,6 +58,12 @@ def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
             found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
         return found
     return {prefix: node}
+
+
+def _broken_file(error: YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark else "A config file"
+    return f"{where} is no valid YAML: {getattr(error, 'problem', None) or error}."
 
 
 def _unreadable(error: OverrideParseException) -> str:

@@ -38,7 +38,8 @@ def build(node: Any, **given: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, ValueError | TypeError | OSError):
+        # Lightning's own kind is told by its name, so that Lightning need not be imported here
+        if isinstance(cause, ValueError | TypeError | OSError) or type(cause).__name__ == "MisconfigurationException":
             # what a constructor says of its arguments is meant for whoever chose them
             raise UserError(f"`{node['_target_']}` refuses its options: {cause}") from error
         raise

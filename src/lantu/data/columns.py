@@ -26,6 +26,8 @@ class Column:
 
     name: str
     kind: Literal["number", "category", "date"]
+    type: str
+    """Of its values, as MLflow calls it: double, long, boolean, string or datetime."""
     mean: float = 0.0
     std: float = 1.0
     median: float = 0.0
@@ -72,7 +74,9 @@ def learn(rows: pd.DataFrame, report: Report) -> list[Column]:
         elif kind == "category":
             counted = _as_category(present).value_counts()
             known = sorted(counted.index)
-            learned.append(Column(name, "category", categories=known, marks_missing=bool(values.isna().any())))
+            learned.append(
+                Column(name, "category", _type(values), categories=known, marks_missing=bool(values.isna().any()))
+            )
         else:
             learned.append(_number(name, kind, values))
             unread = int(np.isnan(as_numbers(present)).sum())
@@ -123,6 +127,7 @@ def _number(name: str, kind: Any, values: pd.Series) -> Column:
     return Column(
         name,
         kind,
+        _type(values),
         mean=float(filled.mean()),
         std=float(filled.std()) or 1.0,
         median=median,
@@ -143,6 +148,16 @@ def _kind(present: pd.Series) -> str:
         return "category"
     dates = pd.to_datetime(present, errors="coerce", utc=True, format="ISO8601")
     return "date" if dates.notna().mean() >= LEAST_NUMERIC else "prose"
+
+
+def _type(values: pd.Series) -> str:
+    if pd.api.types.is_bool_dtype(values):
+        return "boolean"
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return "datetime"
+    if not pd.api.types.is_numeric_dtype(values):
+        return "string"
+    return "long" if pd.api.types.is_integer_dtype(values) else "double"
 
 
 def _as_category(values: pd.Series) -> pd.Series:

@@ -69,7 +69,7 @@ class ImageDataModule(SupervisedDataModule):
         mean, std = channel_statistics(pixels, chosen)
         return {"shape": list(pixels.shape[1:]), "mean": mean, "std": std}
 
-    def encode(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
+    def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         return Examples(self._pixels.array, y, rows=rows[self.image].to_numpy(), finish=self._finisher())
 
     def facts(self) -> dict[str, Any]:
@@ -92,8 +92,12 @@ class ImageDataModule(SupervisedDataModule):
             raise UserError(f"`input={path}`: there are no pictures.")
         shape = tuple(self.learned["shape"])
         pixels = np.stack([_readable(decode(str(file), shape), file) for file in files])
-        examples = Examples(pixels, finish=self._finisher())
-        return loader(examples, batch_size=self.batch_size, workers=0), pd.DataFrame({"image": map(str, files)})
+        return loader(self.examples_of(pixels), batch_size=self.batch_size, workers=0), pd.DataFrame(
+            {"image": map(str, files)}
+        )
+
+    def examples_of(self, inputs: np.ndarray) -> Examples:
+        return Examples(inputs, finish=self._finisher())
 
     def _finisher(self) -> "Standardise":
         return Standardise(self.learned["mean"], self.learned["std"])

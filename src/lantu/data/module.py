@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
@@ -67,6 +68,22 @@ class DataModule(LightningDataModule):
             UserError: the file cannot be read, or lacks a column.
         """
         raise UserError(f"{type(self).__name__} does not predict from files.")
+
+    def examples_of(self, inputs: Any) -> Dataset:
+        """New inputs, as a client of a served model sends them, prepared as in training."""
+        raise UserError(f"{type(self).__name__} does not answer requests.")
+
+    def schema(self) -> list[dict[str, str]]:
+        """The inputs' names and MLflow types."""
+        raise NotImplementedError
+
+    def encode(self, text: str) -> np.ndarray:
+        """Token numbers (T,) of a text, where the data are running text."""
+        raise UserError(f"{type(self).__name__} has no running text.")
+
+    def decode(self, tokens: Any) -> str:
+        """The text of token numbers, where the data are running text."""
+        raise UserError(f"{type(self).__name__} has no running text.")
 
     def origin(self) -> dict[str, Any]:
         """Where the data are from and what a row looks like: MLflow's name, source_type, source and schema."""

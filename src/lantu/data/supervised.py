@@ -65,16 +65,12 @@ class SupervisedDataModule(DataModule):
         """What encoding needs to know of the training rows, as plain values."""
 
     @abstractmethod
-    def encode(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
+    def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         """Examples of rows, with targets if there are any."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """The inputs' part of `spec`."""
-
-    @abstractmethod
-    def schema(self) -> list[dict[str, str]]:
-        """The inputs' names and MLflow types."""
 
     # What they share
 
@@ -99,7 +95,7 @@ class SupervisedDataModule(DataModule):
             chosen = np.flatnonzero(split == name)
             if len(chosen):
                 part = rows.iloc[chosen]
-                self.splits[name] = self.encode(part, target.encode(part[self.target]))
+                self.splits[name] = self.prepared(part, target.encode(part[self.target]))
                 self.fingerprints[name] = blake2b(hashes[chosen].tobytes(), digest_size=16).hexdigest()
                 self.report.sizes[name] = len(chosen)
         y = self.splits["train"].y  # type: ignore[attr-defined]

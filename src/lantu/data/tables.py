@@ -48,7 +48,7 @@ class TableDataModule(SupervisedDataModule):
         inputs = rows.drop(columns=[self.target, *self.ignore])
         return {"columns": columns.state(columns.learn(inputs, self.report))}
 
-    def encode(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
+    def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         return Examples(torch.from_numpy(columns.encode(rows, self._columns)), y)
 
     def facts(self) -> dict[str, Any]:
@@ -56,12 +56,14 @@ class TableDataModule(SupervisedDataModule):
         return {"kind": "table", "features": len(names), "feature_names": names}
 
     def schema(self) -> list[dict[str, str]]:
-        kinds = {"number": "double", "date": "datetime", "category": "string"}
-        return [{"name": column.name, "type": kinds[column.kind]} for column in self._columns]
+        return [{"name": column.name, "type": column.type} for column in self._columns]
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         rows, _ = read_table(path)
-        return loader(self.encode(rows, None), batch_size=self.batch_size, workers=0), rows
+        return loader(self.examples_of(rows), batch_size=self.batch_size, workers=0), rows
+
+    def examples_of(self, inputs: pd.DataFrame) -> Examples:
+        return self.prepared(inputs, None)
 
     @property
     def _columns(self) -> list[columns.Column]:

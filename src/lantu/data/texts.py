@@ -85,7 +85,7 @@ class TextDataModule(SupervisedDataModule):
         self.report.note(int((lengths > longest).sum()), f"training texts cut after {longest} tokens")
         return {"vocabulary": vocabulary.state(), "max_length": longest}
 
-    def encode(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
+    def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         encoded = self._vocabulary().encode_all(rows[self.text].astype(str).tolist())
         longest = self.learned["max_length"]
         padded = np.full((len(encoded), longest), PAD_ID, dtype=np.int64)
@@ -111,10 +111,12 @@ class TextDataModule(SupervisedDataModule):
             rows = pd.DataFrame({self.text: [line for line in lines if line.strip()]})
         else:
             rows, _ = read_table(path)
-        if self.text not in rows:
-            raise UserError(f"`input={path}`: the table lacks the column {self.text!r} with the texts.")
-        rows[self.text] = rows[self.text].fillna("").astype(str)
-        return loader(self.encode(rows, None), batch_size=self.batch_size, workers=0), rows
+        return loader(self.examples_of(rows), batch_size=self.batch_size, workers=0), rows
+
+    def examples_of(self, inputs: pd.DataFrame) -> Examples:
+        if self.text not in inputs:
+            raise UserError(f"The table lacks the column {self.text!r} with the texts.")
+        return self.prepared(inputs.assign(**{self.text: inputs[self.text].fillna("")}), None)
 
     def _vocabulary(self) -> Vocabulary:
         return restored(self.learned["vocabulary"])

@@ -107,12 +107,15 @@ class TokenDataModule(DataModule):
             "name": self._origin.name,
             "source_type": self._origin.source_type,
             "source": json.dumps(self._origin.source),
-            "schema": json.dumps({"mlflow_colspec": [{"name": self.text, "type": "string"}]}),
+            "schema": json.dumps({"mlflow_colspec": self.schema()}),
         }
+
+    def schema(self) -> list[dict[str, str]]:
+        return [{"name": self.text, "type": "string"}]
 
     def _divided(self, raw: Raw) -> dict[str, str]:
         """The text of each part: as the source divides it, and cut off its end where the source has no such part."""
-        parts = {name: "\n".join(raw.rows[self.text][raw.split == name]) for name in dict.fromkeys(raw.split)}
+        parts = {name: "\n".join(raw.rows[self.text][raw.split == name]) for name in map(str, dict.fromkeys(raw.split))}
         whole = parts["train"]
         end = len(whole)
         for name in ("test", "val"):

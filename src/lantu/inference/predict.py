@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
 from lantu.config.targets import build
 from lantu.errors import UserError
+from lantu.inference.answers import as_columns
 from lantu.inference.find import find_checkpoint
 from lantu.inference.rebuild import Rebuilt, rebuild
-from lantu.tasks import Classification, LanguageModeling, Regression, Task
+from lantu.tasks import LanguageModeling
 from lantu.training.quiet import without_noise
 
 WRITERS = {
@@ -26,33 +26,20 @@ WRITERS = {
 def predict(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> pd.DataFrame:
     """The rows of a file or folder, in order, with the model's answers beside them.
 
-    Classification adds `prediction` (the class's name) and `probability` (of that class); regression adds
-    `prediction`, or `prediction_NAME` for each of several targets, in the target's own units.
+    A column of the file that is called as an answer keeps its name; the answer's then ends in `_of_model`.
     """
     loader, rows = rebuilt.data.predict_rows(path)
     answers = trainer.predict(rebuilt.task, dataloaders=loader)
     assert answers is not None
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame({"input": rows})
-    joined = {key: torch.cat([answer[key] for answer in answers]) for key in answers[0]}
-    return frame.reset_index(drop=True).join(
-        _columns(rebuilt.task, joined).set_index(frame.reset_index(drop=True).index)
-    )
-
-
-def _columns(task: Task, answers: dict[str, torch.Tensor]) -> pd.DataFrame:
-    if isinstance(task, Classification):
-        names = [task.class_names[number] for number in answers["class"].tolist()]
-        return pd.DataFrame({"prediction": names, "probability": answers["probability"].amax(dim=-1).numpy()})
-    assert isinstance(task, Regression)
-    several = len(task.target_names) > 1
-    labels = [f"prediction_{name}" if several else "prediction" for name in task.target_names]
-    return pd.DataFrame(answers["prediction"].numpy(), columns=labels)
+    return frame.reset_index(drop=True).join(as_columns(rebuilt.task, answers), rsuffix="_of_model")
 
 
 def job(cfg: DictConfig) -> Any:
     """Predict or write, to a file or to the terminal."""
     without_noise()
     try:
+        _check_input(cfg.input)
         _check_output(cfg.output)
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)
@@ -71,6 +58,11 @@ def job(cfg: DictConfig) -> Any:
         WRITERS[Path(cfg.output).suffix](frame, cfg.output)
         print(f"{len(frame)} predictions written to {cfg.output}")
     return None
+
+
+def _check_input(path: str | None) -> None:
+    if path is not None and not Path(path).expanduser().exists():
+        raise UserError(f"`input={path}`: there is no such file or folder.")
 
 
 def _check_output(output: str | None) -> None:

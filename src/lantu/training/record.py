@@ -15,6 +15,7 @@ from lantu.config.explain import leaves
 from lantu.data import DataModule
 from lantu.tracking import RunLogger
 from lantu.training import provenance
+from lantu.training.recipe import Recipe
 
 SUMMARISED = ("spec.class_counts", "spec.class_names", "spec.feature_names")
 """Facts that are tables rather than parameters: they are in the config file, not among the parameters."""
@@ -23,13 +24,22 @@ SUMMARISED = ("spec.class_counts", "spec.class_names", "spec.feature_names")
 class Kept:
     """A run's record while it is being made."""
 
-    def __init__(self, tracker: RunLogger | None) -> None:
+    def __init__(self, tracker: RunLogger | None, folder: Path) -> None:
         self._tracker = tracker
+        self._folder = folder
 
     @property
     def run_id(self) -> str | None:
         """The MLflow run; None without a logger, or while the server has not been reached."""
         return self._tracker.run_id if self._tracker else None
+
+    def keep_model(self, checkpoint: Path, data: DataModule) -> None:
+        """Keep a checkpoint as an MLflow model, `model` among the run's artifacts."""
+        if self._tracker is not None:
+            from lantu.serving.package import write_model
+
+            write_model(self._folder / "model", checkpoint=checkpoint, data=data, recipe_key=Recipe.KEY)
+            self._tracker.log_artifact(self._folder / "model")
 
 
 @contextmanager
@@ -52,7 +62,7 @@ def kept(
             logger.log_metrics({"model/parameters": float(sum(each.numel() for each in task.parameters()))}, step=0)
         _introduce(cfg, data, task)
     if tracker is None or not trainer.is_global_zero:
-        yield Kept(None)
+        yield Kept(None, Path(cfg.paths.run))
         return
     tracker.log_tags({**provenance.tags(), **provenance.devices(), **cfg.tags, **_own_tags(cfg, composition)})
     for split in data.describe():
@@ -62,7 +72,7 @@ def kept(
             tracker.log_artifact(Path(cfg.paths.run) / file, "config")
     status = "FAILED"
     try:
-        yield Kept(tracker)
+        yield Kept(tracker, Path(cfg.paths.run))
         status = "KILLED" if trainer.interrupted else "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"

@@ -34,7 +34,10 @@ def show(result: Result, console: Console | None = None) -> None:
         )
     console.print("next        lantu ui                           compare runs in the browser", highlight=False)
     console.print("            lantu evaluate run=last            measure this model again", highlight=False)
-    console.print("            lantu predict run=last input=FILE  apply it to new data", highlight=False)
+    if result.cfg.spec.kind == "tokens":
+        console.print('            lantu predict run=last prompt="..."  let it write', highlight=False)
+    else:
+        console.print("            lantu predict run=last input=FILE  apply it to new data", highlight=False)
 
 
 def _rank(name: str) -> tuple[int, str]:

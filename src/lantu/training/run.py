@@ -46,21 +46,24 @@ def run(composition: Composition) -> Result:
     publish_facts(cfg, data, composition)
     task = build_task(cfg)
     loggers = build_all(cfg.logger)
-    callbacks = [*build_all(cfg.callbacks), Recipe(as_plain(cfg))]
+    callbacks = [*build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
 
+    validate_short_run(trainer, data)
     if trainer.num_devices > 1:
         ranks.announce(composition)
     with record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept:
         metrics = train(task, data, trainer, test=cfg.test)
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        best = best_checkpoint(trainer)
+        if best is not None and cfg.save_model and not trainer.interrupted:
+            kept.keep_model(best, data)
     return Result(
         metrics=metrics,
         module=task,
         data=data,
         run_id=kept.run_id,
         run_dir=Path(cfg.paths.run),
-        best_checkpoint=Path(best) if best else None,
+        best_checkpoint=best,
         cfg=cfg,
     )
 
@@ -70,10 +73,22 @@ def train(task: LightningModule, data: DataModule, trainer: Trainer, *, test: bo
     trainer.fit(task, datamodule=data, weights_only=True)
     metrics = _numbers(trainer)
     if test and not trainer.interrupted:
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        trainer.test(task, datamodule=data, ckpt_path=best or None, weights_only=True, verbose=False)
+        trainer.test(task, datamodule=data, ckpt_path=best_checkpoint(trainer), weights_only=True, verbose=False)
         metrics |= _numbers(trainer)
     return metrics
+
+
+def validate_short_run(trainer: Trainer, data: DataModule) -> None:
+    """Let a run that is shorter than an epoch validate at its end, which it would otherwise reach without."""
+    batches = trainer.max_steps * trainer.accumulate_grad_batches
+    if 0 < batches < len(data.train_dataloader()) // trainer.world_size and trainer.val_check_interval == 1.0:
+        trainer.val_check_interval = batches
+
+
+def best_checkpoint(trainer: Trainer) -> Path | None:
+    """Where the best weights so far are kept; None when no checkpoints are."""
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    return Path(best) if best else None
 
 
 def completed(composition: Composition) -> DictConfig:
@@ -114,6 +129,12 @@ def as_plain(cfg: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _wanted_callbacks(cfg: DictConfig) -> dict[str, Any]:
+    """The callbacks, without the progress bar where the trainer is told to show none, which Lightning refuses."""
+    shown = cfg.trainer.get("enable_progress_bar", True)
+    return {name: node for name, node in (cfg.callbacks or {}).items() if name != "progress" or shown}
 
 
 def _numbers(trainer: Trainer) -> dict[str, float]:

@@ -1,0 +1,55 @@
+"""Every config file composes, says in its first line what it is, and names only things that exist."""
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_object
+
+import lantu
+from lantu.config.catalog import fits
+from lantu.config.checking import check, targets
+from lantu.config.explain import leaves
+from lantu.config.locations import shipped_conf
+
+CONF = Path(str(shipped_conf()))
+FILES = sorted(file.relative_to(CONF) for file in CONF.rglob("*.yaml"))
+GROUPS = [file for file in FILES if len(file.parts) == 2 and file.parts[0] in lantu.compose().choices]
+COMMANDS = sorted(file.stem for file in FILES if len(file.parts) == 1)
+FITS = fits()
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_a_config_file_begins_with_a_sentence_that_says_what_it_is(file: Path) -> None:
+    lines = (CONF / file).read_text(encoding="utf-8").splitlines()
+    first = next(line for line in lines if "@package" not in line)
+    assert first.startswith("# ")
+    assert first.rstrip().endswith(".")
+
+
+@pytest.mark.parametrize("file", GROUPS, ids=str)
+def test_a_config_file_composes_and_names_only_things_that_exist(file: Path) -> None:
+    chosen = _choosing(group=file.parts[0], name=file.stem)
+    parts = leaves(lantu.compose(*chosen).cfg)
+    # what a user has to type for `data=csv` and its like
+    asked = [f"{key}=something" for key, value in parts.items() if value == "???" and not key.startswith("spec.")]
+    composition = lantu.compose(*chosen, *asked)
+    check(composition)
+    for path, node in targets(composition.cfg):
+        assert callable(get_object(node["_target_"])), path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_primary_config_composes(command: str) -> None:
+    assert lantu.compose(command=command).cfg.paths.store
+
+
+def _choosing(*, group: str, name: str) -> list[str]:
+    """A file, together with a data set and a model that go with it."""
+    if group == "model":
+        return [f"model={name}", f"data={next(data for data, models in FITS.items() if name in models)}"]
+    if group == "data":
+        return [f"data={name}", f"model={FITS[name][0]}"]
+    if group == "task":
+        data = {"regression": "ames", "language_modeling": "tiny_shakespeare", "auto": "csv"}.get(name, "digits")
+        return [f"data={data}", f"model={FITS[data][0]}"]
+    return [f"{group}=[{name}]" if group in ("callbacks", "logger") else f"{group}={name}"]

@@ -1,0 +1,68 @@
+"""Every data set with every model of the catalogue: it trains and is recorded, or a sentence refuses it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import lantu
+from lantu.config.catalog import entries, fits
+from lantu.config.explain import leaves
+
+FITS = fits()
+# a model that has to be told where its weights lie is tested where such weights are made
+MODELS = [
+    entry.name
+    for entry in entries("model")
+    if "???" not in leaves(lantu.compose(f"model={entry.name}").cfg.model).values()
+]
+PAIRS = [(data, model) for data in FITS for model in MODELS]
+FROM_THE_HUB = {"ames", "fashion_mnist", "sentence_polarity", "tiny_shakespeare", "trec"}
+SMALL = {
+    "inception": ["data.batch_size=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"],
+    "resnet": ["data.batch_size=8", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
+}
+QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decoded images, shared by the pairs."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def options(cache: Path, own_data: dict[str, list[str]], request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
+    """What a data set needs to be told; asks for the mirror only where it is needed."""
+
+    def of(data: str) -> list[str]:
+        mirror = [f"paths.mirror={request.getfixturevalue('mirror')}"] if data in FROM_THE_HUB else []
+        return [*own_data.get(data, []), *mirror, f"paths.cache={cache}", "save_model=false"]
+
+    return of
+
+
+@pytest.mark.parametrize(("data", "model"), [pair for pair in PAIRS if pair[1] in FITS[pair[0]]])
+def test_a_pair_that_fits_trains_and_is_recorded(
+    data: str, model: str, options: Callable[[str], list[str]], train_shortly: Callable[..., lantu.Result]
+) -> None:
+    result = train_shortly(f"data={data}", f"model={model}", *options(data), *SMALL.get(model, QUICK))
+    assert {"train/loss", "val/loss", "test/loss"} <= result.metrics.keys()
+    journal = (result.run_dir / "journal" / "records.jsonl").read_text().splitlines()
+    recorded = set().union(*(json.loads(line).get("values", {}) for line in journal))
+    assert {"train/loss", "val/loss", "test/loss", "model/parameters"} <= recorded
+
+
+@pytest.mark.parametrize(("data", "model"), [pair for pair in PAIRS if pair[1] not in FITS[pair[0]]])
+def test_a_pair_that_does_not_fit_is_refused_by_the_fact_that_is_missing(
+    data: str, model: str, own_data: dict[str, list[str]], train_shortly: Callable[..., lantu.Result], tmp_path: Path
+) -> None:
+    with pytest.raises(lantu.UserError, match=rf"`model={model}` needs .* `data={data}` does not have"):
+        train_shortly(f"data={data}", f"model={model}", *own_data.get(data, []))
+    assert not list(tmp_path.iterdir()), "something was written for a pair that cannot run"
+
+
+def test_every_model_fits_some_data_and_every_data_set_some_model() -> None:
+    assert all(FITS.values())
+    assert set(MODELS) <= set().union(*FITS.values())
