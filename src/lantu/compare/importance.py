@@ -20,7 +20,7 @@ from lantu.compare.groups import Groups
 
 FEWEST = 8
 """Configurations below which nothing is said."""
-MOST = 400
+MOST = 300
 """Configurations that the slow methods look at; more are sampled."""
 
 
@@ -105,7 +105,7 @@ def _encoded(column: pd.Series) -> np.ndarray:
 def _forest(seed: int) -> Any:
     from sklearn.ensemble import ExtraTreesRegressor
 
-    return ExtraTreesRegressor(40, min_samples_leaf=1, random_state=seed)
+    return ExtraTreesRegressor(30, min_samples_leaf=1, random_state=seed)
 
 
 def _permutation(encoded: pd.DataFrame, loss: np.ndarray, seed: int) -> tuple[pd.DataFrame, float]:
@@ -118,7 +118,7 @@ def _permutation(encoded: pd.DataFrame, loss: np.ndarray, seed: int) -> tuple[pd
     for train, test in folds.split(cells):
         forest = _forest(seed).fit(cells[train], loss[train])
         found = permutation_importance(
-            forest, cells[test], loss[test], scoring="neg_mean_squared_error", n_repeats=3, random_state=seed
+            forest, cells[test], loss[test], scoring="neg_mean_squared_error", n_repeats=2, random_state=seed
         )
         drops.append(found.importances.mean(axis=1))
         truth.append(loss[test])
@@ -180,7 +180,7 @@ def _ped_anova(settings: pd.DataFrame, loss: np.ndarray, random: np.random.Gener
 
     everything = pd.Series(shares(np.arange(len(loss))))
     # resamples of that many are enough for an interval, and each costs as much as the fit itself
-    size = min(len(loss), 150)
+    size = min(len(loss), 120)
     draws = []
     for _ in range(bootstrap):
         rows = random.integers(0, len(loss), size)

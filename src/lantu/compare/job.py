@@ -1,17 +1,22 @@
-"""The `compare` command: read, compare, show."""
+"""The `compare` command: read, compare, decide, show."""
 
 import sys
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lantu.compare.runs import Selection
 from lantu.errors import UserError
 
+IN_TERMINAL = 30
+"""Rows that are printed unless `top` says otherwise."""
+
 
 def job(cfg: DictConfig) -> None:
-    """Compare the runs that a config names, print the table and write what was asked for."""
+    """Compare the runs that a config names: print the table and the decision, write what was asked for."""
     try:
         run(cfg)
     except UserError as error:
@@ -26,25 +31,44 @@ def run(cfg: DictConfig) -> None:
         UserError: there are no such runs, or an option is wrong.
     """
     from lantu.compare import table as tables
-    from lantu.compare.groups import group
-    from lantu.compare.runs import direction, open_reader, read
-    from lantu.compare.statistics import compare
+    from lantu.compare.analysis import analyse
+    from lantu.compare.decision import decide
+    from lantu.compare.report import write_report
+    from lantu.compare.runs import open_reader
     from lantu.tracking.store import embedded_uri
 
     reader = open_reader(cfg.tracking_uri or embedded_uri(cfg.paths.store))
-    runs = read(reader, selection(cfg), metric=cfg.metric, mode=cfg.mode)
-    groups = group(runs, by=cfg.group_by, ignore=cfg.ignore)
-    mode = direction(cfg.metric, cfg.mode)
-    options = cfg.statistics
-    comparison = compare(
-        runs.score, groups.of_run, groups.seed, mode=mode, level=options.level, pooling=options.pooling
-    )
-    test = cfg.metric.replace("val/", "test/", 1) if cfg.test_metric == "auto" else cfg.test_metric
-    full = tables.summary(runs, groups, comparison, metric=cfg.metric, test=test)
-    arranged = tables.arrange(full, sort=cfg.sort, columns=cfg.columns, top=cfg.top)
-    tables.show(arranged if cfg.top else arranged.head(30), caption=f"{len(runs)} runs in {len(full)} groups")
+    analysis = analyse(reader, selection(cfg), options(cfg))
+    arranged = tables.arrange(analysis.table, sort=cfg.sort, columns=cfg.columns, top=cfg.top)
+    tables.show(arranged if cfg.top else arranged.head(IN_TERMINAL), caption=_caption(analysis))
     if cfg.table:
         tables.write(arranged, Path(cfg.table))
+    decision = decide(analysis)
+    if cfg.report:
+        decision, _ = write_report(analysis, reader, Path(cfg.report))
+    _say(decision, cfg)
+
+
+def options(cfg: DictConfig) -> Any:
+    """The options of an analysis from a config."""
+    from lantu.compare.analysis import Options
+
+    business = OmegaConf.to_container(cfg.business, resolve=True) if cfg.business else None
+    assert business is None or isinstance(business, dict)
+    return Options(
+        metric=cfg.metric,
+        mode=cfg.mode,
+        test_metric=cfg.test_metric,
+        cost=cfg.cost,
+        group_by=tuple(cfg.group_by) if cfg.group_by else None,
+        ignore=tuple(cfg.ignore),
+        level=cfg.statistics.level,
+        power=cfg.statistics.power,
+        pooling=cfg.statistics.pooling,
+        difference=cfg.statistics.difference,
+        business={str(name): value for name, value in business.items()} if business else None,
+        placeholder=business == shipped_business(),
+    )
 
 
 def selection(cfg: DictConfig) -> Selection:
@@ -52,6 +76,54 @@ def selection(cfg: DictConfig) -> Selection:
     return Selection(
         sweeps=_several(cfg.sweep), experiments=_several(cfg.experiment), runs=_several(cfg.runs), filter=cfg.filter
     )
+
+
+def shipped_business() -> Mapping[str, Any]:
+    """The assumptions that we ship, which are nobody's."""
+    from lantu.config.locations import shipped_conf
+
+    loaded = OmegaConf.to_container(OmegaConf.load(shipped_conf() / "business" / "default.yaml"))
+    assert isinstance(loaded, dict)
+    return {str(name): value for name, value in loaded.items()}
+
+
+def import_everything() -> None:
+    """Import what a report needs, so that a bench can leave it out."""
+    for name in (
+        "optuna.importance",
+        "sklearn.ensemble",
+        "sklearn.inspection",
+        "statsmodels.stats.power",
+        "lantu.compare.reading_sql",
+        "lantu.compare.report",
+    ):
+        import_module(name)
+
+
+def _caption(analysis: Any) -> str:
+    groups, runs = len(analysis.table), len(analysis.runs)
+    said = f"{runs:,} runs of {groups:,} configurations, best {analysis.metric} first"
+    shown = analysis.comparison.tested and groups > 1
+    return f"{said}; bold: cannot be told from the best" if shown else said
+
+
+def _say(decision: Any, cfg: DictConfig) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    console = Console()
+    console.print(f"\n[bold]{escape(decision.headline)}[/bold]", highlight=False)
+    for each in decision.sentences:
+        console.print(Padding(escape(each), (0, 0, 0, 2)), highlight=False)
+    for each in decision.caution:
+        console.print(Padding(f"[yellow]{escape(each)}[/yellow]", (0, 0, 0, 2)), highlight=False)
+    if cfg.report:
+        console.print(f"\nreport  {cfg.report}", highlight=False, soft_wrap=True)
+    else:
+        console.print(
+            "\nnext    lantu compare ... report=report.html   what mattered, costs, curves, forecast", highlight=False
+        )
 
 
 def _several(value: Any) -> tuple[str, ...]:

@@ -57,3 +57,13 @@ def available_costs(means: pd.DataFrame) -> list[str]:
     """The cost metrics that the runs have and in which they differ."""
     found = [name for name in COSTS if name in means and means[name].notna().any()]
     return [name for name in found if means[name].nunique() > 1]
+
+
+def telling_costs(means: pd.DataFrame) -> list[str]:
+    """The same without those that order the configurations as one before them does: energy where money follows it."""
+    kept: list[str] = []
+    for name in available_costs(means):
+        ranks = means[name].rank()
+        if all(ranks.corr(means[other].rank()) < 0.99 for other in kept):
+            kept.append(name)
+    return kept

@@ -76,14 +76,15 @@ class ServerReader:
         metrics = wide(self._cells(ids, "metrics"), ids, "float64")
         tags = wide([row for row in self._cells(ids, "tags") if row[1] in TAGS], ids, "object")
         curves = self.history(list(ids), [metric], points=2000)
-        best = curves.groupby("run")["value"].agg(mode)
+        by_run = curves.groupby("run")
         return Runs(
             info=info,
             params=all_params.drop(columns=same),
             constants={name: str(all_params[name].iloc[0]) for name in same},
             metrics=metrics.mask(metrics.abs() >= INFINITE),
-            score=best.reindex(ids).astype(float),
+            score=by_run["value"].agg(mode).reindex(ids).astype(float),
             tags=tags,
+            steps=by_run["step"].max().reindex(ids).astype(float),
         )
 
     def metric_names(self, info: pd.DataFrame) -> list[str]:

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
@@ -54,8 +53,8 @@ class SqlReader:
             )
             best = self._rows(
                 connection,
-                f"SELECT run_uuid, 's', {'MIN' if mode == 'min' else 'MAX'}(value) FROM metrics WHERE key = :metric "
-                f"AND NOT is_nan AND abs(value) < {INFINITE} AND {self._among()} GROUP BY run_uuid",
+                f"SELECT run_uuid, {'MIN' if mode == 'min' else 'MAX'}(value), MAX(step) FROM metrics "
+                f"WHERE key = :metric AND NOT is_nan AND abs(value) < {INFINITE} AND {self._among()} GROUP BY run_uuid",
                 ids,
                 metric=metric,
             )
@@ -66,14 +65,15 @@ class SqlReader:
                 ids,
             )
         metrics = wide(latest, ids, "float64")
-        score = wide(best, ids, "float64")
+        scores = pd.DataFrame(best, columns=["run", "score", "step"]).set_index("run").reindex(ids).astype(float)
         return Runs(
             info=info,
             params=params,
             constants=constants,
             metrics=metrics.mask(metrics.abs() >= INFINITE),
-            score=score["s"] if "s" in score else pd.Series(np.nan, index=ids),
+            score=scores["score"],
             tags=wide(tags, ids, "object"),
+            steps=scores["step"],
         )
 
     def metric_names(self, info: pd.DataFrame) -> list[str]:

@@ -47,6 +47,8 @@ class Runs:
     score: pd.Series
     """The best value of the metric that was asked for over each run, which is where its checkpoint was kept."""
     tags: pd.DataFrame
+    steps: pd.Series
+    """The last step at which that metric was logged."""
 
     def __len__(self) -> int:
         return len(self.info)
@@ -60,6 +62,7 @@ class Runs:
             metrics=self.metrics.reindex(ids),
             score=self.score.reindex(ids),
             tags=self.tags.reindex(ids),
+            steps=self.steps.reindex(ids),
         )
 
 

@@ -24,7 +24,15 @@ SHOWN_METRICS = (
 )
 
 
-def summary(runs: Runs, groups: Groups, comparison: Comparison, *, metric: str, test: str | None) -> pd.DataFrame:
+def summary(
+    runs: Runs,
+    groups: Groups,
+    comparison: Comparison,
+    *,
+    metric: str,
+    test: str | None,
+    means: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """One row per group, best first, numbers unrounded.
 
     The settings that vary under their short names, then `seeds`, the metric's mean with its interval, the
@@ -41,7 +49,7 @@ def summary(runs: Runs, groups: Groups, comparison: Comparison, *, metric: str, 
     table["difference low"], table["difference high"] = parts["diff_low"], parts["diff_high"]
     table["p"] = parts["p_corrected"]
     table["like the best"] = parts["alike"] if comparison.tested else None
-    means = group_means(runs, groups).reindex(order)
+    means = group_means(runs, groups).reindex(order) if means is None else means
     if test and test in means:
         table[test] = means[test]
     for name in SHOWN_METRICS:
@@ -121,6 +129,8 @@ def rounded(table: pd.DataFrame) -> pd.DataFrame:
             text = number(value, digits) if measured else _plain(value)
             if name == "p" and measured and value < 0.001:
                 text = "<0.001"
+            if name == "model/parameters" and value >= 1e4:
+                text = _compact(value)
             if low is not None and high is not None and np.isfinite(low.iloc[place]):
                 text += f" ± {number(float(high.iloc[place] - low.iloc[place]) / 2, digits)}"
             cells.append(text)
@@ -140,6 +150,11 @@ def number(value: float, digits: int | None = None) -> str:
     if size >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def _compact(count: float) -> str:
+    size, unit = next((each for each in ((1e9, "G"), (1e6, "M")) if count >= each[0]), (1e3, "k"))
+    return f"{count / size:.3g}{unit}"
 
 
 def _digits(column: pd.Series) -> int | None:

@@ -1,0 +1,164 @@
+"""How long a comparison takes, as a ratio to `mlflow.search_runs` on the same store.
+
+    python scripts/bench/compare.py [runs=1000] [points=100] [store=FOLDER]
+
+Writes the runs of a made-up sweep into a SQLite store (schema by MLflow, rows in bulk), then times, each in a process
+of its own and after its imports: reading and comparing, the whole HTML report, and `mlflow.search_runs`.
+"""
+
+import json
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+
+START = 1_760_000_000_000
+
+
+def make(folder: Path, *, runs: int, points: int, seeds: int = 5) -> str:
+    """Fill a store with a random search, `seeds` runs a configuration; gives its tracking URI.
+
+    The truth: loss = 0.05 + 6 / parameters^0.35 + 40 / samples^0.45 + 0.04 (log10 lr + 2.5)^2, and cnn is 0.02 better.
+    """
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("bench")
+    parent = client.create_run(experiment, run_name="bench").info.run_id
+    client.set_terminated(parent)
+    random = np.random.default_rng(0)
+    constant = {f"trainer.option_{place}": "None" for place in range(60)} | {"data.batch_size": "32"}
+    rows: dict[str, list[tuple[object, ...]]] = {name: [] for name in ("runs", "params", "tags", "latest", "metrics")}
+    settings: dict[str, object] = {}
+    for number in range(runs):
+        if number % seeds == 0:
+            settings = {
+                "optimizer.lr": float(f"{10 ** random.uniform(-4, -1):.3g}"),
+                "optimizer.weight_decay": float(random.choice([0.0, 0.01, 0.1])),
+                "model.width": int(random.choice([16, 32, 64, 128, 256])),
+                "choices.model": str(random.choice(["cnn", "mlp", "resnet"])),
+                "trainer.max_epochs": int(random.choice([2, 4, 8, 16])),
+            }
+        run_id, begin = uuid.UUID(bytes=random.bytes(16)).hex, START + 90_000 * number
+        width, epochs = int(str(settings["model.width"])), int(str(settings["trainer.max_epochs"]))
+        parameters, samples = 40.0 * width**2, 6400.0 * epochs
+        loss = 0.05 + 6 / parameters**0.35 + 40 / samples**0.45
+        loss += 0.04 * (np.log10(float(str(settings["optimizer.lr"]))) + 2.5) ** 2 - 0.02 * (
+            settings["choices.model"] == "cnn"
+        )
+        loss += random.normal(0, 0.004)
+        usd = 1e-13 * 6 * parameters * samples * 40 + 0.01
+        end = begin + int(1000 * (20 + epochs * width / 16))
+        rows["runs"].append((run_id, f"bench {number}", "UNKNOWN", "me", "FINISHED", begin, end, "active", experiment))
+        varying = {**settings, "seed": number % seeds, "name": f"bench {number}", "paths.run": f"/runs/{run_id}"}
+        rows["params"] += [(key, str(value), run_id) for key, value in (constant | varying).items()]
+        tags = {"lantu.sweep": "bench", "mlflow.parentRunId": parent, "lantu.model": str(settings["choices.model"])}
+        rows["tags"] += [(key, value, run_id) for key, value in tags.items()]
+        last = {
+            "test/loss": loss + 0.01,
+            "test/accuracy": 1 - loss / 2,
+            "model/parameters": parameters,
+            "speed/latency_ms": 0.2 + width / 200,
+            "speed/samples_per_second": 4e5 / width,
+            "cost/kwh": usd * 2,
+            "cost/co2e_kg": usd * 0.8,
+            "cost/device_hours": usd / 2,
+        }
+        step = np.linspace(0, samples / 32 - 1, points).astype(int)
+        share = np.linspace(0, 1, points) ** 0.5
+        curve = np.minimum.accumulate(
+            loss + (2.3 - loss) * (1 - share) ** 2 + random.exponential(0.01, points) * (1 - share)
+        )
+        curves = {"val/loss": curve, "train/loss": curve * 0.9, "cost/usd": np.linspace(0, usd, points)}
+        when = np.linspace(begin, end, points).astype(int)
+        for key, values in curves.items():
+            rows["metrics"] += [
+                (key, float(v), int(w), run_id, int(s), 0) for v, w, s in zip(values, when, step, strict=True)
+            ]
+            last[key] = float(values[-1])
+        rows["metrics"] += [
+            (key, value, end, run_id, int(step[-1]), 0) for key, value in last.items() if key not in curves
+        ]
+        rows["latest"] += [(key, value, end, int(step[-1]), 0, run_id) for key, value in last.items()]
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        for statement, name in (
+            (
+                "runs(run_uuid,name,source_type,user_id,status,start_time,end_time,lifecycle_stage,experiment_id)",
+                "runs",
+            ),
+            ("params(key,value,run_uuid)", "params"),
+            ("tags(key,value,run_uuid)", "tags"),
+            ("latest_metrics(key,value,timestamp,step,is_nan,run_uuid)", "latest"),
+            ("metrics(key,value,timestamp,run_uuid,step,is_nan)", "metrics"),
+        ):
+            marks = ",".join("?" * len(rows[name][0]))
+            database.executemany(f"INSERT INTO {statement} VALUES ({marks})", rows[name])
+    return uri
+
+
+def measure(what: str, uri: str) -> float:
+    """Seconds that one thing takes in this process, after its imports."""
+    if what == "mlflow":
+        import mlflow
+
+        mlflow.set_tracking_uri(uri)
+        mlflow.search_experiments()
+        began = time.perf_counter()
+        found = mlflow.search_runs(experiment_names=["bench"], max_results=100_000)
+        assert len(found) > 1
+        return time.perf_counter() - began
+    from lantu.compare import job
+    from lantu.compare.analysis import Options, analyse
+    from lantu.compare.runs import Selection, open_reader
+
+    job.import_everything()
+    began = time.perf_counter()
+    reader = open_reader(uri)
+    analysis = analyse(reader, Selection(sweeps=("bench",)), Options(business=job.shipped_business()))
+    if what == "report":
+        from lantu.compare.report import write_report
+
+        write_report(analysis, reader, Path(tempfile.mkdtemp()) / "report.html")
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Make the store, measure in fresh processes, print the ratios."""
+    options = dict(each.split("=", 1) for each in sys.argv[1:])
+    if "measure" in options:
+        seconds = measure(options["measure"], options["uri"])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"seconds": seconds, "mebibytes": peak}))
+        return
+    runs, points = int(options.get("runs", 1000)), int(options.get("points", 100))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(options.get("store", folder))
+        place.mkdir(parents=True, exist_ok=True)
+        uri = (
+            f"sqlite:///{place / 'mlflow.db'}"
+            if (place / "mlflow.db").exists()
+            else make(place, runs=runs, points=points)
+        )
+        print(f"{runs:,} runs with {points} points of 3 metrics each")
+        found: dict[str, dict[str, float]] = {}
+        for what in ("mlflow", "table", "report"):
+            tries = []
+            for _ in range(3):
+                command = [sys.executable, __file__, f"measure={what}", f"uri={uri}"]
+                answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                tries.append(json.loads(answer.splitlines()[-1]))
+            found[what] = min(tries, key=lambda each: each["seconds"])
+        for what, said in (("mlflow", "mlflow.search_runs"), ("table", "read and compare"), ("report", "HTML report")):
+            ratio = found[what]["seconds"] / found["mlflow"]["seconds"]
+            print(f"{said:20} {found[what]['seconds']:7.2f} s   x {ratio:5.2f}   {found[what]['mebibytes']:6.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

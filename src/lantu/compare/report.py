@@ -1,0 +1,376 @@
+"""The report: one HTML file that needs no network, no script and no other file."""
+
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from lantu.compare import charts
+from lantu.compare.analysis import Analysis, Depth, deepen
+from lantu.compare.decision import Decision, decide, digits_for, interval, money
+from lantu.compare.roi import FORMULAS, Outlook
+from lantu.compare.runs import Reader
+from lantu.compare.scaling import Law, Refused
+from lantu.compare.table import MISSING, number, rounded
+
+MOST_ROWS = 30
+LEFT_OUT = ("like the best", "cost/kwh", "cost/co2e_kg", "cost/device_hours", "speed/samples_per_second")
+"""Columns that a file has and the page leaves out: the page has to be read."""
+
+
+def write_report(analysis: Analysis, reader: Reader, path: Path) -> tuple[Decision, Depth]:
+    """Write the report of an analysis; gives the decision and the parts that were worked out for it."""
+    depth = deepen(analysis, reader)
+    decision = decide(analysis, depth)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(analysis, depth, decision), encoding="utf-8")
+    return decision, depth
+
+
+def page(analysis: Analysis, depth: Depth, decision: Decision) -> str:
+    """The whole page."""
+    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    title = f"Comparison: {_named(analysis)}"
+    sections = [
+        _decision(decision),
+        _ranking(analysis),
+        _table(analysis),
+        _trade_offs(analysis),
+        _mattered(analysis, depth),
+        _curves(analysis, depth),
+        _forecast(analysis, depth),
+        _business(analysis, depth),
+        _method(analysis),
+    ]
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>{escape(title)}</title><style>{style}</style></head>
+<body><main>
+<header><p class="kicker">Lantu comparison · {datetime.now():%d %B %Y, %H:%M}</p><h1>{escape(_named(analysis))}</h1>
+<p class="kicker">{_scope(analysis)}</p></header>
+{"".join(each for each in sections if each)}
+</main></body></html>
+"""
+
+
+def _named(analysis: Analysis) -> str:
+    chosen = analysis.selection
+    if chosen.sweeps or chosen.experiments or chosen.runs or chosen.filter:
+        said = chosen.words()
+    else:
+        said = f"experiment {analysis.runs.info['experiment'].iloc[-1]}"
+    return said[0].upper() + said[1:]
+
+
+def _scope(analysis: Analysis) -> str:
+    better = "less is better" if analysis.mode == "min" else "more is better"
+    configurations = len(analysis.comparison.table)
+    return (
+        f"{len(analysis.runs):,} runs of {configurations:,} configuration{'s' if configurations != 1 else ''} · "
+        f"decided by {escape(analysis.metric)} at its best ({better})"
+    )
+
+
+def _section(title: str, lead: str, body: str) -> str:
+    return f'<section><h2>{escape(title)}</h2><p class="lead">{lead}</p>{body}</section>'
+
+
+def _decision(decision: Decision) -> str:
+    items = "".join(f"<li>{escape(each)}</li>" for each in decision.sentences)
+    caution = "".join(f"<li>{escape(each)}</li>" for each in decision.caution)
+    caution = f'<ul class="caution">{caution}</ul>' if caution else ""
+    tiles = "".join(
+        f'<div class="tile"><b>{escape(figure)}</b><span>{escape(what)}</span><small>{escape(detail)}</small></div>'
+        for figure, what, detail in decision.tiles
+    )
+    return (
+        f'<section class="decision"><p class="headline">{escape(decision.headline)}</p><ul>{items}</ul>'
+        f"{caution}</section>"
+        f'<div class="tiles">{tiles}</div>'
+    )
+
+
+def _ranking(analysis: Analysis) -> str:
+    comparison = analysis.comparison
+    level = f"{comparison.level:.0%}"
+    if comparison.tested:
+        lead = (
+            f"Large dot: the mean over seeds; small dots: single seeds; line: {level} interval of the mean. "
+            "Blue and filled: cannot be told from the best."
+        )
+    else:
+        lead = "One seed each: how much of the difference is luck is not known."
+    more = len(comparison.table) - charts.MOST_RANKED
+    note = f'<p class="note">{more:,} further configurations follow.</p>' if more > 0 else ""
+    return _section("Who won, and how sure that is", lead, charts.ranking(analysis) + note)
+
+
+def _table(analysis: Analysis) -> str:
+    table = analysis.table.head(MOST_ROWS)
+    table.attrs = analysis.table.attrs
+    left_out = LEFT_OUT if "cost/usd" in table else LEFT_OUT[:1]
+    shown = rounded(table).drop(columns=list(left_out), errors="ignore")
+    numeric = {str(name): table[name].dtype.kind in "fi" for name in shown.columns}
+    head = "".join(
+        f'<th class="{"n" if numeric[str(name)] else ""}">{_heading(str(name))}</th>' for name in shown.columns
+    )
+    rows = []
+    alike = analysis.comparison.table["alike"]
+    for label, cells in shown.iterrows():
+        classes = ("alike " if analysis.comparison.tested and alike[label] else "") + (
+            "first" if label == analysis.winner else ""
+        )
+        line = "".join(
+            f'<td class="{"n" if numeric[str(name)] else ""}">{_cell(str(cell))}</td>' for name, cell in cells.items()
+        )
+        rows.append(f'<tr class="{classes}">{line}</tr>')
+    more = len(analysis.table) - len(table)
+    constants = _constants(analysis)
+    note = f'<p class="note">{more:,} further rows are left out; table=FILE.csv writes all.</p>' if more > 0 else ""
+    lead = "Best first; shaded rows cannot be told from the best. Means over seeds, 95% intervals, corrected p."
+    if not analysis.comparison.tested:
+        lead = "Best first."
+    body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return _section("Configurations", lead, body + note + constants)
+
+
+def _heading(name: str) -> str:
+    first, slash, rest = name.partition("/")
+    return f"{escape(first)}/<wbr>{escape(rest)}" if slash else escape(name)
+
+
+def _cell(text: str) -> str:
+    mean, sign, half = text.partition(" ± ")
+    return f"{escape(mean)} <small>± {escape(half)}</small>" if sign else escape(text)
+
+
+def _constants(analysis: Analysis) -> str:
+    """What is the same everywhere, folded away."""
+    same = {
+        name: value
+        for name, value in sorted(analysis.runs.constants.items())
+        if not name.startswith(("paths.", "logger", "callbacks.", "hydra.")) and value not in ("None", "{}", "[]")
+    }
+    folded = analysis.groups.folded
+    parts = "".join(
+        f"<dt>{escape(name)}</dt><dd><code>{escape(_cut(value))}</code></dd>" for name, value in same.items()
+    )
+    parts += "".join(
+        f"<dt>{escape(name)}</dt><dd>changes with {escape(leader)}</dd>" for name, leader in sorted(folded.items())
+    )
+    if not parts:
+        return ""
+    summary = "What is the same in all runs, and what follows from the rest"
+    return f"<details><summary>{summary}</summary><dl>{parts}</dl></details>"
+
+
+def _cut(text: str, most: int = 120) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _trade_offs(analysis: Analysis) -> str:
+    pictures = charts.trade_offs(analysis)
+    if not pictures or len(analysis.comparison.table) < 2:
+        return ""
+    lead = "Each point is a configuration. The dashed steps join those that nothing beats on both axes."
+    body = f'<div class="charts">{"".join(pictures)}</div>{charts.trade_off_legend(analysis)}'
+    return _section("Quality against cost", lead, body)
+
+
+def _mattered(analysis: Analysis, depth: Depth) -> str:
+    found = depth.importance
+    if len(analysis.comparison.table) < 3:
+        return ""
+    pictures = [] if found.refused else [charts.importances(analysis, depth)]
+    pictures += charts.marginals(analysis, depth)
+    histogram = charts.distribution(analysis)
+    pictures += [histogram] if histogram and len(pictures) % 2 else []
+    lead = (
+        escape(f"Importance is not given: {found.refused}")
+        if found.refused
+        else f"A forest foretells the score of configurations it has not seen with R² {found.explained:.2f}. "
+        "In the small pictures, blue: medians; orange diamond: the best configuration."
+    )
+    body = f'<div class="charts">{"".join(pictures)}</div>'
+    strong = found.interactions[found.interactions["share"] >= 0.03] if len(found.interactions) else found.interactions
+    if len(strong):
+        short = analysis.groups.short
+        said = ", ".join(
+            f"{escape(short.get(row['first'], row['first']))} with {escape(short.get(row['second'], row['second']))} "
+            f"({row['share']:.0%} of the variance)"
+            for _, row in strong.head(3).iterrows()
+        )
+        body += f'<p class="note">Settings that act together: {said}.</p>'
+    across = charts.parallel(analysis)
+    if across:
+        caption = "<figcaption>All settings at once; blue: the best</figcaption>"
+        body += f'<figure class="below">{caption}{across}</figure>'
+    return _section("What mattered", lead, body)
+
+
+def _curves(analysis: Analysis, depth: Depth) -> str:
+    lead = "The best configurations; bands reach from the lowest to the highest seed."
+    return _section("Learning curves", lead, charts.learning_curves(analysis, depth))
+
+
+_ALPHA, _BETA = "\N{GREEK SMALL LETTER ALPHA}", "\N{GREEK SMALL LETTER BETA}"
+
+
+def _forecast(analysis: Analysis, depth: Depth) -> str:
+    law = depth.law
+    if isinstance(law, Refused):
+        return _section("What more budget would buy", "", f'<p class="refused">Not foretold: {escape(law.reason)}</p>')
+    names = {
+        "E": "E",
+        "A": "A",
+        "alpha": _ALPHA,
+        "B": "B",
+        "beta": _BETA,
+    }
+    rows = "".join(
+        f"<dt>{names[name]}</dt><dd>{number(value)} <small>({interval(*law.intervals()[name])})</small></dd>"
+        for name, value in law.coefficients.items()
+    )
+    form = {
+        ("N", "D"): f"L = E + A / N^{_ALPHA} + B / D^{_BETA}, N parameters, D training samples",
+        ("N",): f"L = E + A / N^{_ALPHA}, N parameters",
+        ("D",): f"L = E + A / D^{_ALPHA}, D training samples",
+        ("C",): f"L = E + A / C^{_ALPHA}, C compute in FLOPs",
+    }[law.variables]
+    lead = (
+        f"A scaling law fitted to {law.points} runs of the best settings at each size (Hoffmann et al. 2022, "
+        f"approach 3); typical error {law.residual:.1%}. It extrapolates: trust it less the further it goes."
+    )
+    coefficients = (
+        f"<figure><figcaption>{escape(form)}</figcaption><dl>{rows}</dl>{_budgets(law, depth, analysis)}</figure>"
+    )
+    body = f'<div class="charts">{charts.forecast(law, depth, analysis)}{coefficients}</div>'
+    return _section("What more budget would buy", lead, body)
+
+
+def _budgets(law: Law, depth: Depth, analysis: Analysis) -> str:
+    if law.variables != ("N", "D"):
+        return ""
+    usd = np.isfinite(depth.usd_per_flop)
+    rows = []
+    for factor in (1, 3, 10, 30):
+        best = law.optimum(law.largest * factor)
+        digits = digits_for(best.loss[2] - best.loss[1])
+        price = f'<td class="n">{money(depth.usd_per_flop * best.compute)}</td>' if usd else ""
+        rows.append(
+            f'<tr><td class="n">&times; {factor}</td>{price}<td class="n">{number(best.parameters[0])}</td>'
+            f'<td class="n">{number(best.samples[0])}</td><td class="n">{number(best.loss[0], digits)} '
+            f"<small>{interval(best.loss[1], best.loss[2], digits)}</small></td></tr>"
+        )
+    priced = '<th class="n">a run costs</th>' if usd else ""
+    return (
+        f'<div class="scroll" style="margin-top:14px"><table><thead><tr><th class="n">compute</th>{priced}'
+        f'<th class="n">best N</th><th class="n">best D</th><th class="n">{escape(analysis.metric)}</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _business(analysis: Analysis, depth: Depth) -> str:
+    title = "Return on investment"
+    if not depth.outlooks:
+        return _section(title, "", f'<p class="refused">Not worked out: {escape(str(depth.no_outlook))}</p>')
+    months = int((analysis.options.business or {})["months"])
+    lead = f"Over {months} months, from the measured speed and the business assumptions below."
+    if analysis.options.placeholder:
+        lead += (
+            " <b>The assumptions are placeholders</b>; put your own into conf/business/NAME.yaml, then business=NAME."
+        )
+    labels = list(depth.outlooks)
+    head = "".join(f'<th class="n">{escape(label)}</th>' for label in labels)
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td>"
+        + "".join(f'<td class="n">{_figure(name, depth.outlooks[label])}</td>' for label in labels)
+        + f'<td class="words"><small>{escape(_formula(name))}</small></td></tr>'
+        for name in next(iter(depth.outlooks.values())).likely
+    )
+    chances = "; ".join(f"{escape(label)}: {found.chance:.0%}" for label, found in depth.outlooks.items())
+    found = depth.outlooks[labels[-1]]
+    body = (
+        f'<div class="charts">{charts.cash(found)}{charts.tornado(found)}</div>'
+        f'<div class="scroll" style="margin-top:16px"><table><thead><tr><th></th>{head}<th>formula</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        f'<p class="note">In brackets: nine draws in ten of the Monte-Carlo. The investment comes back '
+        f"within the horizon with probability {chances}. The pictures show {escape(labels[-1])}.</p>"
+        f"{_assumptions(analysis)}"
+    )
+    return _section(title, lead, body)
+
+
+_MONEY = ("cost", "value", "margin", "profit", "investment")
+
+
+def _figure(name: str, found: Outlook) -> str:
+    value, (low, high) = found.likely[name], found.interval[name]
+
+    def said(each: float) -> str:
+        if not np.isfinite(each):
+            return "never" if name != "ROI" else MISSING
+        if name == "ROI":
+            return f"{each:,.0%}"
+        if any(part in name for part in _MONEY):
+            return money(each)
+        return f"{each:,.0f}"
+
+    spread = f" <small>({said(low)} to {said(high)})</small>" if low != high and np.isfinite(low) else ""
+    return f"{said(value)}{spread}"
+
+
+def _formula(name: str) -> str:
+    named = {"profit in month 1": "profit in month m", "pay-back months": "pay-back"}
+    return FORMULAS.get(named.get(name, name), "")
+
+
+def _assumptions(analysis: Analysis) -> str:
+    business = analysis.options.business or {}
+    items = "".join(
+        f"<dt>{escape(str(name).replace('_', ' '))}</dt><dd>{escape(_assumed(value))}</dd>"
+        for name, value in business.items()
+    )
+    return f"<details><summary>Assumptions: likely (lowest to highest)</summary><dl>{items}</dl></details>"
+
+
+def _assumed(value: object) -> str:
+    if isinstance(value, (list, tuple)) and len(value) == 3:
+        low, likely, high = map(float, value)
+        return f"{number(likely)} ({number(low)} to {number(high)})"
+    return "as measured" if value is None else str(value)
+
+
+def _method(analysis: Analysis) -> str:
+    comparison = analysis.comparison
+    level = f"{comparison.level:.0%}"
+    spread = (
+        "The spread between seeds was estimated for all configurations together, since Bartlett's test does not tell "
+        "them apart, and differences were tested by Tukey's studentised range"
+        if comparison.pooling == "shared"
+        else "Each configuration's spread was estimated from its own seeds; differences were tested by paired t-tests "
+        "where seeds are shared and Welch's elsewhere, with Holm's correction over all pairs"
+    )
+    noise = (
+        f" A typical run differs from its configuration's mean by {number(comparison.noise)}."
+        if comparison.tested
+        else ""
+    )
+    tests = f"{spread}, because the winner was picked after looking: the risk of a false claim anywhere is 5%.{noise}"
+    if not comparison.tested:
+        tests = "No configuration was run with two seeds, so that nothing was tested."
+    counts = analysis.runs.info["status"].value_counts()
+    ended = ", ".join(f"{count:,} {str(status).lower()}" for status, count in counts.items())
+    items = [
+        f"<b>Score.</b> The best value of {escape(analysis.metric)} over each run, where its checkpoint was kept. "
+        "The choice uses it alone; test scores are shown and never looked at.",
+        f"<b>Intervals.</b> Student's t over seeds, {level}. Differences: {level} each by itself.",
+        f"<b>Tests.</b> {tests}",
+        "<b>Importance.</b> Permutation on held-out folds (Breiman 2001), PED-ANOVA (Watanabe et al. 2023) and fANOVA "
+        "(Hutter et al. 2014) of Optuna; intervals from folds and from a bootstrap. "
+        f"Each describes these {len(analysis.runs):,} runs, not all runs there could be.",
+        f"<b>Runs.</b> {escape(ended)}.",
+    ]
+    body = "<ul>" + "".join(f"<li>{each}</li>" for each in items) + "</ul>"
+    return f'<section><h2>How this was worked out</h2><div class="note">{body}</div></section>'
