@@ -1,0 +1,170 @@
+"""A trained model is found again, measured to the same numbers, and applied to new data, from its run alone."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+import lantu
+from lantu.cli import main
+from lantu.inference.evaluate import evaluate
+from lantu.inference.find import find_checkpoint
+from lantu.inference.predict import predict
+from lantu.inference.rebuild import rebuild
+from lantu.training.recipe import Recipe
+
+Train = Callable[..., lantu.Result]
+OPTIONS = ("trainer.max_steps=20", "trainer.enable_progress_bar=false", "save_model=false", "logger.mlflow.ship=false")
+COMBINATIONS = {
+    "csv": ["data=csv", "model=mlp"],
+    "image_folder": ["data=image_folder", "model=cnn"],
+    "text_table": ["data=text_table", "model=gru"],
+    "text_files": ["data=text_files", "model=gpt", "model.width=32"],
+}
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("kind", COMBINATIONS)
+def test_test_metrics_are_reproduced_exactly_from_the_checkpoint_alone(
+    kind: str, own_data: dict[str, list[str]], train: Train, trainer: Trainer
+) -> None:
+    result = train(*COMBINATIONS[kind], *own_data[kind], *OPTIONS)
+    again = evaluate(rebuild(find_checkpoint(str(result.run_dir), store=result.run_dir)), trainer)
+    tested = {name: value for name, value in result.metrics.items() if name.startswith("test/")}
+    assert again == tested
+
+
+def test_rows_of_a_table_get_their_answers_in_order(
+    own_data: dict[str, list[str]], train: Train, trainer: Trainer, tmp_path: Path
+) -> None:
+    result = train(*COMBINATIONS["csv"], *own_data["csv"], *OPTIONS, "optimizer.lr=0.01", "trainer.max_steps=100")
+    rows = pd.DataFrame(
+        {"age": [20, 75, 30, 70], "income": [1000, np.nan, 4000, 3000.5], "home": ["rent", "own", "?", "free"]}
+    )
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    answers = predict(rebuild(result.best_checkpoint), trainer, tmp_path / "new.csv")
+    assert list(answers["prediction"]) == ["no", "yes", "no", "yes"]
+    assert list(answers["age"]) == [20, 75, 30, 70]
+    assert answers["probability"].between(0.5, 1).all()
+
+
+def test_pictures_and_texts_get_answers_with_their_class_names(
+    own_data: dict[str, list[str]], train: Train, trainer: Trainer, tmp_path: Path
+) -> None:
+    pictures = train(*COMBINATIONS["image_folder"], *own_data["image_folder"], *OPTIONS)
+    folder = Path(own_data["image_folder"][0].partition("=")[2]) / "cats"
+    answers = predict(rebuild(pictures.best_checkpoint), trainer, folder)
+    assert list(answers["image"]) == sorted(str(file) for file in folder.iterdir())
+    assert set(answers["prediction"]) <= {"cats", "dogs"}
+    texts = train(
+        *COMBINATIONS["text_table"], *own_data["text_table"], *OPTIONS, "optimizer.lr=0.01", "trainer.max_steps=60"
+    )
+    (tmp_path / "new.txt").write_text("good film number 3\nbad film number 9\n")
+    answers = predict(rebuild(texts.best_checkpoint), trainer, tmp_path / "new.txt")
+    assert list(answers["prediction"]) == ["good", "bad"]
+
+
+def test_the_commands_write_tables_by_the_ending_and_text_to_the_terminal(
+    own_data: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = own_data["csv"][0].partition("=")[2]
+    assert main(["train", *COMBINATIONS["csv"], *own_data["csv"], *OPTIONS]) == 0
+    for name in ("answers.csv", "answers.parquet", "answers.jsonl"):
+        assert main(["predict", "run=last", f"input={file}", f"output={name}"]) == 0
+    tables = [pd.read_csv("answers.csv"), pd.read_parquet("answers.parquet"), pd.read_json("answers.jsonl", lines=True)]
+    assert all(list(each["prediction"]) == list(tables[0]["prediction"]) and len(each) == 200 for each in tables)
+    assert main(["evaluate", "run=last"]) == 0
+    assert main(["train", *COMBINATIONS["text_files"], *own_data["text_files"], *OPTIONS]) == 0
+    capsys.readouterr()
+    assert main(["predict", "run=last", "prompt=The quick", "tokens=30"]) == 0
+    assert "The quick" in capsys.readouterr().out
+
+
+def test_a_run_is_found_by_last_folder_file_id_name_and_best(train: Train, tmp_path: Path) -> None:
+    shipped = [each for each in OPTIONS if "ship" not in each]
+    first = train("model=linear", "optimizer.lr=0.05", "name=good", *shipped)
+    second = train("model=linear", "optimizer.lr=1e-7", "name=poor", *shipped)
+    store = tmp_path / "mlruns"
+    for asked, result in {
+        "last": second, str(first.run_dir): first, str(first.best_checkpoint): first, first.run_id: first,
+        first.run_id[:12]: first, "poor": second, "best:digits": first,
+    }.items():  # fmt: skip
+        assert find_checkpoint(asked, store=store) == result.run_dir / "checkpoints" / "best.ckpt", asked
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [("nothing-like-it", "there is no"), ("x.ckpt", "no such checkpoint file"), ("last", "Train one first")],
+)
+def test_a_run_that_is_not_there_is_answered_in_a_sentence(run: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(lantu.UserError, match=said):
+        find_checkpoint(run, store=tmp_path)
+
+
+class Hostile:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_does_not_run_it(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "more": Hostile(tmp_path / "harmed")}, tmp_path / "evil.ckpt")
+    with pytest.raises(lantu.UserError, match="cannot be read as a checkpoint"):
+        rebuild(tmp_path / "evil.ckpt")
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_a_config_that_names_a_function_to_call_is_refused(train_shortly: Train, tmp_path: Path) -> None:
+    result = train_shortly("model=linear")
+    checkpoint = torch.load(result.best_checkpoint, weights_only=True)
+    config = checkpoint["callbacks"][Recipe.KEY]["config"]
+    config["model"] = {"_target_": "os.system", "command": f"touch {tmp_path}/harmed"}
+    torch.save(checkpoint, tmp_path / "evil.ckpt")
+    with pytest.raises(lantu.UserError, match=r"`os\.system`.*not a trusted building block"):
+        rebuild(tmp_path / "evil.ckpt")
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_a_damaged_checkpoint_is_named(train_shortly: Train, tmp_path: Path) -> None:
+    result = train_shortly("model=linear")
+    whole = result.best_checkpoint.read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(lantu.UserError, match=r"cut\.ckpt cannot be read"):
+        rebuild(tmp_path / "cut.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["input=nowhere.csv"], "no such file or folder"),
+        (["input=.", "output=answers.xls"], "must be one of .csv, .parquet, .jsonl"),
+    ],
+)
+def test_a_mistake_in_predict_is_answered_in_a_sentence(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "run=last", *arguments])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err

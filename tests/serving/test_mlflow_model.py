@@ -1,0 +1,54 @@
+"""A run's model is an MLflow model: any MLflow client with Lantu installed can load it, and no pickle is in it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+import lantu
+
+Train = Callable[..., lantu.Result]
+OPTIONS = ("trainer.max_steps=5", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "test=false")
+
+
+def test_the_model_loads_from_the_run_and_answers_with_class_names(
+    train: Train, own_data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    shipped = [each for each in OPTIONS if "ship" not in each]
+    result = train("data=csv", "model=linear", *own_data["csv"], *shipped)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    model = mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model")
+    rows = pd.read_csv(own_data["csv"][0].partition("=")[2]).drop(columns="repaid").head(7)
+    answers = model.predict(rows)
+    assert set(answers["prediction"]) <= {"yes", "no"}
+    assert answers["probability"].between(0.5, 1).all()
+    assert model.metadata.signature.inputs.input_names() == ["age", "income", "home"]
+    with pytest.raises(MlflowException, match="Incompatible input types for column age"):
+        model.predict(rows.assign(age="old"))
+    registered = mlflow.register_model(f"runs:/{result.run_id}/model", "loans")
+    assert len(mlflow.pyfunc.load_model(f"models:/loans/{registered.version}").predict(rows)) == 7
+
+
+def test_images_texts_and_prompts_are_answered_too(train: Train, own_data: dict[str, list[str]]) -> None:
+    digits = _model(train("model=cnn", *OPTIONS))
+    assert len(digits.predict(np.zeros((3, 8, 8, 1), dtype=np.uint8))) == 3
+    texts = _model(train("data=text_table", "model=lstm", *own_data["text_table"], *OPTIONS))
+    assert set(texts.predict(pd.DataFrame({"text": ["good film", "bad film"]}))["prediction"]) <= {"good", "bad"}
+    writer = _model(train("data=text_files", "model=gpt", "model.width=32", *own_data["text_files"], *OPTIONS))
+    assert writer.predict(pd.DataFrame({"prompt": ["The "]}))["text"][0].startswith("The ")
+
+
+def test_there_is_no_pickle_and_no_optimizer_in_a_model(train: Train) -> None:
+    result = train("model=mlp", *OPTIONS)
+    files = {file.name for file in (result.run_dir / "model").rglob("*") if file.is_file()}
+    assert not {file for file in files if file.endswith((".pkl", ".pickle"))}
+    weights = next((result.run_dir / "model").rglob("*.ckpt"))
+    assert weights.stat().st_size < 0.6 * result.best_checkpoint.stat().st_size
+
+
+def _model(result: lantu.Result) -> mlflow.pyfunc.PyFuncModel:
+    return mlflow.pyfunc.load_model(str(result.run_dir / "model"))
