@@ -25,8 +25,8 @@ MOST_RANKED = 20
 def ranking(analysis: Analysis, *, most: int = MOST_RANKED) -> str:
     """Every group's mean, interval and seeds on one scale, best first; of boxes, which reflow on a phone."""
     table = analysis.comparison.table.head(most)
-    values = analysis.runs.score.groupby(analysis.groups.of_run)
-    dots = {label: values.get_group(label).dropna().to_numpy() for label in table.index}
+    values = {name: part.dropna().to_numpy() for name, part in analysis.runs.score.groupby(analysis.groups.of_run)}
+    dots = {label: values[label] for label in table.index}
     edges = np.concatenate([table[["mean", "low", "high"]].to_numpy(dtype=float).ravel(), *dots.values()])
     # an interval of two seeds may be wider than the picture: the scale follows what was measured
     measured = np.concatenate([table["mean"].to_numpy(dtype=float), *dots.values()])

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -33,19 +34,25 @@ def run(cfg: DictConfig) -> None:
     from lantu.compare import table as tables
     from lantu.compare.analysis import analyse
     from lantu.compare.decision import decide
+    from lantu.compare.publish import publish
     from lantu.compare.report import write_report
     from lantu.compare.runs import open_reader
     from lantu.tracking.store import embedded_uri
 
-    reader = open_reader(cfg.tracking_uri or embedded_uri(cfg.paths.store))
+    uri = cfg.tracking_uri or embedded_uri(cfg.paths.store)
+    reader = open_reader(uri)
     analysis = analyse(reader, selection(cfg), options(cfg))
     arranged = tables.arrange(analysis.table, sort=cfg.sort, columns=cfg.columns, top=cfg.top)
     tables.show(arranged if cfg.top else arranged.head(IN_TERMINAL), caption=_caption(analysis))
     if cfg.table:
         tables.write(arranged, Path(cfg.table))
     decision = decide(analysis)
-    if cfg.report:
-        decision, _ = write_report(analysis, reader, Path(cfg.report))
+    if cfg.report or cfg.log:
+        with TemporaryDirectory() as folder:
+            report = Path(cfg.report) if cfg.report else Path(folder) / "report.html"
+            decision, depth = write_report(analysis, reader, report)
+            if cfg.log:
+                publish(analysis, depth, decision, report, reader=reader, tracking_uri=uri)
     _say(decision, cfg)
 
 

@@ -1,0 +1,268 @@
+"""From runs to a decision: groups, the table in every format, the words, the page, MLflow's artifacts."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from lantu.cli import main
+from lantu.compare.analysis import Analysis, Options, analyse
+from lantu.compare.decision import decide
+from lantu.compare.groups import group, short_names
+from lantu.compare.job import shipped_business
+from lantu.compare.publish import compare_sweep
+from lantu.compare.report import write_report
+from lantu.compare.runs import Selection, open_reader
+from lantu.errors import UserError
+from tests.compare.made import Made, falling, grid, uri, write
+
+SWEEP = Selection(sweeps=("lr_width",))
+
+
+@pytest.fixture(scope="module")
+def analysis(store: str) -> Analysis:
+    return analyse(open_reader(store), SWEEP, Options(business=shipped_business()))
+
+
+def test_runs_that_differ_in_their_seed_are_one_group(analysis: Analysis) -> None:
+    groups = analysis.groups
+    assert set(groups.settings) == {"optimizer.lr", "model.width"}
+    assert len(groups.labels) == 7  # six and the one that failed
+    assert groups.of_run.value_counts().tolist() == [4] * 6 + [1]
+    assert groups.short == {"optimizer.lr": "lr", "model.width": "width"}
+
+
+def test_what_a_choice_determines_is_folded_into_it(tmp_path: Path) -> None:
+    runs = [
+        Made(
+            f"{model} {lr} {seed}",
+            {
+                "seed": seed,
+                "data.split_seed": seed,
+                "choices.model": model,
+                "model._target_": f"lantu.models.{model}",
+                **({"model.channels": 1} if model == "cnn" else {"model.hidden": 64}),
+                "optimizer.lr": lr,
+                "scheduler.max_lr": lr,
+                "name": f"{model} {lr} {seed}",
+            },
+            curves={"val/loss": falling(0.3 + seed / 100)},
+        )
+        for model in ("cnn", "mlp")
+        for lr in (0.1, 0.01)
+        for seed in (0, 1)
+    ]
+    write(uri(tmp_path), runs)
+    reader = open_reader(uri(tmp_path))
+    found = analyse(reader, Selection(experiments=("made",)), Options())
+    assert set(found.groups.settings) == {"choices.model", "optimizer.lr"}
+    assert "cnn lr=0.1" in found.groups.labels
+    assert found.groups.folded["model.channels"] == "choices.model"
+    assert found.groups.folded["scheduler.max_lr"] == "optimizer.lr"
+    assert set(group(found.runs, by=["optimizer.lr"]).labels) == {"lr=0.1", "lr=0.01"}
+
+
+def test_short_names_stay_apart() -> None:
+    names = ["model.encoder.width", "model.decoder.width", "optimizer.lr", "choices.model", "choices.optimizer"]
+    assert list(short_names(names).values()) == ["encoder.width", "decoder.width", "lr", "model", "optimizer"]
+
+
+def test_the_decision_names_the_true_winner_and_never_looks_at_test(tmp_path: Path) -> None:
+    runs = grid(seeds=3)
+    for each in runs:  # a test score that says the opposite
+        each.metrics["test/loss"] = 1 - each.curves["val/loss"][-1]
+    write(uri(tmp_path), runs)
+    decision = decide(analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options()))
+    assert decision.ship == "width=128 lr=0.001"
+    assert "better than every other" in decision.headline
+
+
+def test_the_cheapest_that_is_as_good_is_shipped(tmp_path: Path) -> None:
+    runs = [
+        Made(
+            f"{size} {seed}",
+            {"seed": seed, "model.size": size},
+            metrics={"cost/usd": usd},
+            curves={"val/loss": falling(loss + luck)},
+        )
+        for size, usd, loss in (("small", 1.0, 0.301), ("large", 5.0, 0.3), ("tiny", 0.1, 0.9))
+        for seed, luck in enumerate((0.0, 0.02, 0.04, 0.02) if size == "large" else (0.02, 0.0, 0.02, 0.04))
+    ]
+    write(uri(tmp_path), runs)
+    found = analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options())
+    decision = decide(found)
+    assert decision.headline == "Ship size=small: it cannot be told from the best, and needs 80% less money to train."
+    assert any("more runs, about $" in each for each in decision.caution)
+
+
+def test_one_seed_each_ships_nothing_and_says_what_to_run(tmp_path: Path) -> None:
+    write(uri(tmp_path), grid(seeds=1))
+    decision = decide(analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options()))
+    assert decision.ship is None
+    assert "one seed each" in decision.headline
+    assert any("at least three seeds each (about $" in each for each in decision.caution)
+
+
+def test_failed_runs_are_counted_in_the_caution(analysis: Analysis) -> None:
+    said = "1 of 25 runs have no val/loss and are left out (1 failed)."
+    assert said in decide(analysis).caution
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "json", "md", "tex"])
+def test_the_table_is_written_by_its_ending(ending: str, store: str, tmp_path: Path) -> None:
+    file = tmp_path / f"table.{ending}"
+    assert main(["compare", "sweep=lr_width", f"tracking_uri={store}", f"table={file}", "top=3"]) == 0
+    if ending in ("csv", "parquet", "json"):
+        read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "json": pd.read_json}[ending]
+        table = read(file)
+        assert table["group"].iloc[0] == "width=128 lr=0.001"
+        assert len(table) == 3
+        assert table["val/loss"].iloc[0] == pytest.approx(0.25, abs=0.02)
+        assert table["val/loss low"].iloc[0] < table["val/loss"].iloc[0] < table["val/loss high"].iloc[0]
+    else:
+        assert "±" in file.read_text() or r"$\pm$" in file.read_text()
+        assert len(file.read_text().splitlines()) == {"md": 5, "tex": 9}[ending]
+
+
+def test_rows_and_columns_are_picked_by_override(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["sweep=lr_width", f"tracking_uri={store}", "sort=-cost/usd", "columns=[lr,cost/usd]", "top=2"]
+    assert main(["compare", *asked]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["lr", "cost/usd"]
+    assert lines[1].split()[1] == "0.4000"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("sort=los", "there is no column `los`"),
+        ("table=x.docx", "a table can be written as .csv"),
+        ("mode=best", "`min` or `max`"),
+        ("business.utilisation=30", "from 0 to 1"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    override: str, said: str, store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["compare", "sweep=lr_width", f"tracking_uri={store}", override, f"report={tmp_path}/r.html"]
+    try:
+        status = main(asked)
+    except SystemExit as end:
+        status = int(str(end.code))
+    assert status == 2
+    assert said in capsys.readouterr().err
+
+
+class Tags(HTMLParser):
+    """Checks that what is opened is closed, and collects what would need a network."""
+
+    VOID = frozenset({"meta", "br", "wbr", "input", "link", "img"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag in ("script", "link", "iframe") or given.get("src") or str(given.get("href", "")).startswith("http"):
+            self.fetched.append(f"{tag} {given}")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_report_is_one_sound_page_that_needs_nothing_else(analysis: Analysis, store: str, tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "report.html"
+    decision, _ = write_report(analysis, open_reader(store), file)
+    text = file.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert tags.fetched == []
+    assert "url(" not in text
+    assert "@import" not in text
+    body = text[text.index("<main>") :]
+    assert body.index(decision.headline) < body.index("<table")
+    for heading in ("Who won", "Quality against cost", "What mattered", "Learning curves", "Return on investment"):
+        assert heading in body
+    assert not re.search(r"\bnan\b|\bNaN\b|\binf\b", body)
+
+
+def test_names_from_runs_cannot_write_html(tmp_path: Path) -> None:
+    bad = "<script>alert(1)</script>"
+    runs = [
+        Made(f"{kind} {seed}", {"seed": seed, "model.kind": kind}, curves={"val/loss": falling(0.3 + 0.1 * seed)})
+        for kind in (bad, 'a"b', "c")
+        for seed in range(2)
+    ]
+    write(uri(tmp_path), runs, experiment="<b>bold</b>")
+    reader = open_reader(uri(tmp_path))
+    file = tmp_path / "report.html"
+    write_report(analyse(reader, Selection(experiments=("<b>bold</b>",)), Options()), reader, file)
+    text = file.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "<b>bold" not in text
+
+
+def test_a_single_run_and_an_accuracy_are_reported_too(tmp_path: Path) -> None:
+    write(uri(tmp_path), [Made("one", {"seed": 0}, curves={"val/accuracy": [0.1, 0.9]})])
+    reader = open_reader(uri(tmp_path))
+    found = analyse(reader, Selection(), Options(metric="val/accuracy"))
+    decision, depth = write_report(found, reader, tmp_path / "report.html")
+    assert "only one configuration" in decision.headline
+    assert "scaling laws describe losses" in getattr(depth.law, "reason", "")
+
+
+def test_a_forecast_appears_where_sizes_and_data_vary(tmp_path: Path) -> None:
+    runs = [
+        Made(
+            f"{n} {steps} {seed}",
+            {"seed": seed, "model.width": n, "trainer.max_steps": steps},
+            metrics={"model/parameters": n, "cost/usd": 1e-9 * n * steps},
+            curves={"val/loss": falling(0.1 + 5 / n**0.4 + 20 / (steps * 640) ** 0.5 + 0.001 * seed, points=steps)},
+        )
+        for n in (1000, 4000, 16000, 64000)
+        for steps in (10, 30, 100)
+        for seed in (0, 1)
+    ]
+    write(uri(tmp_path), runs)
+    reader = open_reader(uri(tmp_path))
+    found = analyse(reader, Selection(experiments=("made",)), Options())
+    decision, depth = write_report(found, reader, tmp_path / "report.html")
+    assert getattr(depth.law, "variables", None) == ("N", "D")
+    assert any(each.startswith("Ten times the compute") for each in decision.sentences)
+
+
+def test_a_sweep_leaves_its_comparison_with_its_parent(tmp_path: Path) -> None:
+    tracking_uri = uri(tmp_path)
+    (parent,) = write(tracking_uri, [Made("lr_width", {})])
+    trials = grid(seeds=2)
+    for each in trials:
+        each.parent = parent
+    write(tracking_uri, trials)
+    decision = compare_sweep("lr_width", tracking_uri=tracking_uri)
+    client = MlflowClient(tracking_uri)
+    kept = {Path(each.path).name for each in client.list_artifacts(parent, "comparison")}
+    assert {"report.html", "table.csv", "ranking.png", "cost.png", "curves.png"} <= kept
+    tags = client.get_run(parent).data.tags
+    assert tags["lantu.decision"] == decision.headline
+    assert decision.headline in tags["mlflow.note.content"]
+
+
+def test_a_report_without_a_parent_to_keep_it_is_refused(store: str) -> None:
+    with pytest.raises(UserError, match="no sweep of that name"):
+        compare_sweep("other", tracking_uri=store)
+
+
+def test_the_json_table_is_json(store: str, tmp_path: Path) -> None:
+    file = tmp_path / "t.json"
+    assert main(["compare", "sweep=lr_width", f"tracking_uri={store}", f"table={file}"]) == 0
+    rows = json.loads(file.read_text())
+    assert [row["like the best"] for row in rows] == [True] + [False] * 5
