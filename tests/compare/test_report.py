@@ -96,7 +96,9 @@ def test_the_cheapest_that_is_as_good_is_shipped(tmp_path: Path) -> None:
     found = analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options())
     decision = decide(found)
     assert decision.headline == "Ship size=small: it cannot be told from the best, and needs 80% less money to train."
-    assert any("more runs, about $" in each for each in decision.caution)
+    assert any("for practical purposes they are equal" in each for each in decision.caution)
+    wider = analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options(difference=0.03))
+    assert any("more runs, about $" in each for each in decide(wider).caution)
 
 
 def test_one_seed_each_ships_nothing_and_says_what_to_run(tmp_path: Path) -> None:

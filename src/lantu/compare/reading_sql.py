@@ -184,7 +184,7 @@ class SqlReader:
             FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
             LEFT JOIN tags p ON p.run_uuid = r.run_uuid AND p.key = 'mlflow.parentRunId'
             WHERE r.lifecycle_stage = 'active' AND {self._among("r.run_uuid")}
-            AND NOT EXISTS (SELECT 1 FROM tags c WHERE c.key = 'mlflow.parentRunId' AND c.value = r.run_uuid)
+            AND r.run_uuid NOT IN (SELECT value FROM tags WHERE key = 'mlflow.parentRunId' AND value IS NOT NULL)
             ORDER BY r.start_time, r.run_uuid"""
         rows = self._rows(connection, query, wanted or [])
         columns = ["run", "name", "experiment", "status", "start", "end", "parent"]
