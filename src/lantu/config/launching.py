@@ -32,7 +32,9 @@ def launch(command: str, arguments: list[str]) -> int:
     Raises:
         UserError: an override cannot work.
     """
-    asked = get_args_parser().parse_args(arguments)
+    asked = get_args_parser().parse_intermixed_args(arguments)
+    # Hydra itself refuses overrides on both sides of a flag, as in `lr=1 -m seed=0,1`
+    arguments = [*(each for each in arguments if each not in asked.overrides), *asked.overrides]
     if asked.config_dir:
         add_user_conf(asked.config_dir)
         arguments = _without_option(arguments, "--config-dir", "-cd")

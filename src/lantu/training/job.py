@@ -13,7 +13,7 @@ from lantu.training.run import run
 
 
 def job(cfg: DictConfig) -> float | None:
-    """Train as Hydra composed it; returns the validation loss, which a search minimises."""
+    """Train as Hydra composed it; returns the best validation loss, which a search minimises."""
     hydra = HydraConfig.get()
     choices = OmegaConf.to_container(hydra.runtime.choices)
     assert isinstance(choices, dict)
@@ -32,4 +32,4 @@ def job(cfg: DictConfig) -> float | None:
         print(f"lantu train: {error}", file=sys.stderr)
         sys.exit(2)
     show(result)
-    return result.metrics.get("val/loss")
+    return result.metrics.get("val/loss_best", result.metrics.get("val/loss"))

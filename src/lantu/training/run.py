@@ -71,11 +71,23 @@ def run(composition: Composition) -> Result:
 def train(task: LightningModule, data: DataModule, trainer: Trainer, *, test: bool = True) -> dict[str, float]:
     """Fit, then measure the best checkpoint on the test split. Knows objects, no config."""
     trainer.fit(task, datamodule=data, weights_only=True)
-    metrics = _numbers(trainer)
+    metrics = _numbers(trainer) | _best_so_far(trainer)
     if test and not trainer.interrupted:
         trainer.test(task, datamodule=data, ckpt_path=best_checkpoint(trainer), weights_only=True, verbose=False)
         metrics |= _numbers(trainer)
     return metrics
+
+
+def _best_so_far(trainer: Trainer) -> dict[str, float]:
+    """The best checkpoint's score, such as `val/loss_best`: `val/loss` itself is the last epoch's."""
+    checkpoint = trainer.checkpoint_callback
+    score = getattr(checkpoint, "best_model_score", None)
+    if score is None:
+        return {}
+    best = {f"{checkpoint.monitor}_best": float(score)}
+    for logger in trainer.loggers:
+        logger.log_metrics(best, step=trainer.global_step)
+    return best
 
 
 def validate_short_run(trainer: Trainer, data: DataModule) -> None:

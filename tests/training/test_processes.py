@@ -1,0 +1,103 @@
+"""Real processes: the command line, sweeps, several ranks, first runs at the same moment, Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+COMMAND = [
+    sys.executable,
+    "-m",
+    "lantu",
+    "train",
+    "model=linear",
+    "trainer.max_epochs=1",
+    "trainer.enable_progress_bar=false",
+]
+
+
+def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LANTU_HOME": str(folder)}
+    return subprocess.Popen(
+        [*COMMAND, *overrides],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]", seconds: float = 120) -> tuple[int, str]:
+    said, _ = process.communicate(timeout=seconds)
+    return process.returncode, said
+
+
+def runs_of(folder: Path, experiment: str = "digits") -> list[object]:
+    client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    return client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+
+
+def test_a_run_shows_its_results_where_they_are_and_what_to_type_next(tmp_path: Path) -> None:
+    status, said = finish(start(tmp_path))
+    assert status == 0, said
+    for part in ("linear digits", "accuracy", "kept in     mlruns/runs/", "MLflow run", "lantu evaluate run=last"):
+        assert part in said
+    assert "Warning" not in said
+    assert "GPU available" not in said
+
+
+def test_a_sweep_runs_every_combination_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    status, said = finish(start(tmp_path, "-m", "optimizer.lr=1e-3,1e-2", "seed=0,1"))
+    assert status == 0, said
+    found = {(run.data.params["optimizer.lr"], run.data.params["seed"]) for run in runs_of(tmp_path)}
+    assert found == {("0.001", "0"), ("0.001", "1"), ("0.01", "0"), ("0.01", "1")}
+    assert len({run.data.tags["lantu.run_dir"] for run in runs_of(tmp_path)}) == 4
+
+
+def test_two_first_runs_at_the_same_moment_share_one_new_store(tmp_path: Path) -> None:
+    both = [start(tmp_path, f"seed={seed}") for seed in (1, 2)]
+    for status, said in map(finish, both):
+        assert status == 0, said
+    assert {run.data.params["seed"] for run in runs_of(tmp_path)} == {"1", "2"}
+    assert {run.info.status for run in runs_of(tmp_path)} == {"FINISHED"}
+
+
+def test_two_ranks_train_one_model_and_leave_one_run(tmp_path: Path) -> None:
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer.lr=0.03")
+    status, said = finish(start(tmp_path, *two))
+    assert status == 0, said
+    (run,) = runs_of(tmp_path)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/accuracy"] > 0.5
+    folders = {folder.parent for folder in (tmp_path / "mlruns" / "runs").rglob("checkpoints")}
+    assert len(folders) == 1, "a helper rank made a folder of its own"
+
+
+def test_ctrl_c_ends_a_run_as_killed_and_keeps_what_it_has(tmp_path: Path) -> None:
+    process = start(tmp_path, "trainer.max_epochs=100000", "logger.mlflow.fsync_seconds=0.1")
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "mlruns").rglob("last.ckpt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = finish(process)
+    assert "Traceback" not in said
+    (run,) = runs_of(tmp_path)
+    assert run.info.status == "KILLED"
+    assert "train/loss" in run.data.metrics
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+def test_a_script_is_the_command_of_its_name(script: str, tmp_path: Path) -> None:
+    scripts = Path(__file__).resolve().parents[2] / "scripts"
+    done = subprocess.run(
+        [sys.executable, scripts / f"{script}.py", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert f"lantu {script}" in done.stdout
