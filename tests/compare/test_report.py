@@ -138,6 +138,13 @@ def test_rows_and_columns_are_picked_by_override(store: str, capsys: pytest.Capt
     assert lines[1].split()[1] == "0.4000"
 
 
+def test_an_experiment_is_named_as_everywhere_else(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "experiment=other", f"tracking_uri={store}"]) == 0
+    assert "There is only one configuration" in capsys.readouterr().out
+    assert main(["compare", "experiment=[made,other]", f"tracking_uri={store}"]) == 0
+    assert "26 runs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

@@ -81,7 +81,7 @@ def options(cfg: DictConfig) -> Any:
 def selection(cfg: DictConfig) -> Selection:
     """Which runs a config names."""
     return Selection(
-        sweeps=_several(cfg.sweep), experiments=_several(cfg.experiment), runs=_several(cfg.runs), filter=cfg.filter
+        sweeps=_several(cfg.sweeps), experiments=_several(cfg.experiments), runs=_several(cfg.runs), filter=cfg.filter
     )
 
 

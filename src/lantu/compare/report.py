@@ -12,7 +12,7 @@ from lantu.compare.decision import Decision, decide, digits_for, interval, money
 from lantu.compare.roi import FORMULAS, Outlook
 from lantu.compare.runs import Reader
 from lantu.compare.scaling import Law, Refused
-from lantu.compare.table import MISSING, number, rounded
+from lantu.compare.table import MISSING, compact, number, rounded
 
 MOST_ROWS = 30
 LEFT_OUT = ("like the best", "cost/kwh", "cost/co2e_kg", "cost/device_hours", "speed/samples_per_second")
@@ -243,7 +243,8 @@ def _forecast(analysis: Analysis, depth: Depth) -> str:
         f"approach 3); typical error {law.residual:.1%}. It extrapolates: trust it less the further it goes."
     )
     coefficients = (
-        f"<figure><figcaption>{escape(form)}</figcaption><dl>{rows}</dl>{_budgets(law, depth, analysis)}</figure>"
+        f'<figure><figcaption>{escape(form)}</figcaption><dl class="pairs">{rows}</dl>'
+        f"{_budgets(law, depth, analysis)}</figure>"
     )
     body = f'<div class="charts">{charts.forecast(law, depth, analysis)}{coefficients}</div>'
     return _section("What more budget would buy", lead, body)
@@ -259,13 +260,13 @@ def _budgets(law: Law, depth: Depth, analysis: Analysis) -> str:
         digits = digits_for(best.loss[2] - best.loss[1])
         price = f'<td class="n">{money(depth.usd_per_flop * best.compute)}</td>' if usd else ""
         rows.append(
-            f'<tr><td class="n">&times; {factor}</td>{price}<td class="n">{number(best.parameters[0])}</td>'
-            f'<td class="n">{number(best.samples[0])}</td><td class="n">{number(best.loss[0], digits)} '
+            f'<tr><td class="n">&times; {factor}</td>{price}<td class="n">{compact(best.parameters[0])}</td>'
+            f'<td class="n">{compact(best.samples[0])}</td><td class="n">{number(best.loss[0], digits)} '
             f"<small>{interval(best.loss[1], best.loss[2], digits)}</small></td></tr>"
         )
     priced = '<th class="n">a run costs</th>' if usd else ""
     return (
-        f'<div class="scroll" style="margin-top:14px"><table><thead><tr><th class="n">compute</th>{priced}'
+        f'<div class="scroll below"><table><thead><tr><th class="n">compute</th>{priced}'
         f'<th class="n">best N</th><th class="n">best D</th><th class="n">{escape(analysis.metric)}</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
@@ -293,7 +294,7 @@ def _business(analysis: Analysis, depth: Depth) -> str:
     found = depth.outlooks[labels[-1]]
     body = (
         f'<div class="charts">{charts.cash(found)}{charts.tornado(found)}</div>'
-        f'<div class="scroll" style="margin-top:16px"><table><thead><tr><th></th>{head}<th>formula</th></tr></thead>'
+        f'<div class="scroll below roi"><table><thead><tr><th></th>{head}<th>formula</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
         f'<p class="note">In brackets: nine draws in ten of the Monte-Carlo. The investment comes back '
         f"within the horizon with probability {chances}. The pictures show {escape(labels[-1])}.</p>"

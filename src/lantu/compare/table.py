@@ -130,7 +130,7 @@ def rounded(table: pd.DataFrame) -> pd.DataFrame:
             if name == "p" and measured and value < 0.001:
                 text = "<0.001"
             if name == "model/parameters" and value >= 1e4:
-                text = _compact(value)
+                text = compact(value)
             if low is not None and high is not None and np.isfinite(low.iloc[place]):
                 text += f" ± {number(float(high.iloc[place] - low.iloc[place]) / 2, digits)}"
             cells.append(text)
@@ -152,7 +152,10 @@ def number(value: float, digits: int | None = None) -> str:
     return f"{value:.3g}"
 
 
-def _compact(count: float) -> str:
+def compact(count: float) -> str:
+    """A count for a person: 950, 32k, 2.62M, 7.1G."""
+    if count < 1e4:
+        return f"{count:,.0f}"
     size, unit = next((each for each in ((1e9, "G"), (1e6, "M")) if count >= each[0]), (1e3, "k"))
     return f"{count / size:.3g}{unit}"
 

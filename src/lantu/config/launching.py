@@ -22,6 +22,9 @@ JOBS = {
 }
 """The module whose `job(cfg)` does the work of a command; imported when the work starts, since it imports torch."""
 
+SPELLED = {"compare": {"experiment": "experiments", "sweep": "sweeps"}}
+"""Options that are typed by the name of a config group, which Hydra would take for a choice of a file."""
+
 
 def launch(command: str, arguments: list[str]) -> int:
     """Check a command's overrides, every point of a sweep included, then run it.
@@ -32,6 +35,7 @@ def launch(command: str, arguments: list[str]) -> int:
     Raises:
         UserError: an override cannot work.
     """
+    arguments = [_spelled(each, SPELLED.get(command, {})) for each in arguments]
     asked = get_args_parser().parse_intermixed_args(arguments)
     # Hydra itself refuses overrides on both sides of a flag, as in `lr=1 -m seed=0,1`
     arguments = [*(each for each in arguments if each not in asked.overrides), *asked.overrides]
@@ -52,6 +56,11 @@ def launch(command: str, arguments: list[str]) -> int:
 def run_job(cfg: DictConfig) -> Any:
     """Hydra's task function. A function of a light module, so that every launcher can send it to its workers."""
     return import_module(JOBS[str(HydraConfig.get().job.config_name)]).job(cfg)
+
+
+def _spelled(argument: str, names: dict[str, str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{names.get(key, key)}{equals}{value}"
 
 
 def _without_option(arguments: list[str], *names: str) -> list[str]:
