@@ -59,7 +59,7 @@ class LanguageModeling(Task):
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         smoothing = self.label_smoothing if stage == "train" else 0.0
-        return F.cross_entropy(output.flatten(0, 1), y.flatten(), label_smoothing=smoothing)
+        return F.cross_entropy(output.flatten(0, 1).float(), y.flatten(), label_smoothing=smoothing)
 
     def derived(self, stage: str, loss: Tensor) -> dict[str, Tensor]:
         if stage == "train":
