@@ -39,6 +39,13 @@ def test_the_cheapest_within_noise_is_not_the_cheapest_of_all() -> None:
     assert cheapest_alike(comparison, pd.Series(dtype=float)) is None
 
 
+def test_what_is_clearly_worse_is_not_as_good_for_want_of_seeds() -> None:
+    score = pd.Series([0.10, 0.30, 0.20, 0.21, 0.60, 0.61])
+    comparison = compare(score, pd.Series(list("aabbcc")), pd.Series(list("010101")), mode="min", pooling="own")
+    assert comparison.alike == ["a", "b", "c"]
+    assert cheapest_alike(comparison, pd.Series({"a": 10.0, "b": 2.0, "c": 1.0})) == "b"
+
+
 def made(
     loss: Callable[[pd.DataFrame, np.random.Generator], pd.Series], *, number: int = 60
 ) -> tuple[pd.Series, Groups]:

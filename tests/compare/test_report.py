@@ -95,7 +95,8 @@ def test_the_cheapest_that_is_as_good_is_shipped(tmp_path: Path) -> None:
     write(uri(tmp_path), runs)
     found = analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options())
     decision = decide(found)
-    assert decision.headline == "Ship size=small: it cannot be told from the best, and needs 80% less money to train."
+    assert decision.headline == "Ship size=small: it cannot be told from the best, and costs 80% less to train."
+    assert any("could truly be up to" in each for each in decision.sentences)
     assert any("for practical purposes they are equal" in each for each in decision.caution)
     wider = analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options(difference=0.03))
     assert any("more runs, about $" in each for each in decide(wider).caution)

@@ -111,7 +111,7 @@ def _marginal(analysis: Analysis, name: str) -> str:
     column = analysis.groups.settings[name].reindex(score.index)
     short = analysis.groups.short.get(name, name)
     y = score.to_numpy(dtype=float)
-    shown = y[y <= np.quantile(y, 0.98)] if analysis.mode == "min" else y[y >= np.quantile(y, 0.02)]
+    shown = _without_worst(y, analysis.mode)
     numeric = column.dtype.kind in "fiu" and column.nunique() > 2
     if numeric:
         x = column.to_numpy(dtype=float)
@@ -146,7 +146,7 @@ def _marginal(analysis: Analysis, name: str) -> str:
         )
         levels = pd.Series(x, index=column.index)
     ok = np.isfinite(x)
-    jitter = np.random.default_rng(0).uniform(-0.12, 0.12, len(x)) if not numeric else 0
+    jitter = np.random.default_rng(0).uniform(-0.12, 0.12, len(x)) if not numeric and len(x) > 40 else 0
     step = max(1, int(ok.sum()) // 600)
     chart.dots((x + jitter)[ok][::step], y[ok][::step], colour=GREY, opacity=0.55)
     frame = pd.DataFrame({"x": x, "y": y, "level": levels.to_numpy()}).dropna()
@@ -174,8 +174,7 @@ def _trade_off(analysis: Analysis, cost: str) -> str:
     on = front(frame[["cost", "score"]], {"cost": direction(cost), "score": analysis.mode})
     x, y = frame["cost"].to_numpy(dtype=float), frame["score"].to_numpy(dtype=float)
     log = svg.spans_magnitudes(x)
-    worst = np.quantile(y, 0.97 if analysis.mode == "min" else 0.03)
-    shown = y[y <= worst] if analysis.mode == "min" else y[y >= worst]
+    shown = _without_worst(y, analysis.mode)
     chart = svg.Chart(
         svg.limits(x, log=log),
         svg.limits(shown),
@@ -350,8 +349,7 @@ def distribution(analysis: Analysis) -> str:
     values = analysis.runs.score.dropna().to_numpy(dtype=float)
     if len(values) < 12 or np.ptp(values) == 0:
         return ""
-    worst = np.quantile(values, 0.98 if analysis.mode == "min" else 0.02)
-    kept = values[values <= worst] if analysis.mode == "min" else values[values >= worst]
+    kept = _without_worst(values, analysis.mode)
     counts, edges = np.histogram(kept, bins=min(30, max(8, len(kept) // 6)))
     chart = svg.Chart(
         (edges[0], edges[-1]), (0, counts.max() * 1.06), x_label=analysis.metric, y_label="runs", title="Scores"
@@ -452,6 +450,13 @@ def tornado(found: Outlook, *, most: int = 8) -> str:
         [("at the low end", svg.COLOURS[4], "", "square"), ("at the high end", svg.COLOURS[0], "", "square")]
     )
     return f"<figure><figcaption>Which assumption matters</figcaption>{chart.done()}{keys}</figure>"
+
+
+def _without_worst(values: np.ndarray, mode: str) -> np.ndarray:
+    """What sets the scale of a picture: of many values, the worst in fifty do not."""
+    if len(values) < 40:
+        return values
+    return values[values <= np.quantile(values, 0.98)] if mode == "min" else values[values >= np.quantile(values, 0.02)]
 
 
 def _words(value: object) -> str:

@@ -18,6 +18,17 @@ WORDS = {
     "speed/latency_ms": "latency",
 }
 
+SAVED = {
+    "cost/usd": "costs {} less to train",
+    "cost/kwh": "takes {} less energy to train",
+    "cost/co2e_kg": "causes {} less CO2e in training",
+    "cost/device_hours": "takes {} less device time to train",
+    "model/parameters": "has {} fewer parameters",
+    "speed/latency_ms": "answers in {} less time",
+}
+WORTH_IT = 0.1
+"""The share of the cost that has to be saved before a cheaper configuration is preferred to the best scorer."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -36,7 +47,8 @@ class Decision:
 def decide(analysis: Analysis, depth: Depth | None = None) -> Decision:
     """Put the analysis into words."""
     ship, headline = _choice(analysis)
-    sentences = [_quality(analysis, ship or analysis.winner), *_difference(analysis), *_price(analysis)]
+    sentences = [_quality(analysis, ship or analysis.winner), *_difference(analysis), *_risk(analysis, ship)]
+    sentences += _price(analysis)
     if depth is not None:
         sentences += [*_mattered(analysis, depth), *_business(analysis, depth), *_forecast(analysis, depth)]
     return Decision(ship, headline, sentences, [*_next(analysis), *_caution(analysis)], _tiles(analysis, depth))
@@ -81,9 +93,9 @@ def _choice(analysis: Analysis) -> tuple[str | None, str]:
     if cheapest is not None and cheapest != winner:
         cost = analysis.means[analysis.cost]
         saved = 1 - float(cost[cheapest] / cost[winner])
-        if saved >= 0.005:
-            what = WORDS.get(str(analysis.cost), str(analysis.cost))
-            return cheapest, f"Ship {cheapest}: it cannot be told from the best, and needs {saved:.0%} less {what}."
+        if saved >= WORTH_IT:
+            what = SAVED.get(str(analysis.cost), f"needs {{}} less {analysis.cost}").format(f"{saved:.0%}")
+            return cheapest, f"Ship {cheapest}: it cannot be told from the best, and {what}."
     others = len(alike) - 1
     if cheapest == winner:
         rest = "one other cannot be told from it, and is no cheaper" if others == 1 else ""
@@ -135,12 +147,33 @@ def _difference(analysis: Analysis) -> list[str]:
     if comparison.tested and len(table) > 2:
         alike, worse = len(comparison.alike) - 1, len(table) - len(comparison.alike)
         if alike == 0:
-            said.append(f"All {worse} others are measurably worse.")
+            said.append(
+                "The only other one is measurably worse." if worse == 1 else f"All {worse} others are measurably worse."
+            )
         elif worse == 0:
             said.append(f"None of the {alike} others can be told from it.")
         else:
-            said.append(f"{alike} of {alike + worse} others cannot be told from it; {worse} are measurably worse.")
+            said.append(
+                f"{alike} of {alike + worse} others cannot be told from it; {worse} {'is' if worse == 1 else 'are'} "
+                "measurably worse."
+            )
     return said
+
+
+def _risk(analysis: Analysis, ship: str | None) -> list[str]:
+    """Not to be told apart is not the same as equal: how much worse it may be."""
+    if ship is None or ship == analysis.winner:
+        return []
+    row, digits = analysis.comparison.table.loc[ship], _scale(analysis)
+    most = float(row["diff_high"] if analysis.mode == "min" else -row["diff_low"])
+    if not (math.isfinite(most) and most > 0):
+        return []
+    worse = "higher" if analysis.mode == "min" else "lower"
+    measured = number(abs(float(row["difference"])), digits)
+    return [
+        f"{ship} measured {measured} {worse} than the best scorer, {analysis.winner}; "
+        f"with these seeds it could truly be up to {number(most, digits)} {worse}."
+    ]
 
 
 def _price(analysis: Analysis) -> list[str]:

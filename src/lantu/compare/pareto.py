@@ -46,11 +46,19 @@ def front(points: pd.DataFrame, modes: dict[str, str] | None = None) -> pd.Serie
 
 
 def cheapest_alike(comparison: Comparison, cost: pd.Series) -> str | None:
-    """The cheapest group that cannot be told from the best; None where the cost or the noise is not known."""
-    known = cost.reindex(comparison.alike).dropna()
-    if known.empty or not comparison.tested:
+    """The cheapest group within noise of the best; None where the cost or the noise is not known.
+
+    Within noise: it cannot be told from the best, it was run with two seeds at least, and its mean is no further from
+    the best than a single run is from its group's mean. Without the last, a configuration that is clearly worse would
+    pass for as good wherever the seeds are too few to prove it.
+    """
+    if not comparison.tested:
         return None
-    return str(known.index[known.argmin()])
+    table = comparison.table
+    near = table["alike"] & (table["seeds"] >= 2) & (table["difference"].abs() <= comparison.noise)
+    near.loc[comparison.winner] = True
+    known = cost.reindex(table.index[near]).dropna()
+    return str(known.index[known.argmin()]) if len(known) else None
 
 
 def available_costs(means: pd.DataFrame) -> list[str]:

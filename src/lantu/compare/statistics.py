@@ -140,17 +140,19 @@ def _by_seed(frame: pd.DataFrame, order: "pd.Index[str]") -> pd.DataFrame:
 
 
 def _decide_pooling(frame: pd.DataFrame, table: pd.DataFrame, blocks: pd.DataFrame) -> str:
-    """Bartlett's test, after what the groups share by seed has been taken out (it would hide how they differ)."""
+    """Bartlett's test of the scores, and of what is left of them when what the groups share by seed is taken out.
+
+    Either may hide what the other shows: luck that all groups share evens the spreads out, and taking it out spreads
+    one group's outlier over all.
+    """
     repeated = set(table.index[table["seeds"] >= 2])
     if len(repeated) < 3 or len(table) > MOST_FOR_TUKEY:
         return "own"
+    samples = [[part.to_numpy() for name, part in frame.groupby("group")["score"] if name in repeated]]
     if _complete(table, blocks):
-        scores = list((blocks - blocks.mean(axis=0)).to_numpy(dtype=float))
-    else:
-        scores = [values.to_numpy() for name, values in frame.groupby("group")["score"] if name in repeated]
+        samples.append(list((blocks - blocks.mean(axis=0)).to_numpy(dtype=float)))
     with np.errstate(all="ignore"):
-        p = stats.bartlett(*scores).pvalue
-    return "shared" if p >= 0.1 else "own"
+        return "shared" if all(stats.bartlett(*each).pvalue >= 0.05 for each in samples) else "own"
 
 
 def _complete(table: pd.DataFrame, blocks: pd.DataFrame) -> bool:
