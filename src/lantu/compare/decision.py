@@ -47,7 +47,7 @@ class Decision:
 def decide(analysis: Analysis, depth: Depth | None = None) -> Decision:
     """Put the analysis into words."""
     ship, headline = _choice(analysis)
-    sentences = [_quality(analysis, ship or analysis.winner), *_difference(analysis), *_risk(analysis, ship)]
+    sentences = [_quality(analysis, ship or analysis.winner), *_difference(analysis, ship), *_risk(analysis, ship)]
     sentences += _price(analysis)
     if depth is not None:
         sentences += [*_mattered(analysis, depth), *_business(analysis, depth), *_forecast(analysis, depth)]
@@ -123,7 +123,7 @@ def _quality(analysis: Analysis, label: str) -> str:
     return f"{said}."
 
 
-def _difference(analysis: Analysis) -> list[str]:
+def _difference(analysis: Analysis, ship: str | None) -> list[str]:
     comparison, digits = analysis.comparison, _scale(analysis)
     table, winner = comparison.table, comparison.winner
     if len(table) < 2:
@@ -133,7 +133,8 @@ def _difference(analysis: Analysis) -> list[str]:
     row = table.loc[second]
     gap = abs(float(row["difference"]))
     better = "lower" if comparison.mode == "min" else "higher"
-    text = f"The best, {winner}, is {number(gap, digits)} {better} than the next, {second}"
+    who = f"The best scorer, {winner}," if ship not in (None, winner) else "That"
+    text = f"{who} is {number(gap, digits)} {better} than the next, {second}"
     if math.isfinite(row["diff_low"]):
         low, high = sorted((float(row["diff_low"]), float(row["diff_high"])))
         if not low < 0 < high:

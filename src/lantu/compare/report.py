@@ -1,5 +1,6 @@
 """The report: one HTML file that needs no network, no script and no other file."""
 
+import re
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -33,7 +34,7 @@ def page(analysis: Analysis, depth: Depth, decision: Decision) -> str:
     style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
     title = f"Comparison: {_named(analysis)}"
     sections = [
-        _decision(decision),
+        _decision(decision, analysis),
         _ranking(analysis),
         _table(analysis),
         _trade_offs(analysis),
@@ -76,19 +77,28 @@ def _section(title: str, lead: str, body: str) -> str:
     return f'<section><h2>{escape(title)}</h2><p class="lead">{lead}</p>{body}</section>'
 
 
-def _decision(decision: Decision) -> str:
-    items = "".join(f"<li>{escape(each)}</li>" for each in decision.sentences)
-    caution = "".join(f"<li>{escape(each)}</li>" for each in decision.caution)
+def _decision(decision: Decision, analysis: Analysis) -> str:
+    named = list(analysis.comparison.table.index[:2]) + [each for each in (decision.ship, analysis.cheapest) if each]
+    items = "".join(f"<li>{_marked(each, named)}</li>" for each in decision.sentences)
+    caution = "".join(f"<li>{_marked(each, named)}</li>" for each in decision.caution)
     caution = f'<ul class="caution">{caution}</ul>' if caution else ""
     tiles = "".join(
         f'<div class="tile"><b>{escape(figure)}</b><span>{escape(what)}</span><small>{escape(detail)}</small></div>'
         for figure, what, detail in decision.tiles
     )
     return (
-        f'<section class="decision"><p class="headline">{escape(decision.headline)}</p><ul>{items}</ul>'
+        f'<section class="decision"><p class="headline">{_marked(decision.headline, named)}</p><ul>{items}</ul>'
         f"{caution}</section>"
         f'<div class="tiles">{tiles}</div>'
     )
+
+
+def _marked(sentence: str, labels: list[str]) -> str:
+    """A sentence with the configurations in it set apart: their names are long and full of spaces."""
+    text = escape(sentence)
+    for label in sorted(set(labels), key=len, reverse=True):
+        text = re.sub(rf"(?<![\w=.]){re.escape(escape(label))}(?![\w=]|\.\d)", lambda m: f"<em>{m[0]}</em>", text)
+    return text
 
 
 def _ranking(analysis: Analysis) -> str:
