@@ -30,7 +30,7 @@ def make(folder: Path, *, runs: int, points: int, seeds: int = 5) -> str:
 
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(uri)
-    experiment = client.create_experiment("bench")
+    experiment = client.create_experiment("bench", artifact_location=str(folder / "artifacts"))
     parent = client.create_run(experiment, run_name="bench").info.run_id
     client.set_terminated(parent)
     random = np.random.default_rng(0)

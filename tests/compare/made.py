@@ -61,7 +61,9 @@ def write(tracking_uri: str, runs: Iterable[Made], *, experiment: str = "made") 
 
     client = MlflowClient(tracking_uri)
     found = client.get_experiment_by_name(experiment)
-    where = found.experiment_id if found else client.create_experiment(experiment)
+    path = tracking_uri.removeprefix("sqlite:///")
+    beside = path.removesuffix("mlflow.db") + "artifacts" if path != tracking_uri else None
+    where = found.experiment_id if found else client.create_experiment(experiment, artifact_location=beside)
     start, ids = 1_700_000_000_000, []
     for place, made in enumerate(runs):
         begin = start + place * 1000

@@ -4,6 +4,7 @@ The tables are those of MLflow 2 and 3 (experiments, runs, params, tags, latest_
 """
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class SqlReader:
                 f"There is no MLflow store at {tracking_uri.removeprefix('sqlite:///')} yet. Train something first "
                 "(`lantu train`), or name another with `tracking_uri=...`."
             )
-        self._engine = create_engine(tracking_uri)
+        self._engine = create_engine(tracking_uri if self._sqlite else _with_driver(tracking_uri))
 
     def select(self, selection: Selection) -> pd.DataFrame:
         """See `Reader.select`."""
@@ -216,6 +217,17 @@ class SqlReader:
         listed = [str(each) for each in ids]
         result = connection.execute(text(query), {"ids": json.dumps(listed) if self._sqlite else listed, **bound})
         return list(result.cursor.fetchall()) if result.cursor is not None else []
+
+
+def _with_driver(uri: str) -> str:
+    """The URI with a PostgreSQL driver that is installed; SQLAlchemy's own choice changed with its version 2.1."""
+    scheme, colon, rest = uri.partition(":")
+    if "+" in scheme:
+        return uri
+    for driver in ("psycopg", "psycopg2"):
+        if find_spec(driver):
+            return f"postgresql+{driver}{colon}{rest}"
+    raise UserError("Reading PostgreSQL needs a driver: `pip install psycopg2-binary`.")
 
 
 _SWEEPS = """
