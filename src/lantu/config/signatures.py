@@ -101,7 +101,7 @@ def _find(module: str, name: str, hops: int) -> tuple[tuple[str, ast.Module], as
     if path is None or not hops:
         return None
     tree = _parsed(path)
-    for node in reversed(tree.body):
+    for node in reversed(_statements(tree)):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
             return (module, tree), node
         if isinstance(node, ast.ImportFrom):
@@ -109,6 +109,12 @@ def _find(module: str, name: str, hops: int) -> tuple[tuple[str, ast.Module], as
                 if (alias.asname or alias.name) == name:
                     return _find(_imported_from(module, path, node), alias.name, hops - 1)
     return None
+
+
+def _statements(tree: ast.Module) -> list[ast.stmt]:
+    """What a module says at its top, and what it says for type checkers where names are imported when asked for."""
+    inside = [each for node in tree.body if isinstance(node, ast.If) for each in node.body]
+    return [*inside, *tree.body]
 
 
 def _class_signature(where: tuple[str, ast.Module], node: ast.ClassDef, hops: int) -> Signature | None:

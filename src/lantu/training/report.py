@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lantu.cost import words
 from lantu.training.run import Result
 
 SHOWN_FIRST = ("accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bits_per_character", "loss")
@@ -14,7 +15,14 @@ SHOWN_FIRST = ("accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bi
 def show(result: Result, console: Console | None = None) -> None:
     """Print the end of a run."""
     console = console or Console()
-    names = sorted({name.partition("/")[2] for name in result.metrics if name.startswith(("val/", "test/"))}, key=_rank)
+    names = sorted(
+        {
+            name.partition("/")[2]
+            for name in result.metrics
+            if name.startswith(("val/", "test/")) and not name.endswith("_best")
+        },
+        key=_rank,
+    )
     table = Table(box=None, padding=(0, 2))
     table.add_column("metric", style="cyan")
     stages = [stage for stage in ("val", "test") if any(name.startswith(f"{stage}/") for name in result.metrics)]
@@ -25,6 +33,8 @@ def show(result: Result, console: Console | None = None) -> None:
         table.add_row(name, *("" if value is None else f"{value:.4g}" for value in values))
     console.print(f"\n[bold]{escape(str(result.cfg.name))}[/bold]", highlight=False)
     console.print(table, "")
+    if result.cost:
+        console.print(f"cost        {_cost(result)}", highlight=False, soft_wrap=True)
     console.print(f"kept in     {_short(result.run_dir)}", highlight=False, soft_wrap=True)
     if result.run_id:
         console.print(
@@ -38,6 +48,18 @@ def show(result: Result, console: Console | None = None) -> None:
         console.print('            lantu predict run=last prompt="..."  let it write', highlight=False)
     else:
         console.print("            lantu predict run=last input=FILE  apply it to new data", highlight=False)
+
+
+def _cost(result: Result) -> str:
+    cost = result.cost
+    sure = "estimated" if "gpu" not in result.energy_source else "GPU measured"
+    parts = (
+        f"{words.time_taken(3600 * cost['cost/device_hours'])} of device time",
+        f"{words.energy(cost['cost/kwh'])} ({sure})",
+        f"{words.mass(cost['cost/co2e_kg'])} CO2e",
+        words.money(cost["cost/usd"]),
+    )
+    return ", ".join(parts)
 
 
 def _rank(name: str) -> tuple[int, str]:

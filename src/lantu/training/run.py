@@ -10,6 +10,7 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
 from lantu.config.targets import build, build_all
+from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
 from lantu.tasks import Task
 from lantu.training import ranks, record
@@ -30,6 +31,10 @@ class Result:
     """The MLflow run; None without a logger or while the server has not been reached."""
     run_dir: Path
     best_checkpoint: Path | None
+    cost: dict[str, float]
+    """What it cost, named as it is logged, such as `cost/usd`; empty without the cost callback."""
+    energy_source: str
+    """How the energy is known: measured or estimated."""
     cfg: DictConfig
 
 
@@ -57,6 +62,9 @@ def run(composition: Composition) -> Result:
         best = best_checkpoint(trainer)
         if best is not None and cfg.save_model and not trainer.interrupted:
             kept.keep_model(best, data)
+    meter = cost_meter(trainer)
+    if meter:
+        meter.close()
     return Result(
         metrics=metrics,
         module=task,
@@ -64,6 +72,8 @@ def run(composition: Composition) -> Result:
         run_id=kept.run_id,
         run_dir=Path(cfg.paths.run),
         best_checkpoint=best,
+        cost=meter.spent if meter else {},
+        energy_source=meter.energy_source if meter else "",
         cfg=cfg,
     )
 

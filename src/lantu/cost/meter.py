@@ -1,0 +1,227 @@
+"""The callback that measures a run's cost, stops it at its budget, and says beforehand what it will take."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lantu.cost import preflight, words, work
+from lantu.cost.energy import EnergyMeter
+from lantu.cost.prices import Budget, Economics
+from lantu.cost.totals import Totals
+
+LIVE_SECONDS = 10.0
+"""Between two looks at energy and money while training."""
+STATE = "lantu.cost"
+"""Where a checkpoint keeps what the run has used."""
+
+
+class CostMeter(Callback):
+    """Logs `cost/*` and `speed/*`, live and in total; a resumed run goes on adding, and ranks are added up.
+
+    Nothing here waits for a GPU during training: times are the host's, which a training loop fills evenly.
+
+    Args:
+        economics: options of `Economics`.
+        budget: options of `Budget`.
+        say: print the estimate and why a budget ended the run.
+    """
+
+    def __init__(
+        self, *, economics: dict[str, Any] | None = None, budget: dict[str, Any] | None = None, say: bool = True
+    ) -> None:
+        self.economics = Economics(**(economics or {}))
+        self.budget = Budget(**(budget or {}))
+        self.say = say
+        self.before = Totals()  # of the run's earlier processes
+        self.now = Totals()
+        self.estimate: preflight.Estimate | None = None
+        self.energy_source = ""
+        self.spent: dict[str, float] = {}
+        """The cost when the last stage ended, named as it is logged."""
+        self.stopped_by: str | None = None
+        self._energy: EnergyMeter | None = None
+        self._example: Tensor | None = None  # one input, to count and to time with
+        self._flops_per_sample = 0.0
+        self._begun = 0.0
+        self._batch_ended: float | None = None
+        self._looked = 0.0
+        self._timed: list[float] = []
+
+    # Lightning's life of a run
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._energy is None and not trainer.fast_dev_run:
+            device = trainer.strategy.root_device
+            self._energy = EnergyMeter(self.economics, gpu=device.index if device.type == "cuda" else None)
+            self._begun = time.monotonic()
+            self._batch_begun = self._begun
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._looked = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._batch_ended = None  # what lies between two epochs is not waiting for data
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._batch_begun = time.monotonic()
+        if self._batch_ended is not None:
+            self.now.waiting_seconds += self._batch_begun - self._batch_ended
+        if self._example is None and isinstance(batch, tuple | list) and hasattr(pl_module, "net"):
+            self._example = batch[0][:1].detach().clone()
+            self._flops_per_sample = work.forward_flops(pl_module.net, self._example)
+            self._batch_begun = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        took = now - (self._batch_ended or self._batch_begun)
+        self._batch_ended = now
+        x = batch[0] if isinstance(batch, tuple | list) else batch
+        self.now.training_seconds += took
+        self.now.steps += 1
+        self.now.samples += len(x)
+        self.now.tokens += work.tokens_in(x)
+        self.now.flops += 3 * self._flops_per_sample * len(x)  # the backward pass takes twice the forward one
+        if self._energy is None:
+            return
+        if self.estimate is None:
+            self._estimate(trainer, took)
+        # every rank looks at the same steps, since looking adds up over the ranks
+        if trainer.global_step % (trainer.log_every_n_steps or 50) == 0 and self._due(trainer, now):
+            self._look(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._batch_ended = None
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._energy is None or trainer.interrupted:
+            return
+        self._look(trainer)
+        if trainer.is_global_zero:
+            measured = {"cost/peak_memory_gib": work.peak_memory_gib(trainer.strategy.root_device)}
+            if self._example is not None:
+                measured["speed/latency_ms"] = work.latency_ms(pl_module.net, self._example.to(pl_module.device))
+            self._log(trainer, measured)
+            self._tag(trainer, {"cost.energy_source": self.energy_source})
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._energy is None or trainer.interrupted:
+            return
+        self.spent = self._look(trainer)
+        if self.estimate and not self.stopped_by:
+            hours = self.spent["cost/device_hours"] / trainer.world_size
+            self._log(
+                trainer, self.estimate.errors(hours=hours, kwh=self.spent["cost/kwh"], usd=self.spent["cost/usd"])
+            )
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._energy is not None:
+            checkpoint[STATE] = vars(self.total(trainer)).copy()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if STATE in checkpoint and self.now.steps == 0:  # resuming, rather than loading the best one for the test
+            self.before = Totals(**checkpoint[STATE])
+
+    def close(self) -> None:
+        """End the measuring thread; for when the run is over."""
+        if self._energy is not None:
+            self._energy.stop()
+            self._energy = None
+
+    # What it knows
+
+    def total(self, trainer: Trainer) -> Totals:
+        """Of the whole run so far, over all ranks and earlier processes."""
+        self._clock()
+        ranks = trainer.world_size
+        here = self.now.over_ranks(lambda values: trainer.strategy.reduce(values, reduce_op="sum"), ranks)
+        return self.before.plus(here)
+
+    def cost(self, trainer: Trainer) -> dict[str, float]:
+        """The run's cost so far, named as it is logged."""
+        assert self._energy is not None
+        return self.total(trainer).cost(
+            self.economics,
+            device=work.device_name(trainer.strategy.root_device),
+            devices=trainer.world_size,
+            grams_co2e_per_kwh=self._energy.grams_co2e_per_kwh(),
+        )
+
+    def _clock(self) -> None:
+        if self._energy is not None:
+            self.now.seconds = time.monotonic() - self._begun
+            self.now.kwh = self._energy.kwh()
+            self.energy_source = self.energy_source or self._energy.source()
+
+    def _due(self, trainer: Trainer, now: float) -> bool:
+        limited = self.budget != Budget()
+        due = now - self._looked >= (1.0 if limited else LIVE_SECONDS)
+        return bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due
+
+    def _look(self, trainer: Trainer) -> dict[str, float]:
+        """Log what has been used, and stop at the budget."""
+        self._looked = time.monotonic()
+        total = self.total(trainer)
+        cost = self.cost(trainer)
+        peak = work.peak_flops(trainer.strategy.root_device, str(trainer.precision))
+        self._log(trainer, cost | (total.speed(devices=trainer.world_size, peak_flops=peak) if total.steps else {}))
+        reason = self.budget.exceeded(usd=cost["cost/usd"], kwh=cost["cost/kwh"], hours=total.seconds / 3600)
+        if reason and not self.stopped_by and trainer.training:
+            self.stopped_by = reason
+            trainer.should_stop = True  # Lightning validates, keeps a checkpoint and ends
+            self._tag(trainer, {"lantu.stopped_by": reason})
+            self._print(trainer, f"stopping: {reason}; the best checkpoint is kept")
+        self._batch_ended = None  # looking is not waiting for data
+        return cost
+
+    def _estimate(self, trainer: Trainer, took: float) -> None:
+        self._timed.append(took)
+        if len(self._timed) < preflight.TIMED:
+            return
+        steps = sorted(self._timed[preflight.SKIPPED :])
+        left = preflight.seconds_left(trainer, steps[len(steps) // 2], len(self._timed))
+        total = self.total(trainer)
+        cost = self.cost(trainer)
+        seconds = total.seconds + left
+        growth = seconds / max(total.seconds, 1e-9)
+        device = trainer.strategy.root_device
+        memory = work.peak_memory_gib(device)
+        hours = seconds / 3600
+        kwh = cost["cost/kwh"] * growth
+        usd = self.economics.usd(device=work.device_name(device), device_hours=hours * trainer.world_size, kwh=kwh)
+        self.estimate = preflight.Estimate(
+            hours=hours, kwh=kwh, usd=usd, co2e_kg=cost["cost/co2e_kg"] * growth, memory_gib=memory,
+            memory_share=memory / work.total_memory_gib(device),
+        )  # fmt: skip
+        if seconds < float("inf"):
+            self._log(trainer, self.estimate.metrics())
+            self._print(
+                trainer,
+                f"  estimate: {words.time_taken(seconds)}, {words.energy(kwh)}, {words.money(usd)}, "
+                f"{memory:.1f} GiB of memory ({self.estimate.memory_share:.0%})",
+            )
+        self._batch_ended = None
+
+    def _log(self, trainer: Trainer, values: dict[str, float]) -> None:
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.log_metrics(values, step=trainer.global_step)
+
+    def _tag(self, trainer: Trainer, tags: dict[str, str]) -> None:
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            if hasattr(logger, "log_tags"):
+                logger.log_tags(tags)
+
+    def _print(self, trainer: Trainer, line: str) -> None:
+        if self.say and trainer.is_global_zero:
+            from rich import get_console  # the one that the progress bar lives in
+
+            get_console().print(line, highlight=False)
+
+
+def cost_meter(trainer: Trainer) -> CostMeter | None:
+    """The trainer's meter, if it has one."""
+    return next((each for each in trainer.callbacks if isinstance(each, CostMeter)), None)

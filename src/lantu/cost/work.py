@@ -1,0 +1,107 @@
+"""The arithmetic of a step, and how fast the device could do it at best."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+LATENCY_SECONDS = 0.5
+"""How long answering single requests is timed at most."""
+
+
+def forward_flops(net: nn.Module, x: Tensor) -> int:
+    """Floating-point operations of a forward pass over one example (1, ...): matrix products, convolutions, attention.
+
+    A multiplication and an addition count as two. Recurrent layers, whose fused kernels the counter does not see, are
+    counted as 2 × weights × tokens.
+    """
+    training = [module for module in net.modules() if module.training]
+    net.eval()  # a batch of one has no variance, and counting must not move running statistics
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net(x)
+    finally:
+        for module in training:
+            module.training = True
+    recurrent = sum(
+        parameter.numel()
+        for module in net.modules()
+        if isinstance(module, nn.RNNBase)
+        for name, parameter in module.named_parameters()
+        if name.startswith("weight")
+    )
+    tokens = x.shape[1] if x.ndim > 1 else 1
+    return counter.get_total_flops() + 2 * recurrent * tokens
+
+
+def peak_flops(device: torch.device, precision: str) -> float | None:
+    """What a device can do in a second at best, as its maker says; None where that is not known, as for CPUs."""
+    if device.type != "cuda":
+        return None
+    from lightning_fabric.utilities.throughput import _CUDA_FLOPS, get_available_flops
+
+    dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
+    name = torch.cuda.get_device_name(device).lower()
+    if "h200" in name and "sxm1" not in name and "nvl1" not in name:  # drivers call it just H200
+        return _CUDA_FLOPS["h200 sxm1"].get("tfloat32" if dtype is torch.float32 else dtype)
+    return get_available_flops(device, dtype)
+
+
+def latency_ms(net: nn.Module, x: Tensor) -> float:
+    """Median time to answer one example, in milliseconds."""
+    import time
+
+    training = [module for module in net.modules() if module.training]
+    net.eval()
+    one, seconds = x[:1], []
+    end = time.perf_counter() + LATENCY_SECONDS
+    try:
+        with torch.inference_mode():
+            for turn in range(20):
+                begin = time.perf_counter()
+                net(one)
+                _wait(one)
+                if turn:  # the first one warms up
+                    seconds.append(time.perf_counter() - begin)
+                if time.perf_counter() > end and seconds:
+                    break
+    finally:
+        for module in training:
+            module.training = True
+    return 1000 * sorted(seconds)[len(seconds) // 2]
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most memory that training has held: of the GPU, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def total_memory_gib(device: torch.device) -> float:
+    """What there is of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory / 2**30
+    import psutil
+
+    return psutil.virtual_memory().total / 2**30
+
+
+def device_name(device: torch.device) -> str:
+    """As its maker calls it; "cpu" for a processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def tokens_in(x: Any) -> int:
+    """Tokens of a batch (N, T) of token numbers; 0 for other inputs."""
+    return x.numel() if isinstance(x, Tensor) and x.ndim == 2 and not x.is_floating_point() else 0
+
+
+def _wait(x: Tensor) -> None:
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)

@@ -1,0 +1,40 @@
+"""The arithmetic of a forward pass is counted right, and counting changes nothing."""
+
+import torch
+from torch import nn
+
+from lantu.cost.work import forward_flops, latency_ms, peak_flops, tokens_in
+
+
+def test_a_linear_layer_takes_two_operations_for_each_weight() -> None:
+    assert forward_flops(nn.Linear(30, 7), torch.rand(1, 30)) == 2 * 30 * 7
+
+
+def test_a_convolution_takes_two_operations_for_each_weight_and_place() -> None:
+    net = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+    assert forward_flops(net, torch.rand(1, 3, 10, 12)) == 2 * 3 * 8 * 9 * 10 * 12
+
+
+def test_a_recurrent_layer_takes_two_operations_for_each_weight_and_token() -> None:
+    net = nn.LSTM(16, 32, batch_first=True)
+    assert forward_flops(net, torch.rand(1, 5, 16)) == 2 * 5 * (4 * 32 * 16 + 4 * 32 * 32)
+
+
+def test_counting_and_timing_leave_modes_statistics_and_random_numbers_as_they_were() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    net[2].eval()
+    before, random = net[1].running_mean.clone(), torch.get_rng_state()
+    forward_flops(net, torch.rand(1, 4, generator=torch.Generator().manual_seed(0)))
+    assert latency_ms(net, torch.ones(1, 4)) > 0
+    assert torch.equal(net[1].running_mean, before)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert (net[0].training, net[1].training, net[2].training) == (True, True, False)
+
+
+def test_tokens_are_counted_in_token_numbers_only() -> None:
+    assert tokens_in(torch.zeros(3, 5, dtype=torch.long)) == 15
+    assert tokens_in(torch.zeros(3, 5)) == 0
+
+
+def test_the_peak_of_a_processor_is_not_claimed() -> None:
+    assert peak_flops(torch.device("cpu"), "32-true") is None
