@@ -96,13 +96,10 @@ def _choice(analysis: Analysis) -> tuple[str | None, str]:
         if saved >= WORTH_IT:
             what = SAVED.get(str(analysis.cost), f"needs {{}} less {analysis.cost}").format(f"{saved:.0%}")
             return cheapest, f"Ship {cheapest}: it cannot be told from the best, and {what}."
-    others = len(alike) - 1
     if cheapest == winner:
-        rest = "one other cannot be told from it, and is no cheaper" if others == 1 else ""
-        rest = rest or f"{others} others cannot be told from it, and none is cheaper"
-    else:
-        rest = f"{'one other' if others == 1 else f'{others} others'} cannot be told from it"
-    return winner, f"Ship {winner}: it scored best; {rest}."
+        return winner, f"Ship {winner}: it scored best, and nothing within noise of it is cheaper."
+    rest = "one other" if len(alike) == 2 else f"{len(alike) - 1} others"
+    return winner, f"Ship {winner}: it scored best; {rest} cannot be told from it."
 
 
 def _quality(analysis: Analysis, label: str) -> str:
@@ -282,6 +279,12 @@ def _caution(analysis: Analysis) -> list[str]:
         said.append(f"{going} {'run is' if going == 1 else 'runs are'} still going; their best so far counts.")
     if analysis.comparison.tested and int(table["seeds"].iloc[0]) == 2:
         said.append("The best configuration has two seeds only; its interval is wide for that reason.")
+    comparison, seeds = analysis.comparison, int(table["seeds"].median())
+    if comparison.tested and comparison.pooling == "own" and seeds <= 3 and len(comparison.alike) > len(table) / 2 >= 2:
+        said.append(
+            f"With {seeds} seeds, and each configuration's spread by itself, little can be told apart. "
+            "statistics.pooling=shared sees more, if you hold that all configurations spread alike."
+        )
     if analysis.comparison.tested and int(table["seeds"].iloc[0]) == 1:
         said.append("The best configuration has one seed only: some of its lead may be luck.")
     data = analysis.groups.settings.get("choices.data")
