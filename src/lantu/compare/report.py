@@ -5,17 +5,16 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
-import numpy as np
-
-from lantu.compare import charts
+from lantu.compare import charts, charts_cost, charts_lines
 from lantu.compare.analysis import Analysis, Depth, deepen
-from lantu.compare.decision import Decision, decide, digits_for, interval, money
-from lantu.compare.roi import FORMULAS, Outlook
+from lantu.compare.decision import Decision, decide
+from lantu.compare.report_outlook import business_section, forecast_section, section
 from lantu.compare.runs import Reader
-from lantu.compare.scaling import Law, Refused
-from lantu.compare.table import MISSING, compact, number, rounded
+from lantu.compare.table import number, rounded
 
 MOST_ROWS = 30
+
+
 LEFT_OUT = ("like the best", "cost/kwh", "cost/co2e_kg", "cost/device_hours", "speed/samples_per_second")
 """Columns that a file has and the page leaves out: the page has to be read."""
 
@@ -40,8 +39,8 @@ def page(analysis: Analysis, depth: Depth, decision: Decision) -> str:
         _trade_offs(analysis),
         _mattered(analysis, depth),
         _curves(analysis, depth),
-        _forecast(analysis, depth),
-        _business(analysis, depth),
+        forecast_section(analysis, depth),
+        business_section(analysis, depth),
         _method(analysis),
     ]
     return f"""<!doctype html>
@@ -71,10 +70,6 @@ def _scope(analysis: Analysis) -> str:
         f"{len(analysis.runs):,} runs of {configurations:,} configuration{'s' if configurations != 1 else ''} · "
         f"decided by {escape(analysis.metric)} at its best ({better})"
     )
-
-
-def _section(title: str, lead: str, body: str) -> str:
-    return f'<section><h2>{escape(title)}</h2><p class="lead">{lead}</p>{body}</section>'
 
 
 def _decision(decision: Decision, analysis: Analysis) -> str:
@@ -113,7 +108,7 @@ def _ranking(analysis: Analysis) -> str:
         lead = "One seed each: how much of the difference is luck is not known."
     more = len(comparison.table) - charts.MOST_RANKED
     note = f'<p class="note">{more:,} further configurations follow.</p>' if more > 0 else ""
-    return _section("Who won, and how sure that is", lead, charts.ranking(analysis) + note)
+    return section("Who won, and how sure that is", lead, charts.ranking(analysis) + note)
 
 
 def _table(analysis: Analysis) -> str:
@@ -142,7 +137,7 @@ def _table(analysis: Analysis) -> str:
     if not analysis.comparison.tested:
         lead = "Best first."
     body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    return _section("Configurations", lead, body + note + constants)
+    return section("Configurations", lead, body + note + constants)
 
 
 def _heading(name: str) -> str:
@@ -180,12 +175,12 @@ def _cut(text: str, most: int = 120) -> str:
 
 
 def _trade_offs(analysis: Analysis) -> str:
-    pictures = charts.trade_offs(analysis)
+    pictures = charts_cost.trade_offs(analysis)
     if not pictures or len(analysis.comparison.table) < 2:
         return ""
     lead = "Each point is a configuration. The dashed steps join those that nothing beats on both axes."
-    body = f'<div class="charts">{"".join(pictures)}</div>{charts.trade_off_legend(analysis)}'
-    return _section("Quality against cost", lead, body)
+    body = f'<div class="charts">{"".join(pictures)}</div>{charts_cost.trade_off_legend(analysis)}'
+    return section("Quality against cost", lead, body)
 
 
 def _mattered(analysis: Analysis, depth: Depth) -> str:
@@ -212,145 +207,16 @@ def _mattered(analysis: Analysis, depth: Depth) -> str:
             for _, row in strong.head(3).iterrows()
         )
         body += f'<p class="note">Settings that act together: {said}.</p>'
-    across = charts.parallel(analysis)
+    across = charts_lines.parallel(analysis)
     if across:
         caption = "<figcaption>All settings at once; blue: the best</figcaption>"
         body += f'<figure class="below">{caption}{across}</figure>'
-    return _section("What mattered", lead, body)
+    return section("What mattered", lead, body)
 
 
 def _curves(analysis: Analysis, depth: Depth) -> str:
     lead = "The best configurations; bands reach from the lowest to the highest seed."
-    return _section("Learning curves", lead, charts.learning_curves(analysis, depth))
-
-
-_ALPHA, _BETA = "\N{GREEK SMALL LETTER ALPHA}", "\N{GREEK SMALL LETTER BETA}"
-
-
-def _forecast(analysis: Analysis, depth: Depth) -> str:
-    law = depth.law
-    if isinstance(law, Refused):
-        return _section("What more budget would buy", "", f'<p class="refused">Not foretold: {escape(law.reason)}</p>')
-    names = {
-        "E": "E",
-        "A": "A",
-        "alpha": _ALPHA,
-        "B": "B",
-        "beta": _BETA,
-    }
-    rows = "".join(
-        f"<dt>{names[name]}</dt><dd>{number(value)} <small>({interval(*law.intervals()[name])})</small></dd>"
-        for name, value in law.coefficients.items()
-    )
-    form = {
-        ("N", "D"): f"L = E + A / N^{_ALPHA} + B / D^{_BETA}, N parameters, D training samples",
-        ("N",): f"L = E + A / N^{_ALPHA}, N parameters",
-        ("D",): f"L = E + A / D^{_ALPHA}, D training samples",
-        ("C",): f"L = E + A / C^{_ALPHA}, C compute in FLOPs",
-    }[law.variables]
-    lead = (
-        f"A scaling law fitted to {law.points} runs of the best settings at each size (Hoffmann et al. 2022, "
-        f"approach 3); typical error {law.residual:.1%}. It extrapolates: trust it less the further it goes."
-    )
-    coefficients = (
-        f'<figure><figcaption>{escape(form)}</figcaption><dl class="pairs">{rows}</dl>'
-        f"{_budgets(law, depth, analysis)}</figure>"
-    )
-    body = f'<div class="charts">{charts.forecast(law, depth, analysis)}{coefficients}</div>'
-    return _section("What more budget would buy", lead, body)
-
-
-def _budgets(law: Law, depth: Depth, analysis: Analysis) -> str:
-    if law.variables != ("N", "D"):
-        return ""
-    usd = np.isfinite(depth.usd_per_flop)
-    rows = []
-    for factor in (1, 3, 10, 30):
-        best = law.optimum(law.largest * factor)
-        digits = digits_for(best.loss[2] - best.loss[1])
-        price = f'<td class="n">{money(depth.usd_per_flop * best.compute)}</td>' if usd else ""
-        rows.append(
-            f'<tr><td class="n">&times; {factor}</td>{price}<td class="n">{compact(best.parameters[0])}</td>'
-            f'<td class="n">{compact(best.samples[0])}</td><td class="n">{number(best.loss[0], digits)} '
-            f"<small>{interval(best.loss[1], best.loss[2], digits)}</small></td></tr>"
-        )
-    priced = '<th class="n">a run costs</th>' if usd else ""
-    return (
-        f'<div class="scroll below"><table><thead><tr><th class="n">compute</th>{priced}'
-        f'<th class="n">best N</th><th class="n">best D</th><th class="n">{escape(analysis.metric)}</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _business(analysis: Analysis, depth: Depth) -> str:
-    title = "Return on investment"
-    if not depth.outlooks:
-        return _section(title, "", f'<p class="refused">Not worked out: {escape(str(depth.no_outlook))}</p>')
-    months = int((analysis.options.business or {})["months"])
-    lead = f"Over {months} months, from the measured speed and the business assumptions below."
-    if analysis.options.placeholder:
-        lead += (
-            " <b>The assumptions are placeholders</b>; put your own into conf/business/NAME.yaml, then business=NAME."
-        )
-    labels = list(depth.outlooks)
-    head = "".join(f'<th class="n">{escape(label)}</th>' for label in labels)
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td>"
-        + "".join(f'<td class="n">{_figure(name, depth.outlooks[label])}</td>' for label in labels)
-        + f'<td class="words"><small>{escape(_formula(name))}</small></td></tr>'
-        for name in next(iter(depth.outlooks.values())).likely
-    )
-    chances = "; ".join(f"{escape(label)}: {found.chance:.0%}" for label, found in depth.outlooks.items())
-    found = depth.outlooks[labels[-1]]
-    body = (
-        f'<div class="charts">{charts.cash(found)}{charts.tornado(found)}</div>'
-        f'<div class="scroll below roi"><table><thead><tr><th></th>{head}<th>formula</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-        f'<p class="note">In brackets: nine draws in ten of the Monte-Carlo. The investment comes back '
-        f"within the horizon with probability {chances}. The pictures show {escape(labels[-1])}.</p>"
-        f"{_assumptions(analysis)}"
-    )
-    return _section(title, lead, body)
-
-
-_MONEY = ("cost", "value", "margin", "profit", "investment")
-
-
-def _figure(name: str, found: Outlook) -> str:
-    value, (low, high) = found.likely[name], found.interval[name]
-
-    def said(each: float) -> str:
-        if not np.isfinite(each):
-            return "never" if name != "ROI" else MISSING
-        if name == "ROI":
-            return f"{each:,.0%}"
-        if any(part in name for part in _MONEY):
-            return money(each)
-        return f"{each:,.0f}"
-
-    spread = f" <small>({said(low)} to {said(high)})</small>" if low != high and np.isfinite(low) else ""
-    return f"{said(value)}{spread}"
-
-
-def _formula(name: str) -> str:
-    named = {"profit in month 1": "profit in month m", "pay-back months": "pay-back"}
-    return FORMULAS.get(named.get(name, name), "")
-
-
-def _assumptions(analysis: Analysis) -> str:
-    business = analysis.options.business or {}
-    items = "".join(
-        f"<dt>{escape(str(name).replace('_', ' '))}</dt><dd>{escape(_assumed(value))}</dd>"
-        for name, value in business.items()
-    )
-    return f"<details><summary>Assumptions: likely (lowest to highest)</summary><dl>{items}</dl></details>"
-
-
-def _assumed(value: object) -> str:
-    if isinstance(value, (list, tuple)) and len(value) == 3:
-        low, likely, high = map(float, value)
-        return f"{number(likely)} ({number(low)} to {number(high)})"
-    return "as measured" if value is None else str(value)
+    return section("Learning curves", lead, charts_lines.learning_curves(analysis, depth))
 
 
 def _method(analysis: Analysis) -> str:

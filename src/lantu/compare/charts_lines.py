@@ -1,0 +1,115 @@
+"""Pictures made of many lines: learning curves and parallel coordinates."""
+
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from lantu.compare import svg
+from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.curves import AXES
+from lantu.compare.drawing import GREY, cut, words
+
+MOST_LINES = 200
+
+
+def learning_curves(analysis: Analysis, depth: Depth) -> str:
+    """One picture per axis behind tabs that need no script."""
+    if not depth.curves:
+        return '<p class="refused">No run has logged the metric more than once.</p>'
+    parts, rules = [], []
+    for place, axis in enumerate(depth.curves):
+        checked = " checked" if place == 0 else ""
+        parts.append(
+            f'<input type="radio" name="axis" id="axis-{axis}"{checked}>'
+            f'<label for="axis-{axis}">by {_TABS[axis]}</label>'
+        )
+        rules.append(f"#axis-{axis}:checked ~ #curves-{axis} {{ display: block; }}")
+    for axis, by_group in depth.curves.items():
+        every = list(by_group.values())
+        ends = np.array([value for curve in every for value in curve.mean[len(curve.mean) // 5 :]])
+        log = analysis.mode == "min" and svg.spans_magnitudes(ends, factor=5)
+        chart = svg.Chart(
+            svg.limits(*(curve.x for curve in every), pad=0.01),
+            svg.limits(ends, log=log),
+            y_log=log,
+            x_label=AXES[axis],
+            y_label=analysis.metric,
+            title=f"Learning curves by {axis}",
+            size=(640, 340),
+        )
+        entries = []
+        for place, (label, curve) in reversed(list(enumerate(by_group.items()))):
+            colour, dash = svg.COLOURS[place % 7], svg.DASHES[place % 7]
+            if curve.seeds > 1:
+                chart.band(curve.x, curve.low, curve.high, colour=colour)
+            chart.line(curve.x, curve.mean, colour=colour, dash=dash)
+            entries.append((label, colour, dash, ""))
+        parts.append(f'<figure id="curves-{axis}">{chart.done()}{svg.legend(entries[::-1])}</figure>')
+    first = next(iter(depth.curves))
+    style = "".join(rules) + f"@media print {{ #curves-{first} {{ display: block; }} }}"
+    return f'<style>{style}</style><div class="tabs">{"".join(parts)}</div>'
+
+
+_TABS = {"step": "step", "minutes": "time", "samples": "samples", "usd": "money", "kwh": "energy"}
+
+
+def parallel(analysis: Analysis) -> str:
+    """Parallel coordinates: a line per configuration through its settings to its score, the best ones coloured."""
+    settings = analysis.groups.settings.reindex(analysis.comparison.table.index)
+    names = [str(name) for name in settings if settings[name].nunique(dropna=False) > 1][:7]
+    if len(names) < 2:
+        return ""
+    score = analysis.comparison.table["mean"]
+    better = score.sort_values(ascending=analysis.mode == "min")
+    some = (
+        better.index
+        if len(better) <= MOST_LINES
+        else better.index[np.linspace(0, len(better) - 1, MOST_LINES).astype(int)]
+    )
+    columns: list[tuple[str, pd.Series, list[tuple[float, str]]]] = []
+    for name in names:
+        column, said = settings[name], analysis.groups.short.get(name, name)
+        if column.dtype.kind in "fiu" and column.nunique() > 2:
+            log = svg.spans_magnitudes(column.dropna().to_numpy(dtype=float), factor=8)
+            axis = svg.Axis(float(column.min()), float(column.max()), 0, 1, log=log)
+            values = sorted(map(float, column.dropna().unique()))
+            ticks = values if len(values) <= 6 else axis.ticks(4)
+            columns.append((said, column.map(axis), [(axis(tick), svg.short(tick)) for tick in ticks]))
+        else:
+            texts = column.map(words)
+            kinds = sorted(texts.unique())[:15]
+            place = {kind: (at + 0.5) / len(kinds) for at, kind in enumerate(kinds)}
+            columns.append((said, texts.map(place), [(at, cut(kind, 12)) for kind, at in place.items()]))
+    worst = float(score.quantile(0.95 if analysis.mode == "min" else 0.05))
+    ends = (
+        (float(better.iloc[0]), worst)
+        if worst != better.iloc[0]
+        else (float(better.iloc[0]), float(better.iloc[0]) + 1)
+    )
+    axis = svg.Axis(min(ends), max(ends), 0, 1)
+    columns.append(
+        (analysis.metric, score.map(axis).clip(0, 1), [(axis(tick), svg.short(tick)) for tick in axis.ticks(4)])
+    )
+    width, height = 860, 300
+    at = np.linspace(54, width - 54, len(columns))
+    parts = []
+    leading = set(better.index[: max(3, len(better) // 10)][:20])
+    for label in [*(each for each in reversed(some) if each not in leading), *reversed(better.index[: len(leading)])]:
+        ys = [float(column.get(label, np.nan)) for _, column, _ in columns]
+        points = [f"{x:.1f},{270 - 230 * y:.1f}" for x, y in zip(at, ys, strict=True) if np.isfinite(y)]
+        best = label in leading
+        look = (
+            f'stroke="{svg.COLOURS[0]}" stroke-width="2" opacity="0.75"' if best else f'stroke="{GREY}" opacity="0.28"'
+        )
+        parts.append(
+            f'<polyline points="{" ".join(points)}" fill="none" {look}><title>{escape(str(label))}</title></polyline>'
+        )
+    for x, (said, _, named) in zip(at, columns, strict=True):
+        parts.append(f'<path class="axis" d="M{x:.1f} 40V270"/>')
+        parts.append(f'<text class="label" x="{x:.1f}" y="22" text-anchor="middle">{escape(cut(said, 20))}</text>')
+        for y, text in named:
+            if -0.01 <= y <= 1.01:
+                parts.append(f'<text class="note" x="{x + 5:.1f}" y="{274 - 230 * y:.1f}">{escape(text)}</text>')
+    picture = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Parallel coordinates">{"".join(parts)}</svg>'
+    return f'<div class="wide">{picture}</div>'

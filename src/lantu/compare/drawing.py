@@ -1,0 +1,25 @@
+"""What several of the report's pictures share."""
+
+import numpy as np
+import pandas as pd
+
+from lantu.compare.groups import as_text
+
+GREY = "#8d99a6"
+
+
+def without_worst(values: np.ndarray, mode: str) -> np.ndarray:
+    """What sets the scale of a picture: of many values, the worst in fifty do not."""
+    if len(values) < 40:
+        return values
+    return values[values <= np.quantile(values, 0.98)] if mode == "min" else values[values >= np.quantile(values, 0.02)]
+
+
+def words(value: object) -> str:
+    """A setting as text."""
+    return "none" if pd.isna(value) else as_text(value)
+
+
+def cut(text: str, most: int) -> str:
+    """The beginning of a text that is too long for its place."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
