@@ -1,7 +1,10 @@
 """Fixtures that every room's tests share."""
 
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,38 @@ def mirror() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs a mirror folder of real data; none at {folder} (set LANTU_MIRROR)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URI of an empty database on a real server of our own, on a socket in a folder of its own."""
+    programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"))), None) or shutil.which("initdb")
+    if programs is None:
+        pytest.skip("needs PostgreSQL's initdb and pg_ctl, which are not installed")
+    pytest.importorskip("psycopg2", reason="needs psycopg2 to talk to PostgreSQL")
+    as_root = os.geteuid() == 0  # PostgreSQL refuses to run as root
+    if as_root and subprocess.run(["id", "postgres"], capture_output=True, check=False).returncode:
+        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+    folder = Path(tempfile.mkdtemp(prefix="lantu-pg-"))
+    if as_root:
+        shutil.chown(folder, "postgres")
+    found = Path(programs) if Path(programs).is_dir() else Path(programs).parent
+
+    def command(program: str, *words: str) -> None:
+        before = ["runuser", "-u", "postgres", "--"] if as_root else []
+        subprocess.run([*before, found / program, *words], check=True, capture_output=True, cwd=folder, timeout=60)
+
+    try:
+        command("initdb", "-D", f"{folder}/data", "-U", "lantu", "--auth=trust", "--no-sync")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=200"
+        command("pg_ctl", "-D", f"{folder}/data", "-o", options, "-w", "-l", f"{folder}/log", "start")
+        try:
+            command("createdb", "-h", str(folder), "-U", "lantu", "mlflow")
+            yield f"postgresql+psycopg2://lantu@/mlflow?host={folder}"
+        finally:
+            command("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

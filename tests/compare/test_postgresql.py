@@ -1,12 +1,5 @@
 """A real PostgreSQL server is read as SQLite is. Skipped where PostgreSQL is not installed."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,36 +10,6 @@ from lantu.compare.reading_server import ServerReader
 from lantu.compare.reading_sql import SqlReader
 from lantu.compare.runs import Selection, open_reader, read
 from tests.compare.made import Made, grid, write
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """The tracking URI of a database of its own, on a socket in a folder of its own."""
-    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
-        pytest.skip("needs PostgreSQL's initdb and pg_ctl")
-    pytest.importorskip("psycopg2")
-    as_root = os.geteuid() == 0  # PostgreSQL refuses to run as root
-    if as_root and subprocess.run(["id", "postgres"], capture_output=True, check=False).returncode:
-        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-    folder = Path(tempfile.mkdtemp(prefix="lantu-pg-"))
-    if as_root:
-        shutil.chown(folder, "postgres")
-
-    def command(*words: str) -> None:
-        before = ["runuser", "-u", "postgres", "--"] if as_root else []
-        subprocess.run([*before, *words], check=True, capture_output=True, cwd=folder, timeout=60)
-
-    try:
-        command("initdb", "-D", str(folder / "data"), "-U", "lantu", "--auth=trust", "--no-sync")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        command("pg_ctl", "-D", str(folder / "data"), "-o", options, "-w", "-l", str(folder / "log"), "start")
-        try:
-            command("createdb", "-h", str(folder), "-U", "lantu", "mlflow")
-            yield f"postgresql+psycopg2://lantu@/mlflow?host={folder}"
-        finally:
-            command("pg_ctl", "-D", str(folder / "data"), "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_postgresql_gives_what_mlflow_gives(postgresql: str) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from lantu.errors import UserError
 from lantu.tracking.folder import RunFolder, run_folders
 from lantu.tracking.redaction import redact
-from lantu.tracking.ship import prepare, ship_once
+from lantu.tracking.ship import BUSY, prepare, ship_once
 from lantu.tracking.store import absolute
 
 _COLOURS = {"running": "cyan", "dead": "red", "waits": "yellow", "shipped": "green"}
@@ -97,7 +97,7 @@ def _ship(folders: list[RunFolder], store: Path, uri: str | None) -> int:
             with console.status(f"shipping {name}"):
                 trouble = ship_once(folder, destination)
         if trouble:
-            failures[destination or ""] += 1
+            failures[destination or ""] += trouble != BUSY
             waiting += 1
             console.print(f"[yellow]waits[/]    {name}: {trouble}", highlight=False, soft_wrap=True)
             continue

@@ -91,7 +91,7 @@ def hand_over_tensors(trainer: "Trainer") -> None:
             logger.save()
 
     log_metrics.hands_over_tensors = True  # type: ignore[attr-defined]
-    connector.log_metrics = log_metrics  # type: ignore[method-assign]
+    connector.log_metrics = log_metrics
 
 
 def _begin_copy(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ journal/shipper.log     what the shipper had to say
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -126,14 +127,19 @@ class RunFolder:
         return self.shipped().status is not None and not self.waiting()
 
     @contextmanager
-    def shipping(self) -> Iterator[bool]:
-        """Be the one process that ships this run; gives False when another is."""
+    def shipping(self, *, patience: float = 0.0) -> Iterator[bool]:
+        """Be the one process that ships this run; False when another is, for `patience` seconds."""
+        deadline = time.monotonic() + patience
         with open(self.path / "shipper.lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        yield False
+                        return
+                    time.sleep(0.05)
             yield True
 
 

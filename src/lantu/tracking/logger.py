@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 import uuid
-import weakref
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -317,7 +316,7 @@ class RunLogger(Logger):
         self._journal = None
         if self._ships:
             self._await_shipper()
-        atexit.unregister(self._at_exit)
+        atexit.unregister(self._close_at_exit)
 
     def __enter__(self) -> "RunLogger":
         return self
@@ -327,7 +326,7 @@ class RunLogger(Logger):
 
     def __getstate__(self) -> dict[str, Any]:
         # a spawned process opens the journal for itself
-        own = ("_journal", "_shipper", "_arrivals", "_opening", "_stop", "_at_exit")
+        own = ("_journal", "_shipper", "_arrivals", "_opening", "_stop")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -367,12 +366,10 @@ class RunLogger(Logger):
         self._stop = threading.Event()
         if self._first_tags:
             self.log_tags(self._first_tags)
-        beside = (weakref.ref(self), self._stop, self._fsync_seconds)
-        threading.Thread(target=_keep, args=beside, daemon=True).start()
+        threading.Thread(target=self._keep, args=(self._stop,), daemon=True).start()
         if self._ships:
             self._shipper = Shipper(self._folder, self.tracking_uri)
-        self._at_exit = _closer(weakref.ref(self))
-        atexit.register(self._at_exit)
+        atexit.register(self._close_at_exit)  # holds on to the run, which must end even if nobody else does
 
     def _settle(self, *, wait: bool = False) -> None:
         """Write what has arrived from devices, and bring everything to the disk."""
@@ -382,6 +379,18 @@ class RunLogger(Logger):
         for pending in self._arrivals.take(wait=wait):
             opened.append("metrics", step=pending.step, t=pending.t, values=pending.values())
         opened.flush()
+
+    def _keep(self, stop: threading.Event) -> None:
+        """The background thread: brings the journal to disk, and shows other machines that we live."""
+        beaten = time.monotonic()
+        while not stop.wait(self._fsync_seconds):
+            self._settle()
+            if time.monotonic() - beaten > HEARTBEAT_SECONDS:
+                self._folder.owner.beat()
+                beaten = time.monotonic()
+
+    def _close_at_exit(self) -> None:
+        self.close(self._failure or status_of(getattr(sys, "last_value", None)))
 
     def _await_shipper(self) -> None:
         if self._shipper is None or self._shipper.has_ended():
@@ -428,25 +437,3 @@ def _is_rank_zero() -> bool:
 def journal_file(name: str) -> str:
     """A parameter's name as a file's name."""
     return name.replace("/", "_")[:100]
-
-
-def _keep(logger: "weakref.ref[RunLogger]", stop: threading.Event, seconds: float) -> None:
-    """The background thread: brings the journal to disk, and shows other machines that we live."""
-    beaten = time.monotonic()
-    while not stop.wait(seconds):
-        living = logger()
-        if living is None:
-            return
-        living._settle()
-        if time.monotonic() - beaten > HEARTBEAT_SECONDS:
-            living._folder.owner.beat()
-            beaten = time.monotonic()
-
-
-def _closer(logger: "weakref.ref[RunLogger]") -> Any:
-    def close() -> None:
-        living = logger()
-        if living is not None:
-            living.close(living._failure or status_of(getattr(sys, "last_value", None)))
-
-    return close

@@ -18,6 +18,8 @@ from lantu.tracking.folder import RunFolder, run_folders
 from lantu.tracking.redaction import redact
 
 EVERY = 2.0  # seconds between batches while the training runs
+BUSY = "another process is shipping it right now"
+PATIENCE = 5.0  # seconds that one attempt waits for a shipper that is just ending
 LONGEST_WAIT = 30.0  # seconds between attempts while MLflow cannot be reached
 LINGER = float(os.environ.get("LANTU_SHIP_LINGER", "60"))  # seconds of attempts after the training has ended
 
@@ -81,9 +83,9 @@ def follow(folder: RunFolder, uri: str) -> int:
 
 def ship_once(folder: RunFolder, uri: str) -> str | None:
     """Ship what a run has now; why it could not be done, in words, or None."""
-    with folder.shipping() as mine:
+    with folder.shipping(patience=PATIENCE) as mine:
         if not mine:
-            return "another process is shipping it right now"
+            return BUSY
         from lantu.tracking.shipment import Shipment
 
         try:
