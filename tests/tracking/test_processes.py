@@ -141,6 +141,23 @@ def test_twenty_sigkills_at_random_moments_lose_nothing(
     print(f"20 kills, {total} acknowledged calls, all in MLflow once", file=sys.stderr)
 
 
+def test_the_next_start_ships_what_an_earlier_run_left_behind(store: Path, start: Start) -> None:
+    left = start(_write_until_killed, store, None)
+    until((store / "shipper.pid").exists)
+    time.sleep(1)
+    _kill_everything(store, left)
+    assert not RunFolder(store / "runs" / "a").is_shipped()
+    next_one = start(_train_elsewhere, store)
+    assert next_one.wait() == 0, next_one.text()
+    until(RunFolder(store / "runs" / "a").is_shipped, 60)
+
+
+def _train_elsewhere(store: Path) -> None:
+    logger = RunLogger(run_dir=store / "runs" / "b", experiment="other")
+    logger.log_metrics({"a": 0.5}, 0)
+    logger.close()
+
+
 def test_a_killed_shipper_is_replaced_at_the_end(store: Path, start: Start) -> None:
     process = start(_train_and_lose_the_shipper, store)
     assert process.wait() == 0, process.text()

@@ -152,7 +152,7 @@ def deepen(analysis: Analysis, reader: Reader) -> Depth:
 
 
 def _forecast(analysis: Analysis) -> tuple[Law | Refused, float]:
-    """A law over network size and samples seen; every run is a point, of each size only the best settings."""
+    """A law over network size and samples seen; of the winner's architecture, of each size the best settings."""
     if analysis.mode != "min" or "loss" not in analysis.metric:
         return Refused(f"scaling laws describe losses, and {analysis.metric} is none; try metric=val/loss."), float(
             "nan"
@@ -164,6 +164,10 @@ def _forecast(analysis: Analysis) -> tuple[Law | Refused, float]:
     frame = pd.DataFrame({"n": sizes, "d": samples, "loss": runs.score, "group": analysis.groups.of_run})
     frame["c"] = 6 * frame["n"] * frame["d"]
     frame = frame[frame["loss"].notna()]
+    architecture = analysis.groups.settings.get("choices.model")
+    if architecture is not None:  # networks of one kind only: another kind's size is another thing
+        same = architecture.index[architecture == architecture[analysis.winner]]
+        frame = frame[frame["group"].isin(same)]
     # samples vary by rounding (a last, smaller batch): two runs within two per cent saw the same
     frame["about"] = (np.log(frame["d"].fillna(1.0).clip(lower=1.0)) / np.log(1.02)).round()
     best = frame.groupby(["n", "about", "group"])["loss"].mean().groupby(["n", "about"]).idxmin()

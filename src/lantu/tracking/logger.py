@@ -24,7 +24,7 @@ from lantu.tracking.owner import HEARTBEAT_SECONDS
 from lantu.tracking.parameters import LONGEST_PARAM, LONGEST_TAG, as_text, flatten, shorten
 from lantu.tracking.redaction import redact, redact_tree, redact_value
 from lantu.tracking.saying import say
-from lantu.tracking.shipper import Shipper
+from lantu.tracking.shipper import Shipper, sync_in_background
 from lantu.tracking.store import absolute, embedded_uri
 
 PATIENCE_SECONDS = 10.0  # how long the end of a run waits for a shipper that gets nowhere
@@ -369,6 +369,8 @@ class RunLogger(Logger):
         threading.Thread(target=self._keep, args=(self._stop,), daemon=True).start()
         if self._ships:
             self._shipper = Shipper(self._folder, self.tracking_uri)
+            earlier_runs = (self._store, self._tracking_uri)
+            threading.Thread(target=sync_in_background, args=earlier_runs, daemon=True).start()
         atexit.register(self._close_at_exit)  # holds on to the run, which must end even if nobody else does
 
     def _settle(self, *, wait: bool = False) -> None:

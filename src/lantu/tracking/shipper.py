@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from lantu.tracking.folder import RunFolder
+from lantu.tracking.folder import RunFolder, run_folders
 from lantu.tracking.store import absolute, embedded_uri
 
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def sync_in_background(store: Path | str, tracking_uri: str | None = None) -> No
         tracking_uri: where to; None: the store's own database.
     """
     store = Path(store).absolute()
-    if (store / "runs").is_dir():
+    if any(folder.state() in ("waits", "dead") for folder in run_folders(store)):
         uri = absolute(tracking_uri) if tracking_uri else embedded_uri(store)
         _start(["--store", str(store)], uri, store / "runs" / "sync.log", stdin=subprocess.DEVNULL)
 
