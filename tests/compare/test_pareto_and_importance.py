@@ -31,19 +31,29 @@ def test_two_and_more_columns_agree_with_a_search_by_hand() -> None:
         assert front(points).tolist() == by_hand
 
 
+def cheapest(score: list[float], cost: list[float], *, groups: str) -> str | None:
+    """The cheapest group of runs with shared seeds, each spread by itself."""
+    group = pd.Series(list(groups))
+    seed = group.groupby(group).cumcount().astype(str)
+    comparison = compare(pd.Series(score), group, seed, mode="min", pooling="own")
+    return cheapest_alike(comparison, pd.Series(cost, dtype=float), group)
+
+
 def test_the_cheapest_within_noise_is_not_the_cheapest_of_all() -> None:
-    score = pd.Series([0.30, 0.31, 0.29, 0.305, 0.30, 0.295, 0.9, 0.91, 0.89])
-    comparison = compare(score, pd.Series(list("aaabbbccc")), pd.Series(list("012") * 3), mode="min")
-    cost = pd.Series({"a": 10.0, "b": 2.0, "c": 1.0})
-    assert cheapest_alike(comparison, cost) == "b"
-    assert cheapest_alike(comparison, pd.Series(dtype=float)) is None
+    score = [0.30, 0.31, 0.29, 0.305, 0.30, 0.295, 0.9, 0.91, 0.89]
+    assert cheapest(score, [10] * 3 + [2] * 3 + [1] * 3, groups="aaabbbccc") == "b"
+    assert cheapest(score, [np.nan] * 9, groups="aaabbbccc") is None
 
 
 def test_what_is_clearly_worse_is_not_as_good_for_want_of_seeds() -> None:
-    score = pd.Series([0.10, 0.30, 0.20, 0.21, 0.60, 0.61])
-    comparison = compare(score, pd.Series(list("aabbcc")), pd.Series(list("010101")), mode="min", pooling="own")
-    assert comparison.alike == ["a", "b", "c"]
-    assert cheapest_alike(comparison, pd.Series({"a": 10.0, "b": 2.0, "c": 1.0})) == "b"
+    score = [0.10, 0.30, 0.20, 0.21, 0.60, 0.61]
+    assert cheapest(score, [10, 10, 2, 2, 1, 1], groups="aabbcc") == "b"
+
+
+def test_a_cost_that_is_lower_by_chance_is_not_lower() -> None:
+    score = [0.30, 0.31, 0.29, 0.305, 0.30, 0.295]
+    assert cheapest(score, [3, 1, 5, 2, 4, 1], groups="aaabbb") == "a"
+    assert cheapest(score, [3.0, 3.1, 2.9, 2.0, 2.1, 1.9], groups="aaabbb") == "b"
 
 
 def made(

@@ -120,7 +120,7 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
         test=test,
         cost=cost,
         costs=costs,
-        cheapest=cheapest_alike(comparison, means[cost]) if cost and cost in means else None,
+        cheapest=cheapest_alike(comparison, runs.metrics[cost], groups.of_run) if cost in runs.metrics else None,
         plan=plan(
             comparison,
             (comparison.winner, str(second)),

@@ -25,8 +25,13 @@ def ranking(analysis: Analysis, *, most: int = MOST_RANKED) -> str:
     room = 0.35 * float(np.ptp(measured)) or abs(float(measured[0])) * 0.05 or 1.0
     known = edges[np.isfinite(edges)]
     low, high = max(known.min(), measured.min() - room), min(known.max(), measured.max() + room)
-    pad = 0.02 * (high - low)
-    axis = svg.Axis(low - pad, high + pad, 0, 100)
+    log = analysis.mode == "min" and measured.min() > 0 and measured.max() / measured.min() >= 8
+    if log:
+        low = max(low, measured.min() / 1.5)
+        axis = svg.Axis(low / 1.05, high * 1.05, 0, 100, log=True)
+    else:
+        pad = 0.02 * (high - low)
+        axis = svg.Axis(low - pad, high + pad, 0, 100)
     digits = digits_for((high - low) / 20)
     rows = []
     for label, row in table.iterrows():
@@ -34,7 +39,7 @@ def ranking(analysis: Analysis, *, most: int = MOST_RANKED) -> str:
         classes += " first" if label == analysis.winner else ""
         bar, half = "", ""
         if np.isfinite(row["low"]):
-            start, end = max(axis(row["low"]), 0), min(axis(row["high"]), 100)
+            start, end = axis(max(row["low"], low)), axis(min(row["high"], high))
             bar = f'<i style="left:{start:.2f}%;width:{end - start:.2f}%"></i>'
             half = f" <small>± {number(float(row['high'] - row['low']) / 2, digits)}</small>"
         seeds = "".join(f'<u style="left:{axis(v):.2f}%"></u>' for v in dots[label]) if len(dots[label]) > 1 else ""
@@ -104,6 +109,7 @@ def _marginal(analysis: Analysis, name: str) -> str:
     short = analysis.groups.short.get(name, name)
     y = score.to_numpy(dtype=float)
     shown = without_worst(y, analysis.mode)
+    y_log = analysis.mode == "min" and svg.spans_magnitudes(shown, factor=8)
     numeric = column.dtype.kind in "fiu" and column.nunique() > 2
     if numeric:
         x = column.to_numpy(dtype=float)
@@ -112,7 +118,8 @@ def _marginal(analysis: Analysis, name: str) -> str:
         names = [(each, svg.short(each)) for each in several] if len(several) <= 6 else None
         chart = svg.Chart(
             svg.limits(x, log=log),
-            svg.limits(shown),
+            svg.limits(shown, log=y_log),
+            y_log=y_log,
             x_label=short,
             y_label=analysis.metric,
             x_log=log,
@@ -130,7 +137,8 @@ def _marginal(analysis: Analysis, name: str) -> str:
         x_names = [(float(at), cut(kind, 60 // len(kinds))) for kind, at in place.items()]
         chart = svg.Chart(
             (-0.6, len(kinds) - 0.4),
-            svg.limits(shown),
+            svg.limits(shown, log=y_log),
+            y_log=y_log,
             x_label=short,
             y_label=analysis.metric,
             title=short,
@@ -172,5 +180,6 @@ def distribution(analysis: Analysis) -> str:
             chart.bar((low + gap, high - gap), (0, count), colour=GREY, opacity=0.75, tip=told)
     chart.upright(float(analysis.comparison.table["mean"].iloc[0]))
     left = len(values) - len(kept)
-    under = f'<p class="under">dashed: the best configuration{f"; {left} worse runs not shown" if left else ""}</p>'
+    more = f"; {left} worse {'run' if left == 1 else 'runs'} not shown" if left else ""
+    under = f'<p class="under">dashed: the best configuration{more}</p>'
     return f"<figure><figcaption>Distribution over runs</figcaption>{chart.done()}{under}</figure>"

@@ -30,9 +30,11 @@ def _trade_off(analysis: Analysis, cost: str) -> str:
     x, y = frame["cost"].to_numpy(dtype=float), frame["score"].to_numpy(dtype=float)
     log = svg.spans_magnitudes(x)
     shown = without_worst(y, analysis.mode)
+    y_log = analysis.mode == "min" and svg.spans_magnitudes(shown, factor=8)
     chart = svg.Chart(
         svg.limits(x, log=log),
-        svg.limits(shown),
+        svg.limits(shown, log=y_log),
+        y_log=y_log,
         x_label=cost,
         y_label=analysis.metric,
         x_log=log,
@@ -65,21 +67,22 @@ def _trade_off(analysis: Analysis, cost: str) -> str:
             chart.dot(
                 row["cost"], row["score"], colour=svg.COLOURS[0], size=4.4, tip=_point(label, row, analysis, cost)
             )
-    for label in dict.fromkeys([analysis.winner, analysis.cheapest]):
-        if label is not None and label in frame.index:
-            at = chart.x(frame.loc[label, "cost"])
-            left = at > svg.WIDTH * 0.6
-            said = "best" if label == analysis.winner else "cheapest as good"
-            below = analysis.mode == "max"
-            chart.text(
-                frame.loc[label, "cost"],
-                frame.loc[label, "score"],
-                said,
-                anchor="end" if left else "start",
-                dx=-7 if left else 7,
-                dy=14 if below else -8,
-            )
+    _name_two(chart, frame, analysis)
     return f"<figure><figcaption>{escape(_capital(WORDS.get(cost, cost)))}</figcaption>{chart.done()}</figure>"
+
+
+def _name_two(chart: svg.Chart, frame: pd.DataFrame, analysis: Analysis) -> None:
+    """Words beside the best and the cheapest that is as good, one above the other where they would overlap."""
+    said = {analysis.winner: "best"}
+    if analysis.cheapest and analysis.cheapest != analysis.winner:
+        said[analysis.cheapest] = "cheapest as good"
+    above = -8.0
+    for label, words in said.items():
+        if label in frame.index:
+            x, y = float(frame.loc[label, "cost"]), float(frame.loc[label, "score"])
+            left = chart.x(x) > svg.WIDTH * 0.6
+            chart.text(x, y, words, anchor="end" if left else "start", dx=-7 if left else 7, dy=above)
+            above -= 14
 
 
 def _point(label: object, row: pd.Series, analysis: Analysis, cost: str) -> str:

@@ -307,7 +307,7 @@ def _tiles(analysis: Analysis, depth: Depth | None) -> list[tuple[str, str, str]
     if len(table) > 1:
         alike = len(analysis.comparison.alike)
         shown = f"{alike} of {len(table)}" if analysis.comparison.tested else "?"
-        tiles.append((shown, "as good as the best", "configurations that cannot be told from it"))
+        tiles.append((shown, "cannot be told from the best", "configurations, the best one included"))
     spent = analysis.total("cost/usd")
     if math.isfinite(spent):
         kwh = analysis.total("cost/kwh")

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from lantu.compare.runs import direction
 from lantu.compare.statistics import Comparison
@@ -45,20 +46,41 @@ def front(points: pd.DataFrame, modes: dict[str, str] | None = None) -> pd.Serie
     return pd.Series(on, index=points.index)
 
 
-def cheapest_alike(comparison: Comparison, cost: pd.Series) -> str | None:
+def cheapest_alike(comparison: Comparison, cost: pd.Series, group: pd.Series) -> str | None:
     """The cheapest group within noise of the best; None where the cost or the noise is not known.
 
     Within noise: it cannot be told from the best, it was run with two seeds at least, and its mean is no further from
-    the best than a single run is from its group's mean. Without the last, a configuration that is clearly worse would
-    pass for as good wherever the seeds are too few to prove it.
+    the best than a single run of the two is from its own group's mean. Without the last, a configuration that is
+    clearly worse would pass for as good wherever the seeds are too few to prove it. And its cost has to be lower
+    beyond its own noise (Welch's test at 5%): runs of one size differ in time and money by what else the machine did.
+
+    Args:
+        comparison: the groups.
+        cost: of every run.
+        group: label by run.
     """
     if not comparison.tested:
         return None
-    table = comparison.table
-    near = table["alike"] & (table["seeds"] >= 2) & (table["difference"].abs() <= comparison.noise)
-    near.loc[comparison.winner] = True
-    known = cost.reindex(table.index[near]).dropna()
-    return str(known.index[known.argmin()]) if len(known) else None
+    table, winner = comparison.table, comparison.winner
+    if comparison.pooling == "shared":
+        noise = pd.Series(comparison.noise, index=table.index)
+    else:
+        noise = np.sqrt((table["sd"] ** 2 + table.loc[winner, "sd"] ** 2) / 2)
+    near = table["alike"] & (table["seeds"] >= 2) & (table["difference"].abs() <= noise)
+    costs = {str(name): part.dropna().to_numpy(dtype=float) for name, part in cost.groupby(group)}
+    if not len(costs.get(winner, ())):
+        return None
+    cheaper = [winner]
+    cheaper += [str(name) for name in table.index[near] if _surely_less(costs.get(str(name)), costs[winner])]
+    return min(cheaper, key=lambda name: float(costs[name].mean()))
+
+
+def _surely_less(one: np.ndarray | None, other: np.ndarray) -> bool:
+    if one is None or len(one) < 2 or len(other) < 2 or not one.mean() < other.mean():
+        return False
+    if one.std() == 0 and other.std() == 0:
+        return True
+    return bool(stats.ttest_ind(one, other, equal_var=False, alternative="less").pvalue < 0.05)
 
 
 def available_costs(means: pd.DataFrame) -> list[str]:

@@ -102,8 +102,8 @@ class Chart:
             named = list(zip(ticks, _texts(ticks), strict=True))
         for tick, text in named:
             at = self.x(tick)
-            anchor = "end" if at > self.width - 26 else "middle"
-            at = min(at, self.width - 4) if anchor == "end" else at
+            half = 3.3 * len(text)
+            at, anchor = (self.width - 1, "end") if at + half > self.width else (at, "middle")
             self._parts.append(f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{escape(text)}</text>')
         self._parts.append(f'<path class="axis" d="M{left} {bottom}H{self.width - 12}"/>')
         if x_label:
