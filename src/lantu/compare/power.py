@@ -67,15 +67,22 @@ def plan(
     usd_per_run: dict[str, float] | None = None,
     power: float = 0.8,
 ) -> Plan | None:
-    """What it takes to tell two groups apart if they truly differ by `difference` (None: by what was measured)."""
+    """What it takes to tell the winner and another group apart if they truly differ by `difference`.
+
+    None: by what was measured. The error rate is the one that is left to each pair after the correction for all pairs
+    (Bonferroni's, which is a little strict), so that the plan and the test agree.
+    """
     table = comparison.table
+    pairs = len(table) * (len(table) - 1) / 2
     first, second = groups
     gap = abs(float(table.loc[first, "mean"] - table.loc[second, "mean"])) if difference is None else difference
-    paired = math.isfinite(comparison.paired_noise)
-    noise = comparison.paired_noise if paired else comparison.noise
+    paired = table.loc[second, "how"] in ("paired", "within seeds")
+    noise = float(table.loc[second, "noise"])
+    noise = noise if math.isfinite(noise) else comparison.noise
     if not math.isfinite(noise) or gap <= 0:
         return None
-    needed = seeds_needed(gap, noise, paired=paired, level=comparison.level, power=power)
+    level = 1 - (1 - comparison.level) / pairs
+    needed = seeds_needed(gap, noise, paired=paired, level=level, power=power)
     if needed is None:
         return Plan(gap, None, paired, None, None)
     missing = {name: max(0, needed - int(table.loc[name, "seeds"])) for name in groups}

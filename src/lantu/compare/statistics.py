@@ -34,7 +34,8 @@ class Comparison:
 
     table: pd.DataFrame
     """By group, best first: seeds (runs with a score), runs, mean, sd, low, high; difference (group minus winner),
-    diff_low, diff_high (95%, each by itself), p, p_corrected, alike (cannot be told from the winner), how."""
+    diff_low, diff_high (95%, each by itself), p, p_corrected, alike (cannot be told from the winner), how;
+    noise (standard deviation of a difference within a seed where pairs were compared, else between seeds)."""
     winner: str
     mode: str
     level: float
@@ -43,8 +44,6 @@ class Comparison:
     """"own" or "shared": whether the groups' spread was estimated together."""
     noise: float
     """The pooled standard deviation between seeds; nan with one seed each."""
-    paired_noise: float
-    """The standard deviation of a difference within a seed, where seeds are shared; nan elsewhere."""
 
     @property
     def alike(self) -> list[str]:
@@ -89,8 +88,7 @@ def compare(
         pooling, tests = "own", _own(table, blocks, winner, level)
     table = table.join(tests)
     table["alike"] = ~(table["p_corrected"] < 1 - level)
-    noise, paired = _noise(table, blocks, winner)
-    return Comparison(table, winner, mode, level, pooling, noise, paired)
+    return Comparison(table, winner, mode, level, pooling, _noise(table))
 
 
 def interval(values: pd.Series, level: float = 0.95) -> tuple[float, float, float]:
@@ -183,7 +181,8 @@ def _shared(table: pd.DataFrame, blocks: pd.DataFrame, level: float) -> pd.DataF
     corrected = np.ones(groups)
     corrected[1:] = tukey(t[1:], groups, freedom)
     how = "within seeds" if complete else "pooled"
-    return _tests(table, difference, half, 2 * stats.t.sf(t, freedom), corrected=corrected, how=how)
+    noise = np.full(groups, np.sqrt(variance * (2 if complete else 1)))
+    return _tests(table, difference, half, 2 * stats.t.sf(t, freedom), corrected=corrected, how=how, noise=noise)
 
 
 def _own(table: pd.DataFrame, blocks: pd.DataFrame, winner: str, level: float) -> pd.DataFrame:
@@ -195,6 +194,7 @@ def _own(table: pd.DataFrame, blocks: pd.DataFrame, winner: str, level: float) -
         error = np.sqrt(squares + squares[0])
         freedom = error**4 / (squares**2 / (n - 1) + squares[0] ** 2 / (n[0] - 1))
     how = np.where(np.isnan(error), "", "Welch").astype(object)
+    noise = np.sqrt((sd**2 + sd[0] ** 2) / 2)
     if blocks.shape[1] >= 2:
         gaps = (blocks - blocks.loc[winner]).to_numpy(dtype=float)
         shared = np.isfinite(gaps).sum(axis=1)
@@ -206,7 +206,7 @@ def _own(table: pd.DataFrame, blocks: pd.DataFrame, winner: str, level: float) -
         difference = np.where(
             usable, [np.nanmean(row) if ok else 0 for row, ok in zip(gaps, usable, strict=True)], difference
         )
-        how = np.where(usable, "paired", how)
+        how, noise = np.where(usable, "paired", how), np.where(usable, inside, noise)
     with np.errstate(all="ignore"):
         t = np.abs(difference) / error
     p = 2 * stats.t.sf(t, freedom)
@@ -215,7 +215,7 @@ def _own(table: pd.DataFrame, blocks: pd.DataFrame, winner: str, level: float) -
     tested = np.isfinite(p)
     tested[0] = False
     corrected[tested] = holm(p[tested], family=len(table) * (len(table) - 1) // 2)
-    return _tests(table, difference, half, p, corrected=corrected, how=how)
+    return _tests(table, difference, half, p, corrected=corrected, how=how, noise=noise)
 
 
 def _tests(
@@ -226,6 +226,7 @@ def _tests(
     *,
     corrected: np.ndarray,
     how: np.ndarray | str,
+    noise: np.ndarray,
 ) -> pd.DataFrame:
     tests = pd.DataFrame(
         {
@@ -235,6 +236,7 @@ def _tests(
             "p": p,
             "p_corrected": corrected,
             "how": how,
+            "noise": noise,
         },
         index=table.index,
     )
@@ -243,16 +245,7 @@ def _tests(
     return tests
 
 
-def _noise(table: pd.DataFrame, blocks: pd.DataFrame, winner: str) -> tuple[float, float]:
+def _noise(table: pd.DataFrame) -> float:
     n = table["seeds"].to_numpy(dtype=float)
     freedom = (n - 1).sum()
-    noise = np.sqrt((table["sd"].fillna(0) ** 2 * (n - 1)).sum() / freedom) if freedom else np.nan
-    if blocks.shape[1] < 2:
-        return float(noise), np.nan
-    gaps = (blocks.drop(index=winner) - blocks.loc[winner]).to_numpy(dtype=float)
-    shared = np.isfinite(gaps).sum(axis=1)
-    gaps = gaps[shared >= 2]
-    if not len(gaps):
-        return float(noise), np.nan
-    with np.errstate(all="ignore"):
-        return float(noise), float(np.sqrt(np.nanmean(np.nanvar(gaps, axis=1, ddof=1))))
+    return float(np.sqrt((table["sd"].fillna(0) ** 2 * (n - 1)).sum() / freedom)) if freedom else float("nan")
