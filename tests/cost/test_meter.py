@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lantu.cost import CostMeter
 
@@ -136,6 +137,58 @@ def test_the_estimate_of_a_steady_run_is_within_a_factor_of_two(tmp_path: Path) 
         assert name in logged
 
 
+def test_the_estimate_of_a_resumed_run_leaves_out_what_is_done(tmp_path: Path) -> None:
+    first = CostMeter(economics=PRICES, say=False)
+    fit(tmp_path, first, seconds=0.05, max_epochs=10)
+    first.close()
+    second = CostMeter(economics=PRICES, say=False)
+    fit(tmp_path, second, seconds=0.05, max_epochs=12, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    second.close()
+    assert second.estimate is not None
+    left = 3600 * second.estimate.hours - second.before.seconds
+    assert 0.3 < left < 4.0, "20 steps of 0.05 s are left, not 110"
+
+
+class Stream(IterableDataset):
+    """Rows that do not say how many they are."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(60):
+            yield torch.ones(10), torch.ones(1)
+
+
+@pytest.mark.parametrize(("limits", "known"), [({"max_epochs": 2}, False), ({"max_epochs": -1, "max_steps": 30}, True)])
+def test_data_without_a_length_are_trained_on(tmp_path: Path, limits: dict[str, int], known: bool) -> None:
+    meter = CostMeter(economics=PRICES, say=False)
+    trainer = fit(tmp_path, meter, seconds=0.01, rows=Stream(), **limits)
+    meter.close()
+    assert trainer.global_step == 30
+    logged = (Path(trainer.loggers[0].log_dir) / "metrics.csv").read_text()
+    assert ("preflight/hours" in logged) is known
+    assert "inf" not in logged
+
+
+def test_latency_is_of_the_model_where_it_was_trained(tmp_path: Path) -> None:
+    class Watched(Model):
+        moved = False
+
+        def cpu(self) -> "Watched":
+            self.moved = True
+            return super().cpu()
+
+    meter, timed_after_moving = CostMeter(say=False), []
+    model = Watched()
+    model.net.register_forward_hook(lambda *_: timed_after_moving.append(model.moved))
+    trainer = Trainer(
+        accelerator="cpu", devices=1, default_root_dir=tmp_path, logger=Tagged(tmp_path), enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, max_epochs=1, callbacks=[meter],
+    )  # fmt: skip
+    trainer.fit(model, DataLoader(Rows(8), batch_size=4))
+    meter.close()
+    assert "speed/latency_ms" in (Path(trainer.loggers[0].log_dir) / "metrics.csv").read_text()
+    assert not any(timed_after_moving)
+
+
 TWO_RANKS = """
 import json, sys
 from pathlib import Path
@@ -152,6 +205,7 @@ trainer.fit(Model(0.02), DataLoader(Rows(40), batch_size=4))
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_add_up(tmp_path: Path) -> None:
     (tmp_path / "two_ranks.py").write_text(TWO_RANKS)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}

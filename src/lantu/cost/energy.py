@@ -36,7 +36,7 @@ class EnergyMeter:
             log_level="error",
             allow_multiple_runs=True,
         )
-        self._begun = time.monotonic()
+        self._looked = time.monotonic()
         self._memory_kwh = 0.0
         self._grams_per_kwh = economics.grams_co2e_per_kwh
         self._country = economics.country.upper()
@@ -49,10 +49,11 @@ class EnergyMeter:
         """Energy so far, times the data centre's overhead."""
         self._starting.join()
         self._tracker.flush()
-        seconds = time.monotonic() - self._begun
-        memory = WATTS_PER_GIB * resident_bytes() / 2**30 * seconds / 3.6e6
+        now = time.monotonic()
+        self._memory_kwh += WATTS_PER_GIB * resident_bytes() / 2**30 * (now - self._looked) / 3.6e6
+        self._looked = now
         counted = self._tracker._total_cpu_energy.kWh + self._tracker._total_gpu_energy.kWh
-        return float(counted + memory) * self._pue
+        return float(counted + self._memory_kwh) * self._pue
 
     def source(self) -> str:
         """How the energy is known: measured (NVML, RAPL) or estimated, by part."""

@@ -13,6 +13,8 @@ from lantu.cost.totals import Totals
 
 LIVE_SECONDS = 10.0
 """Between two looks at energy and money while training."""
+BUDGET_SECONDS = VALIDATION_SECONDS = 1.0
+"""The same where a budget may end the run, and at validations, which give a curve of quality by money its points."""
 STATE = "lantu.cost"
 """Where a checkpoint keeps what the run has used."""
 
@@ -34,6 +36,7 @@ class CostMeter(Callback):
         self.economics = Economics(**(economics or {}))
         self.budget = Budget(**(budget or {}))
         self.say = say
+        self._live_seconds = LIVE_SECONDS if self.budget == Budget() else BUDGET_SECONDS
         self.before = Totals()  # of the run's earlier processes
         self.now = Totals()
         self.estimate: preflight.Estimate | None = None
@@ -90,27 +93,29 @@ class CostMeter(Callback):
         if self.estimate is None:
             self._estimate(trainer, took)
         # every rank looks at the same steps, since looking adds up over the ranks
-        if trainer.global_step % (trainer.log_every_n_steps or 50) == 0 and self._due(trainer, now):
+        if trainer.global_step % (trainer.log_every_n_steps or 50) == 0 and self._due(trainer, self._live_seconds):
             self._look(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._batch_ended = None
+        if self._energy is not None and trainer.training and self._due(trainer, VALIDATION_SECONDS):
+            self._look(trainer)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._energy is None or trainer.interrupted:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # here and not when the fit has ended, which Lightning says after it has moved the model to the CPU
+        if self._energy is None or not trainer.is_global_zero:
             return
-        self._look(trainer)
-        if trainer.is_global_zero:
-            measured = {"cost/peak_memory_gib": work.peak_memory_gib(trainer.strategy.root_device)}
-            if self._example is not None:
+        measured = {"cost/peak_memory_gib": work.peak_memory_gib(trainer.strategy.root_device)}
+        if self._example is not None:
+            with trainer.precision_plugin.forward_context():
                 measured["speed/latency_ms"] = work.latency_ms(pl_module.net, self._example.to(pl_module.device))
-            self._log(trainer, measured)
-            self._tag(trainer, {"cost.energy_source": self.energy_source})
+        self._log(trainer, measured)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._energy is None or trainer.interrupted:
             return
         self.spent = self._look(trainer)
+        self._tag(trainer, {"cost.energy_source": self.energy_source})
         if self.estimate and not self.stopped_by:
             hours = self.spent["cost/device_hours"] / trainer.world_size
             self._log(
@@ -137,7 +142,8 @@ class CostMeter(Callback):
         """Of the whole run so far, over all ranks and earlier processes."""
         self._clock()
         ranks = trainer.world_size
-        here = self.now.over_ranks(lambda values: trainer.strategy.reduce(values, reduce_op="sum"), ranks)
+        device = trainer.strategy.root_device  # NCCL adds up what lies on a GPU only
+        here = self.now.over_ranks(lambda values: trainer.strategy.reduce(values.to(device), reduce_op="sum"), ranks)
         return self.before.plus(here)
 
     def cost(self, trainer: Trainer) -> dict[str, float]:
@@ -156,9 +162,8 @@ class CostMeter(Callback):
             self.now.kwh = self._energy.kwh()
             self.energy_source = self.energy_source or self._energy.source()
 
-    def _due(self, trainer: Trainer, now: float) -> bool:
-        limited = self.budget != Budget()
-        due = now - self._looked >= (1.0 if limited else LIVE_SECONDS)
+    def _due(self, trainer: Trainer, seconds: float) -> bool:
+        due = time.monotonic() - self._looked >= seconds
         return bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due
 
     def _look(self, trainer: Trainer) -> dict[str, float]:
@@ -182,7 +187,7 @@ class CostMeter(Callback):
         if len(self._timed) < preflight.TIMED:
             return
         steps = sorted(self._timed[preflight.SKIPPED :])
-        left = preflight.seconds_left(trainer, steps[len(steps) // 2], len(self._timed))
+        left = preflight.seconds_left(trainer, steps[len(steps) // 2])
         total = self.total(trainer)
         cost = self.cost(trainer)
         seconds = total.seconds + left

@@ -54,6 +54,7 @@ class Totals:
             "cost/co2e_kg": self.kwh * grams_co2e_per_kwh / 1000,
             "cost/usd": economics.usd(device=device, device_hours=hours, kwh=self.kwh),
             "cost/flops": self.flops,
+            "cost/samples": self.samples,
         }
 
     def speed(self, *, devices: int, peak_flops: float | None) -> dict[str, float]:

@@ -15,6 +15,7 @@ from lantu.tracking.store import artifact_location, database_of, ensure_store, t
 RUN_TAG = "lantu.run"  # our own name for a run: what makes creating it twice the same as once
 PERMANENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
 _TABLES = "mlflow.loggedArtifacts"  # where MLflow's UI looks for tables
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens in the UI as training, not as chat
 
 
 class RunDeleted(Exception):
@@ -156,7 +157,7 @@ class Destination:
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(self.client.create_experiment(name, artifact_location(self.uri, name)))
+                return str(self.client.create_experiment(name, artifact_location(self.uri, name), tags=KIND))
             except MlflowException as error:
                 experiment = self.client.get_experiment_by_name(name)
                 if experiment is None or error.error_code != "RESOURCE_ALREADY_EXISTS":

@@ -24,7 +24,7 @@ def ui_main(arguments: list[str]) -> int:
         )
     if not _is_free(asked.port):
         raise UserError(f"port {asked.port} is taken. Choose another: `lantu ui --port {asked.port + 1}`.")
-    print(f"MLflow UI over {database}: http://127.0.0.1:{asked.port} (Ctrl-C ends it)", flush=True)
+    print(f"MLflow UI over {database}: {_address(asked.port)} (Ctrl-C ends it)", flush=True)
     command = [
         sys.executable, "-m", "mlflow", "server",
         "--backend-store-uri", f"sqlite:///{database}",
@@ -38,6 +38,11 @@ def ui_main(arguments: list[str]) -> int:
         server.terminate()
         server.wait(timeout=10)
         return 0
+
+
+def _address(port: int) -> str:
+    """With MLflow's view of training runs, rather than of chats, which it would show first."""
+    return f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
 
 
 def _is_free(port: int) -> bool:

@@ -3,16 +3,11 @@
 from lantu.config.composing import Composition
 
 UNNAMED = (
-    "name",
-    "experiment_name",
-    "tags",
-    "paths",
-    "logger",
-    "hydra",
-    "callbacks",
-    "debug",
-    "trainer.enable",
+    *("name", "experiment_name", "tags", "paths", "logger", "hydra", "debug", "save_model", "test"),
+    *("data.path", "data.workers", "trainer.enable_progress_bar", "trainer.devices", "trainer.accelerator"),
+    *("economics", "budget"),
 )
+"""Options that do not change what is learned, with those below them."""
 
 
 def run_name(composition: Composition) -> str:

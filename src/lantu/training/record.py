@@ -17,8 +17,9 @@ from lantu.tracking import RunLogger
 from lantu.training import provenance
 from lantu.training.recipe import Recipe
 
-SUMMARISED = ("spec.class_counts", "spec.class_names", "spec.feature_names")
-"""Facts that are tables rather than parameters: they are in the config file, not among the parameters."""
+NO_PARAMETERS = ("name", "paths", "logger", "spec.class_counts", "spec.class_names", "spec.feature_names")
+"""Leaves of the config, or their parents, that say where a run is kept or are tables of facts. They are in the config
+file; among the parameters they would differ in every run, and MLflow's compare view would show them first."""
 
 
 class Kept:
@@ -54,7 +55,7 @@ def kept(
 ) -> Iterator[Kept]:
     """Record a run's origin before it, its files after it, and how it ended whatever happens."""
     tracker = next((each for each in loggers if isinstance(each, RunLogger)), None)
-    parameters = {name: value for name, value in leaves(_resolved(cfg)).items() if name not in SUMMARISED}
+    parameters = _parameters(cfg)
     if trainer.is_global_zero and not trainer.fast_dev_run:
         _write_files(cfg, composition, data)
         for logger in loggers:
@@ -113,6 +114,16 @@ def _own_tags(cfg: DictConfig, composition: Composition) -> dict[str, str]:
         f"lantu.{group}": str(file) for group, file in composition.choices.items() if group in ("data", "model", "task")
     }
     return {**chosen, "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
+
+
+def _parameters(cfg: DictConfig) -> dict[str, Any]:
+    """Every leaf of the resolved config that can explain a result."""
+    folder = str(cfg.paths.run)
+    return {
+        name: value
+        for name, value in leaves(_resolved(cfg)).items()
+        if not any(name == each or name.startswith(f"{each}.") for each in NO_PARAMETERS) and folder not in str(value)
+    }
 
 
 def _resolved(cfg: DictConfig) -> Any:

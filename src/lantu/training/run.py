@@ -57,14 +57,16 @@ def run(composition: Composition) -> Result:
     validate_short_run(trainer, data)
     if trainer.num_devices > 1:
         ranks.announce(composition)
-    with record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept:
-        metrics = train(task, data, trainer, test=cfg.test)
-        best = best_checkpoint(trainer)
-        if best is not None and cfg.save_model and not trainer.interrupted:
-            kept.keep_model(best, data)
     meter = cost_meter(trainer)
-    if meter:
-        meter.close()
+    try:
+        with record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept:
+            metrics = train(task, data, trainer, test=cfg.test)
+            best = best_checkpoint(trainer)
+            if best is not None and cfg.save_model and not trainer.interrupted:
+                kept.keep_model(best, data)
+    finally:
+        if meter:
+            meter.close()
     return Result(
         metrics=metrics,
         module=task,
