@@ -75,7 +75,7 @@ class Bytes:
         return [list(text.encode("utf-8")) for text in texts]
 
     def decode(self, tokens: Iterable[int]) -> str:
-        return bytes(tokens).decode("utf-8", errors="replace")
+        return bytes(int(token) for token in tokens).decode("utf-8", errors="replace")
 
     def state(self) -> dict[str, Any]:
         return {"level": "byte"}
