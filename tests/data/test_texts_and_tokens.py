@@ -146,6 +146,9 @@ def test_shakespeare_has_65_characters_and_nine_tenths_train(mirror: Path) -> No
 
 
 def test_without_hub_and_mirror_one_sentence_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    # a hub where nobody answers; both switches are put back afterwards
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(UserError, match=r"`paths\.mirror=DIR`"):
         hub("someone/nothing-of-that-name", mirror=str(tmp_path))

@@ -79,6 +79,7 @@ def test_the_training_seed_does_not_change_the_split(train_shortly: Train) -> No
         ("optimizer=rmsprop", True), ("optimizer.lr=0.1", True), ("optimizer.weight_decay=0.5", True),
         ("task.l1=0.1", True), ("task.label_smoothing=0.2", True), ("model.dropout=0.5", True),
         ("model.activation=tanh", True), ("init=he", True), ("init=xavier", True), ("init=orthogonal", True),
+        ("trainer.gradient_clip_val=0.01 trainer.precision=bf16-mixed", True),
         ("trainer.gradient_clip_val=0.01", True), ("data.batch_size=16", True), ("trainer.precision=bf16-mixed", True),
         ("task.class_weights=[1,2,1,1,1,1,1,1,1,9]", True), ("scheduler=cosine", True), ("scheduler=one_cycle", True),
         ("trainer.accumulate_grad_batches=2", True), ("callbacks=[default,ema]", True),

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from lantu.cost import preflight, words, work
@@ -98,7 +99,7 @@ class CostMeter(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._batch_ended = None
-        if self._energy is not None and trainer.training and self._due(trainer, VALIDATION_SECONDS):
+        if self._energy is not None and _is_fitting(trainer) and self._due(trainer, VALIDATION_SECONDS):
             self._look(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -174,7 +175,7 @@ class CostMeter(Callback):
         peak = work.peak_flops(trainer.strategy.root_device, str(trainer.precision))
         self._log(trainer, cost | (total.speed(devices=trainer.world_size, peak_flops=peak) if total.steps else {}))
         reason = self.budget.exceeded(usd=cost["cost/usd"], kwh=cost["cost/kwh"], hours=total.seconds / 3600)
-        if reason and not self.stopped_by and trainer.training:
+        if reason and not self.stopped_by and _is_fitting(trainer):
             self.stopped_by = reason
             trainer.should_stop = True  # Lightning validates, keeps a checkpoint and ends
             self._tag(trainer, {"lantu.stopped_by": reason})
@@ -225,6 +226,11 @@ class CostMeter(Callback):
             from rich import get_console  # the one that the progress bar lives in
 
             get_console().print(line, highlight=False)
+
+
+def _is_fitting(trainer: Trainer) -> bool:
+    """Training, or validating in between."""
+    return bool(trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking)
 
 
 def cost_meter(trainer: Trainer) -> CostMeter | None:

@@ -1,12 +1,15 @@
 """Where rows come from. A source is a function of a config; calling it reads."""
 
+import os
 import re
+import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -232,10 +235,27 @@ def _load_dataset(*arguments: Any, **options: Any) -> Any:
 
 
 def _from_hub(path: str, name: str | None, revision: str | None, mirror: Path | None) -> Any:
+    import datasets
+    import huggingface_hub
+
+    huggingface_hub.logging.set_verbosity_error()
+    if not _is_reachable(huggingface_hub.constants.ENDPOINT):
+        # what has been downloaded before can be read; asking for more would be tried again for half a minute
+        datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
         return _load_dataset(path, name, revision=revision)
     except (OSError, ValueError) as error:  # no network, no such data set, no access
         raise UserError(_unreachable(f"{path} of the Hugging Face hub", mirror, str(error).splitlines()[0])) from error
+
+
+def _is_reachable(address: str) -> bool:
+    if any(name in os.environ for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True  # the proxy knows, and names need not resolve here
+    try:
+        socket.create_connection((urlsplit(address).hostname or "", urlsplit(address).port or 443), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _unreachable(what: str, mirror: Path | None, reason: str) -> str:

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
+from lantu.errors import UserError
 from lantu.optim import l1_norm, parameter_groups
 
 Batch = tuple[Tensor, Tensor]
@@ -93,12 +94,27 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         assert self._optimizer is not None, "a task without an optimizer can evaluate, not train"
         optimizer = self._optimizer(parameter_groups(self.net))
+        self._allow_clipping(optimizer)
         if self._scheduler is None:
             return optimizer
         scheduler = self._scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _allow_clipping(self, optimizer: Any) -> None:
+        """Lightning refuses to clip gradients of a fused optimizer at mixed precision, since it unscales them itself.
+
+        Only 16-mixed scales; at bf16-mixed there is nothing to unscale, and clipping is sound.
+        """
+        if not self.trainer.gradient_clip_val or not getattr(optimizer, "_step_supports_amp_scaling", False):
+            return
+        if str(self.trainer.precision) == "16-mixed":
+            raise UserError(
+                "`trainer.gradient_clip_val` with `trainer.precision=16-mixed` needs an optimizer that is not fused: "
+                "add `optimizer.fused=false`, or use `trainer.precision=bf16-mixed`."
+            )
+        optimizer._step_supports_amp_scaling = False
 
     def _output_and_loss(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         x, y = batch
