@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,20 +78,18 @@ class Spool:
         self._issue(number, copy, to)
 
     def tickets(self) -> Iterator[Ticket]:
-        """What waits, first come first."""
+        """What waits, first come first; what a shipper takes away meanwhile is passed over."""
         if self.path.is_dir():
             for path in sorted(self.path.glob("*.json")):
-                content = json.loads(path.read_text())
+                try:
+                    content = json.loads(path.read_text())
+                except FileNotFoundError:
+                    continue
                 yield Ticket(path, self.path / path.stem / content["name"], content["to"])
 
     def size(self) -> int:
-        """Bytes that wait."""
-        return sum(
-            file.stat().st_size
-            for ticket in self.tickets()
-            for file in ([ticket.copy] if ticket.copy.is_file() else ticket.copy.rglob("*"))
-            if file.is_file()
-        ) + sum(1 for _ in self.tickets())
+        """Bytes that wait, with one more for each ticket: a file may be empty."""
+        return sum(1 + _size(ticket.copy) for ticket in self.tickets())
 
     def _issue(self, number: str, copy: Path, to: str | None) -> None:
         for file in [copy, *copy.rglob("*")] if copy.is_dir() else [copy]:
@@ -112,6 +111,15 @@ def _copy(source: str, target: str) -> str:
     else:
         shutil.copy2(source, target)
     return target
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file or of everything in a folder; 0 where it has just been taken away."""
+    total = 0
+    with suppress(FileNotFoundError):
+        for each in path.rglob("*") if path.is_dir() else [path]:
+            total += each.stat().st_size if each.is_file() else 0
+    return total
 
 
 def _sync(path: Path) -> None:
