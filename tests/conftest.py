@@ -24,6 +24,12 @@ SHORT = (
 """A run of two steps that is recorded but not shipped."""
 
 
+@pytest.fixture(autouse=True)
+def no_server_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever server the person at the terminal uses, and whatever a test before has set: runs go where a test says."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """The mirror folder with real data; the test skips where there is none."""

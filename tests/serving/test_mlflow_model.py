@@ -16,11 +16,11 @@ OPTIONS = ("trainer.max_steps=5", "trainer.enable_progress_bar=false", "logger.m
 
 
 def test_the_model_loads_from_the_run_and_answers_with_class_names(
-    train: Train, own_data: dict[str, list[str]], tmp_path: Path
+    train: Train, own_data: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped = [each for each in OPTIONS if "ship" not in each]
     result = train("data=csv", "model=linear", *own_data["csv"], *shipped)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     model = mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model")
     rows = pd.read_csv(own_data["csv"][0].partition("=")[2]).drop(columns="repaid").head(7)
     answers = model.predict(rows)
