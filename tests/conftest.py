@@ -26,7 +26,7 @@ SHORT = (
 
 @pytest.fixture(autouse=True)
 def no_server_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever server the person at the terminal uses, and whatever a test before has set: runs go where a test says."""
+    """Whatever server the user has set, and whatever a test before has: runs go where a test says."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
