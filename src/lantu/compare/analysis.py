@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lantu.better import direction
 from lantu.compare import table as tables
 from lantu.compare.curves import Curve, curves, samples_per_step
 from lantu.compare.groups import Groups, group
@@ -14,7 +15,7 @@ from lantu.compare.importance import Importance, importance
 from lantu.compare.pareto import available_costs, cheapest_alike
 from lantu.compare.power import Plan, plan
 from lantu.compare.roi import Measured, Outlook, outlook
-from lantu.compare.runs import Reader, Runs, Selection, direction, read
+from lantu.compare.runs import Reader, Runs, Selection, read
 from lantu.compare.scaling import Law, Refused, fit
 from lantu.compare.statistics import Comparison, compare
 

@@ -5,13 +5,13 @@ from html import escape
 import numpy as np
 import pandas as pd
 
+from lantu.better import direction
 from lantu.compare import svg
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.decision import WORDS, money
 from lantu.compare.drawing import GREY, cut, without_worst
 from lantu.compare.pareto import front, telling_costs
 from lantu.compare.roi import Outlook
-from lantu.compare.runs import direction
 from lantu.compare.scaling import Law, budget_curve
 from lantu.compare.table import number
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lantu.compare.runs import direction
+from lantu.better import direction
 from lantu.compare.statistics import Comparison
 
 COSTS = (

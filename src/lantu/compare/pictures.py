@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from lantu.better import direction
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.pareto import front, telling_costs
-from lantu.compare.runs import direction
 from lantu.compare.svg import COLOURS, spans_magnitudes
 
 GREY = "#8d99a6"

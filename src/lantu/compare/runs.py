@@ -5,10 +5,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from lantu.better import direction
 from lantu.errors import UserError
-
-SMALLER_IS_BETTER = ("loss", "error", "perplexity", "rmse", "mae", "mse", "wer", "cer", "fid", "brier", "bits_per")
-"""Beginnings or parts of metric names that say that less is better."""
 
 
 @dataclass(frozen=True)
@@ -123,17 +121,6 @@ def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode
             f"`metric={metric}`: none of the {len(info)} runs has it.{did_you_mean(metric, names)} They have: {known}."
         )
     return runs
-
-
-def direction(metric: str, mode: str = "auto") -> str:
-    """ "min" or "max": whether less or more of a metric is better."""
-    if mode in ("min", "max"):
-        return mode
-    if mode != "auto":
-        raise UserError(f"`mode={mode}`: a metric is to be `min` or `max`, or `auto` to go by its name.")
-    name = metric.rpartition("/")[2].lower()
-    costs = metric.startswith(("cost/", "model/parameters")) or name.endswith(("_ms", "_seconds"))
-    return "min" if costs or any(part in name for part in SMALLER_IS_BETTER) else "max"
 
 
 def wide(rows: list[Any], ids: "pd.Index[str]", dtype: str) -> pd.DataFrame:

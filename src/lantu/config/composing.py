@@ -20,6 +20,7 @@ from lantu.config.locations import shipped_conf, user_confs
 HYDRA_VERSION = "1.3"
 
 OmegaConf.register_new_resolver("cwd", os.getcwd, replace=True)
+OmegaConf.register_new_resolver("trial_folder", lambda number: f"trials/{int(number or 0):04d}", replace=True)
 
 
 class UserConfigsFirst(SearchPathPlugin):

@@ -37,6 +37,15 @@ def launch(command: str, arguments: list[str]) -> int:
     """
     arguments = [_spelled(each, SPELLED.get(command, {})) for each in arguments]
     asked = get_args_parser().parse_intermixed_args(arguments)
+    resumed = next((each for each in asked.overrides if each.startswith("sweep.resume=")), None)
+    if command == "train" and resumed and not asked.multirun:
+        arguments = ["--multirun", *arguments]
+    if command == "train" and resumed and len(asked.overrides) == 1:
+        from lantu.sweeps.resuming import command_of
+
+        arguments += command_of(resumed.partition("=")[2])
+    if arguments:
+        asked = get_args_parser().parse_intermixed_args(arguments)
     # Hydra itself refuses overrides on both sides of a flag, as in `lr=1 -m seed=0,1`
     arguments = [*(each for each in arguments if each not in asked.overrides), *asked.overrides]
     if asked.config_dir:

@@ -1,6 +1,6 @@
 """The points of a sweep: what `-m` will run, known before the first job starts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 from hydra.core.global_hydra import GlobalHydra
@@ -13,19 +13,34 @@ from lantu.config.explain import explained
 
 
 def check_sweep(overrides: list[str], *, command: str = "train") -> int:
-    """Compose and check every point of a sweep; returns how many there are.
+    """Check a sweep: every value, and every combination of files; returns how many points there are.
 
     An interval has no finite set of points: its two ends are checked.
 
     Raises:
         UserError: a point cannot run; the message says which.
     """
-    count = 0
     with config_search():
-        for point in points(overrides, command=command):
+        every = [tuple(point) for point in points(overrides, command=command)]
+        for point in distinct(every):
             check(compose(*point, command=command))
-            count += 1
-    return count
+    return len(every)
+
+
+def distinct(points: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """As few of the points as have every value together with every choice of files.
+
+    A grid of a hundred rates and a hundred seeds has ten thousand points, and two hundred things to check.
+    """
+    seen: set[tuple[str, ...]] = set()
+    kept = []
+    for point in points:
+        files = tuple(each for each in point if "." not in each.partition("=")[0])
+        found = {(*files, each) for each in point} or {files}
+        if found - seen:
+            seen |= found
+            kept.append(point)
+    return kept
 
 
 def points(overrides: list[str], *, command: str = "train") -> Iterator[list[str]]:

@@ -18,6 +18,10 @@ _TABLES = "mlflow.loggedArtifacts"  # where MLflow's UI looks for tables
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens in the UI as training, not as chat
 
 
+_PARENTS: dict[tuple[str, str], str] = {}
+"""MLflow runs by store and by our own name, of runs that have had children: a sweep has a thousand of them."""
+
+
 class RunDeleted(Exception):
     """Someone has deleted the run in MLflow; nothing more shall be sent."""
 
@@ -41,14 +45,7 @@ class Destination:
         """
         run = self._known(run_id) or self._known(begin.get("run_id")) or self._found(begin)
         created = run is None
-        if run is None:
-            with self._turn():
-                run = self.client.create_run(
-                    self._experiment(begin["experiment"]),
-                    start_time=begin["t"],
-                    tags={RUN_TAG: begin["run"]},
-                    run_name=begin["name"],
-                )
+        run = run or self._create(begin, self._parent(begin))
         if run.info.lifecycle_stage == "deleted":
             raise RunDeleted(f"the run {run.info.run_id} was deleted in MLflow")
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
@@ -152,6 +149,24 @@ class Destination:
             return None
         found = self.client.search_runs([experiment.experiment_id], f"tags.`{RUN_TAG}` = '{begin['run']}'")
         return found[0] if found else None
+
+    def _create(self, begin: Record, parent: str | None) -> Run:
+        tags = {RUN_TAG: begin["run"], **({"mlflow.parentRunId": parent} if parent else {})}
+        with self._turn():
+            return self.client.create_run(
+                self._experiment(begin["experiment"]), start_time=begin["t"], tags=tags, run_name=begin["name"]
+            )
+
+    def _parent(self, begin: Record) -> str | None:
+        """The MLflow run of the run that this one belongs to, whichever of the two comes first."""
+        parent = begin.get("parent")
+        if not parent:
+            return None
+        key = (self.uri, parent["run"])
+        if key not in _PARENTS:
+            run = self._found(parent) or self._create(parent, None)
+            _PARENTS[key] = run.info.run_id
+        return _PARENTS[key]
 
     def _experiment(self, name: str) -> str:
         experiment = self.client.get_experiment_by_name(name)

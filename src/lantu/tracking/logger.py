@@ -51,6 +51,7 @@ class RunLogger(Logger):
         tags: MLflow tags to start with.
         store: the folder with mlflow.db; None: the parent of the folder named `runs` that `run_dir` lies in.
         run_id: an existing MLflow run to continue; None: one of our own.
+        parent: the run that this one belongs to, as its logger's `as_parent` describes it.
         fsync_seconds: what losing the machine may lose.
         ship: start a shipper; without one `lantu sync` ships.
 
@@ -70,6 +71,7 @@ class RunLogger(Logger):
         tags: Mapping[str, Any] | None = None,
         store: Path | str | None = None,
         run_id: str | None = None,
+        parent: Mapping[str, Any] | None = None,
         fsync_seconds: float = 1.0,
         ship: bool = True,
     ) -> None:
@@ -83,6 +85,7 @@ class RunLogger(Logger):
         self._store = Path(store).absolute() if store else store_of(self._folder.run_dir)
         self._tracking_uri = tracking_uri
         self._continued = run_id
+        self._parent = dict(parent) if parent else None
         self._fsync_seconds = fsync_seconds
         self._ships = ship
         self._uid: str | None = None
@@ -138,6 +141,13 @@ class RunLogger(Logger):
     def uid(self) -> str | None:
         """Lantu's own name for the run, also before any server knows it; the MLflow tag `lantu.run`."""
         return self._uid
+
+    def as_parent(self) -> dict[str, Any]:
+        """What the loggers of this run's children need to know of it."""
+        self._open()
+        begin = self._folder.head()
+        assert begin is not None
+        return {key: begin[key] for key in ("run", "experiment", "name", "t")}
 
     @property
     def run_id(self) -> str | None:
@@ -361,6 +371,7 @@ class RunLogger(Logger):
             name=redact(self._run_name),
             tracking_uri=redact(absolute(self._tracking_uri)) if self._tracking_uri else None,
             run_id=self._continued,
+            parent=self._parent,
         )
         self._journal, self._ended = begun, False
         self._stop = threading.Event()

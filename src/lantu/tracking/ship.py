@@ -2,6 +2,7 @@
 need not.
 
     ship RUN_DIR          follow one run until it has ended and MLflow has it
+    ship --family DIR     follow a run and those below its folder, until our standard input ends and MLflow has all
     ship --store DIR      ship what waits in a store, once
 
 The destination comes in the environment (`LANTU_SHIP_TO`), where other users do not see the password in it.
@@ -34,6 +35,8 @@ def main(arguments: list[str]) -> int:
             if destination is not None:
                 ship_once(folder, destination)
         return 0
+    if arguments[0] == "--family":
+        return follow_family(Path(arguments[1]), uri)
     return follow(RunFolder(Path(arguments[0])), uri)
 
 
@@ -79,6 +82,34 @@ def follow(folder: RunFolder, uri: str) -> int:
                 if trainer.has_gone():
                     wait = min(wait, 3.0)
             trainer.wait(wait)
+
+
+def follow_family(parent: Path, uri: str) -> int:
+    """Ship a run and its children, however many come, until whoever started us has gone and MLflow has all."""
+    os.nice(10)
+    conductor = Trainer()
+    done: set[Path] = set()
+    wait, since = EVERY, time.monotonic()
+    while True:
+        last_pass = conductor.has_gone()
+        waiting = [each for each in family(parent) if each.run_dir not in done or (last_pass and not each.is_shipped())]
+        troubled = [each for each in waiting if ship_once(each, uri) is not None]
+        done |= {each.run_dir for each in waiting if each not in troubled and each.is_shipped()}
+        if last_pass and all(each.is_shipped() for each in waiting):
+            return 0
+        if not troubled:
+            wait, since = EVERY, time.monotonic()
+        elif last_pass and time.monotonic() - max(since, conductor.gone_at) > LINGER:
+            return 1
+        else:
+            wait = min(LONGEST_WAIT if not last_pass else 3.0, wait * 1.5)
+        conductor.wait(wait)
+
+
+def family(parent: Path) -> list[RunFolder]:
+    """A run and those two folders below its own, as a sweep keeps them, the parent first."""
+    journals = [parent / "journal" / "records.jsonl", *sorted(parent.glob("*/*/journal/records.jsonl"))]
+    return [RunFolder(path.parent.parent) for path in journals if path.is_file()]
 
 
 def ship_once(folder: RunFolder, uri: str) -> str | None:

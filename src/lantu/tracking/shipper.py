@@ -13,12 +13,12 @@ _SOURCE = Path(__file__).resolve().parents[2]
 
 
 class Shipper:
-    """The process that ships one run. It learns that we have ended, or died, by the end of its standard
-    input."""
+    """The process that ships one run, or a run and those below its folder. It learns that we have ended, or died, by
+    the end of its standard input."""
 
-    def __init__(self, folder: RunFolder, uri: str) -> None:
-        self._folder = folder
-        self._process = _start([str(folder.run_dir)], uri, folder.log, stdin=subprocess.PIPE)
+    def __init__(self, folder: RunFolder, uri: str, *, family: bool = False) -> None:
+        arguments = [*(["--family"] if family else []), str(folder.run_dir)]
+        self._process = _start(arguments, uri, folder.log, stdin=subprocess.PIPE)
 
     def release(self) -> None:
         """Tell it that nothing more will come."""

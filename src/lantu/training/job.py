@@ -14,22 +14,26 @@ from lantu.training.run import run
 
 def job(cfg: DictConfig) -> float | None:
     """Train as Hydra composed it; returns the best validation loss, which a search minimises."""
-    hydra = HydraConfig.get()
-    choices = OmegaConf.to_container(hydra.runtime.choices)
-    assert isinstance(choices, dict)
-    with open_dict(cfg):
-        cfg.paths.run = hydra.runtime.output_dir
-    composition = Composition(
-        cfg=cfg,
-        choices={str(group): file for group, file in choices.items() if not str(group).startswith("hydra/")},
-        overrides=list(hydra.overrides.task),
-    )
     try:
-        result = run(composition)
+        result = run(composition_of(cfg))
     except UserError as error:
-        if hydra.mode == RunMode.MULTIRUN:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         print(f"lantu train: {error}", file=sys.stderr)
         sys.exit(2)
     show(result)
     return result.metrics.get("val/loss_best", result.metrics.get("val/loss"))
+
+
+def composition_of(cfg: DictConfig) -> Composition:
+    """A config that Hydra composed, with the choices and overrides that Hydra keeps apart from it."""
+    hydra = HydraConfig.get()
+    choices = OmegaConf.to_container(hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    with open_dict(cfg):
+        cfg.paths.run = hydra.runtime.output_dir
+    return Composition(
+        cfg=cfg,
+        choices={str(group): file for group, file in choices.items() if not str(group).startswith("hydra/")},
+        overrides=list(hydra.overrides.task),
+    )

@@ -1,0 +1,92 @@
+"""Lantu's sweepers, where Hydra looks for plugins. Nothing heavy is imported until a sweep begins.
+
+Hydra imports this module at every start, also that of another program that has Lantu installed.
+"""
+
+import sys
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from lantu.sweeps.folder import SweepFolder
+    from lantu.sweeps.request import Request
+    from lantu.sweeps.sources import Source
+
+
+class _LantuSweeper(Sweeper):
+    """What both sweepers are to Hydra."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Conduct the sweep; the process ends with status 1 when trials failed, with 2 for a mistake in the command."""
+        from lantu.errors import UserError
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        try:
+            failed = self._conduct(arguments, self.config, self.hydra_context)
+        except UserError as error:
+            print(f"lantu train: {error}", file=sys.stderr)
+            sys.exit(2)
+        if failed:
+            sys.exit(1)
+
+    @abstractmethod
+    def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
+        """Run the trials; how many failed."""
+
+
+class GridSweeper(_LantuSweeper):
+    """Every combination of the values that overrides name."""
+
+    def __init__(self, params: Mapping[str, str]) -> None:
+        self._params = dict(params)
+
+    def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
+        from lantu.sweeps.request import grid
+        from lantu.sweeps.sources import Grid
+        from lantu.sweeps.sweeper import Conductor
+
+        typed = {each.partition("=")[0] for each in arguments}
+        dimensions = [f"{key}={value}" for key, value in self._params.items() if key not in typed]
+        retries = int(cfg.sweep.retries)
+
+        def source(request: "Request", folder: "SweepFolder", _: HydraContext) -> "Source":
+            return Grid(grid(request), folder, retries=retries)
+
+        conductor = Conductor(cfg=cfg, context=context, kind="grid", points=lambda r, _: grid(r), source=source)
+        return conductor.conduct([*dimensions, *arguments])
+
+
+class OptunaSweeper(_LantuSweeper):
+    """A search by Optuna; conf/hydra/sweeper/optuna.yaml says what may be set."""
+
+    def __init__(
+        self,
+        *,
+        sampler: Mapping[str, Any],
+        pruner: Mapping[str, Any],
+        n_trials: int | None,
+        n_jobs: int | None,
+        timeout: float | None,
+        storage: str | None,
+        study_name: str | None,
+        warm_start: Sequence[str],
+        params: Mapping[str, Any],
+    ) -> None:
+        self.sampler, self.pruner = sampler, pruner
+        self.n_trials, self.n_jobs, self.timeout = n_trials, n_jobs, timeout
+        self.storage, self.study_name = storage, study_name
+        self.warm_start, self.params = tuple(warm_start), params
+
+    def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
+        from lantu.sweeps.searching import conductor
+
+        return conductor(self, cfg=cfg, context=context).conduct(arguments)

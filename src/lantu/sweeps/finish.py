@@ -1,0 +1,81 @@
+"""The end of a sweep: what became of its trials, why some failed, and the comparison."""
+
+import re
+import time
+from collections import defaultdict
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+
+from lantu.cost import words
+from lantu.errors import UserError
+from lantu.sweeps.folder import SweepFolder, TrialFolder
+from lantu.sweeps.parent import ParentRun
+from lantu.sweeps.progress import counted
+from lantu.sweeps.standing import Watcher
+
+
+def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: float) -> int:
+    """Say how a sweep went, and compare its trials; returns how many failed."""
+    console = Console(highlight=False)
+    standing = Watcher(sweep).look()
+    took = words.time_taken(time.time() - begun)
+    console.print(f"\n[bold]{sweep.name}[/bold]: {counted(standing)} in {took}", soft_wrap=True)
+    for cause, trials in causes(sweep).items():
+        console.print(f"[red]failed[/red]      {len(trials)} x {escape(cause)}", soft_wrap=True)
+        console.print(f"            {trials[0].name}: see {_short(trials[0])}/output.txt", soft_wrap=True)
+    if standing.counts["skipped"]:
+        console.print("budget      spent; re-issue the command with a larger `sweep.budget` for the rest")
+    if standing.best:
+        name, metric, value = standing.best
+        console.print(f"best        [bold]{escape(name)}[/bold]  {metric} {value:.4g}", soft_wrap=True)
+    spent = sweep.spent()
+    if spent["usd"]:
+        parts = words.time_taken(3600 * spent["hours"]), words.energy(spent["kwh"]), words.money(spent["usd"])
+        console.print(f"cost        {parts[0]} of device time, {parts[1]}, {parts[2]}")
+    _compare(sweep, cfg, parent, console, enough=standing.counts["finished"] > 1)
+    if standing.counts["failed"]:
+        again = f"lantu train sweep.resume={sweep.name}"
+        console.print(f"next        {again}   try those that failed again", soft_wrap=True)
+    return standing.counts["failed"]
+
+
+def causes(sweep: SweepFolder) -> dict[str, list[TrialFolder]]:
+    """Failed trials by cause, the commonest first; causes that differ only in numbers are one."""
+    groups: dict[str, list[TrialFolder]] = defaultdict(list)
+    said: dict[str, str] = {}
+    for trial in sweep.trials():
+        state = trial.state()
+        if state.status == "failed":
+            like = re.sub(r"\d+(\.\d+)?", "#", state.reason)
+            groups[said.setdefault(like, state.reason)].append(trial)
+    return dict(sorted(groups.items(), key=lambda each: -len(each[1])))
+
+
+def _compare(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, console: Console, *, enough: bool) -> None:
+    if not cfg.sweep.compare or not enough:
+        return
+    if not parent.arrived() or parent.run_id is None:
+        console.print(f"compare     `lantu sync`, then `lantu compare sweep={sweep.name}`", soft_wrap=True)
+        return
+    from lantu.compare.analysis import Options
+    from lantu.compare.publish import compare_sweep
+
+    objective = str(sweep.content()["objectives"][0]).removesuffix("_best")
+    try:
+        decision = compare_sweep(parent.run_id, tracking_uri=parent.uri, options=Options(metric=objective))
+    except UserError as error:
+        console.print(f"compare     {error}", soft_wrap=True)
+        return
+    console.print(f"decision    [bold]{escape(decision.headline)}[/bold]", soft_wrap=True)
+    console.print(f"            lantu compare sweep={sweep.name}   the table and the report behind it", soft_wrap=True)
+
+
+def _short(trial: TrialFolder) -> str:
+    from pathlib import Path
+
+    try:
+        return str(trial.path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(trial.path)

@@ -1,0 +1,132 @@
+"""The sweep's own run in MLflow, and the one process that ships it and its trials."""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lantu.sweeps.folder import SweepFolder
+from lantu.sweeps.trial import PARENT
+from lantu.tracking import journal
+from lantu.tracking.folder import RunFolder
+from lantu.tracking.journal import Journal
+from lantu.tracking.redaction import redact
+from lantu.tracking.ship import family
+from lantu.tracking.shipper import Shipper, sync_in_background
+from lantu.tracking.store import absolute, embedded_uri
+
+PATIENCE_SECONDS = 20.0  # how long the end of a sweep waits for shipping that gets nowhere
+
+
+class ParentRun:
+    """Keeps the sweep's record while the trials run.
+
+    It writes the journal itself: the process that conducts a sweep need not import Lightning for a handful of records.
+    """
+
+    def __init__(self, sweep: SweepFolder, cfg: DictConfig) -> None:
+        self._sweep = sweep
+        self._run = RunFolder(sweep.path.absolute())
+        node = next((each for each in (cfg.logger or {}).values() if each and "ship" in each), None)
+        self._kept, self._ships = node is not None, bool(node and node.ship)
+        self._store = Path(str(node.store if node else cfg.paths.store)).absolute()
+        uri = node.tracking_uri if node else None
+        self._tracking_uri = absolute(uri) if uri else None
+        self._shipper: Shipper | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where the sweep is shipped to."""
+        return self._tracking_uri or embedded_uri(self._store)
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run; None while no server has been reached."""
+        return self._run.shipped().run_id
+
+    def __enter__(self) -> "ParentRun":
+        if not self._kept:
+            return self
+        self._journal = Journal(self._run.records)
+        head = self._run.head()
+        content = self._sweep.content()
+        begin = {
+            "run": head["run"] if head else uuid.uuid4().hex,
+            "experiment": content["experiment"],
+            "name": self._sweep.name,
+        }
+        self._run.owner.claim()
+        self._journal.append(
+            "begin",
+            format=journal.FORMAT,
+            version=journal.VERSION,
+            tracking_uri=redact(self._tracking_uri) if self._tracking_uri else None,
+            run_id=None,
+            parent=None,
+            **begin,
+        )
+        started = (self._run.head() or {}).get("t", int(time.time() * 1000))
+        (self._sweep.path / PARENT).write_text(json.dumps({**begin, "t": started}))
+        tags = {
+            "lantu.sweep_name": self._sweep.name,
+            "lantu.sweep_id": content["id"],
+            "lantu.run_dir": str(self._run.run_dir),
+            "lantu.command": redact(" ".join(content["command"])),
+        }
+        params = {"sweep.varies": ", ".join(content["keys"]), "sweep.kind": content["kind"]}
+        self._journal.append("tags", values=tags)
+        self._journal.append("params", values={**params, "sweep.objective": ", ".join(content["objectives"])})
+        self._journal.flush()
+        if self._ships:
+            self._shipper = Shipper(self._run, self.uri, family=True)
+            sync_in_background(self._store, self._tracking_uri)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._kept:
+            return
+        if kind is None:
+            self._record_totals()
+        self._journal.append("end", status="FINISHED" if kind is None else "KILLED")
+        self._journal.flush()
+        self._journal.close()
+        if self._shipper:
+            self._shipper.release()
+
+    def arrived(self) -> bool:
+        """Whether MLflow has the whole sweep; waits for the shipper as long as it gets somewhere."""
+        if not self._ships:
+            return False
+        moved, waiting = time.monotonic(), -1
+        while left := [each for each in family(self._run.run_dir) if not each.is_shipped()]:
+            now = sum(each.waiting() for each in left)
+            if now != waiting:
+                moved, waiting = time.monotonic(), now
+            if time.monotonic() - moved > PATIENCE_SECONDS or (self._shipper and self._shipper.has_ended()):
+                return not [each for each in left if not each.is_shipped()]
+            time.sleep(0.1)
+        return True
+
+    def _record_totals(self) -> None:
+        """How many trials ended how, and what all of them cost."""
+        states = [trial.state() for trial in self._sweep.trials()]
+        counts: dict[str, float] = {"sweep/trials": float(len(states))}
+        for status in ("finished", "pruned", "failed", "skipped"):
+            counts[f"sweep/{status}"] = float(sum(state.status == status for state in states))
+        self._journal.append("metrics", step=len(states), values={**counts, **_total_cost(states)})
+
+
+def _total_cost(states: list[Any]) -> Mapping[str, float]:
+    total: dict[str, float] = {}
+    for state in states:
+        for name in ("cost/usd", "cost/kwh", "cost/co2e_kg", "cost/device_hours"):
+            if name in state.values:
+                total[name] = total.get(name, 0.0) + state.values[name]
+    return total

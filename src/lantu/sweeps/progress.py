@@ -1,0 +1,106 @@
+"""What the terminal shows while a sweep runs."""
+
+import os
+import sys
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lantu.cost import words
+from lantu.sweeps.folder import State, SweepFolder, TrialFolder
+from lantu.sweeps.standing import Standing, Watcher
+
+_COLOURS = {"finished": "green", "running": "cyan", "pruned": "yellow", "failed": "red", "skipped": "dim"}
+EVERY = 0.5
+
+
+class Progress:
+    """A line for every trial that has ended, and below them how the sweep stands.
+
+    It keeps a copy of the terminal for itself: a trial that runs in this process prints elsewhere. Without a terminal
+    there are the lines alone.
+    """
+
+    def __init__(self, sweep: SweepFolder, *, planned: int | None) -> None:
+        self.planned = planned
+        self._sweep, self._watcher = sweep, Watcher(sweep)
+        sys.stdout.flush()
+        self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1) if _has_file() else sys.stdout
+        self._console = Console(file=self._out, highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._stop = threading.Event()
+        self._seen: set[int] = set()
+        self._begun = time.time()
+
+    def __enter__(self) -> "Progress":
+        standing = self._watcher.look()
+        done = len(self._watcher.newly_ended(self._seen))
+        many = "as many trials as there is time for" if self.planned is None else f"{self.planned:,} trials"
+        again = f"; {done:,} of them are done already" if done else ""
+        self._console.print(f"sweep [bold]{self._sweep.name}[/bold]: {many}{again}", soft_wrap=True)
+        if self._console.is_terminal:
+            self._live.start()
+            self._live.update(self._picture(standing), refresh=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._say(self._watcher.look())
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(EVERY):
+            standing = self._watcher.look()
+            self._say(standing)
+            if self._console.is_terminal:
+                self._live.update(self._picture(standing), refresh=True)
+
+    def _say(self, standing: Standing) -> None:
+        for trial, state in self._watcher.newly_ended(self._seen):
+            self._console.print(_line(trial, state, standing), soft_wrap=True)
+
+    def _picture(self, standing: Standing) -> Group:
+        row = Table.grid(padding=(0, 1))
+        total = self.planned
+        bar = ProgressBar(total=total, completed=standing.ended, width=30, pulse=total is None)
+        left = standing.seconds_left(total)
+        ends = f"  about {words.time_taken(left)} left" if left and standing.ended < (total or 0) else ""
+        row.add_row(bar, f"{standing.ended}{f'/{total}' if total is not None else ''}", counted(standing), ends)
+        best = standing.best
+        return Group(row, Text(f"best so far  {best[0]}  {best[1]} {best[2]:.4g}" if best else "", style="bold"))
+
+
+def counted(standing: Standing) -> str:
+    """How many trials there are of every kind, coloured."""
+    shown = [(name, standing.counts[name]) for name in _COLOURS if standing.counts[name]]
+    return ", ".join(f"[{_COLOURS[name]}]{number} {name}[/]" for name, number in shown)
+
+
+def _line(trial: TrialFolder, state: State, standing: Standing) -> str:
+    colour = _COLOURS.get(state.status, "")
+    metric = standing.best[1] if standing.best else ""
+    value = state.values.get(metric, state.values.get(f"{metric}_best"))
+    said = [f"{metric} {value:.4g}"] if value is not None and state.status == "finished" else []
+    said += [state.reason] if state.reason else []
+    seconds = words.time_taken(state.ended - state.started) if state.started else ""
+    return f"  [{colour}]{state.status:<9}[/]{trial.name}  [dim]{seconds}[/]  {'; '.join(said)}"
+
+
+def _has_file() -> bool:
+    try:
+        sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True

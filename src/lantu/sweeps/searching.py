@@ -1,0 +1,97 @@
+"""From the config of a search to its parts: space, study, sampler, pruner."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from lantu.errors import UserError
+from lantu.sweeps.folder import SweepFolder
+from lantu.sweeps.objectives import directions_of, objectives_of
+from lantu.sweeps.request import Point, Request
+from lantu.sweeps.search import Search, SearchOptions
+from lantu.sweeps.space import Space, read_space
+from lantu.sweeps.sweeper import Conductor
+
+if TYPE_CHECKING:
+    from hydra_plugins.lantu_sweepers import OptunaSweeper
+
+WORKERS = 8  # trials at the same time on a cluster that does not say how many it takes
+
+
+def conductor(sweeper: "OptunaSweeper", *, cfg: DictConfig, context: HydraContext) -> Conductor:
+    """What runs the search that a sweeper was configured for."""
+
+    def space_of(request: Request, context: HydraContext) -> Space:
+        params = sweeper.params
+        plain = OmegaConf.to_container(params, resolve=True) if OmegaConf.is_config(params) else dict(params)
+        space = read_space(request.swept, plain, context)  # type: ignore[arg-type]
+        if not space.dimensions:
+            raise UserError(
+                "a search needs something to choose: `optimizer.lr='tag(log, interval(1e-4, 1e-1))'`, "
+                "`model='choice(mlp, cnn)'`, or `hydra.sweeper.params` in a config file."
+            )
+        return space
+
+    def points(request: Request, context: HydraContext) -> list[Point]:
+        return space_of(request, context).examples()
+
+    def source(request: Request, folder: SweepFolder, context: HydraContext) -> Search:
+        return Search(
+            space_of(request, context),
+            folder,
+            options_of(sweeper, cfg, folder),
+            sampler=_build(sweeper.sampler),
+            pruner=_build(sweeper.pruner),
+        )
+
+    return Conductor(cfg=cfg, context=context, kind="search", points=points, source=source)
+
+
+def options_of(sweeper: "OptunaSweeper", cfg: DictConfig, folder: SweepFolder) -> SearchOptions:
+    """A search's options, with those left out filled in."""
+    if len(objectives_of(cfg)) > 1 and "NopPruner" not in str(sweeper.pruner["_target_"]):
+        raise UserError(
+            "`hydra/sweeper/pruner`: with several objectives no trial can be ended early; leave it at `none`."
+        )
+    return SearchOptions(
+        n_trials=sweeper.n_trials,
+        n_jobs=sweeper.n_jobs or workers(cfg),
+        timeout=sweeper.timeout,
+        objectives=tuple(objectives_of(cfg)),
+        directions=tuple(directions_of(cfg)),
+        storage=sweeper.storage,
+        study_name=sweeper.study_name or folder.name,
+        warm_start=sweeper.warm_start,
+    )
+
+
+def workers(cfg: DictConfig) -> int:
+    """How many trials the launcher runs at the same time."""
+    launcher = cfg.hydra.launcher
+    if "basic_launcher" in str(launcher.get("_target_")):
+        return 1
+    jobs = launcher.get("n_jobs")
+    if jobs is None:
+        return WORKERS
+    return int(jobs) if int(jobs) > 0 else max(1, (os.cpu_count() or 1) + 1 + int(jobs))
+
+
+def _build(node: Any) -> Any:
+    """Optuna's object from its config.
+
+    Raises:
+        UserError: an option that it does not have.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    from lantu.sweeps.search import quiet
+
+    quiet()
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        first = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(f"`{node['_target_']}` cannot be made as configured: {first}.") from error

@@ -1,0 +1,60 @@
+"""Where a sweep's trials come from: a grid that is known from the start, or a search that asks as it goes."""
+
+from typing import Protocol
+
+from lantu.sweeps.folder import SweepFolder, TrialFolder
+from lantu.sweeps.request import Point
+
+
+class Source(Protocol):
+    """Hands out trials, in batches that may run at the same time."""
+
+    def planned(self) -> int | None:
+        """How many trials there will be in all; None: as many as there is time or money for."""
+
+    def next(self) -> list[TrialFolder]:
+        """Trials to run now, on disk already; none: the sweep is over."""
+
+    def tell(self, trial: TrialFolder) -> None:
+        """A trial has ended; its state says how."""
+
+
+class Grid:
+    """Every point once: those that are finished stay as they are, those that failed are tried again a few times."""
+
+    def __init__(self, points: list[Point], folder: SweepFolder, *, retries: int) -> None:
+        self._folder = folder
+        self._wanted = {point.key: point for point in points}
+        self._retries = retries
+        self._batches = [self._plan()]
+
+    def planned(self) -> int:
+        return len(self._wanted)
+
+    def next(self) -> list[TrialFolder]:
+        return self._batches.pop() if self._batches else []
+
+    def tell(self, trial: TrialFolder) -> None:
+        """Nothing depends on it."""
+
+    def done_already(self) -> int:
+        """How many of the points an earlier run of the command has finished."""
+        return len(self._wanted) - sum(len(batch) for batch in self._batches)
+
+    def _plan(self) -> list[TrialFolder]:
+        """Put new points on disk; all that have to be run."""
+        there = {trial.point.key: trial for trial in self._folder.trials()}
+        number = max((trial.number for trial in there.values()), default=-1)
+        batch = []
+        for key, point in self._wanted.items():
+            trial = there.get(key)
+            if trial is None:
+                number += 1
+                trial = self._folder.trial(number).plan(point)
+            state = trial.state()
+            if state.status == "skipped" or (state.status == "failed" and state.attempts <= self._retries):
+                state.status = "planned"
+                trial.keep(state)
+            if state.status == "planned":
+                batch.append(trial)
+        return batch

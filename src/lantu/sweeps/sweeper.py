@@ -1,0 +1,174 @@
+"""Conducting a sweep: plan, launch, retry, compare. Hydra's plugins for it are thin and lie in `hydra_plugins`."""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lantu.config.checking import check
+from lantu.config.composing import Composition
+from lantu.config.sweeping import distinct
+from lantu.errors import UserError
+from lantu.sweeps.folder import SweepFolder, TrialFolder
+from lantu.sweeps.naming import find_or_name
+from lantu.sweeps.objectives import directions_of, objectives_of
+from lantu.sweeps.request import Point, Request, read_request
+from lantu.sweeps.snapshot import composed, from_snapshot, refuse_difference, settings, take_snapshot
+from lantu.sweeps.sources import Source
+from lantu.sweeps.trial import RunTrial
+from lantu.tracking.owner import place
+from lantu.tracking.redaction import redact
+
+MakeSource = Callable[[Request, SweepFolder, HydraContext], Source]
+
+
+class Conductor:
+    """Runs one sweep from its command line to its comparison.
+
+    Args:
+        kind: grid or search; sweeps of different kinds are different sweeps.
+        points: some points of the sweep that between them have every value, for checking.
+        source: makes the source of trials.
+    """
+
+    def __init__(
+        self,
+        *,
+        cfg: DictConfig,
+        context: HydraContext,
+        kind: str,
+        points: Callable[[Request, HydraContext], list[Point]],
+        source: MakeSource,
+    ) -> None:
+        self.cfg, self.context, self.kind = cfg, context, kind
+        self._points, self._make_source = points, source
+
+    def conduct(self, arguments: list[str]) -> int:
+        """Run what is asked for; returns how many trials failed."""
+        request = read_request(arguments, self.context)
+        points = self._points(request, self.context)
+        check_points(self.context, request, points)
+        folder, is_new = find_or_name(self.cfg, request, kind=self.kind)
+        if folder.owner.is_alive():
+            raise UserError(
+                f"the sweep `{folder.name}` is running already; `lantu sweeps {folder.name}` shows it. To run the same "
+                f"again beside it, name another: `sweep.name=...`."
+            )
+        now = settings(self.context.config_loader, request, points)
+        if not is_new:
+            refuse_difference(folder.name, folder.content()["settings"], now)
+        self._keep(folder, request, arguments, now, is_new=is_new)
+        folder.owner.claim()
+        source = self._make_source(request, folder, self.context)
+        return self._run(folder, request, source)
+
+    def _keep(
+        self, folder: SweepFolder, request: Request, arguments: list[str], now: dict[str, Any], *, is_new: bool
+    ) -> None:
+        """Write down which sweep this is, and the configs that its trials are composed from."""
+        content: dict[str, Any] = {"id": uuid.uuid4().hex[:8], "created": time.time()} if is_new else folder.content()
+        content = content | {
+            "kind": self.kind,
+            "digest": request.digest(self.kind),
+            "command": [redact(str(each)) for each in [*self.cfg.hydra.overrides.hydra, *arguments]],
+            "fixed": request.fixed,
+            "keys": request.keys,
+            "experiment": self._experiment(folder, request),
+            "objectives": objectives_of(self.cfg),
+            "directions": directions_of(self.cfg),
+            "settings": content.get("settings", {}) | now,
+        }
+        take_snapshot(self.context, folder.conf)
+        folder.keep(content)
+
+    def _experiment(self, folder: SweepFolder, request: Request) -> str:
+        """The MLflow experiment of all trials: that of a single run, unless the data vary."""
+        from lantu.training.naming import experiment_name
+
+        if self.cfg.experiment_name:
+            return str(self.cfg.experiment_name)
+        if {"data", "experiment"} & set(request.keys):
+            return folder.name
+        chosen = {str(group): name for group, name in self.cfg.hydra.runtime.choices.items()}
+        return experiment_name(Composition(self.cfg, chosen, list(request.fixed)))
+
+    def _run(self, folder: SweepFolder, request: Request, source: Source) -> int:
+        from lantu.sweeps.finish import finish
+        from lantu.sweeps.parent import ParentRun
+        from lantu.sweeps.progress import Progress
+
+        context = from_snapshot(self.context, folder.conf)
+        with open_dict(self.cfg):
+            self.cfg.sweep.name = folder.name
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=RunTrial(str(folder.path.absolute()), place()), config=self.cfg
+        )
+        begun = time.time()
+        with ParentRun(folder, self.cfg) as parent:
+            with Progress(folder, planned=source.planned()) as progress:
+                while batch := source.next():
+                    progress.planned = source.planned()
+                    self._launch(launcher, request, folder, batch)
+                    for trial in batch:
+                        source.tell(trial)
+                    if any(trial.state().status == "skipped" for trial in batch):
+                        break
+        return finish(folder, self.cfg, parent, begun=begun)
+
+    def _launch(self, launcher: Launcher, request: Request, folder: SweepFolder, batch: list[TrialFolder]) -> None:
+        """Launch trials until each has ended, in whatever way; a trial whose process dies is launched again."""
+        deaths: dict[int, int] = {}
+        todo = batch
+        while todo:
+            overrides = [self._overrides(request, folder, trial) for trial in todo]
+            trouble: Exception | None = None
+            try:
+                launcher.launch(overrides, initial_job_idx=todo[0].number)
+            except (UserError, KeyboardInterrupt):
+                raise
+            except Exception as error:  # a worker died, a job was lost: what is on disk says which
+                trouble = error
+            todo = [trial for trial in todo if trial.state().status in ("planned", "running")]
+            for trial in todo:
+                deaths[trial.number] = deaths.get(trial.number, 0) + 1
+                state = trial.state()
+                if deaths[trial.number] > int(self.cfg.sweep.retries):
+                    state.status, state.ended = "failed", time.time()
+                    why = f" ({type(trouble).__name__}: {str(trouble).splitlines()[0][:200]})" if trouble else ""
+                    state.reason = f"its process died{why}"
+                    trial.keep(state)
+            todo = [trial for trial in todo if trial.state().status != "failed"]
+
+    def _overrides(self, request: Request, folder: SweepFolder, trial: TrialFolder) -> list[str]:
+        own = [each for each in request.fixed if not each.startswith(("sweep.name=", "sweep.resume="))]
+        return [*own, *trial.point.overrides, f"sweep.name={folder.name}", f"sweep.trial={trial.number}"]
+
+
+def check_points(context: HydraContext, request: Request, points: list[Point]) -> None:
+    """Refuse a sweep of which some point could not run, before the first one does.
+
+    Raises:
+        UserError: says which point, and why.
+    """
+    for point in (Point(each) for each in distinct([point.overrides for point in points])):
+        overrides = [*request.fixed, *point.overrides]
+        cfg = composed(context.config_loader, overrides)
+        try:
+            check(Composition(cfg, _choices(context, overrides), overrides))
+        except UserError as error:
+            where = f"the trial `{point.name}`: " if request.keys else ""
+            raise UserError(f"{where}{error}") from error
+
+
+def _choices(context: HydraContext, overrides: list[str]) -> dict[str, Any]:
+    from hydra.types import RunMode
+
+    cfg = context.config_loader.load_configuration(config_name="train", overrides=overrides, run_mode=RunMode.RUN)
+    chosen = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    assert isinstance(chosen, dict)
+    return {str(group): file for group, file in chosen.items() if not str(group).startswith("hydra/")}

@@ -1,0 +1,156 @@
+"""One trial, wherever a launcher runs it. Whatever happens to it, its state is on disk, and the sweep goes on."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from lantu.sweeps.folder import State, SweepFolder, TrialFolder
+from lantu.tracking.owner import place
+
+PARENT = "parent.json"
+"""The file in which a sweep notes what its trials' loggers need to know of the parent run."""
+PRUNED = "pruned.txt"
+"""The file in which a trial's callback notes why it was ended early."""
+
+
+@dataclass(frozen=True)
+class RunTrial:
+    """Hydra's task function in a sweep; sent to the launcher's workers, so it holds names and no objects."""
+
+    sweep: str
+    """The sweep's folder."""
+    place: str
+    """The machine that conducts the sweep, and ships what its trials record."""
+
+    def __call__(self, cfg: DictConfig) -> None:
+        """Run the trial that the config names, unless that has been done."""
+        sweep = SweepFolder(Path(self.sweep))
+        trial = sweep.trial(int(cfg.sweep.trial))
+        state = trial.state()
+        if state.status != "planned":
+            return
+        trial.owner.claim()
+        state.attempts += 1
+        state.started = time.time()
+        if _is_spent(sweep, cfg):
+            state.status, state.ended = "skipped", time.time()
+            trial.keep(state)
+            return
+        state.status, state.reason = "running", ""
+        trial.keep(state)
+        try:
+            self._run(cfg, sweep, trial, state)
+        except BaseException as error:
+            state.status, state.reason = "failed", _sentence(error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                state.status = "planned"  # it was stopped: it will go on from its checkpoint
+                state.attempts -= 1
+                raise
+        finally:
+            state.ended = time.time()
+            trial.keep(state)
+
+    def _run(self, cfg: DictConfig, sweep: SweepFolder, trial: TrialFolder, state: State) -> None:
+        """Train, with what is printed kept in the trial's folder."""
+        with _printing_to(trial.path / "output.txt"):
+            try:
+                from lantu.training.job import composition_of
+                from lantu.training.run import run
+
+                composition = composition_of(cfg)
+                self._prepare(composition.cfg, sweep, trial)
+                result = run(composition)
+            except BaseException:
+                traceback.print_exc()
+                raise
+        state.values = {**result.metrics, **result.cost}
+        state.run_id = result.run_id
+        pruned = trial.path / PRUNED
+        state.status = "pruned" if pruned.is_file() else "finished"
+        state.reason = pruned.read_text() if pruned.is_file() else ""
+
+    def _prepare(self, cfg: DictConfig, sweep: SweepFolder, trial: TrialFolder) -> None:
+        """What makes a run a trial: its name, whose child it is, and that it goes on where it stopped."""
+        content = sweep.content()
+        with open_dict(cfg):
+            cfg.name = cfg.name or trial.name
+            cfg.experiment_name = cfg.experiment_name or content["experiment"]
+            cfg.tags = {
+                **cfg.tags,
+                "lantu.sweep": sweep.name,
+                "lantu.sweep_id": content["id"],
+                "lantu.trial": str(trial.number),
+            }
+            cfg.resume = "auto"
+            cfg.trainer.enable_progress_bar = False
+            for logger in (cfg.logger or {}).values():
+                if "ship" in logger:
+                    logger.parent = json.loads((sweep.path / PARENT).read_text())
+                    # the sweep ships for all trials of its machine, in one process that stays warm
+                    logger.ship = logger.ship and self.place != place()
+            pruning = _pruning(sweep, trial)
+            if pruning:
+                cfg.callbacks = {**(cfg.callbacks or {}), "pruning": pruning}
+
+
+def _pruning(sweep: SweepFolder, trial: TrialFolder) -> dict[str, Any] | None:
+    """The callback that ends a hopeless trial; None where the sweep is no search, or lets every trial end by itself."""
+    sweeper = HydraConfig.get().sweeper
+    pruner = sweeper.get("pruner")
+    if not pruner or pruner["_target_"].endswith("NopPruner"):
+        return None
+    from lantu.sweeps.search import journal_of
+
+    return {
+        "_target_": "lantu.sweeps.pruning.Pruning",
+        "storage": sweeper.storage or journal_of(sweep),
+        "study_name": sweeper.study_name or sweep.name,
+        "number": trial.number,
+        "pruner": pruner,
+        "monitor": str(sweep.content()["objectives"][0]).removesuffix("_best"),
+        "run_dir": str(trial.path),
+    }
+
+
+def _is_spent(sweep: SweepFolder, cfg: DictConfig) -> bool:
+    limits = {name: limit for name, limit in cfg.sweep.budget.items() if limit is not None}
+    if not limits:
+        return False
+    spent = sweep.spent()
+    return any(spent[str(name)] >= limit for name, limit in limits.items())
+
+
+def _sentence(error: BaseException) -> str:
+    """An exception as one line: what a list of causes groups by."""
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    from lantu.errors import UserError
+
+    return first if isinstance(error, UserError) else f"{type(error).__name__}: {first}".rstrip(": ")
+
+
+@contextlib.contextmanager
+def _printing_to(path: Path) -> Iterator[Any]:
+    """Everything that is printed, by Python and below it, goes to a file; the terminal belongs to the sweep."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with path.open("a", buffering=1) as file:
+        kept = os.dup(1), os.dup(2)
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                yield file
+        finally:
+            for number, copy in zip((1, 2), kept, strict=True):
+                os.dup2(copy, number)
+                os.close(copy)
