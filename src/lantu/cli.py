@@ -67,6 +67,11 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
         return runs_main
 
+    def sweeps() -> Callable[[list[str]], int]:
+        from lantu.sweeps.commands import sweeps_main
+
+        return sweeps_main
+
     def sync() -> Callable[[list[str]], int]:
         from lantu.tracking.commands import sync_main
 
@@ -77,7 +82,7 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
         return ui_main
 
-    return {"catalog": catalog, "runs": runs, "sync": sync, "ui": ui}
+    return {"catalog": catalog, "runs": runs, "sweeps": sweeps, "sync": sync, "ui": ui}
 
 
 def _composed(command: str, arguments: list[str]) -> int:

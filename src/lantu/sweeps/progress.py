@@ -16,7 +16,14 @@ from lantu.cost import words
 from lantu.sweeps.folder import State, SweepFolder, TrialFolder
 from lantu.sweeps.standing import Standing, Watcher
 
-_COLOURS = {"finished": "green", "running": "cyan", "pruned": "yellow", "failed": "red", "skipped": "dim"}
+COLOURS = {
+    "finished": "green",
+    "planned": "dim",
+    "running": "cyan",
+    "pruned": "yellow",
+    "failed": "red",
+    "skipped": "dim",
+}
 EVERY = 0.5
 
 
@@ -82,16 +89,16 @@ class Progress:
         return Group(row, Text(f"best so far  {best[0]}  {best[1]} {best[2]:.4g}" if best else "", style="bold"))
 
 
-def counted(standing: Standing) -> str:
+def counted(standing: Standing, *, separator: str = ", ") -> str:
     """How many trials there are of every kind, coloured."""
-    shown = [(name, standing.counts[name]) for name in _COLOURS if standing.counts[name]]
-    return ", ".join(f"[{_COLOURS[name]}]{number} {name}[/]" for name, number in shown)
+    shown = [(name, standing.counts[name]) for name in COLOURS if standing.counts[name]]
+    return separator.join(f"[{COLOURS[name]}]{number} {name}[/]" for name, number in shown)
 
 
 def _line(trial: TrialFolder, state: State, standing: Standing) -> str:
-    colour = _COLOURS.get(state.status, "")
+    colour = COLOURS.get(state.status, "")
     metric = standing.best[1] if standing.best else ""
-    value = state.values.get(metric, state.values.get(f"{metric}_best"))
+    value = state.values.get(f"{metric}_best", state.values.get(metric))
     said = [f"{metric} {value:.4g}"] if value is not None and state.status == "finished" else []
     said += [state.reason] if state.reason else []
     seconds = words.time_taken(state.ended - state.started) if state.started else ""

@@ -10,8 +10,8 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 
 from lantu.config.explain import explained
+from lantu.config.naming import UNNAMED
 from lantu.errors import UserError
-from lantu.training.naming import UNNAMED
 
 OPERATIONAL = ("sweep", *(each for each in UNNAMED if each != "debug"))
 """Options that say how trials are run and kept, with those below them: they do not make it another sweep."""

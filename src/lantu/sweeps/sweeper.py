@@ -88,7 +88,7 @@ class Conductor:
 
     def _experiment(self, folder: SweepFolder, request: Request) -> str:
         """The MLflow experiment of all trials: that of a single run, unless the data vary."""
-        from lantu.training.naming import experiment_name
+        from lantu.config.naming import experiment_name
 
         if self.cfg.experiment_name:
             return str(self.cfg.experiment_name)
@@ -109,15 +109,14 @@ class Conductor:
             hydra_context=context, task_function=RunTrial(str(folder.path.absolute()), place()), config=self.cfg
         )
         begun = time.time()
-        with ParentRun(folder, self.cfg) as parent:
-            with Progress(folder, planned=source.planned()) as progress:
-                while batch := source.next():
-                    progress.planned = source.planned()
-                    self._launch(launcher, request, folder, batch)
-                    for trial in batch:
-                        source.tell(trial)
-                    if any(trial.state().status == "skipped" for trial in batch):
-                        break
+        with ParentRun(folder, self.cfg) as parent, Progress(folder, planned=source.planned()) as progress:
+            while batch := source.next():
+                progress.planned = source.planned()
+                self._launch(launcher, request, folder, batch)
+                for trial in batch:
+                    source.tell(trial)
+                if any(trial.state().status == "skipped" for trial in batch):
+                    break
         return finish(folder, self.cfg, parent, begun=begun)
 
     def _launch(self, launcher: Launcher, request: Request, folder: SweepFolder, batch: list[TrialFolder]) -> None:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lantu.sweeps.failures import record_failure, sentence
 from lantu.sweeps.folder import State, SweepFolder, TrialFolder
 from lantu.tracking.owner import place
+from lantu.tracking.redaction import redact
+from lantu.tracking.store import absolute
 
 PARENT = "parent.json"
 """The file in which a sweep notes what its trials' loggers need to know of the parent run."""
@@ -51,11 +54,12 @@ class RunTrial:
         try:
             self._run(cfg, sweep, trial, state)
         except BaseException as error:
-            state.status, state.reason = "failed", _sentence(error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 state.status = "planned"  # it was stopped: it will go on from its checkpoint
                 state.attempts -= 1
                 raise
+            state.status, state.reason = "failed", sentence(error)
+            record_failure(sweep, trial, state.reason, _tracking(cfg))
         finally:
             state.ended = time.time()
             trial.keep(state)
@@ -103,6 +107,15 @@ class RunTrial:
                 cfg.callbacks = {**(cfg.callbacks or {}), "pruning": pruning}
 
 
+def _tracking(cfg: DictConfig) -> dict[str, Any] | None:
+    """Where a trial's record goes, and whose child it is; None without MLflow."""
+    node = next((each for each in (cfg.logger or {}).values() if each and "ship" in each), None)
+    if node is None:
+        return None
+    parent = OmegaConf.to_container(node.parent) if node.get("parent") else None
+    return {"tracking_uri": redact(absolute(node.tracking_uri)) if node.tracking_uri else None, "parent": parent}
+
+
 def _pruning(sweep: SweepFolder, trial: TrialFolder) -> dict[str, Any] | None:
     """The callback that ends a hopeless trial; None where the sweep is no search, or lets every trial end by itself."""
     sweeper = HydraConfig.get().sweeper
@@ -128,14 +141,6 @@ def _is_spent(sweep: SweepFolder, cfg: DictConfig) -> bool:
         return False
     spent = sweep.spent()
     return any(spent[str(name)] >= limit for name, limit in limits.items())
-
-
-def _sentence(error: BaseException) -> str:
-    """An exception as one line: what a list of causes groups by."""
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    from lantu.errors import UserError
-
-    return first if isinstance(error, UserError) else f"{type(error).__name__}: {first}".rstrip(": ")
 
 
 @contextlib.contextmanager

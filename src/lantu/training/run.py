@@ -9,12 +9,12 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
+from lantu.config.naming import experiment_name, run_name
 from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
 from lantu.tasks import Task
 from lantu.training import ranks, record
-from lantu.training.naming import experiment_name, run_name
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
 

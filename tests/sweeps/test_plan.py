@@ -1,0 +1,122 @@
+"""What a sweep's command means, before anything runs."""
+
+from collections.abc import Iterator
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import HydraContext
+
+from lantu.config.composing import compose, config_search
+from lantu.config.sweeping import distinct
+from lantu.errors import UserError
+from lantu.sweeps.objectives import directions_of
+from lantu.sweeps.request import Point, grid, read_request
+from lantu.sweeps.space import read_space
+
+
+@pytest.fixture
+def context() -> Iterator[HydraContext]:
+    with config_search():
+        yield HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=None)
+
+
+def test_a_grid_is_every_combination_named_by_what_varies(context: HydraContext) -> None:
+    request = read_request(["data=digits", "model=cnn,mlp", "optimizer.lr=0.1,0.01"], context)
+    points = grid(request)
+    assert [each.name for each in points] == ["cnn lr=0.1", "cnn lr=0.01", "mlp lr=0.1", "mlp lr=0.01"]
+    assert request.fixed == ("data=digits",)
+    assert request.keys == ("model", "optimizer.lr")
+
+
+def test_an_enlarged_grid_is_the_same_sweep_and_another_fixed_part_is_not(context: HydraContext) -> None:
+    def digest(*arguments: str) -> str:
+        return read_request(list(arguments), context).digest("grid")
+
+    assert digest("seed=0,1", "optimizer.lr=1") == digest("optimizer.lr=1", "seed=0,1,2")
+    assert digest("seed=0,1", "optimizer.lr=1") != digest("seed=0,1", "optimizer.lr=2")
+    assert digest("seed=0,1") != digest("seed=0,1", "optimizer.lr=1,2")
+    # how trials are run and kept does not make it another sweep
+    assert digest("seed=0,1") == digest("seed=0,1", "sweep.budget.usd=1", "logger.mlflow.ship=false")
+
+
+def test_the_same_combination_is_the_same_point_in_whatever_order() -> None:
+    assert Point(("a=1", "b=2")).key == Point(("b=2", "a=1")).key
+    assert Point(("a=1", "b=2")).key != Point(("a=1", "b=3")).key
+
+
+def test_an_option_given_twice_and_an_interval_in_a_grid_are_refused(context: HydraContext) -> None:
+    with pytest.raises(UserError, match="`seed` is given twice"):
+        read_request(["seed=0,1", "seed=2"], context)
+    with pytest.raises(UserError, match="let a search choose: `hydra/sweeper=optuna`"):
+        grid(read_request(["optimizer.lr=interval(0.1,1)"], context))
+
+
+def test_checking_covers_every_value_and_every_choice_of_files_without_every_product() -> None:
+    points = [(f"model={m}", f"optimizer.lr={r}", f"seed.x={s}") for m in "ab" for r in range(50) for s in range(50)]
+    kept = distinct(points)
+    assert {(m, r) for m, r, _ in kept} == {(m, r) for m, r, _ in points}
+    assert {(m, s) for m, _, s in kept} == {(m, s) for m, _, s in points}
+    assert len(kept) < 250
+
+
+def test_hydras_sweeps_become_optunas_distributions(context: HydraContext) -> None:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    request = read_request(
+        [
+            "model=choice(cnn,mlp)",
+            "optimizer.lr=tag(log,interval(1e-4,1e-1))",
+            "data.batch_size=range(16,129,16)",
+            "optimizer.weight_decay=range(0,0.5,0.1)",
+            "seed=tag(int,interval(0,9))",
+        ],
+        context,
+    )
+    space = read_space(request.swept, {}, context)
+    assert [each.distribution() for each in space.dimensions] == [
+        CategoricalDistribution(["cnn", "mlp"]),
+        FloatDistribution(1e-4, 1e-1, log=True),
+        IntDistribution(16, 128, step=16),
+        FloatDistribution(0.0, 0.4, step=0.1),
+        IntDistribution(0, 9),
+    ]
+
+
+def test_a_logarithmic_scale_from_zero_an_unknown_tag_and_a_single_value_are_refused(context: HydraContext) -> None:
+    for override, said in (
+        ("optimizer.lr=tag(log,interval(0,1))", "begins above zero"),
+        ("optimizer.lr=tag(lag,interval(1,2))", "no tag `lag`"),
+    ):
+        (dimension,) = read_space(read_request([override], context).swept, {}, context).dimensions
+        with pytest.raises(UserError, match=said):
+            dimension.distribution()
+    with pytest.raises(UserError, match="leaves nothing to choose"):
+        read_space((), {"optimizer.lr": "0.1"}, context)
+
+
+def test_conditions_open_options_that_only_some_choices_have(context: HydraContext) -> None:
+    import optuna
+
+    params = {
+        "model": "choice(mlp, lstm)",
+        "model=lstm": {"model.layers": "range(1, 4)"},
+        "+extra": "choice(1, 2)",
+    }
+    space = read_space((), params, context)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    points = [space.suggest(study.ask()).overrides for _ in range(30)]
+    assert all(any(each.startswith("model.layers=") for each in point) == ("model=lstm" in point) for point in points)
+    assert {point[0] for point in points} == {"model=mlp", "model=lstm"}
+    assert all(any(each.startswith("+extra=") for each in point) for point in points)
+    # what is checked before the first trial: every choice, both ends of the rest
+    checked = {override for example in space.examples() for override in example.overrides}
+    assert {"model=mlp", "model=lstm", "model.layers=1", "model.layers=3", "+extra=1", "+extra=2"} <= checked
+
+
+def test_directions_go_by_the_metrics_names_unless_they_are_given() -> None:
+    assert directions_of(compose().cfg) == ["minimize"]
+    both = compose("sweep.objective=[val/accuracy,cost/usd]").cfg
+    assert directions_of(both) == ["maximize", "minimize"]
+    assert directions_of(compose("sweep.objective=val/score", "sweep.direction=minimize").cfg) == ["minimize"]
+    with pytest.raises(UserError, match="for 1 objective it takes as many"):
+        directions_of(compose("sweep.direction=[minimize,maximize]").cfg)
