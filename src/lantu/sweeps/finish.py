@@ -54,9 +54,10 @@ def causes(sweep: SweepFolder) -> dict[str, list[TrialFolder]]:
 
 
 def _compare(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, console: Console, *, enough: bool) -> None:
+    arrived = parent.arrived()
     if not cfg.sweep.compare or not enough:
         return
-    if not parent.arrived() or parent.run_id is None:
+    if not arrived or parent.run_id is None:
         console.print(f"compare     `lantu sync`, then `lantu compare sweep={sweep.name}`", soft_wrap=True)
         return
     from lantu.compare.analysis import Options

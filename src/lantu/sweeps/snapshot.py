@@ -38,12 +38,13 @@ def from_snapshot(context: HydraContext, snapshot: Path) -> HydraContext:
 def settings(loader: ConfigLoader, request: Request, points: list[Point]) -> dict[str, dict[str, str]]:
     """What decides the result of trials, by the files that they choose: for telling whether two sweeps differ.
 
-    Values that vary are left out, and so is whatever is made from them.
+    Values that vary are left out.
     """
     found: dict[str, dict[str, str]] = {}
     for chosen in dict.fromkeys(choices(loader, point) for point in points):
         cfg = composed(loader, [*request.fixed, *chosen])
-        vary = {key.lstrip("+~") for key in request.keys}
+        files = {override.partition("=")[0] for override in chosen}
+        vary = {key.lstrip("+~") for key in request.keys if key not in files}
         found[" ".join(chosen)] = {
             name: str(value)
             for name, value in leaves(cfg).items()

@@ -64,8 +64,10 @@ class Conductor:
             refuse_difference(folder.name, folder.content()["settings"], now)
         self._keep(folder, request, arguments, now, is_new=is_new)
         folder.owner.claim()
-        source = self._make_source(request, folder, self.context)
-        return self._run(folder, request, source)
+        try:
+            return self._run(folder, request, self._make_source(request, folder, self.context))
+        finally:
+            folder.owner.release()
 
     def _keep(
         self, folder: SweepFolder, request: Request, arguments: list[str], now: dict[str, Any], *, is_new: bool

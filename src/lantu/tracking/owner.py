@@ -34,6 +34,10 @@ class Owner:
         with suppress(OSError):  # a folder that went away is the journal's trouble, and it says so
             os.utime(self.path)
 
+    def release(self) -> None:
+        """Own it no longer, though the process goes on."""
+        self.path.unlink(missing_ok=True)
+
     def is_alive(self) -> bool:
         """Whether the owner may still write."""
         try:

@@ -1,0 +1,36 @@
+"""Sweeps as a user runs them, in this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lantu.cli import main
+from lantu.sweeps.folder import SweepFolder, sweeps_of
+
+SHORT = ("model=linear", "trainer.max_epochs=1", "save_model=false", "test=false", "sweep.compare=false")
+Sweep = Callable[..., int]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """Run `lantu train -m` on a linear model for one epoch, in a folder of the test's own; its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LANTU_HOME", str(tmp_path))
+
+    def run(*overrides: str, ship: bool = False) -> int:
+        given = {each.partition("=")[0] for each in overrides}
+        short = [each for each in SHORT if each.partition("=")[0] not in given]
+        shipping = [] if ship else ["logger.mlflow.ship=false"]
+        try:
+            return main(["train", "-m", *short, *shipping, *overrides])
+        except SystemExit as end:
+            return int(end.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def the_sweep(tmp_path: Path) -> Callable[[str], SweepFolder]:
+    """A sweep's folder by its name."""
+    return lambda name: SweepFolder(sweeps_of(tmp_path / "mlruns") / name)
