@@ -1,5 +1,6 @@
 """Conducting a sweep: plan, launch, retry, compare. Hydra's plugins for it are thin and lie in `hydra_plugins`."""
 
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -66,6 +67,9 @@ class Conductor:
         folder.owner.claim()
         try:
             return self._run(folder, request, self._make_source(request, folder, self.context))
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes a SystemExit of Ctrl-C
+            print(f"\nstopped; `lantu train sweep.resume={folder.name}` goes on from here", file=sys.stderr)
+            raise KeyboardInterrupt from stop
         finally:
             folder.owner.release()
 

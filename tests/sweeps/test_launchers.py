@@ -1,0 +1,122 @@
+"""Sweeps in processes of their own: killed, interrupted, on workers."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from lantu.sweeps.folder import SweepFolder, sweeps_of
+
+REPO = Path(__file__).resolve().parents[2]
+SHORT = ("model=linear", "trainer.max_epochs=2", "save_model=false", "test=false", "sweep.compare=false")
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, REPO / "scripts" / "train.py", "-m", *SHORT, *overrides],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "LANTU_HOME": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def trials_in_mlflow(folder: Path) -> dict[str, list[str]]:
+    client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        if "lantu.trial" in run.data.tags:
+            found.setdefault(run.info.run_name, []).append(run.info.status)
+    return found
+
+
+def test_parallel_workers_run_all_trials_under_one_parent(tmp_path: Path) -> None:
+    process = start(tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3", "sweep.name=mine")
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    assert "4 finished" in said
+    assert trials_in_mlflow(tmp_path) == {f"seed={seed}": ["FINISHED"] for seed in range(4)}
+
+
+def test_a_worker_that_dies_takes_its_trial_along_and_not_the_sweep(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "init").mkdir(parents=True)
+    (tmp_path / "conf" / "init" / "deadly.yaml").write_text("# Kills its process.\n_target_: deadly.kill\nwhen: ???\n")
+    (tmp_path / "deadly.py").write_text(
+        "import os, signal\ndef kill(when):\n    os.kill(os.getpid(), signal.SIGKILL) if when else None\n"
+    )
+    os.environ["PYTHONPATH"] = str(tmp_path)
+    try:
+        process = start(
+            tmp_path,
+            *("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "init=deadly", "init.when=0,1", "seed=0,1"),
+            *("sweep.name=mine", "sweep.retries=1"),
+        )
+        said = process.communicate(timeout=300)[0]
+    finally:
+        del os.environ["PYTHONPATH"]
+    assert process.returncode == 1, said
+    folder = SweepFolder(sweeps_of(tmp_path / "mlruns") / "mine")
+    found = {trial.name: trial.state().status for trial in folder.trials()}
+    assert found == {
+        "when=0 seed=0": "finished",
+        "when=0 seed=1": "finished",
+        "when=1 seed=0": "failed",
+        "when=1 seed=1": "failed",
+    }
+    assert "2 x its process died" in said
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    command = ("seed=0,1,2", "trainer.max_epochs=40", "sweep.name=mine")
+    process = start(tmp_path, *command)
+    folder = SweepFolder(sweeps_of(tmp_path / "mlruns") / "mine")
+    deadline = time.monotonic() + 120
+    while not any(trial.state().status == "finished" for trial in folder.trials()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert "Traceback" not in said, said
+    assert process.returncode not in (0, 2), said
+    done = {trial.number for trial in folder.trials() if trial.state().status == "finished"}
+    assert done
+    assert len(done) < 3
+    again = start(tmp_path, *command)
+    said = again.communicate(timeout=300)[0]
+    assert again.returncode == 0, said
+    assert Counter(trial.state().status for trial in folder.trials()) == {"finished": 3}
+    assert trials_in_mlflow(tmp_path) == {f"seed={seed}": ["FINISHED"] for seed in range(3)}
+
+
+@pytest.mark.slow
+def test_ten_sigkills_at_random_moments_leave_exactly_the_planned_trials(tmp_path: Path) -> None:
+    command = ("seed=0,1,2,3", "optimizer.lr=0.1,0.01,0.001", "trainer.max_epochs=20", "sweep.name=mine")
+    folder = SweepFolder(sweeps_of(tmp_path / "mlruns") / "mine")
+    chance = random.Random(0)
+    kills = 0
+    while kills < 10:
+        process = start(tmp_path, *command)
+        try:
+            process.communicate(timeout=chance.uniform(5, 16))
+            break  # it was faster than ten deaths
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+    assert kills >= 3
+    process = start(tmp_path, *command)
+    said = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, said
+    assert Counter(trial.state().status for trial in folder.trials()) == {"finished": 12}
+    planned = {f"seed={seed} lr={rate}": ["FINISHED"] for seed in range(4) for rate in ("0.1", "0.01", "0.001")}
+    assert trials_in_mlflow(tmp_path) == planned
