@@ -1,4 +1,4 @@
-"""What a sweep costs beside its trials: fifty trials of ten steps, four ways in one run; and scheduling from 10 to 1,000.
+"""What a sweep costs beside its trials: fifty trials of ten steps, five ways in one run; scheduling from 10 to 1,000.
 
 python scripts/bench/sweeps.py [--trials 50] [--schedule 10,100,1000]
 """
