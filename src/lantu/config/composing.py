@@ -43,6 +43,8 @@ class Composition:
     """Which file was chosen in every group, such as {"model": "cnn", "callbacks": ["default"]}."""
     overrides: list[str] = field(default_factory=list)
     """What the user typed."""
+    sweeper: str = ""
+    """The class that would conduct a sweep."""
 
 
 @contextmanager
@@ -69,7 +71,8 @@ def compose(*overrides: str, command: str = "train") -> Composition:
         cfg = hydra_compose(command, list(overrides), return_hydra_config=True)
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
     assert isinstance(choices, dict)
+    sweeper = str(OmegaConf.select(cfg, "hydra.sweeper._target_"))
     with open_dict(cfg):
         del cfg["hydra"]
     chosen = {str(group): file for group, file in choices.items() if not str(group).startswith("hydra/")}
-    return Composition(cfg=cfg, choices=chosen, overrides=list(overrides))
+    return Composition(cfg=cfg, choices=chosen, overrides=list(overrides), sweeper=sweeper)

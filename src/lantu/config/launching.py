@@ -1,6 +1,7 @@
 """Hand a checked command to Hydra: one run, or a sweep on any launcher."""
 
 import sys
+from argparse import Namespace
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 from lantu.config.checking import check
 from lantu.config.composing import HYDRA_VERSION, compose
 from lantu.config.locations import add_user_conf, shipped_conf
-from lantu.config.sweeping import check_sweep
+from lantu.config.sweeping import check_sweep, parsed
 
 JOBS = {
     "train": "lantu.training.job",
@@ -51,15 +52,24 @@ def launch(command: str, arguments: list[str]) -> int:
     if asked.config_dir:
         add_user_conf(asked.config_dir)
         arguments = _without_option(arguments, "--config-dir", "-cd")
-    if asked.multirun:
-        check_sweep(asked.overrides, command=command)
-    elif not (asked.config_name or asked.info or asked.hydra_help or asked.shell_completion):
-        composition = compose(*asked.overrides, command=command)
-        if not asked.cfg:
-            check(composition)
+    if not (asked.config_name or asked.info or asked.hydra_help or asked.shell_completion):
+        arguments = _checked(command, arguments, asked)
     sys.argv = [sys.argv[0], *arguments]
     hydra.main(config_path=str(shipped_conf()), config_name=command, version_base=HYDRA_VERSION)(run_job)()
     return 0
+
+
+def _checked(command: str, arguments: list[str], asked: Namespace) -> list[str]:
+    """Refuse what cannot run; returns the arguments, with `-m` where a recipe is a sweep by itself."""
+    fixed = [each.input_line for each in parsed(asked.overrides, command) if not each.is_sweep_override()]
+    shared = compose(*(fixed if asked.multirun else asked.overrides), command=command)
+    if not asked.multirun and not shared.cfg.get("sweep", {}).get("always"):
+        if not asked.cfg:
+            check(shared)
+        return arguments
+    if not shared.sweeper.startswith("hydra_plugins.lantu_sweepers."):  # ours check their trials themselves
+        check_sweep(asked.overrides, command=command)
+    return arguments if asked.multirun or asked.cfg else ["--multirun", *arguments]
 
 
 def run_job(cfg: DictConfig) -> Any:

@@ -45,11 +45,19 @@ def distinct(points: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 def points(overrides: list[str], *, command: str = "train") -> Iterator[list[str]]:
     """Every combination of the values that sweep overrides name, as plain overrides."""
-    with config_search(), explained(overrides, command):
-        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-        dimensions = [_values(each) for each in parser.parse_overrides(overrides)]
+    dimensions = [_values(each) for each in parsed(overrides, command)]
     for combination in product(*dimensions):
         yield list(combination)
+
+
+def parsed(overrides: list[str], command: str = "train") -> list[Override]:
+    """Overrides, read.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    with config_search(), explained(overrides, command):
+        return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader()).parse_overrides(overrides)
 
 
 def _values(override: Override) -> list[str]:

@@ -14,14 +14,18 @@ MOST_CATEGORIES = 50
 LEAST_NUMERIC = 0.95
 """Share of a text column's values that must read as numbers for the column to be one of numbers."""
 
+LEVELS = np.linspace(0.005, 0.995, 100)
+"""Of the quantiles that ranks are looked up in."""
+
 
 @dataclass(frozen=True)
 class Column:
     """How one column becomes numbers.
 
-    A number becomes (value - mean) / std, with the median for a missing one, and a second feature that marks those if
-    there were any in training. A category becomes one feature per value seen in training; a value not seen, or missing,
-    has a feature of its own if training had missing ones, and is all zeros otherwise.
+    A number becomes (value - mean) / std, or, with quantiles, the normal score of its rank in training; with the median
+    for a missing one, and a second feature that marks those if there were any in training. A category becomes one
+    feature per value seen in training; a value not seen, or missing, has a feature of its own if training had missing
+    ones, and is all zeros otherwise.
     """
 
     name: str
@@ -31,6 +35,8 @@ class Column:
     mean: float = 0.0
     std: float = 1.0
     median: float = 0.0
+    quantiles: list[float] = field(default_factory=list)
+    """At LEVELS; empty: the number is standardised."""
     categories: list[str] = field(default_factory=list)
     marks_missing: bool = False
 
@@ -49,13 +55,23 @@ class Column:
         else:
             numbers = as_numbers(values)
             absent = ~np.isfinite(numbers)
-            encoded = ((np.where(absent, self.median, numbers) - self.mean) / self.std)[:, None]
+            encoded = self._scaled(np.where(absent, self.median, numbers))[:, None]
         parts = [encoded, absent[:, None]] if self.marks_missing else [encoded]
         return np.hstack(parts).astype(np.float32)
 
+    def _scaled(self, numbers: np.ndarray) -> np.ndarray:
+        if not self.quantiles:
+            return (numbers - self.mean) / self.std
+        from scipy.special import ndtri
 
-def learn(rows: pd.DataFrame, report: Report) -> list[Column]:
+        return np.interp(numbers, self.quantiles, ndtri(LEVELS))
+
+
+def learn(rows: pd.DataFrame, report: Report, *, numbers: str = "standard") -> list[Column]:
     """How to encode each column of the training rows; columns that cannot help are reported and left out.
+
+    Args:
+        numbers: standard, or quantile: ranks, which outliers and skew do not disturb.
 
     Raises:
         UserError: no column is left.
@@ -78,7 +94,7 @@ def learn(rows: pd.DataFrame, report: Report) -> list[Column]:
                 Column(name, "category", _type(values), categories=known, marks_missing=bool(values.isna().any()))
             )
         else:
-            learned.append(_number(name, kind, values))
+            learned.append(_number(name, kind, values, ranks=numbers == "quantile"))
             unread = int(np.isnan(as_numbers(present)).sum())
             report.note(unread, f"values of {name} that are no {kind} taken as missing")
     report.note(int(rows.isna().to_numpy().sum()), "missing values in the training split filled in and marked")
@@ -119,7 +135,7 @@ def as_numbers(values: pd.Series) -> np.ndarray:
     return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _number(name: str, kind: Any, values: pd.Series) -> Column:
+def _number(name: str, kind: Any, values: pd.Series, *, ranks: bool) -> Column:
     numbers = as_numbers(values)
     finite = numbers[np.isfinite(numbers)]
     median = float(np.median(finite))
@@ -131,6 +147,7 @@ def _number(name: str, kind: Any, values: pd.Series) -> Column:
         mean=float(filled.mean()),
         std=float(filled.std()) or 1.0,
         median=median,
+        quantiles=np.quantile(filled, LEVELS).tolist() if ranks else [],
         marks_missing=len(finite) < len(numbers),
     )
 

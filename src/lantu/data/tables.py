@@ -25,6 +25,7 @@ class TableDataModule(SupervisedDataModule):
     Args:
         path: a file of your own, instead of a source.
         ignore: columns that must not be learned from, such as an id.
+        numbers: standard (mean 0, deviation 1) or quantile (normal scores of ranks, against outliers and skew).
         options: of `SupervisedDataModule`.
     """
 
@@ -36,17 +37,21 @@ class TableDataModule(SupervisedDataModule):
         source: Callable[[], Raw] | None = None,
         path: str | None = None,
         ignore: list[str] | None = None,
+        numbers: str = "standard",
         **options: Any,
     ) -> None:
         super().__init__(source=source or _own_file(path), **options)
+        if numbers not in ("standard", "quantile"):
+            raise UserError(f"`data.numbers={numbers}`: numbers are brought to one scale as standard or as quantile.")
         self.ignore = ignore or []
+        self.numbers = numbers
 
     def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
         unknown = [name for name in self.ignore if name not in rows]
         if unknown:
             raise UserError(f"`data.ignore`: the table has no column {unknown[0]!r}.")
         inputs = rows.drop(columns=[self.target, *self.ignore])
-        return {"columns": columns.state(columns.learn(inputs, self.report))}
+        return {"columns": columns.state(columns.learn(inputs, self.report, numbers=self.numbers))}
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         return Examples(torch.from_numpy(columns.encode(rows, self._columns)), y)

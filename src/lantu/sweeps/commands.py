@@ -63,10 +63,11 @@ def _overview(sweeps: list[SweepFolder]) -> Table:
     for sweep in sweeps:
         standing = Watcher(sweep).look()
         began = datetime.fromtimestamp(sweep.content()["created"]).strftime("%m-%d %H:%M")
-        best = f"{standing.best[1]} {standing.best[2]:.4g}\n{escape(standing.best[0])}" if standing.best else ""
+        best = standing.best
+        shown = f"{best.metric} {best.value:.4g}\n{escape(best.name)}" if best else ""
         state = "[cyan]running[/]" if sweep.owner.is_alive() else "stopped" if standing.counts["planned"] else "ended"
         cost = words.money(sweep.spent()["usd"])
-        table.add_row(sweep.name, began, state, counted(standing, separator="\n"), best, cost)
+        table.add_row(sweep.name, began, state, counted(standing, separator="\n"), shown, cost)
     return table
 
 

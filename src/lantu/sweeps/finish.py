@@ -11,6 +11,7 @@ from rich.markup import escape
 from lantu.cost import words
 from lantu.errors import UserError
 from lantu.sweeps.folder import SweepFolder, TrialFolder
+from lantu.sweeps.outcome import best_trial, outdo, register
 from lantu.sweeps.parent import ParentRun
 from lantu.sweeps.progress import counted
 from lantu.sweeps.standing import Watcher
@@ -28,13 +29,22 @@ def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: flo
     if standing.counts["skipped"]:
         console.print("budget      spent; re-issue the command with a larger `sweep.budget` for the rest")
     if standing.best:
-        name, metric, value = standing.best
-        console.print(f"best        [bold]{escape(name)}[/bold]  {metric} {value:.4g}", soft_wrap=True)
+        found = standing.best
+        console.print(
+            f"best        [bold]{escape(found.name)}[/bold]  {found.metric} {found.value:.4g}", soft_wrap=True
+        )
     spent = sweep.spent()
     if spent["usd"]:
         parts = words.time_taken(3600 * spent["hours"]), words.energy(spent["kwh"]), words.money(spent["usd"])
         console.print(f"cost        {parts[0]} of device time, {parts[1]}, {parts[2]}")
-    _compare(sweep, cfg, parent, console, enough=standing.counts["finished"] > 1)
+    best = best_trial(sweep)
+    if cfg.sweep.baselines and best is not None:
+        outdo(sweep, best, parent, console)
+    parent.close()
+    arrived = parent.arrived()
+    if cfg.sweep.register and best is not None:
+        register(str(cfg.sweep.register), best, parent, console, arrived=arrived)
+    _compare(sweep, cfg, parent, console, arrived=arrived, enough=standing.counts["finished"] > 1)
     if standing.counts["failed"]:
         again = f"lantu train sweep.resume={sweep.name}"
         console.print(f"next        {again}   try those that failed again", soft_wrap=True)
@@ -53,8 +63,9 @@ def causes(sweep: SweepFolder) -> dict[str, list[TrialFolder]]:
     return dict(sorted(groups.items(), key=lambda each: -len(each[1])))
 
 
-def _compare(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, console: Console, *, enough: bool) -> None:
-    arrived = parent.arrived()
+def _compare(
+    sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, console: Console, *, arrived: bool, enough: bool
+) -> None:
     if not cfg.sweep.compare or not enough:
         return
     if not arrived or parent.run_id is None:

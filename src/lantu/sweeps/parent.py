@@ -38,6 +38,12 @@ class ParentRun:
         uri = node.tracking_uri if node else None
         self._tracking_uri = absolute(uri) if uri else None
         self._shipper: Shipper | None = None
+        self._closed = False
+
+    @property
+    def redacted_uri(self) -> str | None:
+        """Where journals say that they go, without a password; None: the embedded store."""
+        return redact(self._tracking_uri) if self._tracking_uri else None
 
     @property
     def uri(self) -> str:
@@ -65,7 +71,7 @@ class ParentRun:
             "begin",
             format=journal.FORMAT,
             version=journal.VERSION,
-            tracking_uri=redact(self._tracking_uri) if self._tracking_uri else None,
+            tracking_uri=self.redacted_uri,
             run_id=None,
             parent=None,
             **begin,
@@ -90,11 +96,16 @@ class ParentRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._kept:
+        self.close("FINISHED" if kind is None else "KILLED")
+
+    def close(self, status: str = "FINISHED") -> None:
+        """End the record, with what the sweep came to; once is enough."""
+        if not self._kept or self._closed:
             return
-        if kind is None:
+        self._closed = True
+        if status == "FINISHED":
             self._record_totals()
-        self._journal.append("end", status="FINISHED" if kind is None else "KILLED")
+        self._journal.append("end", status=status)
         self._journal.flush()
         self._journal.close()
         if self._shipper:

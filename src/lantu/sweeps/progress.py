@@ -86,7 +86,7 @@ class Progress:
         ends = f"  about {words.time_taken(left)} left" if left and standing.ended < (total or 0) else ""
         row.add_row(bar, f"{standing.ended}{f'/{total}' if total is not None else ''}", counted(standing), ends)
         best = standing.best
-        return Group(row, Text(f"best so far  {best[0]}  {best[1]} {best[2]:.4g}" if best else "", style="bold"))
+        return Group(row, Text(f"best so far  {best}" if best else "", style="bold"))
 
 
 def counted(standing: Standing, *, separator: str = ", ") -> str:
@@ -97,7 +97,7 @@ def counted(standing: Standing, *, separator: str = ", ") -> str:
 
 def _line(trial: TrialFolder, state: State, standing: Standing) -> str:
     colour = COLOURS.get(state.status, "")
-    metric = standing.best[1] if standing.best else ""
+    metric = standing.best.metric if standing.best else ""
     value = state.values.get(f"{metric}_best", state.values.get(metric))
     said = [f"{metric} {value:.4g}"] if value is not None and state.status == "finished" else []
     said += [state.reason] if state.reason else []

@@ -11,6 +11,7 @@ from lantu.sweeps.folder import SweepFolder
 from lantu.sweeps.objectives import directions_of, objectives_of
 from lantu.sweeps.request import Point, Request
 from lantu.sweeps.search import Search, SearchOptions
+from lantu.sweeps.snapshot import composed
 from lantu.sweeps.space import Space, read_space
 from lantu.sweeps.sweeper import Conductor
 
@@ -26,7 +27,8 @@ def conductor(sweeper: "OptunaSweeper", *, cfg: DictConfig, context: HydraContex
     def space_of(request: Request, context: HydraContext) -> Space:
         params = sweeper.params
         plain = OmegaConf.to_container(params, resolve=True) if OmegaConf.is_config(params) else dict(params)
-        space = read_space(request.swept, plain, context)  # type: ignore[arg-type]
+        base = composed(context.config_loader, list(request.fixed))
+        space = read_space(request.swept, opened(plain, base), context)  # type: ignore[arg-type]
         if not space.dimensions:
             raise UserError(
                 "a search needs something to choose: `optimizer.lr='tag(log, interval(1e-4, 1e-1))'`, "
@@ -47,6 +49,19 @@ def conductor(sweeper: "OptunaSweeper", *, cfg: DictConfig, context: HydraContex
         )
 
     return Conductor(cfg=cfg, context=context, kind="search", points=points, source=source)
+
+
+def opened(params: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:
+    """A space with the conditions decided that the config decides, such as `spec.kind=table`."""
+    found: dict[str, Any] = {}
+    for key, value in params.items():
+        name, condition, wanted = key.partition("=")
+        actual = OmegaConf.select(cfg, name) if condition and name not in params else None
+        if actual is None or OmegaConf.is_config(actual):
+            found[key] = value
+        elif str(actual) == wanted:
+            found |= opened(value, cfg)
+    return found
 
 
 def options_of(sweeper: "OptunaSweeper", cfg: DictConfig, folder: SweepFolder) -> SearchOptions:

@@ -9,13 +9,26 @@ from lantu.sweeps.folder import ENDED, State, SweepFolder, TrialFolder
 
 
 @dataclass(frozen=True)
+class Best:
+    """The finished trial that is best in the first objective."""
+
+    number: int
+    name: str
+    metric: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.name}  {self.metric} {self.value:.4g}"
+
+
+@dataclass(frozen=True)
 class Standing:
     """A sweep at one moment."""
 
     counts: Counter[str]
     """Trials by status."""
-    best: tuple[str, str, float] | None
-    """The best finished trial: its name, the metric, the value."""
+    best: Best | None
+    """The best finished trial."""
     seconds: list[float]
     """How long each trial that ran to its end took."""
 
@@ -57,7 +70,7 @@ class Watcher:
                 continue
             if best is None or sign * value < sign * best[1]:
                 best = trial.number, value
-        named = None if best is None else (self._name(best[0]), objective.removesuffix("_best"), best[1])
+        named = best and Best(best[0], self._name(best[0]), objective.removesuffix("_best"), best[1])
         return Standing(counts, named, seconds)
 
     def newly_ended(self, seen: set[int]) -> list[tuple[TrialFolder, State]]:

@@ -115,15 +115,16 @@ class Conductor:
             hydra_context=context, task_function=RunTrial(str(folder.path.absolute()), place()), config=self.cfg
         )
         begun = time.time()
-        with ParentRun(folder, self.cfg) as parent, Progress(folder, planned=source.planned()) as progress:
-            while batch := source.next():
-                progress.planned = source.planned()
-                self._launch(launcher, request, folder, batch)
-                for trial in batch:
-                    source.tell(trial)
-                if any(trial.state().status == "skipped" for trial in batch):
-                    break
-        return finish(folder, self.cfg, parent, begun=begun)
+        with ParentRun(folder, self.cfg) as parent:
+            with Progress(folder, planned=source.planned()) as progress:
+                while batch := source.next():
+                    progress.planned = source.planned()
+                    self._launch(launcher, request, folder, batch)
+                    for trial in batch:
+                        source.tell(trial)
+                    if any(trial.state().status == "skipped" for trial in batch):
+                        break
+            return finish(folder, self.cfg, parent, begun=begun)
 
     def _launch(self, launcher: Launcher, request: Request, folder: SweepFolder, batch: list[TrialFolder]) -> None:
         """Launch trials until each has ended, in whatever way; a trial whose process dies is launched again."""

@@ -1,0 +1,74 @@
+"""What becomes of a sweep's best trial: measured against baselines, and registered."""
+
+import json
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lantu.sweeps.folder import SweepFolder, TrialFolder
+from lantu.sweeps.parent import ParentRun
+from lantu.sweeps.standing import Watcher
+from lantu.sweeps.trial import PARENT
+
+SHOWN = ("accuracy", "auroc", "f1", "r2", "rmse", "loss")
+
+
+def best_trial(sweep: SweepFolder) -> TrialFolder | None:
+    """The finished trial that is best in the first objective."""
+    best = Watcher(sweep).look().best
+    return None if best is None else sweep.trial(best.number)
+
+
+def outdo(sweep: SweepFolder, best: TrialFolder, parent: ParentRun, console: Console) -> None:
+    """Measure a trivial and a classical model on the best trial's data, and show all three."""
+    from omegaconf import OmegaConf
+
+    from lantu.config.targets import build
+    from lantu.sweeps.baselines import baselines, record
+
+    data = build(OmegaConf.load(best.path / "config.yaml").data)
+    data.prepare_data()
+    try:
+        found = baselines(data)
+    except ValueError as error:
+        console.print(f"baselines   none: {error}")
+        return
+    kept = sweep.path / PARENT
+    for each in found if kept.is_file() else []:
+        record(sweep, each, tracking_uri=parent.redacted_uri, parent=json.loads(kept.read_text()))
+    ours = best.state().values
+    metrics = [name for name in SHOWN if f"test/{name}" in ours and all(f"test/{name}" in b.metrics for b in found)]
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("on the same test rows")
+    for name in metrics:
+        table.add_column(f"test/{name}", justify="right")
+    for each in found:
+        said = f"{each.name}: {each.description}"
+        table.add_row(said, *(f"{each.metrics[f'test/{name}']:.4g}" for name in metrics))
+    table.add_row(f"[bold]{escape(best.name)}[/bold]", *(f"{ours[f'test/{name}']:.4g}" for name in metrics))
+    console.print("", table, "")
+
+
+def register(name: str, best: TrialFolder, parent: ParentRun, console: Console, *, arrived: bool) -> None:
+    """Put the best trial's model into MLflow's registry."""
+    from lantu.tracking.folder import RunFolder
+
+    run_id = RunFolder(best.path).shipped().run_id
+    model = best.path / "model"
+    if not arrived or run_id is None or not model.is_dir():
+        why = "the trial kept no model (`save_model=true`)" if not model.is_dir() else "MLflow has not been reached"
+        console.print(f"registered  nothing: {why}", soft_wrap=True)
+        return
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(parent.uri)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"{client.get_run(run_id).info.artifact_uri}/model"
+    version = client.create_model_version(name, source, run_id, description=f"best of the sweep {best.name}")
+    console.print(f"registered  {name}, version {version.version}: {best.name}", soft_wrap=True)
