@@ -106,7 +106,7 @@ def _unknown_key(override: Override, overrides: list[str], command: str) -> str 
     """What to say of an override whose key does not exist; None when it does."""
     key = override.key_or_group
     line = override.input_line
-    if override.is_add() or override.is_force_add() or override.is_hydra_override():
+    if override.is_add() or override.is_force_add():
         return None
     if "." not in key and key in groups():
         return None
@@ -127,8 +127,13 @@ def _unknown_key(override: Override, overrides: list[str], command: str) -> str 
 
 def _base_config(overrides: list[str], command: str) -> DictConfig:
     """What the overrides that choose files compose to, without those that set values."""
-    choosing = [each.input_line for each in _parsed(overrides) if each.key_or_group in groups() and each.input_line]
+    choosing = [
+        each.input_line
+        for each in _parsed(overrides)
+        if (each.key_or_group in groups() or "/" in each.key_or_group) and each.input_line
+    ]
+    hydra = any(each.is_hydra_override() for each in _parsed(overrides))
     try:
-        return hydra_compose(command, choosing)
+        return hydra_compose(command, choosing, return_hydra_config=hydra)
     except (HydraException, OmegaConfBaseException):
-        return hydra_compose(command)
+        return hydra_compose(command, return_hydra_config=hydra)

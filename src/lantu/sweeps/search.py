@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +51,13 @@ class Search:
         folder: SweepFolder,
         options: SearchOptions,
         *,
-        sampler: "BaseSampler | None",
+        sampler: "Callable[[int], BaseSampler]",
         pruner: "BasePruner | None",
     ) -> None:
+        """Open the study; `sampler` is told how many trials there have been, so as not to draw the same again."""
         self._space, self._folder, self._options = space, folder, options
-        self.study = open_study(folder, options, sampler=sampler, pruner=pruner)
+        self.study = open_study(folder, options, pruner=pruner)
+        self.study.sampler = sampler(len(self.study.get_trials(False)))
         self._begun = time.monotonic()
         self._exhausted = False
         self._leftover = self._left_by_an_earlier_run()
@@ -160,7 +162,6 @@ def open_study(
     folder: SweepFolder,
     options: SearchOptions,
     *,
-    sampler: "BaseSampler | None" = None,
     pruner: "BasePruner | None" = None,
 ) -> "Study":
     """The sweep's study, created where there is none.
@@ -175,7 +176,6 @@ def open_study(
         return optuna.create_study(
             study_name=options.study_name,
             storage=open_storage(options.storage or journal_of(folder)),
-            sampler=sampler,
             pruner=pruner,
             directions=list(options.directions),
             load_if_exists=True,

@@ -1,6 +1,7 @@
 """From the config of a search to its parts: space, study, sampler, pruner."""
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hydra.types import HydraContext
@@ -44,7 +45,7 @@ def conductor(sweeper: "OptunaSweeper", *, cfg: DictConfig, context: HydraContex
             space_of(request, context),
             folder,
             options_of(sweeper, cfg, folder),
-            sampler=_build(sweeper.sampler),
+            sampler=lambda trials: _sampler(sweeper.sampler, trials),
             pruner=_build(sweeper.pruner),
         )
 
@@ -91,6 +92,14 @@ def workers(cfg: DictConfig) -> int:
     if jobs is None:
         return WORKERS
     return int(jobs) if int(jobs) > 0 else max(1, (os.cpu_count() or 1) + 1 + int(jobs))
+
+
+def _sampler(node: Mapping[str, Any], trials: int) -> Any:
+    """A sampler that does not repeat what the trials before it drew; a Sobol sequence goes on by itself."""
+    seed = node.get("seed")
+    if seed is None or str(node["_target_"]).endswith("QMCSampler"):
+        return _build(node)
+    return _build({**node, "seed": int(seed) + trials})
 
 
 def _build(node: Any) -> Any:
