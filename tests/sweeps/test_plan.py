@@ -44,9 +44,12 @@ def test_the_same_combination_is_the_same_point_in_whatever_order() -> None:
     assert Point(("a=1", "b=2")).key != Point(("a=1", "b=3")).key
 
 
-def test_an_option_given_twice_and_an_interval_in_a_grid_are_refused(context: HydraContext) -> None:
-    with pytest.raises(UserError, match="`seed` is given twice"):
-        read_request(["seed=0,1", "seed=2"], context)
+def test_of_an_option_given_twice_the_last_one_counts_as_in_a_single_run(context: HydraContext) -> None:
+    assert read_request(["seed=0,1", "seed=2"], context).fixed == ("seed=2",)
+    assert [each.name for each in grid(read_request(["seed=2", "seed=0,1"], context))] == ["seed=0", "seed=1"]
+
+
+def test_an_interval_in_a_grid_is_refused(context: HydraContext) -> None:
     with pytest.raises(UserError, match="let a search choose: `hydra/sweeper=optuna`"):
         grid(read_request(["optimizer.lr=interval(0.1,1)"], context))
 

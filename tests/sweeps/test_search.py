@@ -98,7 +98,7 @@ def test_a_search_stops_at_its_time(sweep: Sweep, the_sweep: Find) -> None:
     ("overrides", "said"),
     [
         (("seed=1",), "a search needs something to choose"),
-        ((RATE, "hydra.sweeper.sampler.sed=1"), "Did you mean `hydra.sweeper.sampler.seed`?"),
+        ((RATE, "hydra.sweeper.sampler.sed=1"), "Did you mean `hydra.sweeper.sampler.seed`"),
         ((RATE, "hydra/sweeper/pruner=asha", "sweep.objective=[val/loss,cost/usd]"), "no trial can be ended early"),
         ((RATE, "hydra.sweeper.storage=nowhere://x"), "`hydra.sweeper.storage=nowhere://x` cannot be opened"),
     ],

@@ -108,7 +108,7 @@ def _unknown_key(override: Override, overrides: list[str], command: str) -> str 
     line = override.input_line
     if override.is_add() or override.is_force_add():
         return None
-    if "." not in key and key in groups():
+    if "/" in key or ("." not in key and key in groups()):
         return None
     base = _base_config(overrides, command)
     known = [name for name in leaves(base) if not name.rpartition(".")[2].startswith("_")]

@@ -55,7 +55,10 @@ def launch(command: str, arguments: list[str]) -> int:
     if not (asked.config_name or asked.info or asked.hydra_help or asked.shell_completion):
         arguments = _checked(command, arguments, asked)
     sys.argv = [sys.argv[0], *arguments]
-    hydra.main(config_path=str(shipped_conf()), config_name=command, version_base=HYDRA_VERSION)(run_job)()
+    try:
+        hydra.main(config_path=str(shipped_conf()), config_name=command, version_base=HYDRA_VERSION)(run_job)()
+    except SystemExit as end:  # how a job or a sweep inside Hydra says its exit status
+        return end.code if isinstance(end.code, int) else 1
     return 0
 
 

@@ -66,16 +66,12 @@ def read_request(arguments: list[str], context: HydraContext) -> Request:
     """Take a command's overrides apart.
 
     Raises:
-        UserError: one cannot be read, or is given twice.
+        UserError: one cannot be read.
     """
     with explained(arguments, "train"):
         overrides = OverridesParser.create(config_loader=context.config_loader).parse_overrides(arguments)
-    seen: set[str] = set()
-    for each in overrides:
-        key = each.get_key_element().lstrip("+~")
-        if key in seen:
-            raise UserError(f"`{key}` is given twice; a sweep takes each option once, as in `{key}=1,2`.")
-        seen.add(key)
+    last = {each.get_key_element().lstrip("+~"): each for each in overrides}  # as for a single run, the last one counts
+    overrides = list(last.values())
     return Request(
         fixed=tuple(str(each.input_line) for each in overrides if not each.is_sweep_override()),
         swept=tuple(each for each in overrides if each.is_sweep_override()),
