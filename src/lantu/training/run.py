@@ -17,6 +17,7 @@ from lantu.tasks import Task
 from lantu.training import ranks, record
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
+from lantu.training.resume import checkpoint_to_resume
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def run(composition: Composition) -> Result:
     meter = cost_meter(trainer)
     try:
         with record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept:
-            metrics = train(task, data, trainer, test=cfg.test)
+            start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
+            metrics = train(task, data, trainer, test=cfg.test, start=start)
             best = best_checkpoint(trainer)
             if best is not None and cfg.save_model and not trainer.interrupted:
                 kept.keep_model(best, data)
@@ -80,9 +82,11 @@ def run(composition: Composition) -> Result:
     )
 
 
-def train(task: LightningModule, data: DataModule, trainer: Trainer, *, test: bool = True) -> dict[str, float]:
-    """Fit, then measure the best checkpoint on the test split. Knows objects, no config."""
-    trainer.fit(task, datamodule=data, weights_only=True)
+def train(
+    task: LightningModule, data: DataModule, trainer: Trainer, *, test: bool = True, start: Path | None = None
+) -> dict[str, float]:
+    """Fit, from a checkpoint if one is given, then measure the best one on the test split. Knows objects, no config."""
+    trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
     metrics = _numbers(trainer) | _best_so_far(trainer)
     if test and not trainer.interrupted:
         trainer.test(task, datamodule=data, ckpt_path=best_checkpoint(trainer), weights_only=True, verbose=False)

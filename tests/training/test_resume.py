@@ -1,0 +1,58 @@
+"""A run that was stopped goes on where its newest good checkpoint is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import lantu
+from lantu.errors import UserError
+
+Train = Callable[..., lantu.Result]
+QUIET = ("model=mlp", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false", "test=false")
+
+
+def test_a_run_goes_on_from_its_last_checkpoint_in_its_own_folder(train: Train, tmp_path: Path) -> None:
+    folder = f"paths.run={tmp_path}/mlruns/runs/mine"
+    first = train(*QUIET, "trainer.max_epochs=2", folder)
+    assert first.module.trainer.current_epoch == 2
+    second = train(*QUIET, "trainer.max_epochs=5", folder, "resume=auto")
+    assert second.module.trainer.global_step == 5 * first.module.trainer.global_step // 2
+    # the record is one: the journal was continued, and the cost added up
+    assert second.cost["cost/usd"] > first.cost["cost/usd"]
+    begins = (tmp_path / "mlruns/runs/mine/journal/records.jsonl").read_text().count('"kind":"begin"')
+    assert begins == 2
+    uids = {
+        line.split('"run":"')[1][:32]
+        for line in (tmp_path / "mlruns/runs/mine/journal/records.jsonl").read_text().splitlines()
+        if '"kind":"begin"' in line
+    }
+    assert len(uids) == 1
+
+
+def test_auto_starts_afresh_where_there_is_nothing_to_go_on_from(train: Train) -> None:
+    assert train(*QUIET, "trainer.max_epochs=1", "resume=auto").metrics["val/loss"] > 0
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mlruns" / "runs" / "mine"
+    train(*QUIET, "trainer.max_epochs=2", f"paths.run={folder}")
+    last = folder / "checkpoints" / "last.ckpt"
+    best = folder / "checkpoints" / "best.ckpt"
+    assert torch.load(best, weights_only=True)["epoch"] <= 1
+    last.write_bytes(last.read_bytes()[:1000])
+    result = train(*QUIET, "trainer.max_epochs=3", f"paths.run={folder}", "resume=auto")
+    assert result.module.trainer.current_epoch == 3
+    assert "last.ckpt is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["nowhere", "."])
+def test_a_path_that_leads_to_no_checkpoint_is_refused(
+    where: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"`resume="):
+        train(*QUIET, "trainer.max_epochs=1", f"resume={where}")
