@@ -43,7 +43,7 @@ class SearchOptions:
 
 
 class Search:
-    """Asks a study for batches of trials."""
+    """Asks a study for trials, one for each worker that is free: what has ended by then is known to it."""
 
     def __init__(
         self,
@@ -67,10 +67,11 @@ class Search:
     def planned(self) -> int | None:
         return self._options.n_trials
 
-    def next(self) -> list[TrialFolder]:
-        batch, self._leftover = self._leftover[: self._options.n_jobs], self._leftover[self._options.n_jobs :]
+    def next(self, running: int) -> list[TrialFolder]:
+        room = self._options.n_jobs - running
+        batch, self._leftover = self._leftover[:room], self._leftover[room:]
         repeats = 0
-        while len(batch) < self._options.n_jobs and not self._is_over() and repeats < SAME_IN_A_ROW:
+        while len(batch) < room and not self._is_over() and repeats < SAME_IN_A_ROW:
             trial = self.study.ask()
             point = self._space.suggest(trial)
             twin = self._finished_twin(point)

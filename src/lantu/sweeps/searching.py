@@ -89,9 +89,11 @@ def workers(cfg: DictConfig) -> int:
     if "basic_launcher" in str(launcher.get("_target_")):
         return 1
     jobs = launcher.get("n_jobs")
-    if jobs is None:
-        return WORKERS
-    return int(jobs) if int(jobs) > 0 else max(1, (os.cpu_count() or 1) + 1 + int(jobs))
+    if jobs is not None:
+        from lantu.sweeps.pools.joblib import worker_count
+
+        return worker_count(int(jobs))
+    return (os.cpu_count() or 1) if launcher.get("cluster") == "local" else WORKERS
 
 
 def _sampler(node: Mapping[str, Any], trials: int) -> Any:

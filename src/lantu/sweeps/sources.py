@@ -7,13 +7,13 @@ from lantu.sweeps.request import Point
 
 
 class Source(Protocol):
-    """Hands out trials, in batches that may run at the same time."""
+    """Hands out trials, as many as may run at the same time."""
 
     def planned(self) -> int | None:
         """How many trials there will be in all; None: as many as there is time or money for."""
 
-    def next(self) -> list[TrialFolder]:
-        """Trials to run now, on disk already; none: the sweep is over."""
+    def next(self, running: int) -> list[TrialFolder]:
+        """Trials to run now, on disk already, beside those that are running; none while nothing runs: it is over."""
 
     def tell(self, trial: TrialFolder) -> None:
         """A trial has ended; its state says how."""
@@ -31,7 +31,8 @@ class Grid:
     def planned(self) -> int:
         return len(self._wanted)
 
-    def next(self) -> list[TrialFolder]:
+    def next(self, running: int) -> list[TrialFolder]:
+        """All of them at once: the launcher knows how many run at the same time."""
         return self._batches.pop() if self._batches else []
 
     def tell(self, trial: TrialFolder) -> None:

@@ -1,13 +1,14 @@
 """Conducting a sweep: plan, launch, retry, compare. Hydra's plugins for it are thin and lie in `hydra_plugins`."""
 
+import shutil
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -15,10 +16,12 @@ from lantu.config.checking import check
 from lantu.config.composing import Composition
 from lantu.config.sweeping import distinct
 from lantu.errors import UserError
-from lantu.sweeps.folder import SweepFolder, TrialFolder
+from lantu.sweeps.folder import SweepFolder
 from lantu.sweeps.naming import find_or_name
 from lantu.sweeps.objectives import directions_of, objectives_of
+from lantu.sweeps.pools.pool import open_pool
 from lantu.sweeps.request import Point, Request, read_request
+from lantu.sweeps.rounds import Rounds
 from lantu.sweeps.snapshot import composed, from_snapshot, refuse_difference, settings, take_snapshot
 from lantu.sweeps.sources import Source
 from lantu.sweeps.trial import RunTrial
@@ -66,7 +69,11 @@ class Conductor:
         self._keep(folder, request, arguments, now, is_new=is_new)
         folder.owner.claim()
         try:
-            return self._run(folder, request, self._make_source(request, folder, self.context))
+            return self._run(folder, request)
+        except UserError:
+            if is_new and not folder.trials():
+                shutil.rmtree(folder.path)  # it has not begun: nothing is left of it
+            raise
         except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes a SystemExit of Ctrl-C
             print(f"\nstopped; `lantu train sweep.resume={folder.name}` goes on from here", file=sys.stderr)
             raise KeyboardInterrupt from stop
@@ -103,7 +110,7 @@ class Conductor:
         chosen = {str(group): name for group, name in self.cfg.hydra.runtime.choices.items()}
         return experiment_name(Composition(self.cfg, chosen, list(request.fixed)))
 
-    def _run(self, folder: SweepFolder, request: Request, source: Source) -> int:
+    def _run(self, folder: SweepFolder, request: Request) -> int:
         from lantu.sweeps.finish import finish
         from lantu.sweeps.parent import ParentRun
         from lantu.sweeps.progress import Progress
@@ -115,44 +122,15 @@ class Conductor:
             hydra_context=context, task_function=RunTrial(str(folder.path.absolute()), place()), config=self.cfg
         )
         begun = time.time()
-        with ParentRun(folder, self.cfg) as parent:
-            with Progress(folder, planned=source.planned()) as progress:
-                while batch := source.next():
-                    progress.planned = source.planned()
-                    self._launch(launcher, request, folder, batch)
-                    for trial in batch:
-                        source.tell(trial)
-                    if any(trial.state().status == "skipped" for trial in batch):
-                        break
-            return finish(folder, self.cfg, parent, begun=begun)
-
-    def _launch(self, launcher: Launcher, request: Request, folder: SweepFolder, batch: list[TrialFolder]) -> None:
-        """Launch trials until each has ended, in whatever way; a trial whose process dies is launched again."""
-        deaths: dict[int, int] = {}
-        todo = batch
-        while todo:
-            overrides = [self._overrides(request, folder, trial) for trial in todo]
-            trouble: Exception | None = None
-            try:
-                launcher.launch(overrides, initial_job_idx=todo[0].number)
-            except (UserError, KeyboardInterrupt):
-                raise
-            except Exception as error:  # a worker died, a job was lost: what is on disk says which
-                trouble = error
-            todo = [trial for trial in todo if trial.state().status in ("planned", "running")]
-            for trial in todo:
-                deaths[trial.number] = deaths.get(trial.number, 0) + 1
-                state = trial.state()
-                if deaths[trial.number] > int(self.cfg.sweep.retries):
-                    state.status, state.ended = "failed", time.time()
-                    why = f" ({type(trouble).__name__}: {str(trouble).splitlines()[0][:200]})" if trouble else ""
-                    state.reason = f"its process died{why}"
-                    trial.keep(state)
-            todo = [trial for trial in todo if trial.state().status != "failed"]
-
-    def _overrides(self, request: Request, folder: SweepFolder, trial: TrialFolder) -> list[str]:
-        own = [each for each in request.fixed if not each.startswith(("sweep.name=", "sweep.resume="))]
-        return [*own, *trial.point.overrides, f"sweep.name={folder.name}", f"sweep.trial={trial.number}"]
+        with closing(open_pool(launcher)) as pool:
+            source = self._make_source(request, folder, self.context)
+            with ParentRun(folder, self.cfg) as parent:
+                with Progress(folder, planned=source.planned()) as progress:
+                    own = [each for each in request.fixed if not each.startswith(("sweep.name=", "sweep.resume="))]
+                    rounds = Rounds(folder, pool, fixed=own, retries=int(self.cfg.sweep.retries))
+                    for planned in rounds.until_all_have_ended(source):
+                        progress.planned = planned
+                return finish(folder, self.cfg, parent, begun=begun)
 
 
 def check_points(context: HydraContext, request: Request, points: list[Point]) -> None:

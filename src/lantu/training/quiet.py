@@ -9,6 +9,7 @@ NOISE = (
     r".*number of training batches .* smaller than the logging interval.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*It is recommended to use .*sync_dist=True.*",  # torchmetrics has already reduced over the ranks
+    r".*The `srun` command is available on your system but is not used.*",
     r".*`LightningModule.*` hook is deprecated.*",
 )
 

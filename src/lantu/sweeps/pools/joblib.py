@@ -1,0 +1,44 @@
+"""Processes of this machine that stay warm: joblib's loky."""
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import ClassVar
+
+from joblib import cpu_count
+from joblib.externals.loky import get_reusable_executor
+
+from lantu.sweeps.pools.pool import Ended, Job, Work, first_line
+
+
+class Processes:
+    """`workers` processes, which import what they need once; a pool that breaks is replaced by a fresh one."""
+
+    shares_fate: ClassVar[bool] = True
+
+    def __init__(self, work: Work, *, workers: int) -> None:
+        self._work = work
+        self._workers = worker_count(workers)
+        self._running: dict[Future[None], int] = {}
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        pool = get_reusable_executor(max_workers=self._workers, timeout=600)
+        for job in jobs:
+            self._running[pool.submit(self._work, job)] = job.number
+
+    def wait(self) -> list[Ended]:
+        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        if any(future.exception() for future in done):
+            done, _ = wait(self._running, timeout=1)  # a broken pool gives up all of its jobs, one after the other
+        ended = []
+        for future in done:
+            error = future.exception()
+            ended.append(Ended(self._running.pop(future), first_line(error) if error else ""))
+        return ended
+
+    def close(self) -> None:
+        get_reusable_executor(max_workers=self._workers).shutdown(wait=True, kill_workers=bool(self._running))
+
+
+def worker_count(asked: int) -> int:
+    """As joblib counts: -1 for every core, -2 for all but one."""
+    return asked if asked > 0 else max(1, cpu_count() + 1 + asked)

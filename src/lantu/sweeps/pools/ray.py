@@ -1,0 +1,89 @@
+"""Ray: this machine's cores and GPUs, or an existing cluster's."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import ray
+
+from lantu.errors import UserError
+from lantu.sweeps.pools.pool import Ended, Job, Work, first_line
+
+STARTING_SECONDS = 60.0
+
+
+class RayTasks:
+    """A Ray task for each job. Ray keeps its workers warm, and fits fractions of a GPU together."""
+
+    shares_fate: ClassVar[bool] = False
+
+    def __init__(
+        self, work: Work, *, address: str | None, resources: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> None:
+        """Join a cluster, or start one of this machine alone.
+
+        Raises:
+            UserError: there is no cluster at the address, or none that could ever run a job.
+        """
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a job of no GPU leaves the variable be
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            try:
+                ray.init(
+                    address=address,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **options,
+                )
+            except Exception as error:
+                raise UserError(
+                    f"`hydra.launcher.address={address}`: no Ray cluster could be joined there ({first_line(error)}). "
+                    f"`null` starts one on this machine."
+                ) from error
+        self._refuse_impossible(resources)
+        kept = {name: value for name, value in resources.items() if value is not None}
+        # a job whose worker dies is launched again by the sweep, which counts
+        self._run = ray.remote(max_retries=0, **kept)(_run)
+        self._work = ray.put(work)
+        self._running: dict[Any, int] = {}
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._running[self._run.remote(self._work, job)] = job.number
+
+    def wait(self) -> list[Ended]:
+        done, _ = ray.wait(list(self._running), num_returns=1)
+        ended = []
+        for reference in done:
+            trouble = ""
+            try:
+                ray.get(reference)
+            except Exception as error:  # the worker died, or its node did
+                trouble = first_line(error)
+            ended.append(Ended(self._running.pop(reference), trouble))
+        return ended
+
+    def close(self) -> None:
+        for reference in self._running:
+            ray.cancel(reference, force=True)
+        if self._is_ours:
+            ray.shutdown()
+
+    def _refuse_impossible(self, resources: Mapping[str, Any]) -> None:
+        has = ray.cluster_resources()
+        for option, name in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
+            wanted = float(resources.get(option) or 0)
+            if wanted > has.get(name, 0):
+                self._running = {}
+                self.close()
+                raise UserError(
+                    f"`hydra.launcher.{option}={resources[option]}`: a trial would wait for ever, for the Ray cluster "
+                    f"has {has.get(name, 0):g} {name}s in all."
+                )
+
+
+def _run(work: Work, job: Job) -> None:
+    work(job)

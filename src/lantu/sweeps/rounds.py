@@ -1,0 +1,87 @@
+"""From a source of trials to their end: what is free is filled, and what died is run again, or given up."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+
+from lantu.sweeps.folder import ENDED, SweepFolder, TrialFolder
+from lantu.sweeps.pools.pool import Ended, Job, Pool
+from lantu.sweeps.sources import Source
+
+
+class Rounds:
+    """Runs a source's trials in a pool until each has ended, in whatever way.
+
+    A trial whose process dies is run again `retries` times. Where one death takes other trials along, each of them is a
+    suspect, which runs again alone: only a trial that dies with nobody beside it is charged.
+    """
+
+    def __init__(self, folder: SweepFolder, pool: Pool, *, fixed: Sequence[str], retries: int) -> None:
+        self._folder, self._pool, self._fixed, self._retries = folder, pool, tuple(fixed), retries
+        self._running: dict[int, TrialFolder] = {}
+        self._attempts: dict[int, int] = {}
+        self._suspects: deque[TrialFolder] = deque()
+        self._deaths: Counter[int] = Counter()
+        self._is_spent = False
+
+    def until_all_have_ended(self, source: Source) -> Iterator[int | None]:
+        """Run them; yields, every time that something has changed, how many trials there will be in all."""
+        while True:
+            if not self._is_spent:
+                self._submit(source.next(len(self._running)))
+            if not self._running and self._suspects:
+                self._submit([self._suspects.popleft()])
+            if not self._running:
+                return
+            yield source.planned()
+            ended = self._pool.wait()
+            unfinished = [each for each in ended if not self._has_ended(each.number, source)]
+            for trial in self._judge(
+                unfinished, alone=len(ended) == 1 and not self._running.keys() - {ended[0].number}
+            ):
+                source.tell(trial)
+
+    def _submit(self, trials: list[TrialFolder]) -> None:
+        for trial in trials:
+            self._running[trial.number] = trial
+            self._attempts[trial.number] = trial.state().attempts
+        self._pool.submit([Job(trial.number, self._overrides(trial)) for trial in trials])
+
+    def _overrides(self, trial: TrialFolder) -> tuple[str, ...]:
+        return (*self._fixed, *trial.point.overrides, f"sweep.name={self._folder.name}", f"sweep.trial={trial.number}")
+
+    def _has_ended(self, number: int, source: Source) -> bool:
+        trial = self._running[number]
+        state = trial.state()
+        if state.status not in ENDED:
+            return False
+        del self._running[number]
+        self._is_spent |= state.status == "skipped"
+        source.tell(trial)
+        return True
+
+    def _judge(self, unfinished: list[Ended], *, alone: bool) -> list[TrialFolder]:
+        """Run what died again, now or later alone; returns the trials that died too often."""
+        is_sure = alone or not self._pool.shares_fate
+        trials = {each: self._running.pop(each.number) for each in unfinished}
+        begun = {each for each, trial in trials.items() if trial.state().attempts > self._attempts[trial.number]}
+        given_up, again = [], []
+        for each, trial in trials.items():
+            trial.owner.release()  # the pool knows that it is over, which from another machine cannot be seen
+            if is_sure or not begun:
+                self._deaths[trial.number] += 1
+            if self._deaths[trial.number] > self._retries:
+                given_up.append(self._give_up(trial, each.trouble))
+            elif each in begun and self._pool.shares_fate:
+                self._suspects.append(trial)
+            else:
+                again.append(trial)
+        self._submit(again)
+        return given_up
+
+    def _give_up(self, trial: TrialFolder, trouble: str) -> TrialFolder:
+        state = trial.state()
+        state.status, state.ended = "failed", time.time()
+        state.reason = f"its process died ({trouble})" if trouble else "its process died"
+        trial.keep(state)
+        return trial
