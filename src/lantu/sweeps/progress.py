@@ -48,7 +48,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         standing = self._watcher.look()
         done = len(self._watcher.newly_ended(self._seen))
-        many = "as many trials as there is time for" if self.planned is None else f"{self.planned:,} trials"
+        many = "as many trials as there is time for" if self.planned is None else _trials(self.planned)
         again = f"; {done:,} of them are done already" if done else ""
         self._console.print(f"sweep [bold]{self._sweep.name}[/bold]: {many}{again}", soft_wrap=True)
         if self._console.is_terminal:
@@ -111,3 +111,7 @@ def _has_file() -> bool:
     except (AttributeError, OSError, ValueError):
         return False
     return True
+
+
+def _trials(number: int) -> str:
+    return "1 trial" if number == 1 else f"{number:,} trials"

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -19,6 +19,9 @@ from lantu.sweeps.folder import State, SweepFolder, TrialFolder
 from lantu.tracking.owner import place
 from lantu.tracking.redaction import redact
 from lantu.tracking.store import absolute
+
+if TYPE_CHECKING:
+    from lantu.training.run import Result
 
 PARENT = "parent.json"
 """The file in which a sweep notes what its trials' loggers need to know of the parent run."""
@@ -40,6 +43,10 @@ class RunTrial:
         sweep = SweepFolder(Path(self.sweep))
         trial = sweep.trial(int(cfg.sweep.trial))
         state = trial.state()
+        if _is_helper_rank():
+            if state.status in ("planned", "running"):
+                self._train(cfg, sweep, trial)
+            return
         if state.status != "planned":
             return
         trial.owner.claim()
@@ -68,13 +75,8 @@ class RunTrial:
         """Train, with what is printed kept in the trial's folder."""
         with _printing_to(trial.path / "output.txt"):
             try:
-                from lantu.training.job import composition_of
-                from lantu.training.run import run
-
-                composition = composition_of(cfg)
-                self._prepare(composition.cfg, sweep, trial)
-                result = run(composition)
-            except BaseException:
+                result = self._train(cfg, sweep, trial)
+            except Exception:
                 traceback.print_exc()
                 raise
         state.values = {**result.metrics, **result.cost}
@@ -82,6 +84,14 @@ class RunTrial:
         pruned = trial.path / PRUNED
         state.status = "pruned" if pruned.is_file() else "finished"
         state.reason = pruned.read_text() if pruned.is_file() else ""
+
+    def _train(self, cfg: DictConfig, sweep: SweepFolder, trial: TrialFolder) -> "Result":
+        from lantu.training.job import composition_of
+        from lantu.training.run import run
+
+        composition = composition_of(cfg)
+        self._prepare(composition.cfg, sweep, trial)
+        return run(composition)
 
     def _prepare(self, cfg: DictConfig, sweep: SweepFolder, trial: TrialFolder) -> None:
         """What makes a run a trial: its name, whose child it is, and that it goes on where it stopped."""
@@ -105,6 +115,11 @@ class RunTrial:
             pruning = _pruning(sweep, trial)
             if pruning:
                 cfg.callbacks = {**(cfg.callbacks or {}), "pruning": pruning}
+
+
+def _is_helper_rank() -> bool:
+    """Whether SLURM has started this process beside the one that keeps the trial's state."""
+    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and os.environ.get("SLURM_PROCID", "0") != "0"
 
 
 def _tracking(cfg: DictConfig) -> dict[str, Any] | None:

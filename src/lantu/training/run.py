@@ -15,6 +15,7 @@ from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
 from lantu.tasks import Task
 from lantu.training import ranks, record
+from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
 from lantu.training.resume import checkpoint_to_resume
@@ -53,6 +54,8 @@ def run(composition: Composition) -> Result:
     task = build_task(cfg)
     loggers = build_all(cfg.logger)
     callbacks = [*build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
+    if in_a_submitted_job():
+        callbacks.append(Preemption(Path(cfg.paths.run) / "checkpoints"))
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
 
     validate_short_run(trainer, data)

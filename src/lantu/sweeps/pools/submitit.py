@@ -126,7 +126,8 @@ class Submitted:
             reason = next((line for line in str(error).splitlines() if "error:" in line), first_line(error))
             raise UserError(
                 f"SLURM did not take the jobs: {reason.rpartition('error:')[2].strip()}. See "
-                f"`hydra.launcher.partition`, `.account`, `.qos`, `.timeout_min`, `.gpus_per_node`, and `sinfo` for what there is."
+                f"`hydra.launcher.partition`, `.account`, `.qos`, `.timeout_min`, `.gpus_per_node`; "
+                f"`sinfo` shows what there is."
             ) from error
         for job, each in zip(jobs, submitted, strict=True):
             self._running[job.number] = each

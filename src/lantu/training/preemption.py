@@ -1,0 +1,93 @@
+"""A cluster that wants its machine back: the batch in hand ends and a checkpoint is kept first."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lantu.tracking.saying import say
+
+CHECKPOINT = "preempted.ckpt"
+Handler = Callable[[int, FrameType | None], Any]
+
+
+class Preemption(Callback):
+    """Puts off what submitit does at its signal, which queues the job again, until a checkpoint has been written.
+
+    SLURM sends the signal some time before the time limit (`hydra.launcher.signal_delay_s`). SIGTERM, which comes
+    before a preemption and before a `scancel` alike, only makes a checkpoint: SLURM decides what becomes of the job.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / CHECKPOINT
+        self._told: int | None = None
+        self._kept: dict[int, Handler] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen in place of submitit's handlers."""
+        for number in (requeue_signal(), signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._kept[number] = handler
+                signal.signal(number, self._note)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Weights and optimizer agree with each other here: keep them."""
+        if self._is_told(trainer):
+            trainer.save_checkpoint(self._path)
+            self._leave(f"a checkpoint is kept at step {trainer.global_step}")
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """There may be no time for the rest of a long validation; the newest checkpoint has to do."""
+        if self._is_told(trainer):
+            self._leave("it goes on from the newest checkpoint")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the signals back; what the checkpoint kept is done."""
+        self._restore()
+        if trainer.is_global_zero:
+            self._path.unlink(missing_ok=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._told = number
+
+    def _is_told(self, trainer: Trainer) -> bool:
+        """Whether any rank has had the signal: all of them must write the checkpoint at the same step."""
+        told = self._told is not None
+        if trainer.world_size == 1:
+            return told
+        number = torch.tensor(self._told or 0, device=trainer.strategy.root_device)
+        self._told = int(trainer.strategy.reduce(number, reduce_op="max")) or None
+        return self._told is not None
+
+    def _leave(self, what: str) -> None:
+        assert self._told is not None
+        number, self._told = self._told, None
+        say(f"{signal.Signals(number).name}: the cluster wants its machine back; {what}.")
+        if number == requeue_signal() and number in self._kept:
+            self._kept[number](number, None)
+
+    def _restore(self) -> None:
+        while self._kept:
+            signal.signal(*self._kept.popitem())
+
+
+def in_a_submitted_job() -> bool:
+    """Whether submitit has started this process."""
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
+def requeue_signal() -> signal.Signals:
+    """The signal that submitit asks the cluster for."""
+    return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
