@@ -18,11 +18,13 @@ REPO = Path(__file__).resolve().parents[2]
 SHORT = ("model=linear", "trainer.max_epochs=2", "save_model=false", "test=false", "sweep.compare=false")
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(folder: Path, *overrides: str, path: str = "") -> subprocess.Popen[str]:
+    """A sweep in a process group of its own; `path` comes in front of where Python looks for modules."""
+    paths = os.pathsep.join(each for each in (path, os.environ.get("PYTHONPATH", "")) if each)
     return subprocess.Popen(
         [sys.executable, REPO / "scripts" / "train.py", "-m", *SHORT, *overrides],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "LANTU_HOME": str(folder)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "LANTU_HOME": str(folder), "PYTHONPATH": paths},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -48,22 +50,27 @@ def test_parallel_workers_run_all_trials_under_one_parent(tmp_path: Path) -> Non
     assert trials_in_mlflow(tmp_path) == {f"seed={seed}": ["FINISHED"] for seed in range(4)}
 
 
-def test_a_worker_that_dies_takes_its_trial_along_and_not_the_sweep(tmp_path: Path) -> None:
+LAUNCHERS = [
+    pytest.param(("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), id="joblib"),
+    pytest.param(("hydra/launcher=submitit_local", "hydra.launcher.n_jobs=2"), id="submitit", marks=pytest.mark.slow),
+    pytest.param(("hydra/launcher=ray",), id="ray", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_worker_that_dies_takes_its_trial_along_and_no_other(launcher: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "conf" / "init").mkdir(parents=True)
     (tmp_path / "conf" / "init" / "deadly.yaml").write_text("# Kills its process.\n_target_: deadly.kill\nwhen: ???\n")
     (tmp_path / "deadly.py").write_text(
         "import os, signal\ndef kill(when):\n    os.kill(os.getpid(), signal.SIGKILL) if when else None\n"
     )
-    os.environ["PYTHONPATH"] = str(tmp_path)
-    try:
-        process = start(
-            tmp_path,
-            *("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "init=deadly", "init.when=0,1", "seed=0,1"),
-            *("sweep.name=mine", "sweep.retries=1"),
-        )
-        said = process.communicate(timeout=300)[0]
-    finally:
-        del os.environ["PYTHONPATH"]
+    process = start(
+        tmp_path,
+        *launcher,
+        *("init=deadly", "init.when=0,1", "seed=0,1", "sweep.name=mine", "sweep.retries=1"),
+        path=str(tmp_path),
+    )
+    said = process.communicate(timeout=300)[0]
     assert process.returncode == 1, said
     folder = SweepFolder(sweeps_of(tmp_path / "mlruns") / "mine")
     found = {trial.name: trial.state().status for trial in folder.trials()}
@@ -72,8 +79,8 @@ def test_a_worker_that_dies_takes_its_trial_along_and_not_the_sweep(tmp_path: Pa
         "when=0 seed=1": "finished",
         "when=1 seed=0": "failed",
         "when=1 seed=1": "failed",
-    }
-    assert "2 x its process died" in said
+    }, said
+    assert "its process died" in said
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a pool of workers promises, and the job that every one of them runs."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -55,13 +56,16 @@ class Work:
     config: DictConfig
     task: TaskFunction
     singletons: dict[Any, Any]
+    folder: str
+    """Where the command was typed, which relative paths start from."""
 
     @classmethod
     def of(cls, context: HydraContext, config: DictConfig, task: TaskFunction) -> "Work":
-        return cls(context, config, task, Singleton.get_state())
+        return cls(context, config, task, Singleton.get_state(), os.getcwd())
 
     def __call__(self, job: Job) -> None:
         """Compose the job's config and run the task function on it, as Hydra's own launchers do."""
+        os.chdir(self.folder)
         setup_globals()
         Singleton.set_state(self.singletons)
         config = self.context.config_loader.load_sweep_config(self.config, list(job.overrides))

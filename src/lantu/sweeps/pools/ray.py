@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import ray
 from lantu.errors import UserError
 from lantu.sweeps.pools.pool import Ended, Job, Work, first_line
 
-STARTING_SECONDS = 60.0
+ANSWER_SECONDS = 10.0  # Ray itself would try a wrong address for minutes, and write a page about it
 
 
 class RayTasks:
@@ -31,6 +32,7 @@ class RayTasks:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a job of no GPU leaves the variable be
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             try:
+                _knock(address)
                 ray.init(
                     address=address,
                     include_dashboard=False,
@@ -38,7 +40,7 @@ class RayTasks:
                     logging_level=logging.ERROR,
                     **options,
                 )
-            except Exception as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 raise UserError(
                     f"`hydra.launcher.address={address}`: no Ray cluster could be joined there ({first_line(error)}). "
                     f"`null` starts one on this machine."
@@ -87,3 +89,10 @@ class RayTasks:
 
 def _run(work: Work, job: Job) -> None:
     work(job)
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where nothing listens at HOST:PORT."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()

@@ -123,9 +123,10 @@ class Submitted:
         try:
             submitted = self._executor.submit_array([Resumable(self._work, job) for job in jobs])
         except submitit.core.utils.FailedJobError as error:
-            reason = next((line for line in str(error).splitlines() if "error:" in line), first_line(error))
+            said = [line.rpartition("error:")[2].strip() for line in str(error).splitlines() if "error:" in line]
+            reason = (said[-1] if said else first_line(error)).rstrip(".")
             raise UserError(
-                f"SLURM did not take the jobs: {reason.rpartition('error:')[2].strip()}. See "
+                f"SLURM did not take the jobs: {reason.rstrip('.')}. See "
                 f"`hydra.launcher.partition`, `.account`, `.qos`, `.timeout_min`, `.gpus_per_node`; "
                 f"`sinfo` shows what there is."
             ) from error
