@@ -69,7 +69,7 @@ class RayLauncher(PoolLauncher):
         self.resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
 
     def open(self) -> "Pool":
-        _require("ray", "hydra/launcher=ray", "ray")
+        require("ray", "hydra/launcher=ray", "ray")
         from lantu.sweeps.pools.ray import RayTasks
 
         options = OmegaConf.to_container(self.init) if OmegaConf.is_config(self.init) else dict(self.init)
@@ -92,7 +92,7 @@ class SubmititLauncher(PoolLauncher):
         self.parameters = {**parameters, "setup": list(setup)}
 
     def open(self) -> "Pool":
-        _require("submitit", f"hydra/launcher={self.cluster}", "slurm")
+        require("submitit", f"hydra/launcher={self.cluster}", "slurm")
         from lantu.sweeps.pools.submitit import Submitted
 
         assert self.config is not None
@@ -110,7 +110,8 @@ class SubmititLauncher(PoolLauncher):
         )
 
 
-def _require(module: str, asked: str, extra: str) -> None:
+def require(module: str, asked: str, extra: str) -> None:
+    """Refuse what needs a package that is not installed."""
     from importlib.util import find_spec
 
     from lantu.errors import UserError

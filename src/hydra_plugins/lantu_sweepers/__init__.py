@@ -14,7 +14,9 @@ from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from lantu.sweeps.folder import SweepFolder
-    from lantu.sweeps.request import Request
+    from lantu.sweeps.pools import Work
+    from lantu.sweeps.request import Point, Request
+    from lantu.sweeps.rounds import Engine
     from lantu.sweeps.sources import Source
 
 
@@ -51,6 +53,7 @@ class GridSweeper(_LantuSweeper):
 
     def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
         from lantu.sweeps.request import grid
+        from lantu.sweeps.rounds import pooled
         from lantu.sweeps.sources import Grid
         from lantu.sweeps.sweeper import Conductor
 
@@ -61,7 +64,7 @@ class GridSweeper(_LantuSweeper):
         def source(request: "Request", folder: "SweepFolder", _: HydraContext) -> "Source":
             return Grid(grid(request), folder, retries=retries)
 
-        conductor = Conductor(cfg=cfg, context=context, kind="grid", points=lambda r, _: grid(r), source=source)
+        conductor = Conductor(cfg=cfg, context=context, kind="grid", points=lambda r, _: grid(r), engine=pooled(source))
         return conductor.conduct([*dimensions, *arguments])
 
 
@@ -90,3 +93,45 @@ class OptunaSweeper(_LantuSweeper):
         from lantu.sweeps.searching import conductor
 
         return conductor(self, cfg=cfg, context=context).conduct(arguments)
+
+
+class RayTuneSweeper(_LantuSweeper):
+    """A population by Ray Tune; conf/hydra/sweeper/ray_tune.yaml says what may be set."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: Mapping[str, Any],
+        n_trials: int,
+        timeout: float | None,
+        num_cpus: float,
+        num_gpus: float,
+        address: str | None,
+        retries: int,
+        params: Mapping[str, Any],
+    ) -> None:
+        self.scheduler, self.params = scheduler, params
+        self.n_trials, self.timeout, self.retries = n_trials, timeout, retries
+        self.num_cpus, self.num_gpus, self.address = num_cpus, num_gpus, address
+
+    def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
+        from importlib.util import find_spec
+
+        from lantu.errors import UserError
+        from lantu.sweeps.searching import read_configured_space
+        from lantu.sweeps.sweeper import Conductor
+
+        if find_spec("ray") is None:
+            raise UserError(
+                "`hydra/sweeper=ray_tune` needs the package ray: install it with `pip install 'lantu[ray]'`."
+            )
+
+        def engine(request: "Request", folder: "SweepFolder", work: "Work") -> "Engine":
+            from lantu.sweeps.tuning import Tuning
+
+            return Tuning(self, read_configured_space(self.params, request, work.context), request, folder, work)
+
+        def points(request: "Request", context: HydraContext) -> "list[Point]":
+            return read_configured_space(self.params, request, context).examples()
+
+        return Conductor(cfg=cfg, context=context, kind="tune", points=points, engine=engine).conduct(arguments)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -93,6 +94,11 @@ def grid(request: Request) -> list[Point]:
             )
         values.append([f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()])
     return [Point(combination) for combination in product(*values)]
+
+
+def without_identity(overrides: Sequence[str]) -> list[str]:
+    """Overrides without those that say which sweep is meant."""
+    return [each for each in overrides if not each.startswith(("sweep.name=", "sweep.resume="))]
 
 
 def is_operational(override: str) -> bool:

@@ -2,11 +2,52 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
 
 from lantu.sweeps.folder import ENDED, SweepFolder, TrialFolder
-from lantu.sweeps.pools.pool import Ended, Job, Pool
+from lantu.sweeps.pools.pool import Ended, Job, Pool, Work, open_pool
+from lantu.sweeps.request import Request, without_identity
 from lantu.sweeps.sources import Source
+
+
+class Engine(Protocol):
+    """What runs a sweep's trials."""
+
+    def planned(self) -> int | None:
+        """How many trials there will be in all; None: as many as there is time or money for."""
+
+    def until_all_have_ended(self) -> Iterator[int | None]:
+        """Run them; yields, every time that something has changed, how many there will be in all."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+MakeEngine = Callable[[Request, SweepFolder, Work], Engine]
+MakeSource = Callable[[Request, SweepFolder, HydraContext], Source]
+
+
+def pooled(make_source: MakeSource) -> MakeEngine:
+    """Run what a source hands out in the workers of Hydra's launcher."""
+
+    def engine(request: Request, folder: SweepFolder, work: Work) -> Rounds:
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=work.context, task_function=work.task, config=work.config
+        )
+        pool = open_pool(launcher)
+        try:
+            source = make_source(request, folder, work.context)
+        except BaseException:
+            pool.close()
+            raise
+        retries = int(work.config.sweep.retries)
+        return Rounds(folder, pool, source, fixed=without_identity(request.fixed), retries=retries)
+
+    return engine
 
 
 class Rounds:
@@ -16,30 +57,39 @@ class Rounds:
     suspect, which runs again alone: only a trial that dies with nobody beside it is charged.
     """
 
-    def __init__(self, folder: SweepFolder, pool: Pool, *, fixed: Sequence[str], retries: int) -> None:
-        self._folder, self._pool, self._fixed, self._retries = folder, pool, tuple(fixed), retries
+    def __init__(self, folder: SweepFolder, pool: Pool, source: Source, *, fixed: Sequence[str], retries: int) -> None:
+        self._folder, self._pool, self._source = folder, pool, source
+        self._fixed, self._retries = tuple(fixed), retries
         self._running: dict[int, TrialFolder] = {}
         self._attempts: dict[int, int] = {}
         self._suspects: deque[TrialFolder] = deque()
         self._deaths: Counter[int] = Counter()
         self._is_spent = False
 
-    def until_all_have_ended(self, source: Source) -> Iterator[int | None]:
+    def planned(self) -> int | None:
+        """How many trials there will be in all, as far as that is known."""
+        return self._source.planned()
+
+    def close(self) -> None:
+        """Give the workers back."""
+        self._pool.close()
+
+    def until_all_have_ended(self) -> Iterator[int | None]:
         """Run them; yields, every time that something has changed, how many trials there will be in all."""
         while True:
             if not self._is_spent:
-                self._submit(source.next(len(self._running)))
+                self._submit(self._source.next(len(self._running)))
             if not self._running and self._suspects:
                 self._submit([self._suspects.popleft()])
             if not self._running:
                 return
-            yield source.planned()
+            yield self.planned()
             ended = self._pool.wait()
-            unfinished = [each for each in ended if not self._has_ended(each.number, source)]
+            unfinished = [each for each in ended if not self._has_ended(each.number)]
             for trial in self._judge(
                 unfinished, alone=len(ended) == 1 and not self._running.keys() - {ended[0].number}
             ):
-                source.tell(trial)
+                self._source.tell(trial)
 
     def _submit(self, trials: list[TrialFolder]) -> None:
         for trial in trials:
@@ -50,14 +100,14 @@ class Rounds:
     def _overrides(self, trial: TrialFolder) -> tuple[str, ...]:
         return (*self._fixed, *trial.point.overrides, f"sweep.name={self._folder.name}", f"sweep.trial={trial.number}")
 
-    def _has_ended(self, number: int, source: Source) -> bool:
+    def _has_ended(self, number: int) -> bool:
         trial = self._running[number]
         state = trial.state()
         if state.status not in ENDED:
             return False
         del self._running[number]
         self._is_spent |= state.status == "skipped"
-        source.tell(trial)
+        self._source.tell(trial)
         return True
 
     def _judge(self, unfinished: list[Ended], *, alone: bool) -> list[TrialFolder]:

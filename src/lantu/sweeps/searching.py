@@ -11,6 +11,7 @@ from lantu.errors import UserError
 from lantu.sweeps.folder import SweepFolder
 from lantu.sweeps.objectives import directions_of, objectives_of
 from lantu.sweeps.request import Point, Request
+from lantu.sweeps.rounds import pooled
 from lantu.sweeps.search import Search, SearchOptions
 from lantu.sweeps.snapshot import composed
 from lantu.sweeps.space import Space, read_space
@@ -26,16 +27,7 @@ def conductor(sweeper: "OptunaSweeper", *, cfg: DictConfig, context: HydraContex
     """What runs the search that a sweeper was configured for."""
 
     def space_of(request: Request, context: HydraContext) -> Space:
-        params = sweeper.params
-        plain = OmegaConf.to_container(params, resolve=True) if OmegaConf.is_config(params) else dict(params)
-        base = composed(context.config_loader, list(request.fixed))
-        space = read_space(request.swept, opened(plain, base), context)  # type: ignore[arg-type]
-        if not space.dimensions:
-            raise UserError(
-                "a search needs something to choose: `optimizer.lr='tag(log, interval(1e-4, 1e-1))'`, "
-                "`model='choice(mlp, cnn)'`, or `hydra.sweeper.params` in a config file."
-            )
-        return space
+        return read_configured_space(sweeper.params, request, context)
 
     def points(request: Request, context: HydraContext) -> list[Point]:
         return space_of(request, context).examples()
@@ -49,7 +41,24 @@ def conductor(sweeper: "OptunaSweeper", *, cfg: DictConfig, context: HydraContex
             pruner=_build(sweeper.pruner),
         )
 
-    return Conductor(cfg=cfg, context=context, kind="search", points=points, source=source)
+    return Conductor(cfg=cfg, context=context, kind="search", points=points, engine=pooled(source))
+
+
+def read_configured_space(params: Mapping[str, Any], request: Request, context: HydraContext) -> Space:
+    """The space of a command line and of `hydra.sweeper.params`.
+
+    Raises:
+        UserError: there is nothing to choose.
+    """
+    plain = OmegaConf.to_container(params, resolve=True) if OmegaConf.is_config(params) else dict(params)
+    base = composed(context.config_loader, list(request.fixed))
+    space = read_space(request.swept, opened(plain, base), context)  # type: ignore[arg-type]
+    if not space.dimensions:
+        raise UserError(
+            "a search needs something to choose: `optimizer.lr='tag(log, interval(1e-4, 1e-1))'`, "
+            "`model='choice(mlp, cnn)'`, or `hydra.sweeper.params` in a config file."
+        )
+    return space
 
 
 def opened(params: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:

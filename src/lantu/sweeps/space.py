@@ -77,7 +77,7 @@ class Space:
         return Point(tuple(self._suggest(trial)))
 
     def _suggest(self, trial: "Trial") -> list[str]:
-        chosen = [f"{each.key}={_spelled(_choose(trial, each))}" for each in self.dimensions]
+        chosen = [f"{each.key}={spelled(_choose(trial, each))}" for each in self.dimensions]
         for condition, space in self.branches:
             if condition in chosen:
                 chosen += space._suggest(trial)
@@ -144,15 +144,16 @@ def _choose(trial: "Trial", dimension: Dimension) -> Any:
     return trial.suggest_float(name, among.low, among.high, log=among.log, step=among.step)
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """A value as an override has it."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _ends(dimension: Dimension) -> list[Any]:
     distribution: Any = dimension.distribution()
     if hasattr(distribution, "choices"):
-        return [_spelled(each) for each in distribution.choices]
-    return [_spelled(distribution.low), _spelled(distribution.high)]
+        return [spelled(each) for each in distribution.choices]
+    return [spelled(distribution.low), spelled(distribution.high)]
 
 
 def _key(override: str) -> str:

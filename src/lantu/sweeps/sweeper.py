@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -19,16 +18,13 @@ from lantu.errors import UserError
 from lantu.sweeps.folder import SweepFolder
 from lantu.sweeps.naming import find_or_name
 from lantu.sweeps.objectives import directions_of, objectives_of
-from lantu.sweeps.pools.pool import open_pool
+from lantu.sweeps.pools import Work
 from lantu.sweeps.request import Point, Request, read_request
-from lantu.sweeps.rounds import Rounds
+from lantu.sweeps.rounds import MakeEngine
 from lantu.sweeps.snapshot import composed, from_snapshot, refuse_difference, settings, take_snapshot
-from lantu.sweeps.sources import Source
 from lantu.sweeps.trial import RunTrial
 from lantu.tracking.owner import place
 from lantu.tracking.redaction import redact
-
-MakeSource = Callable[[Request, SweepFolder, HydraContext], Source]
 
 
 class Conductor:
@@ -37,7 +33,7 @@ class Conductor:
     Args:
         kind: grid or search; sweeps of different kinds are different sweeps.
         points: some points of the sweep that between them have every value, for checking.
-        source: makes the source of trials.
+        engine: makes what runs the trials.
     """
 
     def __init__(
@@ -47,10 +43,10 @@ class Conductor:
         context: HydraContext,
         kind: str,
         points: Callable[[Request, HydraContext], list[Point]],
-        source: MakeSource,
+        engine: MakeEngine,
     ) -> None:
         self.cfg, self.context, self.kind = cfg, context, kind
-        self._points, self._make_source = points, source
+        self._points, self._make_engine = points, engine
 
     def conduct(self, arguments: list[str]) -> int:
         """Run what is asked for; returns how many trials failed."""
@@ -118,19 +114,13 @@ class Conductor:
         context = from_snapshot(self.context, folder.conf)
         with open_dict(self.cfg):
             self.cfg.sweep.name = folder.name
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=context, task_function=RunTrial(str(folder.path.absolute()), place()), config=self.cfg
-        )
+        work = Work.of(context, self.cfg, RunTrial(str(folder.path.absolute()), place()))
         begun = time.time()
-        with closing(open_pool(launcher)) as pool:
-            source = self._make_source(request, folder, self.context)
-            with ParentRun(folder, self.cfg) as parent:
-                with Progress(folder, planned=source.planned()) as progress:
-                    own = [each for each in request.fixed if not each.startswith(("sweep.name=", "sweep.resume="))]
-                    rounds = Rounds(folder, pool, fixed=own, retries=int(self.cfg.sweep.retries))
-                    for planned in rounds.until_all_have_ended(source):
-                        progress.planned = planned
-                return finish(folder, self.cfg, parent, begun=begun)
+        with closing(self._make_engine(request, folder, work)) as engine, ParentRun(folder, self.cfg) as parent:
+            with Progress(folder, planned=engine.planned()) as progress:
+                for planned in engine.until_all_have_ended():
+                    progress.planned = planned
+            return finish(folder, self.cfg, parent, begun=begun)
 
 
 def check_points(context: HydraContext, request: Request, points: list[Point]) -> None:

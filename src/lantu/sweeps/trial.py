@@ -105,7 +105,7 @@ class RunTrial:
                 "lantu.sweep_id": content["id"],
                 "lantu.trial": str(trial.number),
             }
-            cfg.resume = "auto"
+            cfg.resume = cfg.resume or "auto"
             cfg.trainer.enable_progress_bar = False
             for logger in (cfg.logger or {}).values():
                 if "ship" in logger:

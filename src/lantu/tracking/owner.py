@@ -38,6 +38,14 @@ class Owner:
         """Own it no longer, though the process goes on."""
         self.path.unlink(missing_ok=True)
 
+    def is_me(self) -> bool:
+        """Whether this process is the owner."""
+        try:
+            content = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return False
+        return content == {"place": place(), "pid": os.getpid(), "started": started(os.getpid())}
+
     def is_alive(self) -> bool:
         """Whether the owner may still write."""
         try:

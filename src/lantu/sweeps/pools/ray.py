@@ -27,30 +27,17 @@ class RayTasks:
         Raises:
             UserError: there is no cluster at the address, or none that could ever run a job.
         """
-        self._is_ours = not ray.is_initialized()
-        if self._is_ours:
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a job of no GPU leaves the variable be
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            try:
-                _knock(address)
-                ray.init(
-                    address=address,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    **options,
-                )
-            except (OSError, RuntimeError, ValueError) as error:
-                raise UserError(
-                    f"`hydra.launcher.address={address}`: no Ray cluster could be joined there ({first_line(error)}). "
-                    f"`null` starts one on this machine."
-                ) from error
-        self._refuse_impossible(resources)
+        self._running: dict[Any, int] = {}
+        self._is_ours = connect(address, options)
+        try:
+            refuse_impossible(resources)
+        except UserError:
+            self.close()
+            raise
         kept = {name: value for name, value in resources.items() if value is not None}
         # a job whose worker dies is launched again by the sweep, which counts
         self._run = ray.remote(max_retries=0, **kept)(_run)
         self._work = ray.put(work)
-        self._running: dict[Any, int] = {}
 
     def submit(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -72,19 +59,49 @@ class RayTasks:
         for reference in self._running:
             ray.cancel(reference, force=True)
         if self._is_ours:
-            ray.shutdown()
+            disconnect()
 
-    def _refuse_impossible(self, resources: Mapping[str, Any]) -> None:
-        has = ray.cluster_resources()
-        for option, name in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
-            wanted = float(resources.get(option) or 0)
-            if wanted > has.get(name, 0):
-                self._running = {}
-                self.close()
-                raise UserError(
-                    f"`hydra.launcher.{option}={resources[option]}`: a trial would wait for ever, for the Ray cluster "
-                    f"has {has.get(name, 0):g} {name}s in all."
-                )
+
+def connect(address: str | None, options: Mapping[str, Any]) -> bool:
+    """Join a cluster, or start one of this machine alone; whether it was done here, and is to be undone.
+
+    Raises:
+        UserError: there is no cluster at the address.
+    """
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a job of no GPU leaves the variable be
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        _knock(address)
+        silent = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init(address=address, **{**silent, **options})
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"`address={address}`: no Ray cluster could be joined there ({first_line(error)}). "
+            f"`null` starts one on this machine."
+        ) from error
+    return True
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that was started here ends."""
+    ray.shutdown()
+
+
+def refuse_impossible(resources: Mapping[str, Any]) -> None:
+    """Raise when no trial could ever start.
+
+    Raises:
+        UserError: the cluster is smaller than what one trial asks for.
+    """
+    has = ray.cluster_resources()
+    for option, name in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
+        if float(resources.get(option) or 0) > has.get(name, 0):
+            raise UserError(
+                f"`{option}={resources[option]}`: a trial would wait for ever, for the Ray cluster has "
+                f"{has.get(name, 0):g} {name}s in all."
+            )
 
 
 def _run(work: Work, job: Job) -> None:

@@ -1,0 +1,216 @@
+"""Ray Tune over the same configs: population-based training (Jaderberg et al. 2017) and ASHA on many machines.
+
+Tune decides who goes on and who copies whom; a trial is the same run as in any other sweep.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from lantu.errors import UserError
+from lantu.sweeps.folder import ENDED, SweepFolder, TrialFolder
+from lantu.sweeps.pools.pool import Job, Work
+from lantu.sweeps.pools.ray import connect, disconnect, refuse_impossible
+from lantu.sweeps.population import CHECKPOINT
+from lantu.sweeps.request import Point, Request, without_identity
+from lantu.sweeps.space import Space, spelled
+from lantu.tracking.folder import RunFolder
+from lantu.tracking.journal import Journal
+
+if TYPE_CHECKING:
+    from hydra_plugins.lantu_sweepers import RayTuneSweeper
+
+STUDY = "study"
+LEAVING_SECONDS = 60.0  # how long a trial's earlier process may take to go
+
+
+@dataclass(frozen=True)
+class TuneTrial:
+    """What a worker of Tune's runs."""
+
+    work: Work
+    sweep: str
+    fixed: tuple[str, ...]
+    monitor: str
+
+    def __call__(self, config: Mapping[str, Any]) -> None:
+        """Train with Tune's values, from Tune's checkpoint if there is one. A failure is noted in the trial's state."""
+        sweep = SweepFolder(Path(self.sweep))
+        number = int(tune.get_context().get_trial_id().rpartition("_")[2])
+        point = Point(tuple(f"{key}={spelled(value)}" for key, value in config.items()))
+        trial = sweep.trial(number)
+        _wait_until_left(trial)
+        trial.plan(point)
+        settings = {key.removeprefix("optimizer."): value for key, value in config.items() if _is_varied(key)}
+        callback = f"{{_target_: lantu.sweeps.population.Population, monitor: '{self.monitor}', optimizer: {settings}}}"
+        overrides = [*self.fixed, *point.overrides, f"+callbacks.population={callback}"]
+        overrides += [f"sweep.name={sweep.name}", f"sweep.trial={number}"]
+        checkpoint = tune.get_checkpoint()
+        if checkpoint is None:
+            self.work(Job(number, tuple(overrides)))
+        else:
+            with checkpoint.as_directory() as folder:
+                self.work(Job(number, (*overrides, f"resume='{Path(folder) / CHECKPOINT}'")))
+
+
+class Tuning:
+    """One study of Ray Tune's, from its start, or from where it was stopped, to its end."""
+
+    def __init__(
+        self, sweeper: "RayTuneSweeper", space: Space, request: Request, folder: SweepFolder, work: Work
+    ) -> None:
+        """Join Ray.
+
+        Raises:
+            UserError: no cluster, not enough of it, or a scheduler that cannot be made as configured.
+        """
+        self._sweeper, self._folder, self._work = sweeper, folder, work
+        content = folder.content()
+        self._objective = str(content["objectives"][0]).removesuffix("_best")
+        self._mode = "min" if content["directions"][0] == "minimize" else "max"
+        self._space = {each.key: _domain(each.distribution()) for each in space.dimensions}
+        self._scheduler = self._build_scheduler()
+        self._fixed = tuple(without_identity(request.fixed))
+        resources = {"num_cpus": sweeper.num_cpus, "num_gpus": sweeper.num_gpus}
+        self._is_ours = connect(sweeper.address, {})
+        try:
+            refuse_impossible(resources)
+        except UserError:
+            self.close()
+            raise
+
+    def planned(self) -> int | None:
+        """How many trials there are."""
+        return int(self._sweeper.n_trials)
+
+    def until_all_have_ended(self) -> Iterator[int | None]:
+        """Run the study."""
+        yield self.planned()
+        trial = TuneTrial(self._work, str(self._folder.path.absolute()), self._fixed, self._objective)
+
+        def train(config: dict[str, Any]) -> None:
+            trial(config)
+
+        trainable = tune.with_resources(train, {"cpu": self._sweeper.num_cpus, "gpu": self._sweeper.num_gpus})
+        place = self._folder.path.absolute() / "tune"
+        if tune.Tuner.can_restore(place / STUDY):
+            tuner = tune.Tuner.restore(
+                str(place / STUDY), trainable, param_space=self._space, resume_unfinished=True, restart_errored=True
+            )
+        else:
+            tuner = tune.Tuner(
+                trainable,
+                param_space=self._space,
+                tune_config=tune.TuneConfig(
+                    metric=self._objective,
+                    mode=self._mode,
+                    scheduler=self._scheduler,
+                    num_samples=self._sweeper.n_trials,
+                    time_budget_s=self._sweeper.timeout,
+                ),
+                run_config=tune.RunConfig(
+                    name=STUDY,
+                    storage_path=str(place),
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=self._sweeper.retries),
+                ),
+            )
+        for result in tuner.fit():
+            self._settle(result)
+        yield self.planned()
+
+    def close(self) -> None:
+        """Leave Ray."""
+        if self._is_ours:
+            disconnect()
+
+    def _build_scheduler(self) -> Any:
+        from hydra.errors import InstantiationException
+        from hydra.utils import instantiate
+
+        node = dict(self._sweeper.scheduler)
+        options: dict[str, Any] = {}
+        if "PopulationBasedTraining" in node["_target_"]:
+            fixed = [key for key in self._space if not _is_varied(key)]
+            if fixed:
+                raise UserError(
+                    f"`{fixed[0]}` cannot be varied while a model trains, which is what population-based training "
+                    f"does: vary numbers of the optimizer, such as `optimizer.lr`, or take "
+                    f"`hydra/sweeper/scheduler=asha`."
+                )
+            options["hyperparam_mutations"] = self._space
+        try:
+            return instantiate(node, **options, _convert_="none")
+        except InstantiationException as error:
+            first = str(error.__cause__ or error).splitlines()[0]
+            raise UserError(f"`{node['_target_']}` cannot be made as configured: {first}.") from error
+
+    def _settle(self, result: Any) -> None:
+        """Note how a trial has ended that Tune has ended."""
+        number = int(str(result.metrics["trial_id"]).rpartition("_")[2])
+        trial = self._folder.trial(number)
+        _wait_until_left(trial)
+        state = trial.state()
+        if state.status in ENDED:
+            return
+        state.ended = time.time()
+        if result.error is not None:
+            state.status, state.reason = "failed", str(result.error).strip().splitlines()[-1][:200]
+        else:
+            value = float(result.metrics[self._objective])
+            state.status = "pruned"
+            state.reason = f"{self._objective} {value:.4g} at step {result.metrics['step']} was not among the best"
+            state.values[self._objective] = value
+        trial.keep(state)
+        _end_record(trial, "FAILED" if state.status == "failed" else "FINISHED", state.reason)
+
+
+def _end_record(trial: TrialFolder, status: str, reason: str) -> None:
+    """End a trial's record in place of its process, which Tune has killed."""
+    folder = RunFolder(trial.path)
+    if not folder.records.is_file():
+        return
+    record = Journal(folder.records)
+    try:
+        record.append("tags", values={"lantu.failure" if status == "FAILED" else "lantu.pruned": reason})
+        record.append("end", status=status)
+        record.flush()
+    finally:
+        record.close()
+
+
+def _wait_until_left(trial: TrialFolder) -> None:
+    """Until no earlier process works on a trial: Tune starts the next one while the last is still going."""
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while trial.state().status == "running" and time.monotonic() < deadline:
+        if trial.owner.is_me():
+            break
+        time.sleep(0.2)
+    trial.owner.release()
+
+
+def _is_varied(key: str) -> bool:
+    """Whether a setting can change while a model trains."""
+    return key.startswith("optimizer.")
+
+
+def _domain(among: Any) -> Any:
+    """One of Optuna's distributions as one of Tune's."""
+    if hasattr(among, "choices"):
+        return tune.choice(list(among.choices))
+    if isinstance(among.low, int):
+        return tune.lograndint(among.low, among.high + 1) if among.log else tune.randint(among.low, among.high + 1)
+    if among.step:
+        return tune.quniform(among.low, among.high, among.step)
+    return tune.loguniform(among.low, among.high) if among.log else tune.uniform(among.low, among.high)
+
+
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the sweep shows what becomes of its trials
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has the record
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
