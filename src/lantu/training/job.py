@@ -1,6 +1,7 @@
 """The `train` command's work: from Hydra's config to a run, and its result on the terminal."""
 
 import sys
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -21,8 +22,24 @@ def job(cfg: DictConfig) -> float | None:
             raise
         print(f"lantu train: {error}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes a SystemExit of Ctrl-C
+            raise _stopped(Path(cfg.paths.run)) from stop
+        raise
     show(result)
     return result.metrics.get("val/loss_best", result.metrics.get("val/loss"))
+
+
+def _stopped(run_dir: Path) -> KeyboardInterrupt:
+    """Say how to go on."""
+    checkpoints = list((run_dir / "checkpoints").glob("*.ckpt"))
+    how = (
+        f"the same command with `resume={run_dir}` goes on from its newest checkpoint"
+        if checkpoints
+        else "no checkpoint"
+    )
+    print(f"\nstopped; {how}", file=sys.stderr)
+    return KeyboardInterrupt()
 
 
 def composition_of(cfg: DictConfig) -> Composition:

@@ -13,8 +13,10 @@ from lantu.config.naming import experiment_name, run_name
 from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
+from lantu.interrupts import heard
 from lantu.tasks import Task
 from lantu.training import ranks, record
+from lantu.training.callbacks import Interruptible
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
@@ -40,6 +42,7 @@ class Result:
     cfg: DictConfig
 
 
+@heard()
 def run(composition: Composition) -> Result:
     """Train, test and track one model.
 
@@ -53,7 +56,7 @@ def run(composition: Composition) -> Result:
     publish_facts(cfg, data, composition)
     task = build_task(cfg)
     loggers = build_all(cfg.logger)
-    callbacks = [*build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
+    callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
     if in_a_submitted_job():
         callbacks.append(Preemption(Path(cfg.paths.run) / "checkpoints"))
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
