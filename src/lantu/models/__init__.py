@@ -4,9 +4,10 @@ from lantu.models.cnn import CNN
 from lantu.models.gpt import GPT
 from lantu.models.gpt2 import gpt2
 from lantu.models.linear import Linear
+from lantu.models.lora import lora
 from lantu.models.mlp import MLP
 from lantu.models.rnn import RNN
 from lantu.models.transformer import MaskedTransformer, Transformer
 from lantu.models.upscale import Upscale
 
-__all__ = ["CNN", "GPT", "MLP", "RNN", "Linear", "MaskedTransformer", "Transformer", "Upscale", "gpt2"]
+__all__ = ["CNN", "GPT", "MLP", "RNN", "Linear", "MaskedTransformer", "Transformer", "Upscale", "gpt2", "lora"]

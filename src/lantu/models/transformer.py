@@ -42,6 +42,11 @@ class Transformer(nn.Module):
             pretrained=pretrained, config=config, num_labels=outputs,
         )  # fmt: skip
 
+    @property
+    def form(self) -> dict[str, Any]:
+        """The `config` that makes an equal network, once published weights are not at hand any more."""
+        return form_of(self.net)
+
     def forward(self, tokens: Tensor) -> Tensor:
         return self.net(input_ids=tokens, attention_mask=attention_mask(tokens, self.pad_id)).logits
 
@@ -77,6 +82,11 @@ class MaskedTransformer(nn.Module):
             pretrained=pretrained, config=config,
         )  # fmt: skip
 
+    @property
+    def form(self) -> dict[str, Any]:
+        """The `config` that makes an equal network, once published weights are not at hand any more."""
+        return form_of(self.net)
+
     def forward(self, tokens: Tensor) -> Tensor:
         return self.net(input_ids=tokens, attention_mask=attention_mask(tokens, self.pad_id)).logits
 
@@ -106,24 +116,35 @@ def transformer(
     if pretrained is not None:
         net = head.from_pretrained(pretrained, **options)
         _check_fits(net.config, pretrained, vocab_size=vocab_size, places=places, pad_id=pad_id)
-        return net
+        return net.train()  # transformers hands it over in eval mode, without dropout
     asked = dict(config or {})
     kind = asked.pop("model_type", "bert")
     filled = pad_id or 0
-    shape = {
+    described = {
         "vocab_size": vocab_size,
         "pad_token_id": filled,
         "max_position_embeddings": places + filled + 1,  # RoBERTa counts places from pad_id + 1
+        **options,
+        **asked,
     }
     try:
-        described = transformers.AutoConfig.for_model(kind, **shape, **options, **asked)
+        form = transformers.AutoConfig.for_model(kind, **described)
     except ValueError as error:
         raise UserError(f"`model.config.model_type={kind}`: transformers has no such type of model.") from error
     try:
-        return head.from_config(described)
+        return head.from_config(form)
     except ValueError as error:
         fitting = auto.removeprefix("AutoModelFor")
         raise UserError(f"`model.config.model_type={kind}`: transformers has no {fitting} of that type.") from error
+
+
+def form_of(net: Any) -> dict[str, Any]:
+    """The config of a model of transformers', as plain values that `transformer` makes an equal one from."""
+    return {name: value for name, value in net.config.to_diff_dict().items() if name not in _NO_FORM}
+
+
+_NO_FORM = ("architectures", "id2label", "label2id", "dtype", "transformers_version", "_name_or_path")
+"""What a config says of a model's origin, not of its form."""
 
 
 def attention_mask(tokens: Tensor, pad_id: int | None) -> Tensor | None:
