@@ -54,6 +54,7 @@ def _choosing(*, group: str, name: str) -> list[str]:
             "regression": "ames",
             "language_modeling": "tiny_shakespeare",
             "masked_language_modeling": "tiny_shakespeare",
+            "question_answering": "squad",
             "auto": "csv",
         }.get(name, "digits")
         return [f"data={data}", f"model={FITS[data][0]}"]

@@ -7,7 +7,19 @@ from lantu.models.linear import Linear
 from lantu.models.lora import lora
 from lantu.models.mlp import MLP
 from lantu.models.rnn import RNN
-from lantu.models.transformer import MaskedTransformer, Transformer
+from lantu.models.transformer import MaskedTransformer, ReadingTransformer, Transformer
 from lantu.models.upscale import Upscale
 
-__all__ = ["CNN", "GPT", "MLP", "RNN", "Linear", "MaskedTransformer", "Transformer", "Upscale", "gpt2", "lora"]
+__all__ = [
+    "CNN",
+    "GPT",
+    "MLP",
+    "RNN",
+    "Linear",
+    "MaskedTransformer",
+    "ReadingTransformer",
+    "Transformer",
+    "Upscale",
+    "gpt2",
+    "lora",
+]

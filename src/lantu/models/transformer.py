@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lantu.errors import UserError
@@ -89,6 +90,52 @@ class MaskedTransformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.net(input_ids=tokens, attention_mask=attention_mask(tokens, self.pad_id)).logits
+
+
+class ReadingTransformer(nn.Module):
+    """Any of transformers' extractive question answerers.
+
+    Args:
+        vocab_size, max_length, pad_id, pretrained, config: as of `Transformer`.
+
+    Shape: (N, 2, L) int64, tokens and what they belong to (0 question, 1 context,
+    2 filling, 3 the last separator) -> (N, 2, L), logits of
+    the answer's first and last place; low at places that cannot be: all but the context, and the first, which says that
+    the answer is not here.
+
+    Raises:
+        UserError: no such type, or the weights do not fit the data.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        max_length: int,
+        pad_id: int,
+        pretrained: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = transformer(
+            "AutoModelForQuestionAnswering", vocab_size=vocab_size, places=max_length, pad_id=pad_id,
+            pretrained=pretrained, config=config,
+        )  # fmt: skip
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The `config` that makes an equal network, once published weights are not at hand any more."""
+        return form_of(self.net)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens, belongs = x[:, 0], x[:, 1]
+        given: dict[str, Any] = {"input_ids": tokens, "attention_mask": (belongs != 2).long()}
+        if getattr(self.net.config, "type_vocab_size", 0) > 1:
+            given["token_type_ids"] = (belongs % 2).long()
+        answer = self.net(**given)
+        possible = belongs == 1
+        possible[:, 0] = True
+        return torch.stack([answer.start_logits, answer.end_logits], dim=1).masked_fill(~possible[:, None], -1e4)
 
 
 def transformer(
