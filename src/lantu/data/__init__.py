@@ -2,6 +2,7 @@
 
 from lantu.data.images import ImageDataModule
 from lantu.data.module import DataModule
+from lantu.data.questions import QuestionDataModule
 from lantu.data.sources import Raw, hub, image_folder, rdatasets, sklearn, table_file, text_files
 from lantu.data.tables import TableDataModule
 from lantu.data.texts import TextDataModule
@@ -10,6 +11,7 @@ from lantu.data.tokens import TokenDataModule
 __all__ = [
     "DataModule",
     "ImageDataModule",
+    "QuestionDataModule",
     "Raw",
     "TableDataModule",
     "TextDataModule",

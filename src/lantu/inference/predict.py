@@ -13,7 +13,7 @@ from lantu.errors import UserError
 from lantu.inference.answers import as_columns
 from lantu.inference.find import find_checkpoint
 from lantu.inference.rebuild import Rebuilt, rebuild
-from lantu.tasks import LanguageModeling
+from lantu.tasks import LanguageModeling, MaskedLanguageModeling
 from lantu.training.quiet import without_noise
 
 WRITERS = {
@@ -32,7 +32,7 @@ def predict(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> pd.DataFrame:
     answers = trainer.predict(rebuilt.task, dataloaders=loader)
     assert answers is not None
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame({"input": rows})
-    return frame.reset_index(drop=True).join(as_columns(rebuilt.task, answers), rsuffix="_of_model")
+    return frame.reset_index(drop=True).join(as_columns(rebuilt.task, answers, loader.dataset), rsuffix="_of_model")
 
 
 def job(cfg: DictConfig) -> Any:
@@ -45,6 +45,12 @@ def job(cfg: DictConfig) -> Any:
         rebuilt = rebuild(checkpoint)
         if isinstance(rebuilt.task, LanguageModeling):
             return _write_on(rebuilt, cfg)
+        if isinstance(rebuilt.task, MaskedLanguageModeling):
+            raise UserError(
+                "this run's model predicts hidden tokens and answers nothing by itself: fine-tune it. Pre-train with "
+                "`callbacks=[default,transformers]`, then `lantu train model=bert model.pretrained=RUN/transformers "
+                "data.tokenizer=RUN/transformers data=...`."
+            )
         if cfg.input is None:
             raise UserError("`predict` needs something to predict for: add `input=FILE` (a table, images or texts).")
         frame = predict(rebuilt, build(cfg.trainer), Path(cfg.input))

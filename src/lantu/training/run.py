@@ -150,11 +150,17 @@ def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -
 
 
 def build_task(cfg: DictConfig) -> Task:
-    """The network, initialised, inside the task that trains it."""
+    """The network, initialised and adapted, inside the task that trains it."""
     net = build(cfg.model)
+    if cfg.model.get("pretrained") and hasattr(net, "form"):
+        with open_dict(cfg):  # what rebuilding needs where the folder with the weights is not at hand
+            cfg.model.config = net.form
     initialise = build(cfg.init)
     if initialise is not None:
         initialise(net)
+    adapt = build(cfg.get("peft"))
+    if adapt is not None:
+        adapt(net)
     return build(cfg.task, net=net, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
 
 
