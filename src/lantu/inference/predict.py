@@ -1,11 +1,12 @@
 """The `predict` command: a run's model applied to new tables, images and texts, or writing on from a prompt."""
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from pytorch_lightning import Trainer, seed_everything
 
 from lantu.config.targets import build
@@ -13,6 +14,7 @@ from lantu.errors import UserError
 from lantu.inference.answers import as_columns
 from lantu.inference.find import find_checkpoint
 from lantu.inference.rebuild import Rebuilt, rebuild
+from lantu.models.generate import check_sampling
 from lantu.tasks import LanguageModeling, MaskedLanguageModeling
 from lantu.training.quiet import without_noise
 
@@ -41,6 +43,7 @@ def job(cfg: DictConfig) -> Any:
     try:
         _check_input(cfg.input)
         _check_output(cfg.output)
+        _check_sampling(cfg)
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)
         if isinstance(rebuilt.task, LanguageModeling):
@@ -84,16 +87,35 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     if cfg.input is not None:
         cfg.prompt = Path(cfg.input).read_text(encoding="utf-8")
     seed_everything(cfg.seed, verbose=False)
-    text = task.write(
+    prompt = cfg.prompt or "\n"
+    stop = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or [])
+    pieces = task.stream(
         rebuilt.data.encode,
         rebuilt.data.decode,
-        prompt=cfg.prompt or "\n",
+        prompt=prompt,
         tokens=cfg.tokens,
+        stop=stop,
         temperature=cfg.temperature,
         top_k=cfg.top_k,
         top_p=cfg.top_p,
+        repetition_penalty=cfg.repetition_penalty,
     )
-    if cfg.output is not None and Path(cfg.output).suffix:
-        pd.DataFrame({"prompt": [cfg.prompt], "text": [text]}).pipe(WRITERS[Path(cfg.output).suffix], cfg.output)
-    else:
-        print(text)
+    if cfg.output is not None:
+        text = prompt + "".join(pieces)
+        pd.DataFrame({"prompt": [prompt], "text": [text]}).pipe(WRITERS[Path(cfg.output).suffix], cfg.output)
+        return
+    shown = itertools.chain([next(pieces, "")], pieces)  # a wrong option is answered before the prompt is printed
+    print(prompt, end="")
+    for piece in shown:
+        print(piece, end="", flush=True)
+    print()
+
+
+def _check_sampling(cfg: DictConfig) -> None:
+    check_sampling(
+        temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p, repetition_penalty=cfg.repetition_penalty
+    )
+    if cfg.tokens < 1:
+        raise UserError(f"`tokens={cfg.tokens}`: how many tokens to write, at least 1.")
+    if cfg.stop is not None and "" in (cfg.stop if isinstance(cfg.stop, ListConfig) else [cfg.stop]):
+        raise UserError("`stop=`: a text that ends the writing is at least one character long; `stop=null` for none.")
