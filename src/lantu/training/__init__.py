@@ -2,6 +2,7 @@
 
 from lantu.training.callbacks import LearningRate, Progress
 from lantu.training.figures import Figures
+from lantu.training.finite import FiniteLoss
 from lantu.training.run import Result, run, train
 
-__all__ = ["Figures", "LearningRate", "Progress", "Result", "run", "train"]
+__all__ = ["Figures", "FiniteLoss", "LearningRate", "Progress", "Result", "run", "train"]
