@@ -9,13 +9,14 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
+from lantu.config.hardware import check_hardware
 from lantu.config.naming import experiment_name, run_name
 from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
 from lantu.interrupts import heard
 from lantu.tasks import Task
-from lantu.training import ranks, record
+from lantu.training import faults, ranks, record
 from lantu.training.callbacks import Interruptible
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
@@ -50,6 +51,7 @@ def run(composition: Composition) -> Result:
         UserError: the config cannot work, or the data do not fit it.
     """
     cfg = completed(composition)
+    check_hardware(cfg)
     without_noise()
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
@@ -66,7 +68,10 @@ def run(composition: Composition) -> Result:
         ranks.announce(composition)
     meter = cost_meter(trainer)
     try:
-        with record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept:
+        with (
+            record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept,
+            faults.explained(trainer, data, Path(cfg.paths.run)),
+        ):
             start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
             metrics = train(task, data, trainer, test=cfg.test, start=start)
             best = best_checkpoint(trainer)
