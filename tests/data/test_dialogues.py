@@ -1,0 +1,42 @@
+"""Questions and answers: no question on both sides of a split."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lantu.data import Raw, held_out_questions, hub
+from lantu.data.dialogues import normalised
+from lantu.errors import UserError
+
+
+def made() -> Raw:
+    rows = [(f"{word} {number}{end}", "ai") for number in range(50) for word in ("Hi", "hi") for end in ("", "!")]
+    frame = pd.DataFrame(rows, columns=["question", "topic"])
+    return Raw(name="made", rows=frame, split=np.repeat("train", len(frame)))
+
+
+def test_questions_that_differ_in_case_and_punctuation_stay_together() -> None:
+    raw = held_out_questions(made, split={"val": 0.2, "test": 0.2})
+    parts = pd.Series(raw.split).groupby(raw.rows["question"].map(normalised)).nunique()
+    assert parts.max() == 1
+    assert {name: int((raw.split == name).sum()) for name in ("train", "val", "test")} == {
+        "train": 120, "val": 40, "test": 40,
+    }  # fmt: skip
+
+
+def test_values_that_mean_the_same_are_one() -> None:
+    assert set(held_out_questions(made, rename={"topic": {"ai": "machines"}}).rows["topic"]) == {"machines"}
+
+
+def test_a_column_that_is_not_there_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="no column 'asked'"):
+        held_out_questions(made, question="asked")
+
+
+def test_no_test_question_of_chatterbot_is_trained_on(mirror: Path) -> None:
+    raw = held_out_questions(partial(hub, "chatterbot", mirror=str(mirror)))
+    questions = raw.rows["question"].map(normalised)
+    assert not set(questions[raw.split == "train"]) & set(questions[raw.split != "train"])
