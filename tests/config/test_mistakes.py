@@ -25,6 +25,7 @@ MISTAKES = {
     "optimizer.lr=${nope.lr}": ["there is no `nope.lr`"],
     "model=gpt": ["`model=gpt` needs `context`", "`data=digits` does not have", "tiny_shakespeare"],
     "data=csv": ["`data=csv` needs a value for `data.path`", "add `data.path=...`"],
+    "data=trec": ["the default `model=cnn` needs `channels`", "`model=gru`"],
     "trainer=ddpp": ["no trainer called `ddpp`", "Did you mean `ddp`"],
 }
 

@@ -66,12 +66,25 @@ def _check_facts(composition: Composition) -> None:
 
 
 def _refuse(composition: Composition, part: str, missing: set[str]) -> None:
-    asks = composition.choices.get(part)
-    data = composition.choices.get("data")
-    having = data_with(missing)
+    asks, data = composition.choices.get(part), composition.choices.get("data")
     lacking = " and ".join(f"`{name}`" for name in sorted(missing))
-    instead = f"Data sets that have it: {', '.join(having)}." if having else "No data set has it."
-    raise UserError(f"`{part}={asks}` needs {lacking} of the data, which `data={data}` does not have. {instead}")
+    default = part == "model" and not any(each.startswith(("model=", "experiment=")) for each in composition.overrides)
+    if default:  # who brings data and names no model is helped by the models that fit
+        fitting = models_for(set(composition.cfg.spec))
+        instead = f"Add a model that fits these data, such as {' or '.join(f'`model={name}`' for name in fitting)}."
+    else:
+        having = data_with(missing)
+        instead = f"Data sets that have it: {', '.join(having)}." if having else "No data set has it."
+    raise UserError(
+        f"{'the default ' if default else ''}`{part}={asks}` needs {lacking} of the data, which `data={data}` does not "
+        f"have. {instead}"
+    )
+
+
+def models_for(facts: set[str]) -> list[str]:
+    """The models that ask for no other facts than these."""
+    with config_search():
+        return [name for name in options("model") if facts_asked(compose(f"model={name}").cfg.model) <= facts]
 
 
 def data_with(facts: set[str]) -> list[str]:

@@ -9,6 +9,7 @@ Lantu: train models, and decide which one is worth its cost.
   lantu train -m seed=0,1,2 model=mlp,cnn        run every combination
   lantu evaluate run=last                        measure a run's model again
   lantu predict run=last input=FILE              apply it to new data
+  lantu compare                                  what won, how sure, at what cost, and which one to ship
   lantu catalog                                  list data sets, models, recipes
   lantu ui                                       open the MLflow UI over ./mlruns
   lantu runs                                     list local runs: what waits, what is dead

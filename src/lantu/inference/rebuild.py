@@ -68,8 +68,10 @@ def load(checkpoint: Path) -> dict[str, Any]:
 def _use_this_machines_mirror(cfg: DictConfig) -> None:
     mirror = os.environ.get("LANTU_MIRROR")
     source = cfg.data.get("source")
-    if mirror and source is not None and "mirror" in source:
-        source.mirror = mirror
+    while mirror and OmegaConf.is_dict(source):
+        if "mirror" in source:
+            source.mirror = mirror
+        source = source.get("source")  # a source may wrap another one
 
 
 def _without_pretrained(model: DictConfig) -> DictConfig:
