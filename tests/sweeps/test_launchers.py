@@ -106,6 +106,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ten_sigkills_at_random_moments_leave_exactly_the_planned_trials(tmp_path: Path) -> None:
     command = ("seed=0,1,2,3", "optimizer.lr=0.1,0.01,0.001", "trainer.max_epochs=20", "sweep.name=mine")
     folder = SweepFolder(sweeps_of(tmp_path / "mlruns") / "mine")

@@ -37,7 +37,7 @@ class Population(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let Tune know; it may end this process while we do."""
         value = trainer.callback_metrics.get(self.monitor)
-        if trainer.sanity_checking or trainer.state.fn != "fit" or value is None:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or value is None or _is_last(trainer):
             return
         from ray import tune
 
@@ -45,6 +45,13 @@ class Population(Callback):
             trainer.save_checkpoint(Path(folder) / CHECKPOINT)
             reported = {self.monitor: float(value), "step": trainer.global_step}
             tune.report(reported, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def _is_last(trainer: Trainer) -> bool:
+    """Whether training ends with this validation: a copy of another trial would find nothing left to learn."""
+    epochs, steps = trainer.max_epochs or 0, trainer.max_steps
+    is_last_epoch = trainer.is_last_batch and 0 < epochs <= trainer.current_epoch + 1
+    return bool(is_last_epoch or 0 < steps <= trainer.global_step)
 
 
 def vary(group: dict[str, Any], name: str, value: float) -> None:

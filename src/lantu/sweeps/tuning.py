@@ -5,7 +5,10 @@ Tune decides who goes on and who copies whom; a trial is the same run as in any 
 
 import logging
 import os
+import signal
+import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
     from hydra_plugins.lantu_sweepers import RayTuneSweeper
 
 STUDY = "study"
-LEAVING_SECONDS = 60.0  # how long a trial's earlier process may take to go
+NUMBER = "n_trials"
+KEPT = 10  # checkpoints of each trial that others may copy
+LEAVING_SECONDS = 60.0  # how long it may take until a trial has left its earlier process
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,23 @@ class TuneTrial:
     monitor: str
 
     def __call__(self, config: Mapping[str, Any]) -> None:
-        """Train with Tune's values, from Tune's checkpoint if there is one. A failure is noted in the trial's state."""
+        """Train with Tune's values, from Tune's checkpoint if there is one.
+
+        Raises:
+            RuntimeError: the trial failed, now or before; Tune is to know, and the trial's state says why.
+        """
+        os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", f"{LEAVING_SECONDS:.0f}")
         sweep = SweepFolder(Path(self.sweep))
         number = int(tune.get_context().get_trial_id().rpartition("_")[2])
         point = Point(tuple(f"{key}={spelled(value)}" for key, value in config.items()))
         trial = sweep.trial(number)
         _wait_until_left(trial)
         trial.plan(point)
-        settings = {key.removeprefix("optimizer."): value for key, value in config.items() if _is_varied(key)}
-        callback = f"{{_target_: lantu.sweeps.population.Population, monitor: '{self.monitor}', optimizer: {settings}}}"
-        overrides = [*self.fixed, *point.overrides, f"+callbacks.population={callback}"]
+        varied = [each.removeprefix("optimizer.").replace("=", ":") for each in point.overrides if _is_varied(each)]
+        callback = (
+            f"_target_:lantu.sweeps.population.Population,monitor:'{self.monitor}',optimizer:{{{','.join(varied)}}}"
+        )
+        overrides = [*self.fixed, *point.overrides, f"+callbacks.population={{{callback}}}"]
         overrides += [f"sweep.name={sweep.name}", f"sweep.trial={number}"]
         checkpoint = tune.get_checkpoint()
         if checkpoint is None:
@@ -57,6 +69,9 @@ class TuneTrial:
         else:
             with checkpoint.as_directory() as folder:
                 self.work(Job(number, (*overrides, f"resume='{Path(folder) / CHECKPOINT}'")))
+        state = trial.state()
+        if state.status == "failed":
+            raise RuntimeError(state.reason)
 
 
 class Tuning:
@@ -77,6 +92,9 @@ class Tuning:
         self._space = {each.key: _domain(each.distribution()) for each in space.dimensions}
         self._scheduler = self._build_scheduler()
         self._fixed = tuple(without_identity(request.fixed))
+        self._place = folder.path.absolute() / "tune"
+        self._refuse_another_number()
+        self._forgive(int(work.config.sweep.retries))
         resources = {"num_cpus": sweeper.num_cpus, "num_gpus": sweeper.num_gpus}
         self._is_ours = connect(sweeper.address, {})
         try:
@@ -98,10 +116,13 @@ class Tuning:
             trial(config)
 
         trainable = tune.with_resources(train, {"cpu": self._sweeper.num_cpus, "gpu": self._sweeper.num_gpus})
-        place = self._folder.path.absolute() / "tune"
-        if tune.Tuner.can_restore(place / STUDY):
+        if self._has_begun():
             tuner = tune.Tuner.restore(
-                str(place / STUDY), trainable, param_space=self._space, resume_unfinished=True, restart_errored=True
+                str(self._place / STUDY),
+                trainable,
+                param_space=self._space,
+                resume_unfinished=True,
+                restart_errored=True,
             )
         else:
             tuner = tune.Tuner(
@@ -113,15 +134,18 @@ class Tuning:
                     scheduler=self._scheduler,
                     num_samples=self._sweeper.n_trials,
                     time_budget_s=self._sweeper.timeout,
+                    reuse_actors=True,  # a copy begins in a process that has imported everything
                 ),
                 run_config=tune.RunConfig(
                     name=STUDY,
-                    storage_path=str(place),
+                    storage_path=str(self._place),
                     verbose=0,
+                    # a copy may wait until there is room for it: what it is to go on from must be there still
+                    checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT),
                     failure_config=tune.FailureConfig(max_failures=self._sweeper.retries),
                 ),
             )
-        for result in tuner.fit():
+        for result in _fitted(tuner):
             self._settle(result)
         yield self.planned()
 
@@ -129,6 +153,31 @@ class Tuning:
         """Leave Ray."""
         if self._is_ours:
             disconnect()
+
+    def _has_begun(self) -> bool:
+        return bool(tune.Tuner.can_restore(self._place / STUDY))
+
+    def _refuse_another_number(self) -> None:
+        """Raise when the study goes on with another number of trials, which Tune would pass over."""
+        kept = self._place / NUMBER
+        if not self._has_begun():
+            self._place.mkdir(parents=True, exist_ok=True)
+            kept.write_text(str(self.planned()))
+        before = kept.read_text()
+        if before != str(self.planned()):
+            raise UserError(
+                f"`hydra.sweeper.n_trials={self.planned()}`: the population of `{self._folder.name}` has begun with "
+                f"{before} trials, which stay as many. Go on with `hydra.sweeper.n_trials={before}`, or begin another "
+                f"sweep: `sweep.name=...`."
+            )
+
+    def _forgive(self, retries: int) -> None:
+        """Let failed trials of an earlier start of the sweep begin again, unless they have done so often enough."""
+        for trial in self._folder.trials():
+            state = trial.state()
+            if state.status == "failed" and state.attempts <= retries:
+                state.status, state.reason = "planned", ""
+                trial.keep(state)
 
     def _build_scheduler(self) -> Any:
         from hydra.errors import InstantiationException
@@ -169,6 +218,27 @@ class Tuning:
             state.values[self._objective] = value
         trial.keep(state)
         _end_record(trial, "FAILED" if state.status == "failed" else "FINISHED", state.reason)
+
+
+def _fitted(tuner: "tune.Tuner") -> Any:
+    """Run a study to its end.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed. Tune hears it by itself, keeps how far it is, and returns as if all was
+            well; that its handler is gone, which it puts in ours' place until the first Ctrl-C, shows it.
+    """
+    ours = signal.getsignal(signal.SIGINT)
+    hears = threading.current_thread() is threading.main_thread()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice for whoever writes a Trainable
+            results = tuner.fit()
+        if hears and signal.getsignal(signal.SIGINT) is ours:
+            raise KeyboardInterrupt
+    finally:
+        if hears:
+            signal.signal(signal.SIGINT, ours)
+    return results
 
 
 def _end_record(trial: TrialFolder, status: str, reason: str) -> None:
