@@ -105,6 +105,11 @@ class TokenDataModule(DataModule):
         """The text of token numbers."""
         return self._vocabulary().decode([int(token) for token in tokens])
 
+    def training_text(self) -> str:
+        """The training part as its tokens tell it."""
+        split: Any = self.splits["train"]
+        return self.decode(split.tokens)
+
     def origin(self) -> dict[str, Any]:
         return {
             "name": self._origin.name,

@@ -27,13 +27,13 @@ TAIL = 16
 class LanguageModeling(Task):
     """Networks answer logits (N, T, vocabulary) for tokens (N, T); targets are the tokens one place on.
 
-    Perplexity is exp(loss). Bits per character counts UTF-8 bytes (for ASCII text the same as characters), which makes
-    it comparable across tokenizers.
+    Perplexity is exp(loss), per token. Bits per byte of UTF-8 compares across tokenizers, as long as they keep the text
+    whole: char, byte and bpe do, while word and wordpiece drop case and what they do not know.
 
     Args:
         bytes_per_token: mean over the validation text.
         context: tokens that the network sees at once.
-        sample_tokens: how long the text is that is written at the end of a run.
+        sample_tokens: how long the texts are that `sample` writes.
     """
 
     keeps_outputs = False  # logits over a vocabulary for every token
@@ -55,7 +55,7 @@ class LanguageModeling(Task):
         self.context = context
         self.label_smoothing = label_smoothing
         self.sample_tokens = sample_tokens
-        self._read: Tensor | None = None
+        self._read: dict[str, Tensor] = {}
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         smoothing = self.label_smoothing if stage == "train" else 0.0
@@ -65,11 +65,16 @@ class LanguageModeling(Task):
         if stage == "train":
             return {}
         bits = loss / log(2) / self.bytes_per_token
-        return {f"{stage}/perplexity": torch.exp(loss), f"{stage}/bits_per_character": bits}
+        return {f"{stage}/perplexity": torch.exp(loss), f"{stage}/bits_per_byte": bits}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self._read["val"] = batch[0][:1].clone()
+        super().validation_step(batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor] | None:
         if batch_idx == 0:
-            self._read = batch[0][:1]
+            self._read["test"] = batch[0][:1].clone()
         return super().test_step(batch, batch_idx)
 
     def write(self, encode: Encode, decode: Decode, *, prompt: str, tokens: int = 200, **sampling: Any) -> str:
@@ -123,18 +128,21 @@ class LanguageModeling(Task):
         if text[shown:]:
             yield text[shown:]
 
-    def sample(self, decode: Decode) -> str:
-        """A text of `sample_tokens` that goes on from the beginning of the test split; always drawn alike."""
-        if self._read is None:
-            known = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+    def sample(self, decode: Decode, *, stage: str = "test") -> tuple[str, str]:
+        """The beginning of a stage's text, and the same with `sample_tokens` more; always drawn alike."""
+        if stage in self._read:
+            known = self._read[stage][:, : max(self.context // 2, 1)].to(self.device)
         else:
-            known = self._read[:, : max(self.context // 2, 1)].to(self.device)
-        generator = torch.Generator(device=self.device).manual_seed(0)  # apart from the run's own random numbers
-        with _evaluating(self.net):
+            known = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        generator = torch.Generator(device=self.device).manual_seed(0)  # apart from the run's own random numbers,
+        devices = [self.device] if self.device.type == "cuda" else []  # which dropout may use that stays on
+        with _evaluating(self.net), torch.random.fork_rng(devices):
+            torch.manual_seed(0)
             drawn = list(
                 generate(self.net, known, new_tokens=self.sample_tokens, context=self.context, generator=generator)
             )
-        return decode([*known[0].tolist(), *(int(token) for token in drawn)])
+        before = known[0].tolist()
+        return decode(before), decode([*before, *(int(token) for token in drawn)])
 
 
 @contextmanager
