@@ -33,6 +33,8 @@ class LanguageModeling(Task):
     Args:
         bytes_per_token: mean over the validation text.
         context: tokens that the network sees at once.
+        carry: read on from the state that the batch before left, without its gradient: truncated back-propagation.
+            For batches whose rows go on where they left off, and networks with a state such as `RNN`.
         sample_tokens: how long the texts are that `sample` writes.
     """
 
@@ -45,16 +47,21 @@ class LanguageModeling(Task):
         bytes_per_token: float,
         context: int,
         label_smoothing: float = 0.0,
+        carry: bool = False,
         sample_tokens: int = 200,
         **options: Any,
     ) -> None:
         super().__init__(net, **options)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"`task.label_smoothing={label_smoothing}` must lie in [0, 1).")
+        if carry:
+            _check_carries(net)
+        self.carry = carry
         self.bytes_per_token = bytes_per_token
         self.context = context
         self.label_smoothing = label_smoothing
         self.sample_tokens = sample_tokens
+        self._states: dict[str, Any] = {}
         self._read: dict[str, Tensor] = {}
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
@@ -66,6 +73,34 @@ class LanguageModeling(Task):
             return {}
         bits = loss / log(2) / self.bytes_per_token
         return {f"{stage}/perplexity": torch.exp(loss), f"{stage}/bits_per_byte": bits}
+
+    def answer(self, x: Tensor, *, stage: str) -> Tensor:
+        if not self.carry:
+            return self.net(x)
+        if stage not in self._states:
+            self._states[stage] = self.net.new_cache()  # type: ignore[operator]
+        output = self.net(x, self._states[stage])
+        self._states[stage].detach_()
+        return output
+
+    def weight(self, y: Tensor) -> int | Tensor:
+        return y.numel()  # the last batch of a stage may be of shorter rows
+
+    def on_train_start(self) -> None:
+        if self.carry and self.trainer.world_size > 1:
+            raise UserError(
+                "`data.contiguous=true` carries a state along the text on one device: add `trainer.devices=1`, or "
+                "train on many with `data.contiguous=false`."
+            )
+
+    def on_train_epoch_start(self) -> None:
+        self._states.pop("train", None)
+
+    def on_validation_epoch_start(self) -> None:
+        self._states.pop("val", None)
+
+    def on_test_epoch_start(self) -> None:
+        self._states.pop("test", None)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if batch_idx == 0:
@@ -143,6 +178,15 @@ class LanguageModeling(Task):
             )
         before = known[0].tolist()
         return decode(before), decode([*before, *(int(token) for token in drawn)])
+
+
+def _check_carries(net: nn.Module) -> None:
+    new_cache = getattr(net, "new_cache", None)
+    if new_cache is None or not hasattr(new_cache(), "detach_"):
+        raise UserError(
+            f"`data.contiguous=true` is for networks that carry a state from batch to batch, and {type(net).__name__} "
+            "has none: choose `model=rnn`, `model=lstm` or `model=gru`, or `data.contiguous=false`."
+        )
 
 
 @contextmanager
