@@ -2,7 +2,20 @@
 
 from lantu.errors import UserError
 
-SMALLER_IS_BETTER = ("loss", "error", "perplexity", "rmse", "mae", "mse", "wer", "cer", "fid", "brier", "bits_per")
+SMALLER_IS_BETTER = (
+    "loss",
+    "error",
+    "perplexity",
+    "rmse",
+    "mae",
+    "mse",
+    "wer",
+    "cer",
+    "fid",
+    "brier",
+    "bits_per",
+    "repetition",
+)
 """Beginnings or parts of metric names that say that less is better."""
 
 

@@ -124,26 +124,37 @@ def test_a_sample_goes_on_from_the_test_text_and_is_drawn_alike_without_touching
     task = LanguageModeling(GPT(26, 8, width=16, layers=1, heads=2), bytes_per_token=1.0, context=8, sample_tokens=20)
     tokens, _ = measured(task, tmp_path)
     before = torch.get_rng_state()
+    prompt, first = task.sample(decode)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert prompt == decode(tokens[0, :4].tolist())
+    assert first.startswith(prompt)
+    assert len(first) == 24
+    torch.rand(1)
+    assert task.sample(decode) == (prompt, first)
+
+
+def test_a_sample_leaves_the_random_numbers_alone_even_if_dropout_stays_on():
+    net = RNN(26, 26, per_token=True, dropout=0.5, mc_dropout=True)
+    task = LanguageModeling(net, bytes_per_token=1.0, context=8, sample_tokens=20)
+    before = torch.get_rng_state()
     first = task.sample(decode)
     assert torch.equal(torch.get_rng_state(), before)
-    assert first.startswith(decode(tokens[0, :4].tolist()))
-    assert len(first) == 24
     torch.rand(1)
     assert task.sample(decode) == first
 
 
 def test_a_sample_needs_no_test_before_it():
-    assert len(alphabet(sample_tokens=5).sample(decode)) == 6
+    assert len(alphabet(sample_tokens=5).sample(decode)[1]) == 6
 
 
-def test_perplexity_and_bits_per_character_follow_from_the_loss(tmp_path):
+def test_perplexity_and_bits_per_byte_follow_from_the_loss(tmp_path):
     task = LanguageModeling(GPT(26, 8, width=16, layers=1, heads=2), bytes_per_token=2.5, context=8)
     tokens, found = measured(task, tmp_path)
     logits = task.net(tokens[:, :-1])
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).item()
     assert found["test/loss"] == pytest.approx(loss, rel=1e-5)
     assert found["test/perplexity"] == pytest.approx(exp(loss), rel=1e-4)
-    assert found["test/bits_per_character"] == pytest.approx(loss / log(2) / 2.5, rel=1e-4)
+    assert found["test/bits_per_byte"] == pytest.approx(loss / log(2) / 2.5, rel=1e-4)
 
 
 def test_wrong_label_smoothing_is_refused():

@@ -91,7 +91,7 @@ def test_language_metrics_follow_from_the_loss(tmp_path: Path) -> None:
     found = measured(LanguageModeling(net, bytes_per_token=2.0, context=5), logits, y, tmp_path)
     loss = float(nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten()))
     assert found["test/perplexity"] == pytest.approx(exp(loss), rel=1e-5)
-    assert found["test/bits_per_character"] == pytest.approx(loss / log(2) / 2.0, rel=1e-5)
+    assert found["test/bits_per_byte"] == pytest.approx(loss / log(2) / 2.0, rel=1e-5)
 
 
 def training_loss(task: Task, x: Tensor, y: Tensor) -> float:

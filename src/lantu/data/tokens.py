@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lantu.data.batches import Windows
+from lantu.data.batches import Windows, loader
 from lantu.data.masking import masking_facts
 from lantu.data.module import DataModule
 from lantu.data.sources import Raw, text_files
+from lantu.data.streams import Streams
 from lantu.data.vocabulary import Bytes, Characters, Subwords, Vocabulary, check_level, restored
 from lantu.errors import UserError
 
@@ -26,6 +27,8 @@ class TokenDataModule(DataModule):
         path: a text file of your own, or a folder of them, instead of a source.
         text: the column with the texts.
         context: tokens of a stretch.
+        contiguous: read the text in order as `batch_size` streams, so that a batch's rows go on where they left off in
+            the one before; for recurrent networks that carry their state.
         level: char, byte, bpe, word or wordpiece.
         vocab_size, min_count: of a vocabulary that is learned, for bpe, word and wordpiece.
         tokenizer: one to load instead: a tokenizer.json file, a folder with one, or a model of the hub.
@@ -41,6 +44,7 @@ class TokenDataModule(DataModule):
         path: str | None = None,
         text: str = "text",
         context: int = 64,
+        contiguous: bool = False,
         level: str = "char",
         vocab_size: int = 4096,
         min_count: int = 2,
@@ -54,6 +58,7 @@ class TokenDataModule(DataModule):
         self.source = source or _own_texts(path)
         self.text = text
         self.context = context
+        self.contiguous = contiguous
         self.level = level
         self.vocab_size = vocab_size
         self.min_count = min_count
@@ -75,7 +80,10 @@ class TokenDataModule(DataModule):
                     f"The {name} part of {raw.name} has {len(tokens)} tokens, fewer than `data.context={self.context}` "
                     "and one to predict. Give more text, a smaller context, or a larger share in `data.split`."
                 )
-            self.splits[name] = Windows(tokens, self.context, shifting=name == "train")
+            if self.contiguous:
+                self.splits[name] = Streams(tokens, self.context, rows=self.batch_size)
+            else:
+                self.splits[name] = Windows(tokens, self.context, shifting=name == "train")
             self.fingerprints[name] = blake2b(text.encode(), digest_size=16).hexdigest()
             self.report.sizes[name] = len(tokens)
         measured = "val" if "val" in parts else "train"
@@ -87,6 +95,7 @@ class TokenDataModule(DataModule):
             "places": self.context,
             "pad_id": None,
             "per_token": True,
+            "contiguous": self.contiguous,
             "bytes_per_token": len(parts[measured].encode()) / self.report.sizes[measured],
             **masking_facts(vocabulary),
         }
@@ -105,6 +114,11 @@ class TokenDataModule(DataModule):
         """The text of token numbers."""
         return self._vocabulary().decode([int(token) for token in tokens])
 
+    def training_text(self) -> str:
+        """The training part as its tokens tell it."""
+        split: Any = self.splits["train"]
+        return self.decode(split.tokens)
+
     def origin(self) -> dict[str, Any]:
         return {
             "name": self._origin.name,
@@ -115,6 +129,12 @@ class TokenDataModule(DataModule):
 
     def schema(self) -> list[dict[str, str]]:
         return [{"name": self.text, "type": "string"}]
+
+    def _batches(self, split: str, *, training: bool = False) -> Any:
+        streams = self.splits.get(split)
+        if isinstance(streams, Streams):  # in order, and as many rows as there are streams
+            return loader(streams, batch_size=streams.rows, workers=self._workers())
+        return super()._batches(split, training=training)
 
     def _divided(self, raw: Raw) -> dict[str, str]:
         """The text of each part: as the source divides it, and cut off its end where the source has no such part."""

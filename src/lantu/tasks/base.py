@@ -55,6 +55,10 @@ class Task(pl.LightningModule):
         """The mean loss of a batch, a scalar; `stage` is "train", "val" or "test"."""
         raise NotImplementedError(f"{type(self).__name__} must say what its loss is")
 
+    def answer(self, x: Tensor, *, stage: str) -> Tensor:
+        """The network's output for a batch."""
+        return self.net(x)
+
     def weight(self, y: Tensor) -> int | Tensor:
         """How much a batch's mean loss counts in the mean over a stage: the number of what it is a mean of."""
         return len(y)
@@ -122,7 +126,7 @@ class Task(pl.LightningModule):
 
     def _output_and_loss(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         x, y = batch
-        output = self.net(x)
+        output = self.answer(x, stage=stage)
         loss = self.loss(output, y, stage=stage)
         mean: Any = self.mean_loss[f"{stage}_"]
         mean.update(loss.detach(), weight=self.weight(y))

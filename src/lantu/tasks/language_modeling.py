@@ -27,13 +27,15 @@ TAIL = 16
 class LanguageModeling(Task):
     """Networks answer logits (N, T, vocabulary) for tokens (N, T); targets are the tokens one place on.
 
-    Perplexity is exp(loss). Bits per character counts UTF-8 bytes (for ASCII text the same as characters), which makes
-    it comparable across tokenizers.
+    Perplexity is exp(loss), per token. Bits per byte of UTF-8 compares across tokenizers, as long as they keep the text
+    whole: char, byte and bpe do, while word and wordpiece drop case and what they do not know.
 
     Args:
         bytes_per_token: mean over the validation text.
         context: tokens that the network sees at once.
-        sample_tokens: how long the text is that is written at the end of a run.
+        carry: read on from the state that the batch before left, without its gradient: truncated back-propagation.
+            For batches whose rows go on where they left off, and networks with a state such as `RNN`.
+        sample_tokens: how long the texts are that `sample` writes.
     """
 
     keeps_outputs = False  # logits over a vocabulary for every token
@@ -45,17 +47,22 @@ class LanguageModeling(Task):
         bytes_per_token: float,
         context: int,
         label_smoothing: float = 0.0,
+        carry: bool = False,
         sample_tokens: int = 200,
         **options: Any,
     ) -> None:
         super().__init__(net, **options)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"`task.label_smoothing={label_smoothing}` must lie in [0, 1).")
+        if carry:
+            _check_carries(net)
+        self.carry = carry
         self.bytes_per_token = bytes_per_token
         self.context = context
         self.label_smoothing = label_smoothing
         self.sample_tokens = sample_tokens
-        self._read: Tensor | None = None
+        self._states: dict[str, Any] = {}
+        self._read: dict[str, Tensor] = {}
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         smoothing = self.label_smoothing if stage == "train" else 0.0
@@ -65,11 +72,44 @@ class LanguageModeling(Task):
         if stage == "train":
             return {}
         bits = loss / log(2) / self.bytes_per_token
-        return {f"{stage}/perplexity": torch.exp(loss), f"{stage}/bits_per_character": bits}
+        return {f"{stage}/perplexity": torch.exp(loss), f"{stage}/bits_per_byte": bits}
+
+    def answer(self, x: Tensor, *, stage: str) -> Tensor:
+        if not self.carry:
+            return self.net(x)
+        if stage not in self._states:
+            self._states[stage] = self.net.new_cache()  # type: ignore[operator]
+        output = self.net(x, self._states[stage])
+        self._states[stage].detach_()
+        return output
+
+    def weight(self, y: Tensor) -> int | Tensor:
+        return y.numel()  # the last batch of a stage may be of shorter rows
+
+    def on_train_start(self) -> None:
+        if self.carry and self.trainer.world_size > 1:
+            raise UserError(
+                "`data.contiguous=true` carries a state along the text on one device: add `trainer.devices=1`, or "
+                "train on many with `data.contiguous=false`."
+            )
+
+    def on_train_epoch_start(self) -> None:
+        self._states.pop("train", None)
+
+    def on_validation_epoch_start(self) -> None:
+        self._states.pop("val", None)
+
+    def on_test_epoch_start(self) -> None:
+        self._states.pop("test", None)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self._read["val"] = batch[0][:1].clone()
+        super().validation_step(batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor] | None:
         if batch_idx == 0:
-            self._read = batch[0][:1]
+            self._read["test"] = batch[0][:1].clone()
         return super().test_step(batch, batch_idx)
 
     def write(self, encode: Encode, decode: Decode, *, prompt: str, tokens: int = 200, **sampling: Any) -> str:
@@ -123,18 +163,30 @@ class LanguageModeling(Task):
         if text[shown:]:
             yield text[shown:]
 
-    def sample(self, decode: Decode) -> str:
-        """A text of `sample_tokens` that goes on from the beginning of the test split; always drawn alike."""
-        if self._read is None:
-            known = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+    def sample(self, decode: Decode, *, stage: str = "test") -> tuple[str, str]:
+        """The beginning of a stage's text, and the same with `sample_tokens` more; always drawn alike."""
+        if stage in self._read:
+            known = self._read[stage][:, : max(self.context // 2, 1)].to(self.device)
         else:
-            known = self._read[:, : max(self.context // 2, 1)].to(self.device)
-        generator = torch.Generator(device=self.device).manual_seed(0)  # apart from the run's own random numbers
-        with _evaluating(self.net):
+            known = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        generator = torch.Generator(device=self.device).manual_seed(0)  # apart from the run's own random numbers,
+        devices = [self.device] if self.device.type == "cuda" else []  # which dropout may use that stays on
+        with _evaluating(self.net), torch.random.fork_rng(devices):
+            torch.manual_seed(0)
             drawn = list(
                 generate(self.net, known, new_tokens=self.sample_tokens, context=self.context, generator=generator)
             )
-        return decode([*known[0].tolist(), *(int(token) for token in drawn)])
+        before = known[0].tolist()
+        return decode(before), decode([*before, *(int(token) for token in drawn)])
+
+
+def _check_carries(net: nn.Module) -> None:
+    new_cache = getattr(net, "new_cache", None)
+    if new_cache is None or not hasattr(new_cache(), "detach_"):
+        raise UserError(
+            f"`data.contiguous=true` is for networks that carry a state from batch to batch, and {type(net).__name__} "
+            "has none: choose `model=rnn`, `model=lstm` or `model=gru`, or `data.contiguous=false`."
+        )
 
 
 @contextmanager

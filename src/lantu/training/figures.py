@@ -7,11 +7,11 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lantu.tasks import LanguageModeling, Task
+from lantu.tasks import Task
 
 
 class Figures(Callback):
-    """Learning curves after fitting; after the test what fits the task, and for language models a written sample.
+    """Learning curves after fitting, and after the test what fits the task.
 
     Pictures are written to `figures/` in the run's folder and handed to every logger that keeps artifacts.
     """
@@ -48,28 +48,17 @@ class Figures(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         output, y = _of_all_ranks(self._output), _of_all_ranks(self._y)
-        if trainer.is_global_zero and isinstance(pl_module, Task) and not trainer.fast_dev_run:
-            if output:
-                from lantu.training.pictures import outcome
+        if trainer.is_global_zero and isinstance(pl_module, Task) and not trainer.fast_dev_run and output:
+            from lantu.training.pictures import outcome
 
-                self._keep(trainer, outcome(pl_module, torch.cat(output), torch.cat(y)))
-            if isinstance(pl_module, LanguageModeling):
-                self._write_sample(trainer, pl_module)
+            self._keep(trainer, outcome(pl_module, torch.cat(output), torch.cat(y)))
         self._output, self._y = [], []
 
     def _keep(self, trainer: Trainer, figures: dict[str, Any]) -> None:
         folder = _folder(trainer)
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png")
-            _hand_over(trainer, folder / f"{name}.png", "figures")
-
-    def _write_sample(self, trainer: Trainer, task: LanguageModeling) -> None:
-        decode = getattr(getattr(trainer, "datamodule", None), "decode", None)
-        text = task.sample(decode) if decode else None
-        if text is not None:
-            path = _folder(trainer, "samples") / "sample.txt"
-            path.write_text(text, encoding="utf-8")
-            _hand_over(trainer, path, "samples")
+            _hand_over(trainer, folder / f"{name}.png")
 
 
 def _of_all_ranks(batches: list[Tensor]) -> list[Tensor]:
@@ -80,13 +69,13 @@ def _of_all_ranks(batches: list[Tensor]) -> list[Tensor]:
     return [batch for rank in gathered for batch in rank]
 
 
-def _folder(trainer: Trainer, name: str = "figures") -> Path:
-    folder = Path(trainer.default_root_dir) / name
+def _folder(trainer: Trainer) -> Path:
+    folder = Path(trainer.default_root_dir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _hand_over(trainer: Trainer, path: Path, group: str) -> None:
+def _hand_over(trainer: Trainer, path: Path) -> None:
     for logger in trainer.loggers:
         if hasattr(logger, "log_artifact"):
-            logger.log_artifact(path, group)
+            logger.log_artifact(path, "figures")

@@ -1,0 +1,41 @@
+"""A text as rows that are read side by side, for networks that carry their state from batch to batch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class Streams(Dataset):
+    """The text cut into `rows` streams of equal length: in every batch a row goes on where it left off.
+
+    Its order is that of batches of `rows` examples, unshuffled. The last batch is shorter where the stretches do not
+    divide a stream, and the fewer than `rows` tokens that do not fill a further column are left out.
+
+    Args:
+        tokens: (M,), more than `context`; possibly memory-mapped.
+        context: T, the tokens of a stretch.
+        rows: the most streams; fewer where streams would be shorter than a stretch.
+    """
+
+    def __init__(self, tokens: np.ndarray, context: int, *, rows: int) -> None:
+        self.tokens = tokens
+        self.context = context
+        self.rows = min(rows, (len(tokens) - 1) // context)
+        self.length = (len(tokens) - 1) // self.rows
+        """Tokens that each stream predicts."""
+
+    def __len__(self) -> int:
+        return self.rows * -(-self.length // self.context)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        stretches, rows = np.divmod(np.asarray(indices), self.rows)
+        begins = stretches * self.context
+        size = min(self.context, self.length - int(begins.max()))
+        places = (rows * self.length + begins)[:, None] + np.arange(size + 1)
+        tokens = torch.from_numpy(self.tokens[places].astype(np.int64))
+        return tokens[:, :-1], tokens[:, 1:]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x, y = self.__getitems__([index])
+        return x[0], y[0]
