@@ -3,6 +3,7 @@
 from lantu.training.callbacks import LearningRate, Progress
 from lantu.training.figures import Figures
 from lantu.training.run import Result, run, train
+from lantu.training.safetensors_file import SafetensorsFile
 from lantu.training.transformers_folder import TransformersFolder
 
-__all__ = ["Figures", "LearningRate", "Progress", "Result", "TransformersFolder", "run", "train"]
+__all__ = ["Figures", "LearningRate", "Progress", "Result", "SafetensorsFile", "TransformersFolder", "run", "train"]
