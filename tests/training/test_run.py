@@ -57,6 +57,7 @@ def test_the_default_run_learns_the_digits_and_all_of_it_is_in_mlflow(tmp_path: 
         "figures/confusion.png", "figures/roc.png", "figures/precision_recall.png", "checkpoints/best.ckpt",
         "checkpoints/last.ckpt", "model/MLmodel",
     } <= kept  # fmt: skip
+    assert not any("last-1" in each for each in kept)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train_shortly: Train) -> None:

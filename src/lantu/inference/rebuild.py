@@ -12,6 +12,7 @@ from lantu.config.targets import build, check_trusted
 from lantu.data import DataModule
 from lantu.errors import UserError
 from lantu.tasks import Task
+from lantu.training.checkpoints import refuse_damaged
 from lantu.training.recipe import Recipe
 
 
@@ -58,6 +59,7 @@ def rebuild(checkpoint: Path, *, data_options: Any = None) -> Rebuilt:
 
 def load(checkpoint: Path) -> dict[str, Any]:
     """A checkpoint's content, read without unpickling any code."""
+    refuse_damaged(checkpoint)
     try:
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is cut, foreign or hostile

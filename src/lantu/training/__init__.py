@@ -4,6 +4,7 @@ from lantu.training.callbacks import LearningRate, Progress
 from lantu.training.figures import Figures
 from lantu.training.finite import FiniteLoss
 from lantu.training.run import Result, run, train
+from lantu.training.safetensors_file import SafetensorsFile
 from lantu.training.samples import Samples
 from lantu.training.transformers_folder import TransformersFolder
 
@@ -13,6 +14,7 @@ __all__ = [
     "LearningRate",
     "Progress",
     "Result",
+    "SafetensorsFile",
     "Samples",
     "TransformersFolder",
     "run",

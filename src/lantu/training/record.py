@@ -15,6 +15,7 @@ from lantu.config.explain import leaves
 from lantu.data import DataModule
 from lantu.tracking import RunLogger
 from lantu.training import provenance
+from lantu.training.checkpoints import PREVIOUS
 from lantu.training.recipe import Recipe
 
 NO_PARAMETERS = (
@@ -84,8 +85,9 @@ def kept(
         raise
     finally:
         checkpoints = Path(cfg.paths.run) / "checkpoints"
-        if checkpoints.is_dir():
-            tracker.log_artifact(checkpoints)
+        for each in sorted(checkpoints.glob("*")):
+            if each.suffix in (".ckpt", ".safetensors") and each.name != PREVIOUS:
+                tracker.log_artifact(each, "checkpoints")
         tracker.close(status)
 
 

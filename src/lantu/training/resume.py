@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lantu.errors import UserError
+from lantu.training.checkpoints import refuse_damaged
 
 AUTO = "auto"
 
@@ -16,7 +17,7 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
         run_dir: the run's own folder.
 
     Raises:
-        UserError: the path leads nowhere, or to nothing that can be read.
+        UserError: the path leads nowhere, to nothing that can be read, or to a damaged file.
     """
     if resume is None:
         return None
@@ -32,6 +33,10 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
         raise UserError(
             f"`resume={resume}`: there is no such file or folder. It takes a checkpoint, a run's folder, or auto."
         )
+    try:
+        refuse_damaged(path)
+    except UserError as error:
+        raise UserError(f"{error} `resume={path.parent}` goes on from the newest whole one there.") from error
     return path
 
 

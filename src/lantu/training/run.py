@@ -18,6 +18,7 @@ from lantu.interrupts import heard
 from lantu.tasks import Task
 from lantu.training import faults, ranks, record
 from lantu.training.callbacks import Interruptible
+from lantu.training.checkpoints import write_checked
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
@@ -62,6 +63,7 @@ def run(composition: Composition) -> Result:
     if in_a_submitted_job():
         callbacks.append(Preemption(Path(cfg.paths.run) / "checkpoints"))
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
+    write_checked(trainer)
 
     validate_short_run(trainer, data)
     if trainer.num_devices > 1:
@@ -127,7 +129,7 @@ def validate_short_run(trainer: Trainer, data: DataModule) -> None:
 def best_checkpoint(trainer: Trainer) -> Path | None:
     """Where the best weights so far are kept; None when no checkpoints are."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    return Path(best) if best else None
+    return Path(best) if best and Path(best).exists() else None  # a full disk may have refused it
 
 
 def completed(composition: Composition) -> DictConfig:

@@ -1,0 +1,163 @@
+"""Checkpoint files that are whole or not there, that prove it when they are read, and that a full disk cannot take."""
+
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.plugins import TorchCheckpointIO
+
+from lantu.errors import UserError
+from lantu.tracking.saying import say
+
+LAST = "last.ckpt"
+PREVIOUS = "last-1.ckpt"
+"""The last checkpoint but one, for when the last one is damaged."""
+
+_END = b"PK\x05\x06"  # begins a zip archive's end, 22 bytes whose last two say how long a comment follows
+_MARK = b"lantu crc32 "
+_COMMENT = len(_MARK) + 8
+_PIECE = 1 << 20
+
+
+class CheckedFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, and puts it there when all of it is on the disk; reads only whole ones.
+
+    torch checks no sums when it reads. The sum of all bytes therefore goes into the comment that every zip archive may
+    end with: other programs read the file as before, and file and sum cannot part. `last.ckpt` is kept as `last-1.ckpt`
+    when a newer one takes its place. Where the disk refuses a checkpoint, what was there stays and training goes on.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint; say so and keep the one before where that cannot be done."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        place = Path(path)
+        part = place.with_name(f"{place.name}.part")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _write(checkpoint, part)
+            if place.name == LAST and place.is_file():
+                os.replace(place, place.with_name(PREVIOUS))
+            os.replace(part, place)
+            _settle(place.parent)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            before = "the one before is kept and" if place.is_file() else "there is none before it;"
+            say(f"the checkpoint {place} could not be written: {reason}; {before} training goes on.")
+        finally:
+            part.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if "://" not in str(path) and Path(path).is_file():
+            refuse_damaged(Path(path))
+        return super().load_checkpoint(path, map_location, weights_only)
+
+
+def write_checked(trainer: Trainer) -> None:
+    """Let a trainer keep its checkpoints in such files, unless it was told to keep them in a way of its own."""
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = CheckedFiles()
+
+
+def refuse_damaged(path: Path) -> None:
+    """Read a checkpoint's bytes and compare them with their sum.
+
+    Raises:
+        UserError: they differ.
+    """
+    reason = _damage(path)
+    if reason is not None:
+        raise UserError(f"{path} cannot be read as a checkpoint, it is damaged: {reason}.")
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a file; None: nothing, or it is of a form that only torch can judge."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        begins = file.read(2)
+        file.seek(max(0, size - _COMMENT - 22))
+        end = file.read()
+        if end[:4] == _END and end[22:].startswith(_MARK):
+            if end[20:22] != struct.pack("<H", _COMMENT):
+                return "its end is not as it was written"
+            file.seek(0)
+            found = zlib.crc32(bytes(2), _sum(file, size - _COMMENT - 2))  # torch had written: a comment of length 0
+            return None if _comment(found) == end[22:] else "its bytes are not what their sum says"
+    if end[-22:-18] != _END or end[-2:] != bytes(2):
+        return "its end is not as it was written" if begins == b"PK" else None
+    try:  # written by other programs, or by Lantu before it kept sums
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except Exception as error:  # zipfile raises many kinds for an archive whose directory is damaged
+        return str(error)
+    return broken and f"the bytes of {broken} are not what their sum says"
+
+
+def _write(checkpoint: dict[str, Any], part: Path) -> None:
+    """Write a checkpoint and its sum, and wait until they are on the disk."""
+    with part.open("w+b") as file:
+        counted = _Counted(file)
+        torch.save(checkpoint, counted)  # type: ignore[arg-type]  # all that it asks for is `write` and `flush`
+        if counted.error is not None:
+            raise counted.error
+        file.seek(-2, os.SEEK_END)
+        file.write(struct.pack("<H", _COMMENT) + _comment(counted.sum))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class _Counted:
+    """A file to write to that sums what it is given, and keeps an error for later: torch's writer is not to meet it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sum = 0
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        if self.error is None:
+            try:
+                self._file.write(piece)
+            except OSError as error:
+                self.error = error
+        self.sum = zlib.crc32(piece, self.sum)
+        return len(piece)
+
+    def flush(self) -> None:
+        """torch asks for it; the file is flushed once, at its end."""
+
+
+def _sum(file: IO[bytes], length: int) -> int:
+    found = 0
+    while length > 0:
+        piece = file.read(min(length, _PIECE))
+        if not piece:
+            break
+        found, length = zlib.crc32(piece, found), length - len(piece)
+    return found
+
+
+def _comment(crc: int) -> bytes:
+    return _MARK + b"%08x" % crc
+
+
+def _settle(folder: Path) -> None:
+    """Wait until a folder's new names are on the disk, where the system can do that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,168 @@
+"""A checkpoint file is whole or not there, shows when it is damaged, and a full disk does not end a run."""
+
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.plugins import TorchCheckpointIO
+from safetensors.torch import load_file
+
+import lantu
+from lantu.errors import UserError
+from lantu.inference.rebuild import rebuild
+from lantu.training.checkpoints import LAST, PREVIOUS, CheckedFiles, refuse_damaged, write_checked
+
+Train = Callable[..., lantu.Result]
+QUIET = ("model=mlp", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false", "test=false")
+CONTENT: dict[str, Any] = {"epoch": 3, "state_dict": {"weight": torch.arange(40.0)}, "lr": [0.1], "name": "ä"}
+
+
+def write(path: Path, **more: Any) -> Path:
+    CheckedFiles().save_checkpoint({**CONTENT, **more}, path)
+    return path
+
+
+def test_what_is_written_is_read_again_by_lantu_by_torch_and_as_a_zip_archive(tmp_path: Path) -> None:
+    path = write(tmp_path / "new" / "best.ckpt")
+    for content in (CheckedFiles().load_checkpoint(path, weights_only=True), torch.load(path, weights_only=True)):
+        assert torch.equal(content.pop("state_dict")["weight"], CONTENT["state_dict"]["weight"])
+        assert content == {key: value for key, value in CONTENT.items() if key != "state_dict"}
+    assert torch.equal(torch.load(path, mmap=True)["state_dict"]["weight"], CONTENT["state_dict"]["weight"])
+    assert zipfile.ZipFile(path).testzip() is None
+    assert os.listdir(path.parent) == ["best.ckpt"]
+
+
+def test_a_byte_that_has_changed_is_found_and_the_file_named(tmp_path: Path) -> None:
+    whole = write(tmp_path / "best.ckpt").read_bytes()
+    for place in {*range(0, len(whole), 11), *range(40), *range(len(whole) - 100, len(whole))}:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        (tmp_path / "flipped.ckpt").write_bytes(flipped)
+        with pytest.raises(UserError, match=r"flipped\.ckpt cannot be read as a checkpoint, it is damaged"):
+            refuse_damaged(tmp_path / "flipped.ckpt")
+
+
+def test_a_file_that_was_cut_is_found_wherever_it_was_cut(tmp_path: Path) -> None:
+    whole = write(tmp_path / "best.ckpt").read_bytes()
+    for length in {*range(2, len(whole), 23), *range(len(whole) - 50, len(whole))}:
+        (tmp_path / "cut.ckpt").write_bytes(whole[:length])
+        with pytest.raises(UserError, match="damaged"):
+            refuse_damaged(tmp_path / "cut.ckpt")
+
+
+def test_a_file_that_torch_wrote_is_read_and_a_changed_weight_in_it_found(tmp_path: Path) -> None:
+    torch.save(CONTENT, tmp_path / "torch.ckpt")
+    assert CheckedFiles().load_checkpoint(tmp_path / "torch.ckpt")["epoch"] == 3
+    changed = bytearray((tmp_path / "torch.ckpt").read_bytes())
+    weights = changed.find(CONTENT["state_dict"]["weight"].numpy().tobytes())
+    changed[weights + 7] ^= 1
+    (tmp_path / "torch.ckpt").write_bytes(changed)
+    assert torch.load(tmp_path / "torch.ckpt", weights_only=True)["epoch"] == 3  # torch does not look
+    with pytest.raises(UserError, match="damaged"):
+        CheckedFiles().load_checkpoint(tmp_path / "torch.ckpt")
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / LAST)
+    before = path.read_bytes()
+    path.with_name("last.ckpt.part").symlink_to("/dev/full")  # the kernel answers as a full disk does
+    write(path, epoch=4)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [LAST]
+    assert "last.ckpt could not be written: No space left on device; the one before is kept" in capsys.readouterr().err
+    write(path, epoch=5)
+    assert torch.load(path)["epoch"] == 5
+    assert torch.load(tmp_path / PREVIOUS)["epoch"] == 3
+
+
+def test_a_run_whose_disk_refuses_checkpoints_goes_on_with_the_old_ones(train: Train, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "mine"
+    train(*QUIET, "trainer.max_epochs=1", f"paths.run={folder}")
+    before = {name: (folder / "checkpoints" / name).read_bytes() for name in ("best.ckpt", LAST)}
+    room = min(map(len, before.values())) // 2
+    command = [sys.executable, "-m", "lantu", "train", *QUIET, "test=true", "trainer.max_epochs=3", "resume=auto"]
+    ended = subprocess.run(
+        [*command, f"paths.run={folder}", f"paths.root={tmp_path}", "callbacks.figures=null"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+        capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "last.ckpt could not be written: File too large; the one before is kept and training goes on" in ended.stderr
+    assert {name: (folder / "checkpoints" / name).read_bytes() for name in before} == before
+    assert "accuracy" in ended.stdout
+
+
+def test_a_run_goes_on_from_the_one_before_where_the_last_two_are_damaged_in_one_byte(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs" / "mine"
+    first = train(*QUIET, "trainer.max_epochs=3", f"paths.run={folder}")
+    steps = first.module.trainer.global_step
+    for name in (LAST, "best.ckpt"):
+        path = folder / "checkpoints" / name
+        changed = bytearray(path.read_bytes())
+        changed[len(changed) // 2] ^= 1
+        path.write_bytes(changed)
+        os.utime(path)
+    with pytest.raises(UserError, match=rf"{LAST} .*damaged.* `resume={folder}/checkpoints` goes on"):
+        train(*QUIET, "trainer.max_epochs=4", f"resume={folder}/checkpoints/{LAST}")
+    with pytest.raises(UserError, match=r"best\.ckpt .*damaged"):
+        rebuild(folder / "checkpoints" / "best.ckpt")
+    assert torch.load(folder / "checkpoints" / PREVIOUS)["global_step"] == steps * 2 // 3
+    second = train(*QUIET, "trainer.max_epochs=4", f"paths.run={folder}", "resume=auto")
+    assert second.module.trainer.global_step == steps * 4 // 3
+    said = capsys.readouterr().err
+    assert f"{LAST} is damaged" in said
+    assert "best.ckpt is damaged" in said
+
+
+def write_for_ever(folder: Path) -> None:
+    for epoch in range(10**6):
+        CheckedFiles().save_checkpoint({"epoch": epoch, "w": torch.zeros(500_000)}, folder / LAST)
+
+
+def test_a_process_killed_while_it_writes_leaves_only_whole_checkpoints(tmp_path: Path) -> None:
+    for number, wait in enumerate((0.0, 0.002, 0.005, 0.009, 0.014)):
+        folder = tmp_path / str(number)
+        process = multiprocessing.get_context("fork").Process(target=write_for_ever, args=(folder,))
+        process.start()
+        while not (folder / PREVIOUS).is_file():
+            time.sleep(0.001)
+        time.sleep(wait)
+        process.kill()
+        process.join()
+        kept = [CheckedFiles().load_checkpoint(each)["epoch"] for each in folder.glob("*.ckpt")]
+        assert max(kept) >= len(kept) - 1
+        assert write(folder / LAST).is_file()  # and what it left half written is in nobody's way
+        assert {each.name for each in folder.iterdir()} == {LAST, PREVIOUS}
+
+
+def test_a_trainer_that_was_given_a_way_to_keep_checkpoints_keeps_it() -> None:
+    class Own(TorchCheckpointIO):
+        pass
+
+    own = Trainer(accelerator="cpu", logger=False, plugins=[Own()])
+    ours = Trainer(accelerator="cpu", logger=False)
+    for trainer in (own, ours):
+        write_checked(trainer)
+    assert type(own.strategy.checkpoint_io) is Own
+    assert type(ours.strategy.checkpoint_io) is CheckedFiles
+
+
+@pytest.mark.parametrize("chosen", [("model=mlp",), ("model=linear", "callbacks.checkpoint=null")])
+def test_the_best_weights_are_also_left_as_safetensors(train_shortly: Train, chosen: tuple[str, ...]) -> None:
+    result = train_shortly(*chosen, "callbacks=[default,safetensors]", "test=false", "save_model=false")
+    weights = load_file(result.run_dir / "checkpoints" / "best.safetensors")
+    expected = rebuild(result.best_checkpoint).task if result.best_checkpoint else result.module
+    assert weights.keys() == expected.state_dict().keys()
+    assert all(torch.equal(weights[name], value) for name, value in expected.state_dict().items())
