@@ -98,7 +98,25 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     sentences = [f"{word} film number {number}" for number in range(60) for word in ("good", "bad")]
     reviews = pd.DataFrame({"text": sentences, "label": [each.split()[0] for each in sentences]})
     reviews.to_csv(folder / "reviews.csv", index=False)
+    questions = pd.DataFrame(
+        [
+            {
+                "question": f"Who holds the {thing}?",
+                "context": f"{who} holds the {thing} number {number}.",
+                "answer": who,
+            }
+            for number in range(30)
+            for who, thing in (("Ada", "book"), ("Grace", "key"))
+        ]
+    )
+    questions.to_json(folder / "questions.jsonl", orient="records", lines=True)
+    squad = questions.assign(answers=[{"text": [each], "answer_start": [0]} for each in questions["answer"]])
+    (folder / "rajpurkar" / "squad").mkdir(parents=True)  # in the hub's layout
+    for part in ("train", "validation"):
+        squad.drop(columns="answer").to_parquet(folder / "rajpurkar" / "squad" / f"{part}.parquet")
     return {
+        "questions": [f"data.path={folder}/questions.jsonl"],
+        "squad": [f"paths.mirror={folder}"],
         "csv": [f"data.path={folder}/loans.csv", "data.target=repaid"],
         "image_folder": [f"data.path={folder}/photos"],
         "text_files": [f"data.path={folder}/books"],

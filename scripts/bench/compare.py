@@ -116,14 +116,15 @@ def measure(what: str, uri: str) -> float:
         return time.perf_counter() - began
     from lantu.compare import job
     from lantu.compare.analysis import Options, analyse
-    from lantu.compare.runs import Selection, open_reader
+    from lantu.compare.reading.runs import Selection
+    from lantu.compare.reading.stores import open_reader
 
     job.import_everything()
     began = time.perf_counter()
     reader = open_reader(uri)
     analysis = analyse(reader, Selection(sweeps=("bench",)), Options(business=job.shipped_business()))
     if what == "report":
-        from lantu.compare.report import write_report
+        from lantu.compare.report.page import write_report
 
         write_report(analysis, reader, Path(tempfile.mkdtemp()) / "report.html")
     return time.perf_counter() - began

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         return _command(command)(arguments)
     except UserError as error:
         print(f"lantu {command}: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

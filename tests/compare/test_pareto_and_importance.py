@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lantu.compare.groups import Groups
-from lantu.compare.importance import importance
-from lantu.compare.pareto import cheapest_alike, front
-from lantu.compare.statistics import compare
+from lantu.compare.methods.groups import Groups
+from lantu.compare.methods.importance import importance
+from lantu.compare.methods.pareto import cheapest_alike, front
+from lantu.compare.methods.statistics import compare
 
 
 def test_the_front_is_what_nothing_beats() -> None:

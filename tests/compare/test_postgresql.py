@@ -6,9 +6,10 @@ import pytest
 
 from lantu.compare.analysis import Options, analyse
 from lantu.compare.decision import decide
-from lantu.compare.reading_server import ServerReader
-from lantu.compare.reading_sql import SqlReader
-from lantu.compare.runs import Selection, open_reader, read
+from lantu.compare.reading.runs import Selection, read
+from lantu.compare.reading.server import ServerReader
+from lantu.compare.reading.sql import SqlReader
+from lantu.compare.reading.stores import open_reader
 from tests.compare.made import Made, grid, write
 
 
@@ -45,7 +46,7 @@ def test_postgresql_gives_what_mlflow_gives(postgresql: str) -> None:
 def test_postgresql_thins_long_curves(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values = list(np.linspace(2, 1, 500))
     (run,) = write(postgresql, [Made("thin", {"seed": 0}, curves={"val/loss": values})], experiment="thin")
-    monkeypatch.setattr("lantu.compare.reading_sql.MANY", 100)
+    monkeypatch.setattr("lantu.compare.reading.sql.MANY", 100)
     thin = open_reader(postgresql).history([run], ["val/loss"], points=50)
     assert 45 <= len(thin) <= 60
     assert thin["step"].iloc[[0, -1]].tolist() == [10, 5000]

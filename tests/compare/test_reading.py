@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lantu.compare.reading_server import ServerReader
-from lantu.compare.runs import Reader, Runs, Selection, direction, open_reader, read
+from lantu.compare.reading.runs import Reader, Runs, Selection, direction, read
+from lantu.compare.reading.server import ServerReader
+from lantu.compare.reading.stores import open_reader
 from lantu.errors import UserError
 from tests.compare.made import Made, uri, write
 
@@ -160,7 +161,7 @@ def test_long_curves_are_thinned_by_the_database_and_keep_their_ends(
     (run,) = write(tracking_uri, [Made("long", {"seed": 0}, curves={"val/loss": values})])
     reader: Reader = open_reader(tracking_uri)
     assert len(reader.history([run], ["val/loss"], points=50)) == 900
-    monkeypatch.setattr("lantu.compare.reading_sql.MANY", 100)
+    monkeypatch.setattr("lantu.compare.reading.sql.MANY", 100)
     thin = reader.history([run], ["val/loss"], points=50)
     assert 45 <= len(thin) <= 60
     assert thin["step"].iloc[[0, -1]].tolist() == [10, 9000]

@@ -12,11 +12,12 @@ from mlflow import MlflowClient
 from lantu.cli import main
 from lantu.compare.analysis import Analysis, Options, analyse
 from lantu.compare.decision import decide
-from lantu.compare.groups import group, short_names
 from lantu.compare.job import shipped_business
+from lantu.compare.methods.groups import group, short_names
 from lantu.compare.publish import compare_sweep
-from lantu.compare.report import write_report
-from lantu.compare.runs import Selection, open_reader
+from lantu.compare.reading.runs import Selection
+from lantu.compare.reading.stores import open_reader
+from lantu.compare.report.page import write_report
 from lantu.errors import UserError
 from tests.compare.made import Made, falling, grid, uri, write
 

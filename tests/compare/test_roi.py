@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lantu.compare.roi import Measured, outlook
+from lantu.compare.methods.roi import Measured, outlook
 from lantu.errors import UserError
 
 BUSINESS = {

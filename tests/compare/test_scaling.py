@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lantu.compare.scaling import Law, Refused, budget_curve, fit
+from lantu.compare.methods.scaling import Law, Refused, budget_curve, fit
 
 HOFFMANN = {"E": 1.69, "A": 406.4, "alpha": 0.34, "B": 410.7, "beta": 0.28}
 """Hoffmann et al. 2022, equation 10."""

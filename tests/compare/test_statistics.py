@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lantu.compare.power import plan, seeds_needed
-from lantu.compare.statistics import Comparison, compare, holm, interval, tukey
+from lantu.compare.methods.power import plan, seeds_needed
+from lantu.compare.methods.statistics import Comparison, compare, holm, interval, tukey
 from lantu.errors import UserError
 
 

@@ -50,6 +50,12 @@ def _choosing(*, group: str, name: str) -> list[str]:
     if group == "data":
         return [f"data={name}", f"model={FITS[name][0]}"]
     if group == "task":
-        data = {"regression": "ames", "language_modeling": "tiny_shakespeare", "auto": "csv"}.get(name, "digits")
+        data = {
+            "regression": "ames",
+            "language_modeling": "tiny_shakespeare",
+            "masked_language_modeling": "tiny_shakespeare",
+            "question_answering": "squad",
+            "auto": "csv",
+        }.get(name, "digits")
         return [f"data={data}", f"model={FITS[data][0]}"]
     return [f"{group}=[{name}]" if group in ("callbacks", "logger") else f"{group}={name}"]

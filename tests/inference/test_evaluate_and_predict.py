@@ -93,7 +93,12 @@ def test_the_commands_write_tables_by_the_ending_and_text_to_the_terminal(
     assert main(["train", *COMBINATIONS["text_files"], *own_data["text_files"], *OPTIONS]) == 0
     capsys.readouterr()
     assert main(["predict", "run=last", "prompt=The quick", "tokens=30"]) == 0
-    assert "The quick" in capsys.readouterr().out
+    whole = capsys.readouterr().out
+    assert whole.startswith("The quick")
+    assert main(["predict", "run=last", "prompt=The quick", "tokens=30", f"stop='{whole[14:16]}'"]) == 0
+    written = capsys.readouterr().out.removeprefix("The quick").rstrip("\n")
+    assert whole.startswith("The quick" + written)
+    assert whole[14:16] not in written
 
 
 def test_a_run_is_found_by_last_folder_file_id_name_and_best(train: Train, tmp_path: Path) -> None:
@@ -158,6 +163,10 @@ def test_a_damaged_checkpoint_is_named(train_shortly: Train, tmp_path: Path) -> 
     [
         (["input=nowhere.csv"], "no such file or folder"),
         (["input=.", "output=answers.xls"], "must be one of .csv, .parquet, .jsonl"),
+        (["prompt=a", "top_p=2"], "`top_p=2`"),
+        (["prompt=a", "repetition_penalty=0"], "`repetition_penalty=0`"),
+        (["prompt=a", "tokens=0"], "`tokens=0`"),
+        (["prompt=a", "stop=''"], "at least one character"),
     ],
 )
 def test_a_mistake_in_predict_is_answered_in_a_sentence(

@@ -33,3 +33,9 @@ def test_a_cnn_on_fashion_mnist_beats_090_in_two_epochs(train: Train, mirror: Pa
 def test_a_recurrent_network_tells_questions_apart(train: Train, mirror: Path) -> None:
     result = train("experiment=question_types", "trainer.max_epochs=5", f"paths.mirror={mirror}", *QUIET)
     assert result.metrics["test/accuracy"] >= 0.83
+
+
+@pytest.mark.slow
+def test_shakespeare_fast_reaches_nanogpts_loss(train: Train, mirror: Path) -> None:
+    result = train("experiment=shakespeare_fast", f"paths.mirror={mirror}", *QUIET)
+    assert result.metrics["val/loss"] <= 1.88

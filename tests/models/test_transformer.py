@@ -50,7 +50,9 @@ def test_published_weights_are_loaded_from_a_folder_and_checked_against_the_data
     config = transformers.BertConfig(vocab_size=40, max_position_embeddings=9, num_labels=3, **options)
     reference = transformers.BertForSequenceClassification(config).eval()
     reference.save_pretrained(tmp_path)
-    net = Transformer(40, 3, max_length=9, pad_id=0, pretrained=str(tmp_path)).eval()
+    net = Transformer(40, 3, max_length=9, pad_id=0, pretrained=str(tmp_path))
+    assert all(module.training for module in net.modules()), "dropout would be off in fine-tuning"
+    net.eval()
     tokens = torch.randint(1, 40, (2, 9))
     torch.testing.assert_close(net(tokens), reference(tokens).logits)
     with pytest.raises(UserError, match=r"knows 40 tokens and the data have 41"):

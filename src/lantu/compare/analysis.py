@@ -9,15 +9,15 @@ import pandas as pd
 
 from lantu.better import direction
 from lantu.compare import table as tables
-from lantu.compare.curves import Curve, curves, samples_per_step
-from lantu.compare.groups import Groups, group
-from lantu.compare.importance import Importance, importance
-from lantu.compare.pareto import available_costs, cheapest_alike
-from lantu.compare.power import Plan, plan
-from lantu.compare.roi import Measured, Outlook, outlook
-from lantu.compare.runs import Reader, Runs, Selection, read
-from lantu.compare.scaling import Law, Refused, fit
-from lantu.compare.statistics import Comparison, compare
+from lantu.compare.methods.curves import Curve, curves, samples_per_step
+from lantu.compare.methods.groups import Groups, group
+from lantu.compare.methods.importance import Importance, importance
+from lantu.compare.methods.pareto import available_costs, cheapest_alike
+from lantu.compare.methods.power import Plan, plan
+from lantu.compare.methods.roi import Measured, Outlook, outlook
+from lantu.compare.methods.scaling import Law, Refused, fit
+from lantu.compare.methods.statistics import Comparison, compare
+from lantu.compare.reading.runs import Reader, Runs, Selection, read
 
 SHOWN_CURVES = 6
 """Groups whose learning curves are drawn: as many as eyes can tell apart."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lantu.compare.analysis import Analysis, Depth
-from lantu.compare.scaling import Law
+from lantu.compare.methods.scaling import Law
 from lantu.compare.table import number
 
 WORDS = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lantu.compare.runs import Selection
+from lantu.compare.reading.runs import Selection
 from lantu.errors import UserError
 
 IN_TERMINAL = 30
@@ -35,8 +35,8 @@ def run(cfg: DictConfig) -> None:
     from lantu.compare.analysis import analyse
     from lantu.compare.decision import decide
     from lantu.compare.publish import publish
-    from lantu.compare.report import write_report
-    from lantu.compare.runs import open_reader
+    from lantu.compare.reading.stores import open_reader
+    from lantu.compare.report.page import write_report
     from lantu.tracking.store import embedded_uri
 
     uri = cfg.tracking_uri or embedded_uri(cfg.paths.store)
@@ -101,8 +101,8 @@ def import_everything() -> None:
         "sklearn.ensemble",
         "sklearn.inspection",
         "statsmodels.stats.power",
-        "lantu.compare.reading_sql",
-        "lantu.compare.report",
+        "lantu.compare.reading.sql",
+        "lantu.compare.report.page",
     ):
         import_module(name)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lantu.compare.analysis import Analysis, Depth, Options, analyse
 from lantu.compare.decision import Decision
-from lantu.compare.runs import Reader, Selection, open_reader
+from lantu.compare.reading.runs import Reader, Selection
+from lantu.compare.reading.stores import open_reader
 from lantu.errors import UserError
 
 FOLDER = "comparison"
@@ -17,7 +18,7 @@ def compare_sweep(sweep: str, *, tracking_uri: str, options: Options | None = No
     Raises:
         UserError: there is no such sweep, or it has no parent run.
     """
-    from lantu.compare.report import write_report
+    from lantu.compare.report.page import write_report
 
     reader = open_reader(tracking_uri)
     analysis = analyse(reader, Selection(sweeps=(sweep,)), options or Options())
@@ -38,7 +39,7 @@ def publish(
     """
     from mlflow import MlflowClient
 
-    from lantu.compare.pictures import draw
+    from lantu.compare.report.pictures import draw
     from lantu.compare.table import write
 
     sweeps = analysis.selection.sweeps or tuple(

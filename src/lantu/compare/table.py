@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lantu.compare.groups import Groups, as_text
-from lantu.compare.runs import Runs
-from lantu.compare.statistics import Comparison
+from lantu.compare.methods.groups import Groups, as_text
+from lantu.compare.methods.statistics import Comparison
+from lantu.compare.reading.runs import Runs
 from lantu.errors import UserError
 
 MISSING = "\N{EN DASH}"

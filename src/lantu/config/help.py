@@ -102,6 +102,7 @@ GROUPS = (
     "optimizer",
     "scheduler",
     "init",
+    "peft",
     "trainer",
     "callbacks",
     "logger",

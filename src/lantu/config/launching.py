@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from lantu.config.checking import check
 from lantu.config.composing import HYDRA_VERSION, compose
+from lantu.config.hardware import check_hardware
 from lantu.config.locations import add_user_conf, shipped_conf
 from lantu.config.sweeping import check_sweep, parsed
 
@@ -69,6 +70,9 @@ def _checked(command: str, arguments: list[str], asked: Namespace) -> list[str]:
     if not asked.multirun and not shared.cfg.get("sweep", {}).get("always"):
         if not asked.cfg:
             check(shared)
+            # of a sweep the workers ask: its command may be typed on a machine without a GPU
+            if command == "train":
+                check_hardware(shared.cfg)
         return arguments
     if not shared.sweeper.startswith("hydra_plugins.lantu_sweepers."):  # ours check their trials themselves
         check_sweep(asked.overrides, command=command)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader
+from lantu.data.masking import masking_facts
 from lantu.data.sources import Raw, read_table, table_file
 from lantu.data.supervised import SupervisedDataModule
 from lantu.data.vocabulary import Subwords, Vocabulary, check_level, restored
@@ -98,8 +99,10 @@ class TextDataModule(SupervisedDataModule):
             "kind": "text",
             "vocab_size": self._vocabulary().size,
             "max_length": self.learned["max_length"],
+            "places": self.learned["max_length"],
             "pad_id": PAD_ID,
             "per_token": False,
+            **masking_facts(self._vocabulary()),
         }
 
     def schema(self) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lantu.data.batches import Windows
+from lantu.data.masking import masking_facts
 from lantu.data.module import DataModule
 from lantu.data.sources import Raw, text_files
 from lantu.data.vocabulary import Bytes, Characters, Subwords, Vocabulary, check_level, restored
@@ -83,9 +84,11 @@ class TokenDataModule(DataModule):
             "vocab_size": vocabulary.size,
             "outputs": vocabulary.size,
             "context": self.context,
+            "places": self.context,
             "pad_id": None,
             "per_token": True,
             "bytes_per_token": len(parts[measured].encode()) / self.report.sizes[measured],
+            **masking_facts(vocabulary),
         }
         characters = sum(map(len, parts.values()))
         self.report.title = f"{raw.name}: {characters:,} characters, {vocabulary.size:,} different tokens"

@@ -9,7 +9,9 @@ import numpy as np
 from lantu.errors import UserError
 
 LEVELS = ("char", "byte", "word", "bpe", "wordpiece")
-PAD, UNKNOWN = "<pad>", "<unk>"
+PAD, UNKNOWN, MASK = "<pad>", "<unk>", "<mask>"
+ENDS = ("<s>", "</s>")
+"""Stand before and after a text where a network is told so."""
 
 
 class Vocabulary(Protocol):
@@ -100,7 +102,7 @@ class Subwords:
             tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
             tokenizer.decoder = decoders.ByteLevel()
             alphabet = pre_tokenizers.ByteLevel.alphabet()  # any text can be written in bytes
-            trainer: Any = trainers.BpeTrainer(special_tokens=[PAD], initial_alphabet=alphabet, **options)
+            trainer: Any = trainers.BpeTrainer(special_tokens=[PAD, MASK, *ENDS], initial_alphabet=alphabet, **options)
         else:
             words = level == "word"
             model = models.WordLevel(unk_token=UNKNOWN) if words else models.WordPiece(unk_token=UNKNOWN)
@@ -110,7 +112,7 @@ class Subwords:
             if not words:
                 tokenizer.decoder = decoders.WordPiece()
             kind: Any = trainers.WordLevelTrainer if words else trainers.WordPieceTrainer
-            trainer = kind(special_tokens=[PAD, UNKNOWN], **options)
+            trainer = kind(special_tokens=[PAD, UNKNOWN, MASK, *ENDS], **options)
         tokenizer.train_from_iterator(texts, trainer)
         return cls(tokenizer)
 

@@ -1,11 +1,12 @@
 """The `predict` command: a run's model applied to new tables, images and texts, or writing on from a prompt."""
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from pytorch_lightning import Trainer, seed_everything
 
 from lantu.config.targets import build
@@ -13,7 +14,8 @@ from lantu.errors import UserError
 from lantu.inference.answers import as_columns
 from lantu.inference.find import find_checkpoint
 from lantu.inference.rebuild import Rebuilt, rebuild
-from lantu.tasks import LanguageModeling
+from lantu.models.generate import check_sampling
+from lantu.tasks import LanguageModeling, MaskedLanguageModeling
 from lantu.training.quiet import without_noise
 
 WRITERS = {
@@ -32,7 +34,7 @@ def predict(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> pd.DataFrame:
     answers = trainer.predict(rebuilt.task, dataloaders=loader)
     assert answers is not None
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame({"input": rows})
-    return frame.reset_index(drop=True).join(as_columns(rebuilt.task, answers), rsuffix="_of_model")
+    return frame.reset_index(drop=True).join(as_columns(rebuilt.task, answers, loader.dataset), rsuffix="_of_model")
 
 
 def job(cfg: DictConfig) -> Any:
@@ -41,10 +43,17 @@ def job(cfg: DictConfig) -> Any:
     try:
         _check_input(cfg.input)
         _check_output(cfg.output)
+        _check_sampling(cfg)
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)
         if isinstance(rebuilt.task, LanguageModeling):
             return _write_on(rebuilt, cfg)
+        if isinstance(rebuilt.task, MaskedLanguageModeling):
+            raise UserError(
+                "this run's model predicts hidden tokens and answers nothing by itself: fine-tune it. Pre-train with "
+                "`callbacks=[default,transformers]`, then `lantu train model=bert model.pretrained=RUN/transformers "
+                "data.tokenizer=RUN/transformers data=...`."
+            )
         if cfg.input is None:
             raise UserError("`predict` needs something to predict for: add `input=FILE` (a table, images or texts).")
         frame = predict(rebuilt, build(cfg.trainer), Path(cfg.input))
@@ -78,16 +87,35 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     if cfg.input is not None:
         cfg.prompt = Path(cfg.input).read_text(encoding="utf-8")
     seed_everything(cfg.seed, verbose=False)
-    text = task.write(
+    prompt = cfg.prompt or "\n"
+    stop = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or [])
+    pieces = task.stream(
         rebuilt.data.encode,
         rebuilt.data.decode,
-        prompt=cfg.prompt or "\n",
+        prompt=prompt,
         tokens=cfg.tokens,
+        stop=stop,
         temperature=cfg.temperature,
         top_k=cfg.top_k,
         top_p=cfg.top_p,
+        repetition_penalty=cfg.repetition_penalty,
     )
-    if cfg.output is not None and Path(cfg.output).suffix:
-        pd.DataFrame({"prompt": [cfg.prompt], "text": [text]}).pipe(WRITERS[Path(cfg.output).suffix], cfg.output)
-    else:
-        print(text)
+    if cfg.output is not None:
+        text = prompt + "".join(pieces)
+        pd.DataFrame({"prompt": [prompt], "text": [text]}).pipe(WRITERS[Path(cfg.output).suffix], cfg.output)
+        return
+    shown = itertools.chain([next(pieces, "")], pieces)  # a wrong option is answered before the prompt is printed
+    print(prompt, end="")
+    for piece in shown:
+        print(piece, end="", flush=True)
+    print()
+
+
+def _check_sampling(cfg: DictConfig) -> None:
+    check_sampling(
+        temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p, repetition_penalty=cfg.repetition_penalty
+    )
+    if cfg.tokens < 1:
+        raise UserError(f"`tokens={cfg.tokens}`: how many tokens to write, at least 1.")
+    if cfg.stop is not None and "" in (cfg.stop if isinstance(cfg.stop, ListConfig) else [cfg.stop]):
+        raise UserError("`stop=`: a text that ends the writing is at least one character long; `stop=null` for none.")

@@ -40,14 +40,18 @@ def rebuild(checkpoint: Path, *, data_options: Any = None) -> Rebuilt:
     config = Recipe.read(loaded)
     if config is None:
         raise UserError(f"{checkpoint} holds no config: Lantu did not write it, so its model cannot be rebuilt.")
-    for part in ("data", "model", "task"):
-        check_trusted(config[part])
+    for part in ("data", "model", "task", "peft"):
+        check_trusted(config.get(part) or {})
     cfg = OmegaConf.create(config)
     _use_this_machines_mirror(cfg)
     cfg.data = OmegaConf.merge(cfg.data, data_options or {})
     data = build(cfg.data)
     data.load_state_dict(loaded[type(data).__qualname__])
-    task = build(cfg.task, net=build(_without_pretrained(cfg.model)))
+    net = build(_without_pretrained(cfg.model))
+    adapt = build(cfg.get("peft"))
+    if adapt is not None:
+        adapt(net)
+    task = build(cfg.task, net=net)
     task.load_state_dict(loaded["state_dict"])
     return Rebuilt(cfg=cfg, data=data, task=task.eval())
 
@@ -70,6 +74,7 @@ def _use_this_machines_mirror(cfg: DictConfig) -> None:
 
 def _without_pretrained(model: DictConfig) -> DictConfig:
     """The weights come from the checkpoint; published ones need not be fetched again."""
-    if model.get("pretrained") is True:
-        return OmegaConf.merge(model, {"pretrained": False})  # type: ignore[return-value]
+    if model.get("pretrained"):
+        nothing = False if model.pretrained is True else None  # as timm says it, and as ours do
+        return OmegaConf.merge(model, {"pretrained": nothing})  # type: ignore[return-value]
     return model

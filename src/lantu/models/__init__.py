@@ -4,9 +4,22 @@ from lantu.models.cnn import CNN
 from lantu.models.gpt import GPT
 from lantu.models.gpt2 import gpt2
 from lantu.models.linear import Linear
+from lantu.models.lora import lora
 from lantu.models.mlp import MLP
 from lantu.models.rnn import RNN
-from lantu.models.transformer import Transformer
+from lantu.models.transformer import MaskedTransformer, ReadingTransformer, Transformer
 from lantu.models.upscale import Upscale
 
-__all__ = ["CNN", "GPT", "MLP", "RNN", "Linear", "Transformer", "Upscale", "gpt2"]
+__all__ = [
+    "CNN",
+    "GPT",
+    "MLP",
+    "RNN",
+    "Linear",
+    "MaskedTransformer",
+    "ReadingTransformer",
+    "Transformer",
+    "Upscale",
+    "gpt2",
+    "lora",
+]

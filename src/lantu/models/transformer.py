@@ -1,15 +1,16 @@
-"""A transformer of the transformers library that classifies texts."""
+"""Transformers of the transformers library, from scratch or from published weights, behind this project's shapes."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lantu.errors import UserError
 
 
 class Transformer(nn.Module):
-    """Any of transformers' sequence classifiers, from scratch or from published weights; padding is masked.
+    """Any of transformers' sequence classifiers; padding is masked.
 
     Args:
         vocab_size: of the data.
@@ -36,43 +37,182 @@ class Transformer(nn.Module):
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        from transformers import AutoConfig, AutoModelForSequenceClassification
-
         self.pad_id = pad_id
-        options = dict(config or {})
-        kind = options.pop("model_type", "bert")
-        if pretrained is not None:
-            self.net = AutoModelForSequenceClassification.from_pretrained(pretrained, num_labels=outputs)
-            _check_fits(self.net.config, pretrained, vocab_size=vocab_size, max_length=max_length, pad_id=pad_id)
-            return
-        shape = {
-            "vocab_size": vocab_size,
-            "num_labels": outputs,
-            "pad_token_id": pad_id,
-            "max_position_embeddings": max_length + pad_id + 1,  # RoBERTa counts places from pad_id + 1
-        }
-        try:
-            described = AutoConfig.for_model(kind, **shape, **options)
-        except ValueError as error:
-            raise UserError(f"`model.config.model_type={kind}`: transformers has no such type of model.") from error
-        self.net = AutoModelForSequenceClassification.from_config(described)
+        self.net = transformer(
+            "AutoModelForSequenceClassification", vocab_size=vocab_size, places=max_length, pad_id=pad_id,
+            pretrained=pretrained, config=config, num_labels=outputs,
+        )  # fmt: skip
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The `config` that makes an equal network, once published weights are not at hand any more."""
+        return form_of(self.net)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        there = tokens != self.pad_id
-        there[:, 0] = True  # attention over nothing is undefined: an empty text is one token of padding
-        return self.net(input_ids=tokens, attention_mask=there.long()).logits
+        return self.net(input_ids=tokens, attention_mask=attention_mask(tokens, self.pad_id)).logits
 
 
-def _check_fits(config: Any, pretrained: str, *, vocab_size: int, max_length: int, pad_id: int) -> None:
+class MaskedTransformer(nn.Module):
+    """Any of transformers' masked language models, to pre-train; padding, if there is any, is masked.
+
+    Args:
+        vocab_size: of the data.
+        places: the most tokens of a row.
+        pad_id: fills texts up on the right; None: rows are full.
+        pretrained, config: as of `Transformer`.
+
+    Shape: (N, T) int64, T at most `places` -> (N, T, vocab_size).
+
+    Raises:
+        UserError: no such type, or the weights do not fit the data.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        places: int,
+        pad_id: int | None = None,
+        pretrained: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.pad_id = pad_id
+        self.net = transformer(
+            "AutoModelForMaskedLM", vocab_size=vocab_size, places=places, pad_id=pad_id,
+            pretrained=pretrained, config=config,
+        )  # fmt: skip
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The `config` that makes an equal network, once published weights are not at hand any more."""
+        return form_of(self.net)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.net(input_ids=tokens, attention_mask=attention_mask(tokens, self.pad_id)).logits
+
+
+class ReadingTransformer(nn.Module):
+    """Any of transformers' extractive question answerers.
+
+    Args:
+        vocab_size, max_length, pad_id, pretrained, config: as of `Transformer`.
+
+    Shape: (N, 2, L) int64, tokens and what they belong to (0 question, 1 context,
+    2 filling, 3 the last separator) -> (N, 2, L), logits of
+    the answer's first and last place; low at places that cannot be: all but the context, and the first, which says that
+    the answer is not here.
+
+    Raises:
+        UserError: no such type, or the weights do not fit the data.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        max_length: int,
+        pad_id: int,
+        pretrained: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = transformer(
+            "AutoModelForQuestionAnswering", vocab_size=vocab_size, places=max_length, pad_id=pad_id,
+            pretrained=pretrained, config=config,
+        )  # fmt: skip
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The `config` that makes an equal network, once published weights are not at hand any more."""
+        return form_of(self.net)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens, belongs = x[:, 0], x[:, 1]
+        given: dict[str, Any] = {"input_ids": tokens, "attention_mask": (belongs != 2).long()}
+        if getattr(self.net.config, "type_vocab_size", 0) > 1:
+            given["token_type_ids"] = (belongs % 2).long()
+        answer = self.net(**given)
+        possible = belongs == 1
+        possible[:, 0] = True
+        return torch.stack([answer.start_logits, answer.end_logits], dim=1).masked_fill(~possible[:, None], -1e4)
+
+
+def transformer(
+    auto: str,
+    *,
+    vocab_size: int,
+    places: int,
+    pad_id: int | None,
+    pretrained: str | None,
+    config: Mapping[str, Any] | None,
+    **options: Any,
+) -> nn.Module:
+    """A model of transformers' that fits the data.
+
+    Args:
+        auto: the class that chooses the architecture, such as AutoModelForMaskedLM.
+        options: further ones of its config, such as num_labels.
+
+    Raises:
+        UserError: no such type, or the weights do not fit the data.
+    """
+    import transformers
+
+    head = getattr(transformers, auto)
+    if pretrained is not None:
+        net = head.from_pretrained(pretrained, **options)
+        _check_fits(net.config, pretrained, vocab_size=vocab_size, places=places, pad_id=pad_id)
+        return net.train()  # transformers hands it over in eval mode, without dropout
+    asked = dict(config or {})
+    kind = asked.pop("model_type", "bert")
+    filled = pad_id or 0
+    described = {
+        "vocab_size": vocab_size,
+        "pad_token_id": filled,
+        "max_position_embeddings": places + filled + 1,  # RoBERTa counts places from pad_id + 1
+        **options,
+        **asked,
+    }
+    try:
+        form = transformers.AutoConfig.for_model(kind, **described)
+    except ValueError as error:
+        raise UserError(f"`model.config.model_type={kind}`: transformers has no such type of model.") from error
+    try:
+        return head.from_config(form)
+    except ValueError as error:
+        fitting = auto.removeprefix("AutoModelFor")
+        raise UserError(f"`model.config.model_type={kind}`: transformers has no {fitting} of that type.") from error
+
+
+def form_of(net: Any) -> dict[str, Any]:
+    """The config of a model of transformers', as plain values that `transformer` makes an equal one from."""
+    return {name: value for name, value in net.config.to_diff_dict().items() if name not in _NO_FORM}
+
+
+_NO_FORM = ("architectures", "id2label", "label2id", "dtype", "transformers_version", "_name_or_path")
+"""What a config says of a model's origin, not of its form."""
+
+
+def attention_mask(tokens: Tensor, pad_id: int | None) -> Tensor | None:
+    """1 where there is text, (N, L); None: everywhere."""
+    if pad_id is None:
+        return None
+    there = tokens != pad_id
+    there[:, 0] = True  # attention over nothing is undefined: an empty text is one token of padding
+    return there.long()
+
+
+def _check_fits(config: Any, pretrained: str, *, vocab_size: int, places: int, pad_id: int | None) -> None:
     if config.vocab_size != vocab_size:
         raise UserError(
             f"`model.pretrained={pretrained}` knows {config.vocab_size} tokens and the data have {vocab_size}: "
             f"tokenise them with its own tokenizer, `data.tokenizer={pretrained}`."
         )
-    if config.pad_token_id not in (None, pad_id):
+    if pad_id is not None and config.pad_token_id not in (None, pad_id):
         raise UserError(
             f"`model.pretrained={pretrained}` is padded with token {config.pad_token_id} and the data with {pad_id}."
         )
-    places = getattr(config, "max_position_embeddings", None)
-    if places is not None and max_length > places:
-        raise UserError(f"`data.max_length={max_length}`: `model.pretrained={pretrained}` has {places} places.")
+    known = getattr(config, "max_position_embeddings", None)
+    if known is not None and places > known:
+        raise UserError(f"`data.max_length={places}`: `model.pretrained={pretrained}` has {known} places.")

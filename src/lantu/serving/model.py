@@ -32,7 +32,8 @@ class Model:
             return pd.DataFrame({"text": texts})
         batches = loader(data.examples_of(inputs), batch_size=data.batch_size, workers=0)
         with torch.inference_mode():
-            return as_columns(task, [task.predict_step(batch, number) for number, batch in enumerate(batches)])
+            answers = [task.predict_step(batch, number) for number, batch in enumerate(batches)]
+            return as_columns(task, answers, batches.dataset)
 
 
 def _load_pyfunc(path: str) -> Model:

@@ -62,7 +62,7 @@ def signature(data: DataModule) -> tuple[Any, Any]:
         inputs = Schema([ColSpec(each["type"], each["name"], required=False) for each in data.schema()])
     if spec["kind"] == "tokens":
         return inputs, Schema([ColSpec("string", "text")])
-    if spec["task"] == "classification":
+    if spec["task"] in ("classification", "question_answering"):
         return inputs, Schema([ColSpec("string", "prediction"), ColSpec("double", "probability")])
     return inputs, Schema([ColSpec("double", "prediction")])
 

@@ -15,6 +15,7 @@ from lantu.config.checking import check
 from lantu.config.composing import Composition
 from lantu.config.sweeping import distinct
 from lantu.errors import UserError
+from lantu.interrupts import heard, raise_if_asked
 from lantu.sweeps.folder import SweepFolder
 from lantu.sweeps.naming import find_or_name
 from lantu.sweeps.objectives import directions_of, objectives_of
@@ -48,6 +49,7 @@ class Conductor:
         self.cfg, self.context, self.kind = cfg, context, kind
         self._points, self._make_engine = points, engine
 
+    @heard()
     def conduct(self, arguments: list[str]) -> int:
         """Run what is asked for; returns how many trials failed."""
         request = read_request(arguments, self.context)
@@ -119,6 +121,7 @@ class Conductor:
         with closing(self._make_engine(request, folder, work)) as engine, ParentRun(folder, self.cfg) as parent:
             with Progress(folder, planned=engine.planned()) as progress:
                 for planned in engine.until_all_have_ended():
+                    raise_if_asked()
                     progress.planned = planned
             return finish(folder, self.cfg, parent, begun=begun)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lantu.interrupts import raise_if_asked
 from lantu.sweeps.failures import record_failure, sentence
 from lantu.sweeps.folder import State, SweepFolder, TrialFolder
 from lantu.tracking.owner import place
@@ -40,6 +41,7 @@ class RunTrial:
 
     def __call__(self, cfg: DictConfig) -> None:
         """Run the trial that the config names, unless that has been done."""
+        raise_if_asked()
         sweep = SweepFolder(Path(self.sweep))
         trial = sweep.trial(int(cfg.sweep.trial))
         state = trial.state()

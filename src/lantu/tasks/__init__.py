@@ -3,6 +3,8 @@
 from lantu.tasks.base import Task
 from lantu.tasks.classification import Classification
 from lantu.tasks.language_modeling import LanguageModeling
+from lantu.tasks.masked_language_modeling import MaskedLanguageModeling
+from lantu.tasks.question_answering import QuestionAnswering
 from lantu.tasks.regression import Regression
 
-__all__ = ["Classification", "LanguageModeling", "Regression", "Task"]
+__all__ = ["Classification", "LanguageModeling", "MaskedLanguageModeling", "QuestionAnswering", "Regression", "Task"]

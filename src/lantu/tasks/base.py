@@ -55,6 +55,10 @@ class Task(pl.LightningModule):
         """The mean loss of a batch, a scalar; `stage` is "train", "val" or "test"."""
         raise NotImplementedError(f"{type(self).__name__} must say what its loss is")
 
+    def weight(self, y: Tensor) -> int | Tensor:
+        """How much a batch's mean loss counts in the mean over a stage: the number of what it is a mean of."""
+        return len(y)
+
     def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
         """Feed a batch to the metrics of a stage."""
         metrics.update(output, y)
@@ -121,7 +125,7 @@ class Task(pl.LightningModule):
         output = self.net(x)
         loss = self.loss(output, y, stage=stage)
         mean: Any = self.mean_loss[f"{stage}_"]
-        mean.update(loss.detach(), weight=len(y))
+        mean.update(loss.detach(), weight=self.weight(y))
         if f"{stage}_" in self.metrics:
             self.observe(self.metrics[f"{stage}_"], output.detach(), y)
         return output, loss

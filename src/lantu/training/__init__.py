@@ -2,6 +2,8 @@
 
 from lantu.training.callbacks import LearningRate, Progress
 from lantu.training.figures import Figures
+from lantu.training.finite import FiniteLoss
 from lantu.training.run import Result, run, train
+from lantu.training.transformers_folder import TransformersFolder
 
-__all__ = ["Figures", "LearningRate", "Progress", "Result", "run", "train"]
+__all__ = ["Figures", "FiniteLoss", "LearningRate", "Progress", "Result", "TransformersFolder", "run", "train"]

@@ -1,6 +1,8 @@
 """The `train` command's work: from Hydra's config to a run, and its result on the terminal."""
 
+import os
 import sys
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -8,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lantu.config.composing import Composition
 from lantu.errors import UserError
+from lantu.training.faults import sentence
 from lantu.training.report import show
 from lantu.training.run import run
 
@@ -20,9 +23,30 @@ def job(cfg: DictConfig) -> float | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         print(f"lantu train: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes a SystemExit of Ctrl-C
+            raise _stopped(Path(cfg.paths.run)) from stop
+        raise
+    except Exception as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"lantu train: {sentence(error, Path(HydraConfig.get().runtime.output_dir))}", file=sys.stderr)
+        sys.exit(1)
     show(result)
     return result.metrics.get("val/loss_best", result.metrics.get("val/loss"))
+
+
+def _stopped(run_dir: Path) -> KeyboardInterrupt:
+    """Say how to go on."""
+    checkpoints = list((run_dir / "checkpoints").glob("*.ckpt"))
+    how = (
+        f"the same command with `resume={run_dir}` goes on from its newest checkpoint"
+        if checkpoints
+        else "no checkpoint"
+    )
+    print(f"\nstopped; {how}", file=sys.stderr)
+    return KeyboardInterrupt()
 
 
 def composition_of(cfg: DictConfig) -> Composition:

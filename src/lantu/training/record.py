@@ -20,6 +20,7 @@ from lantu.training.recipe import Recipe
 NO_PARAMETERS = (
     *("name", "paths", "logger", "sweep", "resume", "callbacks.pruning"),
     *("spec.class_counts", "spec.class_names", "spec.feature_names"),
+    *("spec.word_starts", "task.word_starts"),
 )
 """Leaves of the config, or their parents, that say where a run is kept or are tables of facts. They are in the config
 file; among the parameters they would differ in every run, and MLflow's compare view would show them first."""
@@ -63,7 +64,7 @@ def kept(
         _write_files(cfg, composition, data)
         for logger in loggers:
             logger.log_hyperparams(parameters)
-            logger.log_metrics({"model/parameters": float(sum(each.numel() for each in task.parameters()))}, step=0)
+            logger.log_metrics(_sizes(task), step=0)
         _introduce(cfg, data, task)
     if tracker is None or not trainer.is_global_zero:
         yield Kept(None, Path(cfg.paths.run))
@@ -103,11 +104,20 @@ def _write_files(cfg: DictConfig, composition: Composition, data: DataModule) ->
         (folder / "uncommitted.diff").write_text(diff, encoding="utf-8")
 
 
+def _sizes(task: LightningModule) -> dict[str, float]:
+    """How many numbers the network holds, and how many of them are trained where others are frozen."""
+    whole = sum(each.numel() for each in task.parameters())
+    trained = sum(each.numel() for each in task.parameters() if each.requires_grad)
+    sizes = {"model/parameters": float(whole)}
+    return sizes if trained == whole else {**sizes, "model/trained_parameters": float(trained)}
+
+
 def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule) -> None:
     """One look at what is about to run."""
     console = Console()
-    parameters = sum(each.numel() for each in task.parameters() if each.requires_grad)
-    console.print(f"[bold]{cfg.name}[/bold]: {parameters:,} parameters", highlight=False)
+    sizes = _sizes(task)
+    trained = f", {int(sizes['model/trained_parameters']):,} trained" if len(sizes) > 1 else ""
+    console.print(f"[bold]{cfg.name}[/bold]: {int(sizes['model/parameters']):,} parameters{trained}", highlight=False)
     for line in data.report.lines():
         console.print(f"  {line}", highlight=False)
 

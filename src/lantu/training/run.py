@@ -9,12 +9,15 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
+from lantu.config.hardware import check_hardware
 from lantu.config.naming import experiment_name, run_name
 from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
+from lantu.interrupts import heard
 from lantu.tasks import Task
-from lantu.training import ranks, record
+from lantu.training import faults, ranks, record
+from lantu.training.callbacks import Interruptible
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
@@ -40,6 +43,7 @@ class Result:
     cfg: DictConfig
 
 
+@heard()
 def run(composition: Composition) -> Result:
     """Train, test and track one model.
 
@@ -47,13 +51,14 @@ def run(composition: Composition) -> Result:
         UserError: the config cannot work, or the data do not fit it.
     """
     cfg = completed(composition)
+    check_hardware(cfg)
     without_noise()
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
     task = build_task(cfg)
     loggers = build_all(cfg.logger)
-    callbacks = [*build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
+    callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
     if in_a_submitted_job():
         callbacks.append(Preemption(Path(cfg.paths.run) / "checkpoints"))
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
@@ -63,7 +68,10 @@ def run(composition: Composition) -> Result:
         ranks.announce(composition)
     meter = cost_meter(trainer)
     try:
-        with record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept:
+        with (
+            record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept,
+            faults.explained(trainer, data, Path(cfg.paths.run)),
+        ):
             start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
             metrics = train(task, data, trainer, test=cfg.test, start=start)
             best = best_checkpoint(trainer)
@@ -147,11 +155,17 @@ def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -
 
 
 def build_task(cfg: DictConfig) -> Task:
-    """The network, initialised, inside the task that trains it."""
+    """The network, initialised and adapted, inside the task that trains it."""
     net = build(cfg.model)
+    if cfg.model.get("pretrained") and hasattr(net, "form"):
+        with open_dict(cfg):  # what rebuilding needs where the folder with the weights is not at hand
+            cfg.model.config = net.form
     initialise = build(cfg.init)
     if initialise is not None:
         initialise(net)
+    adapt = build(cfg.get("peft"))
+    if adapt is not None:
+        adapt(net)
     return build(cfg.task, net=net, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
 
 

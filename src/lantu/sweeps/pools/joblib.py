@@ -7,7 +7,8 @@ from typing import ClassVar
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 
-from lantu.sweeps.pools.pool import Ended, Job, Work, first_line
+from lantu.interrupts import raise_if_asked
+from lantu.sweeps.pools.pool import LOOK_SECONDS, Ended, Job, Work, first_line
 
 
 class Processes:
@@ -26,7 +27,10 @@ class Processes:
             self._running[pool.submit(self._work, job)] = job.number
 
     def wait(self) -> list[Ended]:
-        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        done: set[Future[None]] = set()
+        while not done:
+            raise_if_asked()
+            done, _ = wait(self._running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
         if any(future.exception() for future in done):
             done, _ = wait(self._running, timeout=1)  # a broken pool gives up all of its jobs, one after the other
         ended = []

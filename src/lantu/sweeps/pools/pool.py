@@ -14,6 +14,9 @@ from omegaconf import DictConfig, open_dict
 
 from lantu.errors import UserError
 
+LOOK_SECONDS = 1.0
+"""How long a pool waits for its jobs at a stretch, before it looks whether Ctrl-C was pressed."""
+
 
 @dataclass(frozen=True)
 class Job:

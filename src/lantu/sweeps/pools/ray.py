@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import ray
 
 from lantu.errors import UserError
-from lantu.sweeps.pools.pool import Ended, Job, Work, first_line
+from lantu.interrupts import raise_if_asked
+from lantu.sweeps.pools.pool import LOOK_SECONDS, Ended, Job, Work, first_line
 
 ANSWER_SECONDS = 10.0  # Ray itself would try a wrong address for minutes, and write a page about it
 
@@ -44,7 +45,10 @@ class RayTasks:
             self._running[self._run.remote(self._work, job)] = job.number
 
     def wait(self) -> list[Ended]:
-        done, _ = ray.wait(list(self._running), num_returns=1)
+        done: list[Any] = []
+        while not done:
+            raise_if_asked()
+            done, _ = ray.wait(list(self._running), num_returns=1, timeout=LOOK_SECONDS)
         ended = []
         for reference in done:
             trouble = ""

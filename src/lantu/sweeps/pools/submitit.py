@@ -20,6 +20,7 @@ import submitit
 from submitit.core.utils import DelayedSubmission
 
 from lantu.errors import UserError
+from lantu.interrupts import raise_if_asked
 from lantu.sweeps.folder import ENDED, SweepFolder
 from lantu.sweeps.pools.pool import Ended, Job, Work, first_line
 
@@ -102,6 +103,7 @@ class Submitted:
     def wait(self) -> list[Ended]:
         pause = FIRST_LOOK
         while True:
+            raise_if_asked()
             ended = self._look()
             self._start()
             if ended:

@@ -8,6 +8,10 @@ import pandas as pd
 from lantu.better import direction
 from lantu.errors import UserError
 
+INFINITE = 1e300
+"""MLflow keeps infinities as the largest number that the database has."""
+TAGS = ("lantu.data", "lantu.model", "lantu.task", "lantu.device", "lantu.devices", "lantu.sweep", "lantu.run_dir")
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -83,17 +87,6 @@ class Reader(Protocol):
         """The run that holds a sweep's trials."""
 
 
-def open_reader(tracking_uri: str) -> Reader:
-    """The fastest way to read a store: SQL where the store is a database, MLflow's interface elsewhere."""
-    if tracking_uri.startswith(("sqlite:", "postgresql")):
-        from lantu.compare.reading_sql import SqlReader
-
-        return SqlReader(tracking_uri)
-    from lantu.compare.reading_server import ServerReader
-
-    return ServerReader(tracking_uri)
-
-
 def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode: str = "auto") -> Runs:
     """Read the runs that are meant.
 
@@ -139,3 +132,10 @@ def wide(rows: list[Any], ids: "pd.Index[str]", dtype: str) -> pd.DataFrame:
     cells = np.full((len(ids), len(names)), np.nan if dtype == "float64" else None, dtype=dtype)
     cells[places, codes] = np.asarray(value, dtype=dtype)
     return pd.DataFrame(cells, index=ids, columns=names).sort_index(axis=1)
+
+
+def unknown(what: str, name: str, known: list[str]) -> UserError:
+    from lantu.config.near import did_you_mean
+
+    there = f" There are: {', '.join(sorted(map(str, known))[:20])}." if known else f" There is no {what} yet."
+    return UserError(f"`{what}={name}`: there is no {what} of that name.{did_you_mean(name, known)}{there}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lantu.compare.statistics import Comparison
+from lantu.compare.methods.statistics import Comparison
 
 MOST_SEEDS = 1000
 

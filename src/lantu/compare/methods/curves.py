@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lantu.compare.groups import Groups
-from lantu.compare.runs import Reader, Runs
+from lantu.compare.methods.groups import Groups
+from lantu.compare.reading.runs import Reader, Runs
 
 AXES = {
     "step": "training steps",

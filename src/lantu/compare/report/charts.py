@@ -5,10 +5,10 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from lantu.compare import svg
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.decision import digits_for
-from lantu.compare.drawing import GREY, cut, without_worst, words
+from lantu.compare.report import svg
+from lantu.compare.report.drawing import GREY, cut, without_worst, words
 from lantu.compare.table import number
 
 MOST_RANKED = 20

@@ -7,8 +7,8 @@ import numpy as np
 
 from lantu.better import direction
 from lantu.compare.analysis import Analysis, Depth
-from lantu.compare.pareto import front, telling_costs
-from lantu.compare.svg import COLOURS, spans_magnitudes
+from lantu.compare.methods.pareto import front, telling_costs
+from lantu.compare.report.svg import COLOURS, spans_magnitudes
 
 GREY = "#8d99a6"
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))

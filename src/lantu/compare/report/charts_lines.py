@@ -5,10 +5,10 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from lantu.compare import svg
 from lantu.compare.analysis import Analysis, Depth
-from lantu.compare.curves import AXES
-from lantu.compare.drawing import GREY, cut, words
+from lantu.compare.methods.curves import AXES
+from lantu.compare.report import svg
+from lantu.compare.report.drawing import GREY, cut, words
 
 MOST_LINES = 200
 

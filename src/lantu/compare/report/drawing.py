@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lantu.compare.groups import as_text
+from lantu.compare.methods.groups import as_text
 
 GREY = "#8d99a6"
 

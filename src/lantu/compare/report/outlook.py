@@ -4,11 +4,11 @@ from html import escape
 
 import numpy as np
 
-from lantu.compare import charts_cost
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.decision import digits_for, interval, money
-from lantu.compare.roi import FORMULAS, Outlook
-from lantu.compare.scaling import Law, Refused
+from lantu.compare.methods.roi import FORMULAS, Outlook
+from lantu.compare.methods.scaling import Law, Refused
+from lantu.compare.report import charts_cost
 from lantu.compare.table import MISSING, compact, number
 
 

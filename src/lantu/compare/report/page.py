@@ -5,11 +5,11 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from lantu.compare import charts, charts_cost, charts_lines
 from lantu.compare.analysis import Analysis, Depth, deepen
 from lantu.compare.decision import Decision, decide
-from lantu.compare.report_outlook import business_section, forecast_section, section
-from lantu.compare.runs import Reader
+from lantu.compare.reading.runs import Reader
+from lantu.compare.report import charts, charts_cost, charts_lines
+from lantu.compare.report.outlook import business_section, forecast_section, section
 from lantu.compare.table import number, rounded
 
 MOST_ROWS = 30

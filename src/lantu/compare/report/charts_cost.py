@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from lantu.better import direction
-from lantu.compare import svg
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.decision import WORDS, money
-from lantu.compare.drawing import GREY, cut, without_worst
-from lantu.compare.pareto import front, telling_costs
-from lantu.compare.roi import Outlook
-from lantu.compare.scaling import Law, budget_curve
+from lantu.compare.methods.pareto import front, telling_costs
+from lantu.compare.methods.roi import Outlook
+from lantu.compare.methods.scaling import Law, budget_curve
+from lantu.compare.report import svg
+from lantu.compare.report.drawing import GREY, cut, without_worst
 from lantu.compare.table import number
 
 MOST_DOTS = 1500

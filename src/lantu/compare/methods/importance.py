@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.compare.groups import Groups
+from lantu.compare.methods.groups import Groups
 
 FEWEST = 8
 """Configurations below which nothing is said."""

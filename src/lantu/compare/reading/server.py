@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.compare.reading_sql import INFINITE, TAGS, _unknown
-from lantu.compare.runs import Runs, Selection, wide
+from lantu.compare.reading.runs import INFINITE, TAGS, Runs, Selection, unknown, wide
 from lantu.errors import UserError
 
 PAGE = 1000
@@ -42,7 +41,7 @@ class ServerReader:
         for name in selection.experiments:
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:
-                raise _unknown("experiment", name, [each.name for each in self._client.search_experiments()])
+                raise unknown("experiment", name, [each.name for each in self._client.search_experiments()])
             found = list(self._search(selection.filter or "", experiments=[experiment.experiment_id]))
             chosen |= {run.info.run_id: run for run in found}
         for each in selection.runs:

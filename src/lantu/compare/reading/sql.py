@@ -12,14 +12,11 @@ import pandas as pd
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
 
-from lantu.compare.runs import Runs, Selection, wide
+from lantu.compare.reading.runs import INFINITE, TAGS, Runs, Selection, unknown, wide
 from lantu.errors import UserError
 
-INFINITE = 1e300
-"""MLflow keeps infinities as the largest number that the database has."""
 MANY = 250_000
 """Points of curves beyond which the database is asked to thin them."""
-TAGS = ("lantu.data", "lantu.model", "lantu.task", "lantu.device", "lantu.devices", "lantu.sweep", "lantu.run_dir")
 
 
 class SqlReader:
@@ -127,7 +124,7 @@ class SqlReader:
             found = self._of_sweep(connection, sweep)
             if not found:
                 known = [row[0] for row in connection.execute(text(_SWEEPS))]
-                raise _unknown("sweep", sweep, known)
+                raise unknown("sweep", sweep, known)
             ids.update(dict.fromkeys(found))
         for experiment in selection.experiments:
             query = (
@@ -137,7 +134,7 @@ class SqlReader:
             found = [row[0] for row in connection.execute(text(query), {"name": experiment})]
             if not found:
                 names = connection.execute(text("SELECT name FROM experiments WHERE lifecycle_stage = 'active'"))
-                raise _unknown("experiment", experiment, [row[0] for row in names])
+                raise unknown("experiment", experiment, [row[0] for row in names])
             ids.update(dict.fromkeys(found))
         for run in selection.runs:
             query = (
@@ -158,7 +155,7 @@ class SqlReader:
 
     def _filtered(self, written: str) -> list[str]:
         """MLflow reads its own filter language."""
-        from lantu.compare.reading_server import ServerReader
+        from lantu.compare.reading.server import ServerReader
 
         return ServerReader(self._uri).matching(written)
 
@@ -233,10 +230,3 @@ def _with_driver(uri: str) -> str:
 _SWEEPS = """
     SELECT DISTINCT value FROM tags WHERE key = 'lantu.sweep'
     UNION SELECT r.name FROM runs r JOIN tags t ON t.value = r.run_uuid AND t.key = 'mlflow.parentRunId'"""
-
-
-def _unknown(what: str, name: str, known: list[str]) -> UserError:
-    from lantu.config.near import did_you_mean
-
-    there = f" There are: {', '.join(sorted(map(str, known))[:20])}." if known else f" There is no {what} yet."
-    return UserError(f"`{what}={name}`: there is no {what} of that name.{did_you_mean(name, known)}{there}")

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from lantu.better import direction
-from lantu.compare.statistics import Comparison
+from lantu.compare.methods.statistics import Comparison
 
 COSTS = (
     "cost/usd",

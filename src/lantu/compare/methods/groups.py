@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import pandas as pd
 
-from lantu.compare.runs import Runs
+from lantu.compare.reading.runs import Runs
 
 INCIDENTAL = (
     "name",

@@ -1,0 +1,1 @@
+"""Runs as frames, read from whichever store keeps them."""

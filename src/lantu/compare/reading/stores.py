@@ -1,0 +1,14 @@
+"""Which way a store is read."""
+
+from lantu.compare.reading.runs import Reader
+
+
+def open_reader(tracking_uri: str) -> Reader:
+    """The fastest way to read a store: SQL where the store is a database, MLflow's interface elsewhere."""
+    if tracking_uri.startswith(("sqlite:", "postgresql")):
+        from lantu.compare.reading.sql import SqlReader
+
+        return SqlReader(tracking_uri)
+    from lantu.compare.reading.server import ServerReader
+
+    return ServerReader(tracking_uri)

@@ -1,0 +1,80 @@
+"""Low-rank adaptation of a network, through the peft library."""
+
+from typing import Any
+
+from torch import nn
+
+from lantu.errors import UserError
+
+TASKS = {"ForSequenceClassification": "SEQ_CLS", "ForQuestionAnswering": "QUESTION_ANS"}
+"""Heads that are new, and so are trained whole beside the matrices; by the end of transformers' class name."""
+
+
+def lora(
+    net: nn.Module,
+    *,
+    rank: int = 8,
+    alpha: int = 16,
+    dropout: float = 0.0,
+    target_modules: list[str] | None = None,
+) -> None:
+    """Freeze a network in place, and give its layers low-rank matrices to train (Hu et al. 2022, LoRA).
+
+    Args:
+        net: one whose `net` is a transformers model; any other, if the layers are named.
+        rank: of the matrices.
+        alpha: what they add is multiplied with alpha / rank.
+        dropout: on what goes into them.
+        target_modules: names of layers, or the ends of their names; None: those of the attention, as peft knows them.
+
+    Raises:
+        UserError: peft is not installed, the architecture is not known to it, or no layer is called so.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise UserError(
+            "`peft=lora` needs the peft library: `pip install peft`, or `pip install lantu[peft]`."
+        ) from error
+    within: Any = getattr(net, "net", None)
+    known = hasattr(within, "save_pretrained")
+    kind = type(net).__name__
+    if rank < 1 or not 0 <= dropout < 1:
+        raise UserError(f"`peft.rank={rank}` must be at least 1, and `peft.dropout={dropout}` lie in [0, 1).")
+    if not known and target_modules is None:
+        raise UserError(
+            f"`peft=lora` finds the attention of transformers' models by itself, and {kind} is none: name the layers "
+            f"with `peft.target_modules=[...]`; it has {_shown(net)}."
+        )
+    name = type(within).__name__ if known else ""
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=target_modules,
+        task_type=next((task for end, task in TASKS.items() if name.endswith(end)), None),
+        fan_in_fan_out=any(type(layer).__name__ == "Conv1D" for layer in net.modules()),  # GPT-2's transposed layers
+    )
+    try:
+        if known:
+            net.net = peft.get_peft_model(within, config)
+        else:
+            peft.inject_adapter_in_model(config, net)
+    except ValueError as error:  # peft's word for both
+        if target_modules is None:
+            raise UserError(
+                f"`peft=lora`: peft does not know which layers of `{within.config.model_type}` are its attention: name "
+                f"them with `peft.target_modules=[...]`; it has {_shown(within)}."
+            ) from error
+        raise UserError(
+            f"`peft.target_modules={target_modules}`: {kind} has no such layers that can be adapted "
+            f"(linear ones can, and embeddings); it has {_shown(within if known else net)}."
+        ) from error
+
+
+def _shown(net: nn.Module) -> str:
+    linear = [name.rpartition(".")[2] for name, layer in net.named_modules() if type(layer).__name__ in _LAYERS]
+    return ", ".join(dict.fromkeys(linear)) or "no linear layers"
+
+
+_LAYERS = ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")

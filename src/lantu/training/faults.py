@@ -1,0 +1,126 @@
+"""What stopped a run, as a sentence that says what to type next. The traceback is kept in the run's folder."""
+
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pytorch_lightning import Trainer
+
+from lantu.cost.work import peak_memory_gib
+from lantu.data import DataModule
+from lantu.errors import Fault, UserError
+from lantu.tracking.redaction import redact
+
+TRACEBACK = "error.txt"
+"""The file in the run's folder with the whole traceback."""
+TAG = "lantu.failure"
+"""The MLflow tag that says why a run failed."""
+SAFE_SHARE = 2
+"""A batch that did not fit is halved: half of it needs about half of the memory beside the weights."""
+
+
+@contextmanager
+def explained(trainer: Trainer, data: DataModule, folder: Path) -> Iterator[None]:
+    """Turn what stops a run into a `Fault` where its cause is known; anything else goes on as it is.
+
+    Either way the reason becomes a tag of the run, and the traceback a file.
+
+    Raises:
+        Fault: memory ran out, or a process that prepares batches died.
+    """
+    try:
+        yield
+    except Exception as error:
+        known = error if isinstance(error, UserError) else _known(error, trainer, data)
+        _keep(known or error, trace="".join(traceback.format_exception(error)), trainer=trainer, folder=folder)
+        if known is None or known is error:
+            raise
+        raise known from error
+
+
+def sentence(error: BaseException, folder: Path) -> str:
+    """An exception for the terminal: what it says, and where its traceback is if one was kept."""
+    if isinstance(error, UserError):
+        return str(error)
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    said = f"{type(error).__name__}: {first}".rstrip(": ")
+    kept = folder / TRACEBACK
+    return f"the run failed with {redact(said)[:500]}" + (f" (the traceback is in {kept})" if kept.is_file() else "")
+
+
+def _known(error: Exception, trainer: Trainer, data: DataModule) -> Fault | None:
+    said = str(error)
+    if _is_out_of_memory(error):
+        return Fault(_out_of_memory(said, trainer, data))
+    dead = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: (\w+)|exited)", said)
+    if dead:
+        how = f"was ended by the signal {dead.group(3)}" if dead.group(3) else "ended by itself"
+        workers = data._workers()
+        return Fault(
+            f"process {dead.group(1)}, one of {workers} that prepare batches, {how} at step {trainer.global_step}. "
+            f"Linux kills in this way when memory runs out, and containers when /dev/shm is small "
+            f"(`docker run --shm-size=8g`). Fewer processes need less: `data.workers={workers // 2}`; "
+            f"`data.workers=0` prepares batches without any."
+        )
+    return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    said = str(error)
+    signs = ("can't allocate memory", "bad_alloc", "out of memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError | OSError) and any(sign in said for sign in signs)
+    )
+
+
+def _out_of_memory(said: str, trainer: Trainer, data: DataModule) -> str:
+    wanted = _bytes_wanted(said)
+    more = f"{wanted / 2**30:.2f} GiB more were asked for, " if wanted else ""
+    held = peak_memory_gib(trainer.strategy.root_device)
+    batch, parts = data.batch_size, trainer.accumulate_grad_batches
+    what = f"memory ran out at step {trainer.global_step}: {more}and {held:.2f} GiB were held at most."
+    fits = largest_that_fits(batch, wanted=wanted, held=held * 2**30)
+    if fits == batch:
+        return (
+            f"{what} One example at a time is too much already: take a smaller model, `trainer.precision=bf16-mixed`, "
+            f"or a shorter `data.context` or smaller `data.size` where the data have one."
+        )
+    return (
+        f"{what} A batch of {fits} instead of {batch} is likely to fit; with the same effective batch: "
+        f"`data.batch_size={fits} trainer.accumulate_grad_batches={parts * batch // fits}`."
+    )
+
+
+def largest_that_fits(batch: int, *, wanted: int, held: float) -> int:
+    """The largest divisor of a batch that is likely to fit where `held` bytes did and `wanted` more did not.
+
+    What one allocation asks for grows with the batch. Half the batch is tried first; where the one allocation alone
+    asked for more than was held, less, until it asks for half of that.
+    """
+    limit = batch / SAFE_SHARE
+    if wanted > held / 2:
+        limit = min(limit, batch * held / (2 * wanted))
+    return next((n for n in range(int(limit), 0, -1) if batch % n == 0), 1)
+
+
+def _bytes_wanted(said: str) -> int:
+    """How much the allocation that failed had asked for; 0 where the message does not say."""
+    if exact := re.search(r"tried to allocate (\d+) bytes", said):
+        return int(exact.group(1))
+    rounded = re.search(r"(?:Tried|Unable) to allocate ([\d.]+) (KiB|MiB|GiB|TiB)", said)
+    unit = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+    return int(float(rounded.group(1)) * unit[rounded.group(2)]) if rounded else 0
+
+
+def _keep(error: BaseException, *, trace: str, trainer: Trainer, folder: Path) -> None:
+    name = TRACEBACK if trainer.is_global_zero else f"rank{trainer.global_rank}.{TRACEBACK}"
+    with suppress(OSError):  # a full disk must not hide why the run failed
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(redact(trace), encoding="utf-8")
+    for logger in trainer.loggers if trainer.is_global_zero else []:
+        if hasattr(logger, "log_tags"):
+            logger.log_tags({TAG: sentence(error, Path())})

@@ -1,0 +1,85 @@
+"""What stops a run is said in a sentence, kept in its folder and in its record."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import lantu
+from lantu.errors import Fault
+from lantu.training.faults import largest_that_fits
+from lantu.training.finite import first_not_finite
+
+QUIET = (
+    "trainer=cpu",
+    "model=mlp",
+    "trainer.max_epochs=3",
+    "trainer.enable_progress_bar=false",
+    "logger.mlflow.ship=false",
+)
+STARVED = """
+import resource, sys
+import lantu.training.run, lantu.training.job, lantu.serving.package
+from pathlib import Path
+from lantu.cli import main
+size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**31, size + 2**31))
+sys.exit(main(["train", *sys.argv[1:]]))
+"""
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "journal" / "records.jsonl").read_text().splitlines()]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_step_and_the_weights(
+    train: Callable[..., lantu.Result], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mlruns" / "runs" / "mine"
+    with pytest.raises(Fault, match=r"the loss became (nan|inf) at step \d+ \(epoch 0, batch \d+\): .*optimizer.lr="):
+        train(*QUIET, "optimizer=sgd", "optimizer.lr=1e30", f"paths.run={folder}")
+    assert "Traceback" in (folder / "error.txt").read_text()
+    kept = records(folder)
+    assert any("the loss became" in str(record["values"]) for record in kept if record["kind"] == "tags")
+    assert kept[-1]["status"] == "FAILED"
+
+
+def test_the_first_layer_whose_output_is_not_finite_is_named() -> None:
+    class Root(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sqrt()
+
+    net = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Identity(), Root()), nn.Identity())
+    assert first_not_finite(net, torch.ones(2)) is None
+    assert first_not_finite(net[1:], -torch.ones(2)) == "1.1 (Root)"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs Linux's /proc and its limit on memory")
+def test_memory_that_runs_out_is_answered_with_a_batch_that_may_fit(tmp_path: Path) -> None:
+    wide = ("model=mlp", "model.hidden=[400000]", "data.batch_size=1024", "trainer=cpu", "trainer.max_epochs=1")
+    more = ("optimizer=sgd", "trainer.enable_progress_bar=false", f"paths.root={tmp_path}", f"paths.run={tmp_path}/run")
+    done = subprocess.run(
+        [sys.executable, "-c", STARVED, *wide, *more], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1, done.stderr
+    assert "memory ran out at step 0" in done.stderr
+    asked = re.search(r"`data.batch_size=(\d+) trainer.accumulate_grad_batches=(\d+)`", done.stderr)
+    assert asked, done.stderr
+    assert int(asked.group(1)) * int(asked.group(2)) == 1024
+    assert int(asked.group(1)) < 1024
+    assert "Traceback" not in done.stderr
+    assert "allocate" in (tmp_path / "run" / "error.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("batch", "wanted", "held", "fits"),
+    [(128, 0, 10, 64), (128, 10, 10, 64), (128, 40, 10, 16), (1, 5, 1, 1), (6, 0, 1, 3)],
+)
+def test_the_batch_that_may_fit_divides_the_one_that_did_not(batch: int, wanted: int, held: float, fits: int) -> None:
+    assert largest_that_fits(batch, wanted=wanted, held=held) == fits
