@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lantu.tasks import LanguageModeling, Task
+from lantu.tasks import LanguageModeling, Task, TokenTask
 
 
 class Figures(Callback):
@@ -38,6 +38,7 @@ class Figures(Callback):
 
         points = [(step, float(loss)) for step, loss in self._train]
         self._keep(trainer, {"learning_curve": learning_curve({"train/loss": points, "val/loss": self._val})})
+        self._show_languages(trainer, pl_module, "val")
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
@@ -53,6 +54,7 @@ class Figures(Callback):
                 from lantu.training.pictures import outcome
 
                 self._keep(trainer, outcome(pl_module, torch.cat(output), torch.cat(y)))
+            self._show_languages(trainer, pl_module, "test")
             if isinstance(pl_module, LanguageModeling):
                 self._write_sample(trainer, pl_module)
         self._output, self._y = [], []
@@ -62,6 +64,17 @@ class Figures(Callback):
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png")
             _hand_over(trainer, folder / f"{name}.png", "figures")
+
+    def _show_languages(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
+        table = task.tables.get(stage) if isinstance(task, TokenTask) else None
+        if not table:
+            return
+        from lantu.training.pictures import by_language
+
+        self._keep(trainer, {f"languages_{stage}": by_language(table)})
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_table"):
+                logger.log_table(table, f"tables/languages_{stage}.json")
 
     def _write_sample(self, trainer: Trainer, task: LanguageModeling) -> None:
         decode = getattr(getattr(trainer, "datamodule", None), "decode", None)
