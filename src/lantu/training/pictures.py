@@ -1,7 +1,9 @@
 """Draw what a run measured, in Okabe and Ito's colours (2008), which everybody can tell apart."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +16,8 @@ from lantu.tasks import Classification, Regression, Task
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 CLASSES_DRAWN = 12  # more curves or numbered cells than this cannot be told apart
 POINTS_DRAWN = 5_000
+SHAPES = ("o", "^", "s", "D", "v", "P", "p")
+NAMES_SHOWN = 14
 
 
 def learning_curve(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
@@ -37,6 +41,31 @@ def learning_curve(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     if positive and max(positive) / min(positive) > 30:
         axes.set_yscale("log")
     axes.legend(frameon=False)
+    return figure
+
+
+def by_language(table: Mapping[str, Sequence[Any]]) -> Figure:
+    """The third column of each language, sorted; the commonest scripts in colours and shapes of their own."""
+    measure = list(table)[2]
+    figure, axes = _sheet(f"{measure.replace('_', ' ')} of each language, the best first", size=(8, 4.5))
+    scripts, values = np.array(table["script"]), np.array(table[measure])
+    common = [script for script, _ in Counter(table["script"]).most_common(len(SHAPES))]
+    rank = np.arange(len(values))
+    rest = ~np.isin(scripts, common)
+    for script, colour, shape in zip(common, COLOURS, SHAPES, strict=False):
+        here = scripts == script
+        label = f"{script} ({here.sum()})"
+        axes.scatter(rank[here], values[here], s=14, color=colour, marker=shape, linewidths=0, label=label, zorder=2)
+    if rest.any():
+        label = f"others ({rest.sum()})"
+        axes.scatter(rank[rest], values[rest], s=12, color="0.55", marker="x", linewidths=1, label=label, zorder=2)
+    for place in np.unique(np.linspace(0, len(values) - 1, min(len(values), NAMES_SHOWN)).astype(int)):
+        axes.annotate(
+            table["language"][place], (rank[place], values[place]), xytext=(0, -14), textcoords="offset points",
+            fontsize=7, ha="center", color="0.25", arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5},
+        )  # fmt: skip
+    axes.set(xlabel="languages", ylabel=measure.replace("_", " "), ylim=(0, None))
+    axes.legend(frameon=False, fontsize=7, ncols=2, loc="lower right")
     return figure
 
 
