@@ -15,9 +15,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     command, arguments = (argv[0], argv[1:]) if argv else ("--help", [])
     try:
-        if _is_helper_rank():
-            from lantu.training.ranks import join
-
+        if join := _joins(command):
             return join()
         return _command(command)(arguments)
     except UserError as error:
@@ -96,9 +94,17 @@ def _composed(command: str, arguments: list[str]) -> int:
     return launch(command, arguments)
 
 
-def _is_helper_rank() -> bool:
-    """Whether Lightning started this process again as a helper of a run that rank zero has composed."""
-    return "LANTU_RANK_OF" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
+def _joins(command: str) -> Callable[[], int] | None:
+    """How to take part in a run that another process has composed; None: this one composes."""
+    if "LANTU_RANK_OF" in os.environ:
+        from lantu.training.ranks import join
+
+        return join
+    if command == "train" and "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
+        from lantu.training import torchrun
+
+        return torchrun.join
+    return None
 
 
 def _version() -> int:

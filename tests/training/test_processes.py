@@ -72,7 +72,7 @@ def test_two_first_runs_at_the_same_moment_share_one_new_store(tmp_path: Path) -
 
 def test_two_ranks_train_one_model_and_leave_one_run(tmp_path: Path) -> None:
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer.lr=0.03")
-    status, said = finish(start(tmp_path, *two))
+    status, said = finish(start(tmp_path, *two), seconds=280)
     assert status == 0, said
     (run,) = runs_of(tmp_path)
     assert run.info.status == "FINISHED"

@@ -1,5 +1,6 @@
 """Hand a checked command to Hydra: one run, or a sweep on any launcher."""
 
+import os
 import sys
 from argparse import Namespace
 from importlib import import_module
@@ -15,6 +16,7 @@ from lantu.config.composing import HYDRA_VERSION, compose
 from lantu.config.hardware import check_hardware
 from lantu.config.locations import add_user_conf, shipped_conf
 from lantu.config.sweeping import check_sweep, parsed
+from lantu.errors import UserError
 
 JOBS = {
     "train": "lantu.training.job",
@@ -48,6 +50,11 @@ def launch(command: str, arguments: list[str]) -> int:
         arguments += command_of(resumed.partition("=")[2])
     if arguments:
         asked = get_args_parser().parse_intermixed_args(arguments)
+    if asked.multirun and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError(
+            "torchrun trains one run, and `-m` asks for a sweep. Leave torchrun out: `lantu train -m trainer=ddp ...` "
+            "starts a trial's processes itself, and `hydra/launcher=slurm_node` does on a cluster."
+        )
     # Hydra itself refuses overrides on both sides of a flag, as in `lr=1 -m seed=0,1`
     arguments = [*(each for each in arguments if each not in asked.overrides), *asked.overrides]
     if asked.config_dir:

@@ -33,7 +33,7 @@ def explained(trainer: Trainer, data: DataModule, folder: Path) -> Iterator[None
     try:
         yield
     except Exception as error:
-        known = error if isinstance(error, UserError) else _known(error, trainer, data)
+        known = error if isinstance(error, UserError) else _known(error, trainer, data, folder)
         _keep(known or error, trace="".join(traceback.format_exception(error)), trainer=trainer, folder=folder)
         if known is None or known is error:
             raise
@@ -50,7 +50,14 @@ def sentence(error: BaseException, folder: Path) -> str:
     return f"the run failed with {redact(said)[:500]}" + (f" (the traceback is in {kept})" if kept.is_file() else "")
 
 
-def _known(error: Exception, trainer: Trainer, data: DataModule) -> Fault | None:
+def how_to_go_on(folder: Path) -> str:
+    """What to type after a run in a folder has been ended from outside."""
+    if list((folder / "checkpoints").glob("*.ckpt")):
+        return f"The same command with `resume={folder}` goes on from its newest checkpoint."
+    return "No checkpoint was kept before."
+
+
+def _known(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -> Fault | None:
     said = str(error)
     if _is_out_of_memory(error):
         return Fault(_out_of_memory(said, trainer, data))
@@ -63,6 +70,13 @@ def _known(error: Exception, trainer: Trainer, data: DataModule) -> Fault | None
             f"Linux kills in this way when memory runs out, and containers when /dev/shm is small "
             f"(`docker run --shm-size=8g`). Fewer processes need less: `data.workers={workers // 2}`; "
             f"`data.workers=0` prepares batches without any."
+        )
+    if trainer.world_size > 1 and re.search(
+        r"gloo.*Connection (closed|reset) by peer|NCCL.*remote process", said, re.S
+    ):
+        return Fault(
+            f"another rank of this run has ended, at step {trainer.global_step} of rank {trainer.global_rank}: the "
+            f"connection to it is closed. {how_to_go_on(folder)}"
         )
     return None
 

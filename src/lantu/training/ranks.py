@@ -1,39 +1,173 @@
-"""Helper ranks of a distributed run: they join what rank zero has composed, instead of composing it again.
+"""The processes of a distributed run on one machine: started, watched and ended by the process that was asked to train.
 
-Lightning starts its helper processes by repeating the command line. Under Hydra each of them would make an output
-folder of its own, and in a sweep each would run the whole sweep. So rank zero leaves its composed config in the run's
-folder and its path in the environment; a process that finds itself a helper reads that and nothing else.
+Lightning would start helpers by repeating the command line: under Hydra each makes an output folder of its own, and in
+a sweep each runs the whole sweep. It also kills the main process when a helper dies, and leaves variables behind that
+keep the next trial of a sweep from having helpers. So every rank, zero included, is a process of its own here. It
+takes the composed config from a folder and nothing else; the process that started it outlives whatever happens to it.
 """
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from omegaconf import DictConfig
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from lantu.config.composing import Composition
+from lantu.config.targets import build
+from lantu.errors import Fault, UserError
+from lantu.interrupts import raise_if_asked
+from lantu.training import torchrun
+from lantu.training.faults import how_to_go_on, sentence
 
 VARIABLE = "LANTU_RANK_OF"
-FILE = "composition.json"
+COMPOSITION = "composition.json"
+GRACE_SECONDS = 20.0
+"""How long the other ranks may take to end by themselves, with their records closed, once one has failed."""
+LOOK_SECONDS = 0.1
 
 
-def announce(composition: Composition) -> None:
-    """Leave a composition for the helpers that the trainer may start."""
-    folder = Path(composition.cfg.paths.run)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "cfg": OmegaConf.to_container(composition.cfg, resolve=False),
-        "choices": composition.choices,
-        "overrides": composition.overrides,
-    }
-    (folder / FILE).write_text(json.dumps(content))
-    os.environ[VARIABLE] = str(folder)
+def to_start(cfg: DictConfig) -> int:
+    """How many processes this one must start for a run; 0: it trains itself, or a launcher has started them all.
+
+    Raises:
+        UserError: the trainer asks for other processes than torchrun has started, or for machines nobody started.
+    """
+    if not torchrun.is_there() and (cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy) == (1, 1, "auto"):
+        return 0
+    trainer = build(cfg.trainer, logger=False)
+    if torchrun.is_there():
+        torchrun.check(devices=trainer.num_devices, nodes=trainer.num_nodes)
+        return 0
+    launcher = trainer.strategy.launcher
+    by_lightning = isinstance(launcher, _SubprocessScriptLauncher)
+    if not by_lightning or launcher.cluster_environment.creates_processes_externally:
+        return 0
+    if trainer.num_nodes > 1:
+        raise UserError(
+            f"`trainer.num_nodes={trainer.num_nodes}`: nobody has started this run on the other machines. "
+            f"`torchrun --nnodes={trainer.num_nodes} --nproc-per-node={trainer.num_devices} ... scripts/train.py ...` "
+            f"does, typed on each of them; or `-m hydra/launcher=slurm_nodes`."
+        )
+    return int(trainer.num_devices)
+
+
+def run_in_processes(composition: Composition, *, count: int) -> dict[str, Any]:
+    """Train in `count` processes on this machine; returns what rank zero reports of its `Result`.
+
+    Raises:
+        UserError: what a rank said that could not go on.
+        Fault: a rank was ended from outside. The other ones are ended too, after `GRACE_SECONDS` at the latest.
+    """
+    with tempfile.TemporaryDirectory(prefix="lantu-ranks-") as place:
+        folder = Path(place)
+        (folder / COMPOSITION).write_text(json.dumps(torchrun.as_content(composition), default=str))
+        failed = _watched(_started(folder, count))
+        if not failed:
+            report: dict[str, Any] = json.loads((folder / "0.json").read_text())
+            return report
+        rank, process = failed
+        raise _trouble(folder, rank, process, count=count, run_dir=Path(composition.cfg.paths.run))
 
 
 def join() -> int:
-    """Take part, as a helper rank, in the run that rank zero announced; returns the exit status."""
+    """Be the rank that the environment names, in a run that another process announced; returns the exit status."""
+    folder = Path(os.environ.pop(VARIABLE))  # what this rank starts itself is no rank
+    threading.Thread(target=_end_with_the_starter, daemon=True).start()
+    composition = torchrun.from_content(json.loads((folder / COMPOSITION).read_text()))
     from lantu.training.run import run
 
-    content = json.loads((Path(os.environ[VARIABLE]) / FILE).read_text())
-    run(Composition(OmegaConf.create(content["cfg"]), content["choices"], content["overrides"]))
-    return 0
+    status = 0
+    try:
+        report = run(composition).report()
+    except UserError as error:
+        report, status = {"error": str(error), "status": error.status}, error.status
+    except Exception as error:
+        # the causes of a sweep's failures are counted by their sentences, so these name no folder
+        of_a_sweep = composition.cfg.sweep.trial is not None
+        said = sentence(error, Path() if of_a_sweep else Path(composition.cfg.paths.run))
+        report, status = {"error": said, "status": 1}, 1
+    (folder / f"{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(report, default=str))
+    return status
+
+
+def _started(folder: Path, count: int) -> list["subprocess.Popen[bytes]"]:
+    shared = {
+        **os.environ,
+        VARIABLE: str(folder),
+        "PYTHONPATH": os.pathsep.join(each for each in sys.path if each),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(find_free_network_port()),
+        "NODE_RANK": "0",
+        "WORLD_SIZE": str(count),
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "lantu", "train"],
+            env={**shared, "LOCAL_RANK": str(rank)},
+            stdin=subprocess.PIPE,  # closes when this process is gone, however it went
+            process_group=0,  # Ctrl-C comes from here alone, once
+        )
+        for rank in range(count)
+    ]
+
+
+def _watched(processes: list["subprocess.Popen[bytes]"]) -> tuple[int, "subprocess.Popen[bytes]"] | None:
+    """Wait for all; returns the first that failed, if any."""
+    first: tuple[int, subprocess.Popen[bytes]] | None = None
+    deadline = float("inf")
+    try:
+        while True:
+            ended = [(rank, each) for rank, each in enumerate(processes) if each.poll() is not None]
+            failed = [each for each in ended if each[1].returncode]
+            if failed and first is None:
+                # of two that ended since the last look, the one that was ended from outside took the other along
+                first = min(failed, key=lambda each: each[1].returncode)
+                deadline = time.monotonic() + GRACE_SECONDS
+            if len(ended) == len(processes) or time.monotonic() >= deadline:
+                return first
+            raise_if_asked()
+            time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        for each in processes:
+            each.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while any(each.poll() is None for each in processes) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        sys.exit(130)  # as Lightning does where it trains in this process
+    finally:
+        for each in processes:
+            each.kill()
+            each.wait()
+            assert each.stdin is not None
+            each.stdin.close()
+
+
+def _trouble(folder: Path, rank: int, process: "subprocess.Popen[bytes]", *, count: int, run_dir: Path) -> UserError:
+    who = f"rank {rank} of {count} (process {process.pid})"
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        cause = " Linux kills in this way when memory runs out." if name == "SIGKILL" else ""
+        return Fault(
+            f"{who} was ended by the signal {name}, and the others cannot go on without it.{cause} "
+            f"{how_to_go_on(run_dir)}"
+        )
+    said = folder / f"{rank}.json"
+    if not said.is_file():
+        return Fault(f"{who} ended with status {process.returncode} and said nothing more. {how_to_go_on(run_dir)}")
+    report = json.loads(said.read_text())
+    return Fault(report["error"]) if report["status"] == Fault.status else UserError(report["error"])
+
+
+def _end_with_the_starter() -> None:
+    """A rank that nobody watches any more must not go on: its peers may be gone too."""
+    os.read(0, 1)  # not through sys.stdin, whose lock Python wants when it ends
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,9 +1,12 @@
 """One run from a config to its result. The config is unpacked here and nowhere else."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 
@@ -14,9 +17,10 @@ from lantu.config.naming import experiment_name, run_name
 from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
+from lantu.errors import UserError
 from lantu.interrupts import heard
 from lantu.tasks import Task
-from lantu.training import faults, ranks, record
+from lantu.training import faults, ranks, record, torchrun
 from lantu.training.callbacks import Interruptible
 from lantu.training.checkpoints import write_checked
 from lantu.training.preemption import Preemption, in_a_submitted_job
@@ -30,9 +34,6 @@ class Result:
     """What a run leaves in the hands of a notebook."""
 
     metrics: dict[str, float]
-    module: LightningModule
-    """The trained task, with the weights of the best checkpoint; its network is `module.net`."""
-    data: DataModule
     run_id: str | None
     """The MLflow run; None without a logger or while the server has not been reached."""
     run_dir: Path
@@ -42,6 +43,35 @@ class Result:
     energy_source: str
     """How the energy is known: measured or estimated."""
     cfg: DictConfig
+    trained: Callable[[], tuple[LightningModule, DataModule]]
+    """Gives `module` and `data`; where other processes trained, by reading them from disk."""
+
+    @cached_property
+    def _both(self) -> tuple[LightningModule, DataModule]:
+        return self.trained()
+
+    @property
+    def module(self) -> LightningModule:
+        """The trained task, with the weights of the best checkpoint; its network is `module.net`."""
+        return self._both[0]
+
+    @property
+    def data(self) -> DataModule:
+        """What it was trained on."""
+        return self._both[1]
+
+    def report(self) -> dict[str, Any]:
+        """What another process needs to know of it, as JSON can hold it; `from_report` reads it."""
+        names = ("metrics", "run_id", "run_dir", "best_checkpoint", "cost", "energy_source")
+        return {name: getattr(self, name) for name in names} | {"cfg": OmegaConf.to_container(self.cfg, resolve=False)}
+
+    @classmethod
+    def from_report(cls, report: dict[str, Any]) -> "Result":
+        """A result of another process. Its checkpoint is read only when `module` is asked for."""
+        cfg = OmegaConf.create(report.pop("cfg"))
+        best = Path(report["best_checkpoint"]) if report["best_checkpoint"] else None
+        found = {"run_dir": Path(report["run_dir"]), "best_checkpoint": best, "cfg": cfg}
+        return cls(**{**report, **found}, trained=lambda: _read(cfg, best))
 
 
 @heard()
@@ -54,6 +84,10 @@ def run(composition: Composition) -> Result:
     cfg = completed(composition)
     check_hardware(cfg)
     without_noise()
+    if count := ranks.to_start(cfg):
+        build(cfg.data).prepare_data()  # downloaded by one process
+        return Result.from_report(ranks.run_in_processes(composition, count=count))
+    torchrun.hand_over(composition)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
@@ -66,8 +100,6 @@ def run(composition: Composition) -> Result:
     write_checked(trainer)
 
     validate_short_run(trainer, data)
-    if trainer.num_devices > 1:
-        ranks.announce(composition)
     meter = cost_meter(trainer)
     try:
         with (
@@ -84,14 +116,13 @@ def run(composition: Composition) -> Result:
             meter.close()
     return Result(
         metrics=metrics,
-        module=task,
-        data=data,
         run_id=kept.run_id,
         run_dir=Path(cfg.paths.run),
         best_checkpoint=best,
         cost=meter.spent if meter else {},
         energy_source=meter.energy_source if meter else "",
         cfg=cfg,
+        trained=lambda: (task, data),
     )
 
 
@@ -169,6 +200,18 @@ def build_task(cfg: DictConfig) -> Task:
     if adapt is not None:
         adapt(net)
     return build(cfg.task, net=net, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+
+
+def _read(cfg: DictConfig, best: Path | None) -> tuple[LightningModule, DataModule]:
+    """What other processes trained: the task with the weights of a checkpoint, and its data."""
+    if best is None or not best.is_file():
+        raise UserError("the ranks that trained this model have ended and left no checkpoint file to read it from.")
+    data = build(cfg.data)
+    data.prepare_data()
+    data.setup("fit")
+    task = build_task(cfg)
+    task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    return task, data
 
 
 def as_plain(cfg: DictConfig) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""Runs of several processes: what is started for them, what becomes of them, and what they leave."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import lantu
+from lantu.errors import UserError
+from lantu.sweeps.folder import SweepFolder
+from lantu.training import ranks, torchrun
+from lantu.training.ranks import to_start
+
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+SHORT = ("data=breast_cancer", "model=linear", "trainer.enable_progress_bar=false")
+PATIENCE = 900
+Start = Callable[..., "subprocess.Popen[str]"]
+LINUX = pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="finds a rank by Linux's /proc")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a Python module in a folder of the test's own; nothing of it outlives the test."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LANTU_HOME": str(tmp_path)}
+    started = []
+
+    def begin(*command: str) -> "subprocess.Popen[str]":
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", *command], cwd=tmp_path, env=environment, text=True, start_new_session=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+        )  # fmt: skip
+        return started[-1]
+
+    yield begin
+    for each in started:
+        if each.poll() is None:
+            os.killpg(each.pid, signal.SIGKILL)
+            each.wait()
+
+
+def programs(*texts: str) -> list["subprocess.Popen[bytes]"]:
+    """Small processes in the place of ranks."""
+    return [subprocess.Popen([sys.executable, "-Sc", text], stdin=subprocess.PIPE) for text in texts]
+
+
+def rank_process(folder: Path, rank: int) -> int:
+    """The number of the process that is a rank of a run that was started in a folder."""
+    for each in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            said = each.read_bytes().split(b"\0")
+        except OSError:  # it has ended, or is another user's
+            continue
+        if {f"LOCAL_RANK={rank}".encode(), f"LANTU_HOME={folder}".encode()} <= set(said):
+            return int(each.parent.name)
+    raise AssertionError(f"no rank {rank} of a run in {folder}")
+
+
+def folders_with_checkpoints(folder: Path) -> list[str]:
+    return sorted({each.parent.name for each in (folder / "mlruns" / "runs").rglob("checkpoints")})
+
+
+def test_one_device_needs_no_processes_and_two_need_two() -> None:
+    assert to_start(lantu.compose("trainer=cpu").cfg) == 0
+    assert to_start(lantu.compose(*TWO).cfg) == 2
+
+
+def test_machines_that_nobody_started_are_refused() -> None:
+    with pytest.raises(UserError, match=r"nobody has started this run on the other machines.*torchrun --nnodes=2"):
+        to_start(lantu.compose(*TWO, "trainer.num_nodes=2").cfg)
+
+
+def test_a_trainer_that_does_not_fit_torchrun_is_told_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"started 4 .* asks for 1 .*`trainer=ddp trainer.devices=2 trainer.num_nodes"):
+        torchrun.check(devices=1, nodes=1)
+    torchrun.check(devices=2, nodes=2)
+
+
+def test_the_rank_that_was_ended_from_outside_is_named_and_not_the_one_it_took_along(tmp_path: Path) -> None:
+    taken_along = "import sys, time; time.sleep(0.5); sys.exit(1)"
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    rank, process = ranks._watched(programs(taken_along, killed)) or (None, None)
+    assert rank == 1
+    assert process is not None
+    said = str(ranks._trouble(tmp_path, rank, process, count=2, run_dir=tmp_path))
+    assert "rank 1 of 2" in said
+    assert "the signal SIGKILL" in said
+    assert "No checkpoint was kept before" in said
+
+
+def test_a_rank_that_waits_for_a_dead_one_is_ended_after_a_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "GRACE_SECONDS", 0.2)
+    processes = programs("import time; time.sleep(600)", "raise SystemExit(3)")
+    rank, process = ranks._watched(processes) or (None, None)
+    assert (rank, process) == (1, processes[1])
+    assert processes[0].returncode == -signal.SIGKILL
+
+
+def test_ranks_that_all_end_well_are_no_trouble() -> None:
+    assert ranks._watched(programs("", "")) is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE)
+def test_the_second_trial_of_a_sweep_trains_as_the_first_in_a_folder_of_its_own(start: Start, tmp_path: Path) -> None:
+    asked = ("lantu", "train", "-m", *TWO, *SHORT, "trainer.max_epochs=2", "+tags.copy=a,b", "sweep.name=same")
+    process = start(*asked)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    first, second = (each.state() for each in SweepFolder(tmp_path / "mlruns/runs/sweeps/same").trials())
+    assert (first.status, second.status) == ("finished", "finished")
+    assert first.values["val/loss"] == second.values["val/loss"]
+    assert folders_with_checkpoints(tmp_path) == ["0000", "0001"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE)
+@LINUX
+def test_a_rank_that_is_killed_ends_its_trial_in_a_sentence_and_the_sweep_goes_on(start: Start, tmp_path: Path) -> None:
+    process = start("lantu", "train", "-m", *TWO, *SHORT, "trainer.max_epochs=100000,1", "sweep.name=killed")
+    sweep = SweepFolder(tmp_path / "mlruns/runs/sweeps/killed")
+    deadline = time.monotonic() + PATIENCE
+    while not list(tmp_path.rglob("last.ckpt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+    os.kill(rank_process(tmp_path, 1), signal.SIGKILL)
+    killed = time.time()
+    said, _ = process.communicate(timeout=PATIENCE)
+    first, second = (each.state() for each in sweep.trials())
+    assert first.status == "failed", said
+    assert "rank 1 of 2" in first.reason
+    assert "ended by the signal SIGKILL" in first.reason
+    assert "`resume=" in first.reason
+    assert first.ended - killed < 60, "it hung"
+    assert second.status == "finished", said
+    assert folders_with_checkpoints(tmp_path) == ["0000", "0001"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE)
+def test_torchrun_trains_one_model_in_one_folder(start: Start, tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
+    asked = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), *TWO, *SHORT)
+    process = start(*asked, "trainer.max_epochs=1")
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    assert said.count("kept in") == 1
+    assert len(folders_with_checkpoints(tmp_path)) == 1
