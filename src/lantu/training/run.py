@@ -28,7 +28,7 @@ class Result:
     """What a run leaves in the hands of a notebook."""
 
     metrics: dict[str, float]
-    module: LightningModule
+    module: Task
     """The trained task, with the weights of the best checkpoint; its network is `module.net`."""
     data: DataModule
     run_id: str | None
@@ -70,7 +70,7 @@ def run(composition: Composition) -> Result:
             start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
             metrics = train(task, data, trainer, test=cfg.test, start=start)
             best = best_checkpoint(trainer)
-            if best is not None and cfg.save_model and not trainer.interrupted:
+            if best is not None and cfg.save_model and task.answers and not trainer.interrupted:
                 kept.keep_model(best, data)
     finally:
         if meter:
