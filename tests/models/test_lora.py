@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from lantu.errors import UserError
-from lantu.models import RNN, MaskedTransformer, Transformer, lora
+from lantu.models import RNN, MaskedTransformer, ReadingTransformer, Transformer, lora
 
 BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 64}  # fmt: skip
@@ -56,6 +56,30 @@ def test_merged_weights_answer_as_the_adapted_network():
     net.net = net.net.merge_and_unload()
     assert isinstance(net.net, transformers.BertForMaskedLM)
     torch.testing.assert_close(net(tokens), answer, atol=1e-4, rtol=1e-4)
+
+
+def test_of_a_question_answerer_the_new_ends_are_trained_whole():
+    torch.manual_seed(0)
+    net = ReadingTransformer(40, max_length=9, pad_id=0, config=BERT).eval()
+    tokens = torch.randint(1, 40, (4, 9))
+    x = torch.stack([tokens, torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1, 3]]).expand(4, 9)], dim=1)
+    before = net(x)
+    lora(net, rank=4)
+    torch.testing.assert_close(net(x), before)
+    trained = {name: each for name, each in net.named_parameters() if each.requires_grad}
+    whole = {name for name in trained if "lora" not in name}
+    assert {name.rpartition("qa_outputs")[1] for name in whole} == {"qa_outputs"}
+    assert sum(each.numel() for each in trained.values()) == 2 * 2 * (32 * 4 + 4 * 32) + 2 * 32 + 2
+    frozen = {name: each.detach().clone() for name, each in net.named_parameters() if name not in trained}
+    optimizer = torch.optim.SGD(trained.values(), lr=0.5)
+    for _ in range(2):
+        net(x)[:, :, 3:8].square().sum().backward()
+        optimizer.step()
+    assert not torch.allclose(net(x), before)
+    assert all(torch.equal(each, frozen[name]) for name, each in net.named_parameters() if name in frozen)
+    after = net(x)
+    net.net = net.net.merge_and_unload()
+    torch.testing.assert_close(net(x), after, atol=1e-4, rtol=1e-4)
 
 
 def test_a_network_of_our_own_is_adapted_where_its_layers_are_named():

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from rich.console import Console
 
 import lantu
+from lantu.training.report import show
 
 Train = Callable[..., lantu.Result]
 OPTIONS = ("trainer.max_steps=5", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "test=false")
@@ -48,6 +50,22 @@ def test_there_is_no_pickle_and_no_optimizer_in_a_model(train: Train) -> None:
     assert not {file for file in files if file.endswith((".pkl", ".pickle"))}
     weights = next((result.run_dir / "model").rglob("*.ckpt"))
     assert weights.stat().st_size < 0.6 * result.best_checkpoint.stat().st_size
+
+
+def test_what_answers_nothing_is_kept_as_no_model_and_the_terminal_says_what_it_is_for(
+    train: Train, own_data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    pretraining = ("data=text_table", *own_data["text_table"], "model=bert_mlm", "task.masked=0.5")
+    bare = train(*pretraining, f"paths.run={tmp_path}/bare", *OPTIONS)
+    left = train(*pretraining, f"paths.run={tmp_path}/left", "callbacks=[default,transformers]", *OPTIONS)
+    assert bare.best_checkpoint.is_file()
+    assert not (bare.run_dir / "model").exists()
+    for result, said in ((bare, "callbacks=[default,transformers]"), (left, "model.pretrained=")):
+        console = Console(record=True, width=200)
+        show(result, console)
+        text = console.export_text()
+        assert said in text
+        assert "lantu predict" not in text
 
 
 def _model(result: lantu.Result) -> mlflow.pyfunc.PyFuncModel:

@@ -15,7 +15,7 @@ from lantu.inference.answers import as_columns
 from lantu.inference.find import find_checkpoint
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.models.generate import check_sampling
-from lantu.tasks import LanguageModeling, MaskedLanguageModeling
+from lantu.tasks import LanguageModeling
 from lantu.training.quiet import without_noise
 
 WRITERS = {
@@ -48,7 +48,7 @@ def job(cfg: DictConfig) -> Any:
         rebuilt = rebuild(checkpoint)
         if isinstance(rebuilt.task, LanguageModeling):
             return _write_on(rebuilt, cfg)
-        if isinstance(rebuilt.task, MaskedLanguageModeling):
+        if not rebuilt.task.answers:
             raise UserError(
                 "this run's model predicts hidden tokens and answers nothing by itself: fine-tune it. Pre-train with "
                 "`callbacks=[default,transformers]`, then `lantu train model=bert model.pretrained=RUN/transformers "

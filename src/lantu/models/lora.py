@@ -6,8 +6,10 @@ from torch import nn
 
 from lantu.errors import UserError
 
-TASKS = {"ForSequenceClassification": "SEQ_CLS", "ForQuestionAnswering": "QUESTION_ANS"}
-"""Heads that are new, and so are trained whole beside the matrices; by the end of transformers' class name."""
+TASKS = {"ForSequenceClassification": "SEQ_CLS"}
+"""What peft calls a task, whose new head it then trains whole beside the matrices; by the end of the class's name."""
+HEADS = {"ForQuestionAnswering": ["qa_outputs"]}
+"""Heads that are new and that we name ourselves: peft's own wrapper of question answerers drops `token_type_ids`."""
 
 
 def lora(
@@ -53,6 +55,7 @@ def lora(
         lora_dropout=dropout,
         target_modules=target_modules,
         task_type=next((task for end, task in TASKS.items() if name.endswith(end)), None),
+        modules_to_save=next((head for end, head in HEADS.items() if name.endswith(end)), None),
         fan_in_fan_out=any(type(layer).__name__ == "Conv1D" for layer in net.modules()),  # GPT-2's transposed layers
     )
     try:

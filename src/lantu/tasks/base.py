@@ -32,6 +32,8 @@ class Task(pl.LightningModule):
     """One MetricCollection per stage: "train", "val", "test"; a stage may be left out."""
     keeps_outputs = True
     """Whether a test batch's outputs are small enough to be kept for pictures."""
+    answers = True
+    """Whether a trained model is of use as it is; False: only to be fine-tuned for another task."""
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class MaskedLanguageModeling(TokenTask):
 
     keeps_outputs = False  # logits over a vocabulary for every token
     counts_bytes = False
+    answers = False
     special: Tensor
     ordinary: Tensor
     begins: Tensor
@@ -98,7 +99,8 @@ class MaskedLanguageModeling(TokenTask):
 
     def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
         asked = y != NOT_ASKED
-        metrics.update(output[asked].argmax(dim=-1), y[asked])
+        if asked.any():  # of a few short texts none may be
+            metrics.update(output[asked].argmax(dim=-1), y[asked])
 
     def derived(self, stage: str, loss: Tensor) -> dict[str, Tensor]:
         return {} if stage == "train" else {f"{stage}/perplexity": torch.exp(loss)}

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
+from rich.markup import escape
 
 from lantu.config.composing import Composition
 from lantu.config.explain import leaves
@@ -119,7 +120,9 @@ def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule) -> None
     console = Console()
     sizes = _sizes(task)
     trained = f", {int(sizes['model/trained_parameters']):,} trained" if len(sizes) > 1 else ""
-    console.print(f"[bold]{cfg.name}[/bold]: {int(sizes['model/parameters']):,} parameters{trained}", highlight=False)
+    console.print(
+        f"[bold]{escape(str(cfg.name))}[/bold]: {int(sizes['model/parameters']):,} parameters{trained}", highlight=False
+    )
     for line in data.report.lines():
         console.print(f"  {line}", highlight=False)
 

@@ -109,7 +109,7 @@ def run(composition: Composition) -> Result:
             start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
             metrics = train(task, data, trainer, test=cfg.test, start=start)
             best = best_checkpoint(trainer)
-            if best is not None and cfg.save_model and not trainer.interrupted:
+            if best is not None and cfg.save_model and task.answers and not trainer.interrupted:
                 kept.keep_model(best, data)
     finally:
         if meter:
