@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from pytorch_lightning import Trainer
+
+from lantu.inference.rebuild import rebuild
 
 COMMAND = [
     sys.executable,
@@ -79,6 +82,13 @@ def test_two_ranks_train_one_model_and_leave_one_run(tmp_path: Path) -> None:
     assert run.data.metrics["test/accuracy"] > 0.5
     folders = {folder.parent for folder in (tmp_path / "mlruns" / "runs").rglob("checkpoints")}
     assert len(folders) == 1, "a helper rank made a folder of its own"
+    # each test example has counted once: one process finds the same, though their number is odd
+    alone = rebuild(Path(run.data.tags["lantu.run_dir"]) / "checkpoints" / "best.ckpt")
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    (measured,) = trainer.test(alone.task, datamodule=alone.data, verbose=False)
+    assert len(alone.data.splits["test"]) % 2 == 1
+    for name in ("test/loss", "test/accuracy", "test/f1"):
+        assert measured[name] == pytest.approx(run.data.metrics[name], rel=1e-5)
 
 
 def test_ctrl_c_ends_a_run_as_killed_and_keeps_what_it_has(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 class Examples(Dataset):
@@ -80,19 +80,33 @@ class Windows(Dataset):
         return x[0], y[0]
 
 
-def loader(dataset: Dataset, *, batch_size: int, workers: int, training: bool = False) -> DataLoader:
-    """Batches of a data set that fetches them whole; shuffled, without a last batch of one, for training."""
+def loader(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    workers: int,
+    training: bool = False,
+    batches: Sampler[list[int]] | None = None,
+) -> DataLoader:
+    """Batches of a data set that fetches them whole; shuffled, without a last batch of one, for training.
+
+    Args:
+        batches: which examples make up each batch, where one of several ranks takes a share; None: as said above.
+    """
     size = len(dataset)  # type: ignore[arg-type]
+    alone: dict[str, Any] = {
+        "batch_size": batch_size,
+        "shuffle": training,
+        # batch norm cannot take the variance of one example
+        "drop_last": training and size > batch_size and size % batch_size == 1,
+    }
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        shuffle=training,
         num_workers=workers,
         collate_fn=as_it_is,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        # batch norm cannot take the variance of one example
-        drop_last=training and size > batch_size and size % batch_size == 1,
+        **(alone if batches is None else {"batch_sampler": batches}),
     )
 
 

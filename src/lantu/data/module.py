@@ -1,6 +1,7 @@
 """What every data module has: batches, facts, a report, a fingerprint, and a state that applies it to new inputs."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lantu.data.batches import loader
 from lantu.data.report import Report
+from lantu.data.sampling import rank_batches
 from lantu.data.splitting import SPLITS, shares
 from lantu.errors import UserError
 
@@ -155,7 +157,16 @@ class DataModule(LightningDataModule):
     def _batches(self, split: str, *, training: bool = False) -> Any:
         if split not in self.splits:
             return []  # Lightning takes no batches for no such stage
-        return loader(self.splits[split], batch_size=self.batch_size, workers=self._workers(), training=training)
+        examples = self.splits[split]
+        share = self.trainer.distributed_sampler_kwargs if self.trainer and self.trainer.world_size > 1 else None
+        batches = None
+        if self.trainer and share:
+            shuffle = not self.trainer.overfit_batches
+            seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # the run's, on every rank
+            batches = rank_batches(
+                examples, batch_size=self.batch_size, training=training, shuffle=shuffle, seed=seed, **share
+            )
+        return loader(examples, batch_size=self.batch_size, workers=self._workers(), training=training, batches=batches)
 
     def _workers(self) -> int:
         return self.workers or 0
