@@ -80,10 +80,10 @@ def test_what_was_learned_by_heart_is_answered_and_measured_as_torchmetrics_does
     """A test of the mechanism: a small network remembers these questions, which shows no understanding."""
     result = train(
         "data=questions", f"data.path={rights}", "model=bert_qa", "data.batch_size=8", "data.max_length=64",
-        "data.overlap=16", "data.min_count=1", "optimizer.lr=3e-3", "trainer.max_epochs=40",
+        "data.overlap=16", "data.min_count=1", "optimizer.lr=3e-3", "trainer.max_epochs=80",
         "model.config.hidden_size=64", "model.config.hidden_dropout_prob=0",
         "trainer.enable_progress_bar=false", "logger.mlflow.ship=false",
-        "trainer.check_val_every_n_epoch=40",
+        "trainer.check_val_every_n_epoch=80",
     )  # fmt: skip
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
                       default_root_dir=tmp_path)  # fmt: skip

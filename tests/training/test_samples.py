@@ -23,7 +23,7 @@ def writer(train: Callable[..., lantu.Result], tmp_path: Path) -> Callable[..., 
 def test_every_validation_is_a_row_of_a_table_and_the_test_is_measured(writer: Callable[..., lantu.Result]) -> None:
     result = writer()
     spool = [path for path in result.run_dir.rglob("validation.json*") if path.is_file()]
-    table = json.loads(spool[-1].read_text())
+    table = json.loads(max(spool, key=lambda path: path.stat().st_size).read_text())
     assert table["columns"] == ["step", "val/loss", "text"]
     steps, losses, texts = zip(*table["data"], strict=True)
     assert len(set(steps)) == 3

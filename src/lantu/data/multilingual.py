@@ -97,6 +97,7 @@ class MultilingualDataModule(TokenDataModule):
             "places": self.context,
             "pad_id": None,
             "per_token": True,
+            "contiguous": False,
             "bytes_per_token": float(sizes[measured.tokens].mean()),
             **masking_facts(vocabulary),
         }

@@ -7,10 +7,13 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
 from lantu.config.targets import build
+from lantu.data import TokenDataModule
 from lantu.errors import UserError
 from lantu.inference.find import find_checkpoint
 from lantu.inference.rebuild import Rebuilt, rebuild
+from lantu.tasks import LanguageModeling
 from lantu.training.quiet import without_noise
+from lantu.training.samples import written
 
 
 def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict[str, float]:
@@ -22,7 +25,10 @@ def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict
     rebuilt.data.setup("fit" if split == "val" else "test")
     measure = trainer.test if split == "test" else trainer.validate
     (metrics,) = measure(rebuilt.task, datamodule=rebuilt.data, verbose=False)
-    return {name: float(value) for name, value in metrics.items()}
+    found = {name: float(value) for name, value in metrics.items()}
+    if split == "test" and isinstance(rebuilt.task, LanguageModeling) and isinstance(rebuilt.data, TokenDataModule):
+        found |= written(rebuilt.task, rebuilt.data)[1]
+    return found
 
 
 def job(cfg: DictConfig) -> dict[str, float]:

@@ -31,6 +31,8 @@ class FiniteLoss(Callback):
         Raises:
             Fault: naming the step, the batch, the layer, and where to go on.
         """
+        if torch.is_anomaly_enabled():  # that names the operation
+            return
         every = self.every or (1 if loss.device.type == "cpu" else trainer.log_every_n_steps or 50)
         if self._number % every or str(trainer.precision).startswith("16"):  # a scaled loss may overflow, and is mended
             return

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lantu.data import TokenDataModule
@@ -42,10 +43,8 @@ class Samples(Callback):
         data = _texts(trainer)
         if data is None or not isinstance(pl_module, LanguageModeling) or trainer.fast_dev_run:
             return
-        prompt, self._text = pl_module.sample(data.decode, stage="test")
-        found = measures(self._text[len(prompt) :], data.training_text())
-        many = trainer.world_size > 1
-        pl_module.log_dict({f"test/{name}": value for name, value in found.items()}, sync_dist=many)
+        self._text, found = written(pl_module, data)
+        pl_module.log_dict(found, sync_dist=trainer.world_size > 1)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._text or not trainer.is_global_zero:
@@ -64,6 +63,13 @@ class Samples(Callback):
         # the best checkpoint, loaded for the test, is an earlier one: its rows are the first of those at hand
         if len(state_dict["rows"]["step"]) > len(self._rows["step"]):
             self._rows = {name: list(column) for name, column in state_dict["rows"].items()}
+
+
+def written(task: LanguageModeling, data: TokenDataModule) -> tuple[str, dict[str, float]]:
+    """A text that goes on from the beginning of the test split, and what is measured of it, named as it is logged."""
+    prompt, text = task.sample(data.decode, stage="test")
+    found = measures(text[len(prompt) :], data.training_text())
+    return text, {f"test/{name}": float(np.float32(value)) for name, value in found.items()}
 
 
 def _texts(trainer: Trainer) -> TokenDataModule | None:
