@@ -51,7 +51,7 @@ def test_parallel_workers_run_all_trials_under_one_parent(tmp_path: Path) -> Non
 
 
 LAUNCHERS = [
-    pytest.param(("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), id="joblib"),
+    pytest.param(("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), id="joblib", marks=pytest.mark.slow),
     pytest.param(("hydra/launcher=submitit_local", "hydra.launcher.n_jobs=2"), id="submitit", marks=pytest.mark.slow),
     pytest.param(("hydra/launcher=ray",), id="ray", marks=pytest.mark.slow),
 ]

@@ -57,6 +57,7 @@ def test_several_objectives_end_in_a_front(sweep: Sweep, the_sweep: Find) -> Non
     assert all(0 <= each.values[0] <= 1 and each.values[1] > 0 for each in study.trials)
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_ended_early_and_not_tested(sweep: Sweep, the_sweep: Find) -> None:
     search = ("hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "hydra/sweeper/pruner=median")
     early = ("hydra.sweeper.pruner.n_startup_trials=1", "optimizer.lr=0.1,1e-9", "trainer.max_epochs=6", "test=true")
@@ -74,6 +75,7 @@ def test_a_hopeless_trial_is_ended_early_and_not_tested(sweep: Sweep, the_sweep:
     assert study_of(folder).trials[1].state == TrialState.PRUNED
 
 
+@pytest.mark.slow
 def test_a_search_begins_with_what_an_earlier_sweep_learned(
     sweep: Sweep, the_sweep: Find, capsys: pytest.CaptureFixture[str]
 ) -> None:

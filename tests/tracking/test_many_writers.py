@@ -49,6 +49,7 @@ def check(store: Path, uri: str, writers: int) -> None:
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_eight_processes_create_and_fill_one_sqlite_store_at_the_same_moment(tmp_path: Path, start: Start) -> None:
     store = tmp_path / "mlruns"
     at = time.time() + 1.0
@@ -76,6 +77,7 @@ def test_thirty_two_processes_fill_a_server_over_postgresql(tmp_path: Path, star
         server.stop()
 
 
+@pytest.mark.slow
 def test_only_rank_zero_writes(tmp_path: Path) -> None:
     code = (
         "import sys; from lantu.tracking import RunLogger;"

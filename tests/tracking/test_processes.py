@@ -176,6 +176,7 @@ def _train_and_lose_the_shipper(store: Path) -> None:
     logger._shipper._process.kill()
 
 
+@pytest.mark.slow
 def test_without_a_server_training_ends_the_same_and_says_once_what_waits(
     tmp_path: Path, start: Start, server_to_stop: Server
 ) -> None:
@@ -214,6 +215,7 @@ def _train_through_an_outage(store: Path, uri: str) -> None:
     logger.log_text("at the end", "note.txt")
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_in_the_middle_and_comes_back_has_everything(
     tmp_path: Path, start: Start, server_to_stop: Server
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, capsys: pytest.Capture
     assert torch.load(tmp_path / PREVIOUS)["epoch"] == 3
 
 
+@pytest.mark.slow
 def test_a_run_whose_disk_refuses_checkpoints_goes_on_with_the_old_ones(train: Train, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "mine"
     train(*QUIET, "trainer.max_epochs=1", f"paths.run={folder}")

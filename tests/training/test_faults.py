@@ -60,6 +60,7 @@ def test_the_first_layer_whose_output_is_not_finite_is_named() -> None:
     assert first_not_finite(net[1:], -torch.ones(2)) == "1.1 (Root)"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs Linux's /proc and its limit on memory")
 def test_memory_that_runs_out_is_answered_with_a_batch_that_may_fit(tmp_path: Path) -> None:
     wide = ("model=mlp", "model.hidden=[400000]", "data.batch_size=1024", "trainer=cpu", "trainer.max_epochs=1")

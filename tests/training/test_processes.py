@@ -65,6 +65,7 @@ def test_a_sweep_runs_every_combination_in_a_folder_of_its_own(tmp_path: Path) -
     assert len({run.data.tags["lantu.run_dir"] for run in trials}) == 4
 
 
+@pytest.mark.slow
 def test_two_first_runs_at_the_same_moment_share_one_new_store(tmp_path: Path) -> None:
     both = [start(tmp_path, f"seed={seed}") for seed in (1, 2)]
     for status, said in map(finish, both):
@@ -73,6 +74,7 @@ def test_two_first_runs_at_the_same_moment_share_one_new_store(tmp_path: Path) -
     assert {run.info.status for run in runs_of(tmp_path)} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_two_ranks_train_one_model_and_leave_one_run(tmp_path: Path) -> None:
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer.lr=0.03")
     status, said = finish(start(tmp_path, *two), seconds=280)

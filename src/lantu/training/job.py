@@ -43,7 +43,7 @@ def _stopped(run_dir: Path) -> KeyboardInterrupt:
     how = (
         f"the same command with `resume={run_dir}` goes on from its newest checkpoint"
         if checkpoints
-        else "no checkpoint"
+        else "there is no checkpoint yet to go on from"
     )
     print(f"\nstopped; {how}", file=sys.stderr)
     return KeyboardInterrupt()
