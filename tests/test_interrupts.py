@@ -18,13 +18,14 @@ STUCK = """
 import sys, time
 from lantu.interrupts import heard
 
+said = "stuck"
 with heard():
-    print("stuck", flush=True)
     while True:
         try:
+            print(said, flush=True)  # inside, for the signal may come as soon as this is read
             time.sleep(60)
         except BaseException:
-            print("stuck again", flush=True)
+            said = "stuck again"
 """
 
 
