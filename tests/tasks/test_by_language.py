@@ -106,3 +106,12 @@ def test_training_goes_on_with_other_rows_in_the_next_epoch(texts: Path) -> None
 def test_the_recipe_for_many_languages_takes_steps(train_shortly: Callable[..., lantu.Result], texts: Path) -> None:
     result = train_shortly("experiment=languages", f"paths.mirror={texts}", "save_model=false")
     assert 0 < result.metrics["test/bits_per_byte"] < 9
+
+
+def test_a_mean_loss_counts_the_tokens_that_are_asked_for_and_no_filling() -> None:
+    task = LanguageModeling(torch.nn.Embedding(5, 5), bytes_per_token=1.0, context=3)
+    for x, y in (([[1, 2, 3]], [[2, 3, 4]]), ([[1, 0, 0]], [[2, -100, -100]])):
+        task.validation_step((torch.tensor(x), torch.tensor(y)), 1)
+    logits = task.net(torch.tensor([1, 2, 3, 1]))
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor([2, 3, 4, 2]))
+    assert torch.isclose(task.mean_loss["val_"].compute(), expected)

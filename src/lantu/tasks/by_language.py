@@ -68,7 +68,7 @@ class TokenTask(Task):
             for part in ("val", "test"):
                 self.by_language[f"{part}_"] = LossByLanguage(len(self._languages)).to(self.device)
 
-    def weight(self, y: Tensor) -> int | Tensor:
+    def weight(self, y: Tensor) -> Tensor:
         return (y != NOT_ASKED).sum()
 
     def on_validation_epoch_end(self) -> None:

@@ -84,9 +84,6 @@ class LanguageModeling(TokenTask):
         self._states[stage].detach_()
         return output
 
-    def weight(self, y: Tensor) -> int | Tensor:
-        return y.numel()  # the last batch of a stage may be of shorter rows
-
     def on_train_start(self) -> None:
         if self.carry and self.trainer.world_size > 1:
             raise UserError(

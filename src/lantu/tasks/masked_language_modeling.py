@@ -94,9 +94,6 @@ class MaskedLanguageModeling(TokenTask):
         total = F.cross_entropy(output.flatten(0, 1).float(), y.flatten(), ignore_index=NOT_ASKED, reduction="sum")
         return total / self.weight(y).clamp(min=1)  # a few short texts may have no token chosen
 
-    def weight(self, y: Tensor) -> Tensor:
-        return (y != NOT_ASKED).sum()
-
     def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
         asked = y != NOT_ASKED
         if asked.any():  # of a few short texts none may be
