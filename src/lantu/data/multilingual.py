@@ -8,12 +8,11 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from lantu.data.batches import as_it_is
-from lantu.data.masking import masking_facts
 from lantu.data.mixtures import Epochs, Mixture, Stretches
 from lantu.data.scripts import script_of
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS
-from lantu.data.tokens import TokenDataModule
+from lantu.data.tokens import TokenDataModule, token_facts
 from lantu.data.vocabulary import Bytes, Subwords, Vocabulary, check_level, restored
 from lantu.errors import UserError
 
@@ -89,18 +88,12 @@ class MultilingualDataModule(TokenDataModule):
             self.report.sizes[name] = sum(map(len, tokens))
         measured = self.splits.get("val", self.splits["train"])
         assert isinstance(measured, Stretches)
-        self.spec = {
-            "kind": "tokens",
-            "vocab_size": vocabulary.size,
-            "outputs": vocabulary.size,
-            "context": self.context,
-            "places": self.context,
-            "pad_id": None,
-            "per_token": True,
-            "contiguous": False,
-            "bytes_per_token": float(sizes[measured.tokens].mean()),
-            **masking_facts(vocabulary),
-        }
+        self.spec = token_facts(
+            vocabulary,
+            context=self.context,
+            contiguous=False,
+            bytes_per_token=float(sizes[measured.tokens].mean()),
+        )
         self.report.title = (
             f"{raw.name}: {len(self.languages)} languages in {len(set(self.scripts))} scripts, "
             f"{vocabulary.size:,} different tokens"

@@ -87,18 +87,12 @@ class TokenDataModule(DataModule):
             self.fingerprints[name] = blake2b(text.encode(), digest_size=16).hexdigest()
             self.report.sizes[name] = len(tokens)
         measured = "val" if "val" in parts else "train"
-        self.spec = {
-            "kind": "tokens",
-            "vocab_size": vocabulary.size,
-            "outputs": vocabulary.size,
-            "context": self.context,
-            "places": self.context,
-            "pad_id": None,
-            "per_token": True,
-            "contiguous": self.contiguous,
-            "bytes_per_token": len(parts[measured].encode()) / self.report.sizes[measured],
-            **masking_facts(vocabulary),
-        }
+        self.spec = token_facts(
+            vocabulary,
+            context=self.context,
+            contiguous=self.contiguous,
+            bytes_per_token=len(parts[measured].encode()) / self.report.sizes[measured],
+        )
         characters = sum(map(len, parts.values()))
         self.report.title = f"{raw.name}: {characters:,} characters, {vocabulary.size:,} different tokens"
 
@@ -172,3 +166,19 @@ def _own_texts(path: str | None) -> Callable[[], Raw]:
     if path is None:
         raise UserError("`data.path` must name a text file or a folder of them: add `data.path=...` to the command.")
     return partial(text_files, path)
+
+
+def token_facts(vocabulary: Vocabulary, *, context: int, contiguous: bool, bytes_per_token: float) -> dict[str, Any]:
+    """The `spec` of running text, as conf/spec/tokens.yaml announces it."""
+    return {
+        "kind": "tokens",
+        "vocab_size": vocabulary.size,
+        "outputs": vocabulary.size,
+        "context": context,
+        "places": context,
+        "pad_id": None,
+        "per_token": True,
+        "contiguous": contiguous,
+        "bytes_per_token": bytes_per_token,
+        **masking_facts(vocabulary),
+    }
