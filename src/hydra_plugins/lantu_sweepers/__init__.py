@@ -115,16 +115,11 @@ class RayTuneSweeper(_LantuSweeper):
         self.num_cpus, self.num_gpus, self.address = num_cpus, num_gpus, address
 
     def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
-        from importlib.util import find_spec
-
-        from lantu.errors import UserError
+        from hydra_plugins.lantu_launchers import require
         from lantu.sweeps.searching import read_configured_space
         from lantu.sweeps.sweeper import Conductor
 
-        if find_spec("ray") is None:
-            raise UserError(
-                "`hydra/sweeper=ray_tune` needs the package ray: install it with `pip install 'lantu[ray]'`."
-            )
+        require("ray", "hydra/sweeper=ray_tune", "ray")
 
         def engine(request: "Request", folder: "SweepFolder", work: "Work") -> "Engine":
             from lantu.sweeps.tuning import Tuning

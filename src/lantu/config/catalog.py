@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
 
-from lantu.config.checking import facts_asked
+from lantu.config.checking import facts_of_models
 from lantu.config.composing import compose, config_search
 from lantu.config.explain import groups, options
 from lantu.config.near import did_you_mean
@@ -32,8 +32,8 @@ def entries(group: str) -> list[Entry]:
 
 def fits() -> dict[str, list[str]]:
     """For every data set, the models that ask for no fact that it does not have."""
+    asked = facts_of_models()
     with config_search():
-        asked = {name: facts_asked(compose(f"model={name}").cfg.model) for name in options("model")}
         known = {name: set(compose(f"data={name}").cfg.get("spec") or {}) for name in options("data")}
     return {data: [model for model, facts in asked.items() if facts <= known[data]] for data in known}
 

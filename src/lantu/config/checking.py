@@ -83,8 +83,13 @@ def _refuse(composition: Composition, part: str, missing: set[str]) -> None:
 
 def models_for(facts: set[str]) -> list[str]:
     """The models that ask for no other facts than these."""
+    return [name for name, asked in facts_of_models().items() if asked <= facts]
+
+
+def facts_of_models() -> dict[str, set[str]]:
+    """What every model asks of the data."""
     with config_search():
-        return [name for name in options("model") if facts_asked(compose(f"model={name}").cfg.model) <= facts]
+        return {name: facts_asked(compose(f"model={name}").cfg.model) for name in options("model")}
 
 
 def data_with(facts: set[str]) -> list[str]:

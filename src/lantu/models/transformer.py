@@ -9,7 +9,22 @@ from torch import Tensor, nn
 from lantu.errors import UserError
 
 
-class Transformer(nn.Module):
+class _Transformer(nn.Module):
+    """What they share: the network of the library in `net`, how it is made again, and one output for all logits."""
+
+    net: Any
+    pad_id: int | None
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The `config` that makes an equal network, once published weights are not at hand any more."""
+        return form_of(self.net)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.net(input_ids=tokens, attention_mask=attention_mask(tokens, self.pad_id)).logits
+
+
+class Transformer(_Transformer):
     """Any of transformers' sequence classifiers; padding is masked.
 
     Args:
@@ -43,16 +58,8 @@ class Transformer(nn.Module):
             pretrained=pretrained, config=config, num_labels=outputs,
         )  # fmt: skip
 
-    @property
-    def form(self) -> dict[str, Any]:
-        """The `config` that makes an equal network, once published weights are not at hand any more."""
-        return form_of(self.net)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.net(input_ids=tokens, attention_mask=attention_mask(tokens, self.pad_id)).logits
-
-
-class MaskedTransformer(nn.Module):
+class MaskedTransformer(_Transformer):
     """Any of transformers' masked language models, to pre-train; padding, if there is any, is masked.
 
     Args:
@@ -83,16 +90,8 @@ class MaskedTransformer(nn.Module):
             pretrained=pretrained, config=config,
         )  # fmt: skip
 
-    @property
-    def form(self) -> dict[str, Any]:
-        """The `config` that makes an equal network, once published weights are not at hand any more."""
-        return form_of(self.net)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.net(input_ids=tokens, attention_mask=attention_mask(tokens, self.pad_id)).logits
-
-
-class ReadingTransformer(nn.Module):
+class ReadingTransformer(_Transformer):
     """Any of transformers' extractive question answerers.
 
     Args:
@@ -121,11 +120,6 @@ class ReadingTransformer(nn.Module):
             "AutoModelForQuestionAnswering", vocab_size=vocab_size, places=max_length, pad_id=pad_id,
             pretrained=pretrained, config=config,
         )  # fmt: skip
-
-    @property
-    def form(self) -> dict[str, Any]:
-        """The `config` that makes an equal network, once published weights are not at hand any more."""
-        return form_of(self.net)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens, belongs = x[:, 0], x[:, 1]
