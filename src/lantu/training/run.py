@@ -17,6 +17,7 @@ from lantu.config.naming import experiment_name, run_name
 from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
+from lantu.data.sampling import check_share
 from lantu.errors import UserError
 from lantu.interrupts import heard
 from lantu.tasks import Task
@@ -85,6 +86,7 @@ def run(composition: Composition) -> Result:
     check_hardware(cfg)
     without_noise()
     if count := ranks.to_start(cfg):
+        check_share(cfg.data.batch_size, ranks=count)
         build(cfg.data).prepare_data()  # downloaded by one process
         return Result.from_report(ranks.run_in_processes(composition, count=count))
     torchrun.hand_over(composition)
@@ -153,7 +155,7 @@ def _best_so_far(trainer: Trainer) -> dict[str, float]:
 def validate_short_run(trainer: Trainer, data: DataModule) -> None:
     """Let a run that is shorter than an epoch validate at its end, which it would otherwise reach without."""
     batches = trainer.max_steps * trainer.accumulate_grad_batches
-    if 0 < batches < len(data.train_dataloader()) // trainer.world_size and trainer.val_check_interval == 1.0:
+    if 0 < batches < len(data.train_dataloader()) and trainer.val_check_interval == 1.0:
         trainer.val_check_interval = batches
 
 
