@@ -194,11 +194,9 @@ class DataModule(LightningDataModule):
     def _order(self, split: str) -> dict[str, Any]:
         """Options of `TrainingBatches`: in which order training takes the examples, and where it begins."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # the run's, on every rank
-        if not self.trainer:
-            return {"seed": seed}
-        epoch = self.trainer.fit_loop.epoch_progress.current.processed
-        start = self.begins[1] if self.begins[0] == epoch else 0
-        return {"seed": seed, "shuffle": not self.trainer.overfit_batches, "epoch": epoch, "start": start}
+        shuffle = not (self.trainer and self.trainer.overfit_batches)
+        # a resumed trainer may ask for batches before it knows its epoch: to count them, for a schedule
+        return {"seed": seed, "shuffle": shuffle, "epoch": self.begins[0], "start": self.begins[1]}
 
     def _share(self) -> dict[str, int]:
         """Which rank of how many this is."""
