@@ -78,7 +78,9 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         _, loss = self._output_and_loss(batch, "train")
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        if (share := self._share(batch_idx)) != 1:
+            loss = loss * share
+        self.log("train/loss", self._over_ranks(loss), prog_bar=True, on_step=True, on_epoch=False)
         return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -136,6 +138,18 @@ class Task(pl.LightningModule):
         if f"{stage}_" in self.metrics:
             self.observe(self.metrics[f"{stage}_"], output.detach(), y)
         return output, loss
+
+    def _share(self, batch_idx: int) -> float:
+        """What this rank's mean loss counts in the mean over ranks, some of which may have an example more."""
+        weight = getattr(self._trainer and self._trainer.datamodule, "weight", None)
+        return weight(batch_idx) if weight else 1.0
+
+    def _over_ranks(self, loss: Tensor) -> Tensor:
+        """A batch's loss over all ranks at the steps that are logged; elsewhere this rank's, for waiting costs time."""
+        trainer = self._trainer
+        if not trainer or trainer.world_size == 1 or not trainer._logger_connector.should_update_logs:
+            return loss
+        return trainer.strategy.reduce(loss.detach(), reduce_op="mean")
 
     def _log_stage(self, stage: str, *, loss_name: str | None = None) -> None:
         mean: Any = self.mean_loss[f"{stage}_"]

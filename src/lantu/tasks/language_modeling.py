@@ -20,7 +20,8 @@ Decode = Callable[[list[int]], str]
 PARTIAL = "\N{REPLACEMENT CHARACTER}"
 """What a decoder answers for a character of which some bytes are still to come."""
 
-
+CARRIED = "lantu.carried"
+"""Where a checkpoint keeps the state that the next batch reads on from."""
 TAIL = 16
 """Tokens of the prompt that new ones are decoded with: how words are joined depends on the one before."""
 
@@ -99,6 +100,15 @@ class LanguageModeling(TokenTask):
 
     def on_test_epoch_start(self) -> None:
         self._states.pop("test", None)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "train" in self._states:
+            checkpoint[CARRIED] = self._states["train"].states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.carry and CARRIED in checkpoint:  # inside an epoch, which goes on; the next one begins without
+            self._states["train"] = self.net.new_cache()  # type: ignore[operator]
+            self._states["train"].states = checkpoint[CARRIED]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if batch_idx == 0:
