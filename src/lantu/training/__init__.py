@@ -6,6 +6,7 @@ from lantu.training.finite import FiniteLoss
 from lantu.training.run import Result, run, train
 from lantu.training.safetensors_file import SafetensorsFile
 from lantu.training.samples import Samples
+from lantu.training.sharded import Sharded
 from lantu.training.transformers_folder import TransformersFolder
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Result",
     "SafetensorsFile",
     "Samples",
+    "Sharded",
     "TransformersFolder",
     "run",
     "train",
