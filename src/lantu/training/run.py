@@ -30,6 +30,7 @@ from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
 from lantu.training.resume import checkpoint_to_resume
+from lantu.training.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def run(composition: Composition) -> Result:
     task = build_task(cfg)
     loggers = build_all(cfg.logger)
     callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
+    if not ranks.is_alone(cfg):
+        callbacks.append(Standing(Path(cfg.paths.run)))
     if in_a_submitted_job():
         callbacks.append(Preemption())
     callbacks.sort(key=lambda each: not isinstance(each, ResumePoints))  # before any other one begins with a batch
