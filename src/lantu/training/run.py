@@ -25,6 +25,7 @@ from lantu.tracking import RunLogger
 from lantu.training import faults, ranks, record, torchrun
 from lantu.training.callbacks import Interruptible
 from lantu.training.checkpoints import write_checked
+from lantu.training.memory import keep_freed_memory
 from lantu.training.points import ResumePoints, resume_points
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
@@ -93,6 +94,7 @@ def run(composition: Composition) -> Result:
         build(cfg.data).prepare_data()  # downloaded by one process
         return Result.from_report(ranks.run_in_processes(composition, count=count))
     torchrun.hand_over(composition)
+    keep_freed_memory()
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
