@@ -87,8 +87,8 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     if cfg.input is not None:
         cfg.prompt = Path(cfg.input).read_text(encoding="utf-8")
     seed_everything(cfg.seed, verbose=False)
-    prompt = cfg.prompt or "\n"
-    stop = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or [])
+    prompt = rebuilt.data.prompt(cfg.prompt or "\n")
+    stop = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or rebuilt.data.stops)
     pieces = task.stream(
         rebuilt.data.encode,
         rebuilt.data.decode,

@@ -28,7 +28,9 @@ class Model:
         """
         data, task = self.rebuilt.data, self.rebuilt.task
         if isinstance(task, LanguageModeling):
-            texts = [task.write(data.encode, data.decode, prompt=each, **(params or {})) for each in inputs["prompt"]]
+            options = {"stop": data.stops, **(params or {})}
+            prompts = map(data.prompt, inputs["prompt"])
+            texts = [task.write(data.encode, data.decode, prompt=each, **options) for each in prompts]
             return pd.DataFrame({"text": texts})
         batches = loader(data.examples_of(inputs), batch_size=data.batch_size, workers=0)
         with torch.inference_mode():

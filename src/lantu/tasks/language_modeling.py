@@ -40,6 +40,8 @@ class LanguageModeling(TokenTask):
     """
 
     keeps_outputs = False  # logits over a vocabulary for every token
+    goes_on = True
+    """Whether the text written at the test goes on from the test split's; False: it answers, and is measured apart."""
 
     def __init__(
         self,
@@ -147,7 +149,7 @@ class LanguageModeling(TokenTask):
         # what could become a stop text is held back until it is known not to be one
         held = max((len(text) for text in stop), default=1) - 1
         text = ""
-        with _evaluating(self.net):
+        with evaluating(self.net):
             for drawn in generate(self.net, known, new_tokens=tokens, context=self.context, **sampling):
                 written.append(int(drawn))
                 text = decode([*before, *written])[length:]
@@ -169,7 +171,7 @@ class LanguageModeling(TokenTask):
             known = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         generator = torch.Generator(device=self.device).manual_seed(0)  # apart from the run's own random numbers,
         devices = [self.device] if self.device.type == "cuda" else []  # which dropout may use that stays on
-        with _evaluating(self.net), torch.random.fork_rng(devices):
+        with evaluating(self.net), torch.random.fork_rng(devices):
             torch.manual_seed(0)
             drawn = list(
                 generate(self.net, known, new_tokens=self.sample_tokens, context=self.context, generator=generator)
@@ -188,7 +190,7 @@ def _check_carries(net: nn.Module) -> None:
 
 
 @contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
+def evaluating(net: nn.Module) -> Iterator[None]:
     """In eval mode for a while, then as it was, part by part."""
     training = [module for module in net.modules() if module.training]
     net.eval()
