@@ -57,3 +57,8 @@ def test_questions_that_are_alike_stay_together_through_others_that_are_like_bot
 def test_questions_that_are_all_alike_cannot_be_divided_and_that_is_a_sentence() -> None:
     with pytest.raises(UserError, match="different questions, too few"):
         held_out_questions(made, alike=0.1)
+
+
+def test_data_that_no_hub_has_say_how_they_are_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"on no hub. Ask Ada. .*folder `dialogues`"):
+        hub("dialogues", mirror=str(tmp_path), elsewhere="Ask Ada.")
