@@ -60,5 +60,5 @@ def test_questions_that_are_all_alike_cannot_be_divided_and_that_is_a_sentence()
 
 
 def test_data_that_no_hub_has_say_how_they_are_made(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"on no hub. Ask Ada. .*folder `dialogues`"):
+    with pytest.raises(UserError, match=r"on no hub. Ask Ada. .*the folder `dialogues`"):
         hub("dialogues", mirror=str(tmp_path), elsewhere="Ask Ada.")

@@ -72,8 +72,8 @@ def hub(
         source: dict[str, Any] = {"path": path, "read_from": str(folder)}
     elif elsewhere is not None:
         raise UserError(
-            f"The data `{path}` are on no hub. {elsewhere} Then type `paths.mirror=DIR`, or set LANTU_MIRROR: the folder "
-            f"that holds the folder `{mirror_folder or path}`."
+            f"The data `{path}` are on no hub. {elsewhere} Then type `paths.mirror=DIR`, or set LANTU_MIRROR; DIR holds "
+            f"the folder `{mirror_folder or path}`."
         )
     else:
         loaded = _from_hub(path, name, revision, folder)
