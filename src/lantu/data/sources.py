@@ -71,9 +71,9 @@ def hub(
         loaded = _load_dataset(str(folder))
         source: dict[str, Any] = {"path": path, "read_from": str(folder)}
     elif elsewhere is not None:
+        copy = f"the folder that holds the folder `{mirror_folder or path}`"
         raise UserError(
-            f"The data `{path}` are on no hub. {elsewhere} Then type `paths.mirror=DIR`, or set LANTU_MIRROR; DIR holds "
-            f"the folder `{mirror_folder or path}`."
+            f"The data `{path}` are on no hub. {elsewhere} Then type `paths.mirror=DIR`, or set LANTU_MIRROR: {copy}."
         )
     else:
         loaded = _from_hub(path, name, revision, folder)
