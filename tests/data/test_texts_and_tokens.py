@@ -26,7 +26,7 @@ def texts(folder: Path, **options: Any) -> TextDataModule:
 
 def tokens(folder: Path, text: str, **options: Any) -> TokenDataModule:
     (folder / "t.txt").write_text(text, encoding="utf-8")
-    made = TokenDataModule(path=str(folder / "t.txt"), **options)
+    made = TokenDataModule(path=str(folder / "t.txt"), cache=str(folder / "cache"), **options)
     made.setup("fit")
     return made
 
@@ -136,11 +136,11 @@ def test_the_mirror_stands_in_for_the_hub(
     assert column in raw.rows
 
 
-def test_shakespeare_has_65_characters_and_nine_tenths_train(mirror: Path) -> None:
+def test_shakespeare_has_65_characters_and_nine_tenths_train(mirror: Path, tmp_path: Path) -> None:
     from functools import partial
 
     source = partial(hub, "karpathy/tiny_shakespeare", mirror=str(mirror), mirror_folder="tiny_shakespeare")
-    made = TokenDataModule(source=source, split={"val": 0.1, "test": 0.0})
+    made = TokenDataModule(source=source, split={"val": 0.1, "test": 0.0}, cache=str(tmp_path))
     made.setup("fit")
     assert made.spec["vocab_size"] == 65
     assert made.report.sizes == {"train": 1_003_855, "val": 111_539}

@@ -30,6 +30,8 @@ class DataModule(LightningDataModule):
     """
 
     unit = "examples"
+    stops: tuple[str, ...] = ()
+    """Texts that end what a language model writes, unless others are asked for."""
 
     def __init__(
         self,
@@ -89,6 +91,10 @@ class DataModule(LightningDataModule):
     def decode(self, tokens: Any) -> str:
         """The text of token numbers, where the data are running text."""
         raise UserError(f"{type(self).__name__} has no running text.")
+
+    def prompt(self, text: str) -> str:
+        """What a person typed, as the training text has it, for a model to go on from."""
+        return text
 
     def origin(self) -> dict[str, Any]:
         """Where the data are from and what a row looks like: MLflow's name, source_type, source and schema."""

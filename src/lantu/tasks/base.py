@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lantu.errors import UserError
+from lantu.models.sharding import is_sharded, shard
 from lantu.optim import l1_norm, parameter_groups
 
 Batch = tuple[Tensor, ...]
@@ -51,6 +53,12 @@ class Task(pl.LightningModule):
         self.metrics = nn.ModuleDict()
         self.mean_loss = nn.ModuleDict({f"{stage}_": MeanMetric() for stage in ("train", "val", "test")})
 
+    def configure_model(self) -> None:
+        """Split the network's weights over the devices, where the trainer's strategy is to do so."""
+        if self.device_mesh is not None and not is_sharded(self.net):
+            bf16 = str(self.trainer.precision) == "bf16-mixed"
+            shard(self.net, self.device_mesh["data_parallel"], bf16=bf16)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
 
@@ -91,6 +99,12 @@ class Task(pl.LightningModule):
         output, _ = self._output_and_loss(batch, "test")
         return {"output": output.detach(), "y": batch[1]} if self.keeps_outputs else None
 
+    def on_validation_start(self) -> None:
+        self._agree()
+
+    def on_test_start(self) -> None:
+        self._agree()
+
     def on_train_epoch_end(self) -> None:
         self._log_stage("train", loss_name="train/loss_epoch")
 
@@ -108,12 +122,23 @@ class Task(pl.LightningModule):
         assert self._optimizer is not None, "a task without an optimizer can evaluate, not train"
         optimizer = self._optimizer(parameter_groups(self.net))
         self._allow_clipping(optimizer)
+        if is_sharded(self.net) and isinstance(optimizer, SGD):  # of those, torch has a fused step in Adam only
+            for group in optimizer.param_groups:
+                group["fused"] = False
         if self._scheduler is None:
             return optimizer
         scheduler = self._scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _agree(self) -> None:
+        """Let all ranks measure with rank zero's buffers, such as running means: a checkpoint keeps those."""
+        if self.trainer.world_size > 1:
+            for module in self.net.modules():
+                for name, buffer in module.named_buffers(recurse=False):
+                    if name not in module._non_persistent_buffers_set:
+                        torch.distributed.broadcast(buffer, src=0)
 
     def _allow_clipping(self, optimizer: Any) -> None:
         """Lightning refuses to clip gradients of a fused optimizer at mixed precision, since it unscales them itself.

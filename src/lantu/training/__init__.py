@@ -7,6 +7,7 @@ from lantu.training.points import ResumePoints
 from lantu.training.run import Result, run, train
 from lantu.training.safetensors_file import SafetensorsFile
 from lantu.training.samples import Samples
+from lantu.training.sharded import Sharded
 from lantu.training.transformers_folder import TransformersFolder
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ResumePoints",
     "SafetensorsFile",
     "Samples",
+    "Sharded",
     "TransformersFolder",
     "run",
     "train",

@@ -25,11 +25,13 @@ from lantu.tracking import RunLogger
 from lantu.training import faults, ranks, record, torchrun
 from lantu.training.callbacks import Interruptible
 from lantu.training.checkpoints import write_checked
+from lantu.training.memory import keep_freed_memory
 from lantu.training.points import ResumePoints, resume_points
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
 from lantu.training.resume import checkpoint_to_resume
+from lantu.training.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,15 @@ def run(composition: Composition) -> Result:
         build(cfg.data).prepare_data()  # downloaded by one process
         return Result.from_report(ranks.run_in_processes(composition, count=count))
     torchrun.hand_over(composition)
+    keep_freed_memory()
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
     task = build_task(cfg)
     loggers = build_all(cfg.logger)
     callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
+    if not ranks.is_alone(cfg):
+        callbacks.append(Standing(Path(cfg.paths.run)))
     if in_a_submitted_job():
         callbacks.append(Preemption())
     callbacks.sort(key=lambda each: not isinstance(each, ResumePoints))  # before any other one begins with a batch
