@@ -42,10 +42,10 @@ def job(cfg: DictConfig) -> float | None:
 def _remove_unused(folder: Path, cfg: DictConfig) -> None:
     """Remove the folder that Hydra made for a run which has gone on in another one, if nothing was put there."""
     log = folder / f"{HydraConfig.get().job.name}.log"
-    if folder.resolve() == Path(cfg.paths.run).resolve() or list(folder.iterdir()) != [log] or log.stat().st_size:
-        return
-    log.unlink()
-    folder.rmdir()
+    elsewhere = folder.resolve() != Path(cfg.paths.run).resolve()
+    if elsewhere and log.is_file() and list(folder.iterdir()) == [log] and not log.stat().st_size:
+        log.unlink()
+        folder.rmdir()
 
 
 def _stopped(run_dir: Path) -> KeyboardInterrupt:
