@@ -30,7 +30,7 @@ from lantu.training.points import ResumePoints, resume_points
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
-from lantu.training.resume import checkpoint_to_resume
+from lantu.training.resume import checkpoint_to_resume, is_run, place_to_resume
 from lantu.training.standing import Standing
 
 
@@ -113,7 +113,7 @@ def run(composition: Composition) -> Result:
     validate_short_run(trainer, data)
     meter = cost_meter(trainer)
     start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
-    for logger in loggers if start else []:
+    for logger in loggers if cfg.resume else []:
         if isinstance(logger, RunLogger):
             logger.go_on()
     try:
@@ -186,6 +186,11 @@ def completed(composition: Composition) -> DictConfig:
         cfg.experiment_name = cfg.experiment_name or experiment_name(composition)
         cfg.name = cfg.name or run_name(composition)
         cfg.paths.run = cfg.paths.run
+        if cfg.resume:
+            paths = cfg.paths
+            cfg.resume = place_to_resume(cfg.resume, store=Path(paths.store), tracking_uri=paths.tracking_uri)
+            if is_run(cfg.resume) and not any(each.startswith("paths.run=") for each in composition.overrides):
+                paths.run = str(Path(cfg.resume).expanduser().absolute())
     return cfg
 
 
