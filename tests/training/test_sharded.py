@@ -71,8 +71,10 @@ def test_split_weights_have_the_losses_of_whole_copies_and_a_checkpoint_that_any
     asked = [*IMAGES, "trainer.max_steps=4", "trainer.gradient_clip_val=0.5", "task.l1=1e-4"]
     runs = {"whole": ["trainer=ddp", *asked], "split": ["trainer=fsdp", *asked]}
     whole, split = in_two_processes(tmp_path, runs)
-    for name in ("train/loss_epoch", "val/loss", "val/auroc", "test/loss", "test/accuracy"):
+    for name in ("train/loss", "train/loss_epoch", "val/loss", "val/auroc", "test/loss", "test/accuracy"):
         assert split[name] == pytest.approx(whole[name], rel=1e-5), name
+    ranks = [json.loads((tmp_path / f"split.{rank}.json").read_text()) for rank in (0, 1)]
+    assert ranks[0] == ranks[1], "each rank has recorded numbers of its own"
     weights, expected = (
         rebuild(tmp_path / name / "checkpoints/best.ckpt").task.net.state_dict() for name in ("split", "whole")
     )

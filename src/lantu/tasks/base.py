@@ -86,7 +86,8 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         _, loss = self._output_and_loss(batch, "train")
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        if self._is_shown():
+            self.log("train/loss", self._over_ranks(loss), prog_bar=True, on_step=True, on_epoch=False)
         return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -129,6 +130,22 @@ class Task(pl.LightningModule):
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _is_shown(self) -> bool:
+        """Whether this step's loss is recorded; those of a run's first steps always are.
+
+        Lightning takes as long to be told of a loss as a small network to train, and ranks would wait for each other at
+        every step. So it hears only of those that it passes on.
+        """
+        if self._trainer is None:
+            return False
+        every = self.trainer.log_every_n_steps or 50
+        return self.global_step < every or (self.global_step + 1) % every == 0
+
+    def _over_ranks(self, loss: Tensor) -> Tensor:
+        """The mean over the ranks, whose batches are equally large."""
+        loss = loss.detach()
+        return self.trainer.strategy.reduce(loss.clone(), reduce_op="mean") if self.trainer.world_size > 1 else loss
 
     def _agree(self) -> None:
         """Let all ranks measure with rank zero's buffers, such as running means: a checkpoint keeps those."""

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
-from lantu.config.hardware import check_hardware
+from lantu.config.hardware import check_hardware, look_for_gpus_quickly
 from lantu.config.naming import experiment_name, run_name
 from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
@@ -101,6 +101,7 @@ def run(composition: Composition) -> Result:
         callbacks.append(Preemption(Path(cfg.paths.run) / "checkpoints"))
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
     write_checked(trainer)
+    look_for_gpus_quickly()
 
     validate_short_run(trainer, data)
     meter = cost_meter(trainer)

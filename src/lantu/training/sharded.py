@@ -82,9 +82,8 @@ class Sharded(ModelParallelStrategy):
         assert self.model is not None
         name = {weight: each for each, weight in self.model.named_parameters()}
         names = [name[weight] for group in optimizer.param_groups for weight in group["params"]]
-        return {
-            "state": {names[number]: each for number, each in state["state"].items()},
-            "param_groups": [
-                {**group, "params": [names[number] for number in group["params"]]} for group in state["param_groups"]
-            ],
-        }
+        groups = []
+        for saved, now in zip(state["param_groups"], optimizer.param_groups, strict=True):
+            way = {option: now[option] for option in ("fused", "foreach") if option in now}  # of computing the same
+            groups.append({**saved, **way, "params": [names[number] for number in saved["params"]]})
+        return {"state": {names[number]: each for number, each in state["state"].items()}, "param_groups": groups}
