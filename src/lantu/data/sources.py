@@ -51,6 +51,7 @@ def hub(
     revision: str | None = None,
     mirror: str | None = None,
     mirror_folder: str | None = None,
+    elsewhere: str | None = None,
 ) -> Raw:
     """A data set of the Hugging Face hub, or its copy in a mirror folder.
 
@@ -58,6 +59,7 @@ def hub(
         path, name, revision: as of `datasets.load_dataset`.
         mirror: a folder that stands in for the hub; used when it holds `mirror_folder`.
         mirror_folder: where in it; None: the same as `path`.
+        elsewhere: for data that no hub has: a sentence that says how a copy for the mirror is made.
 
     Raises:
         UserError: neither the mirror nor the hub has it.
@@ -68,6 +70,11 @@ def hub(
             return text_files(str(texts[0] if len(texts) == 1 else folder), name=path)
         loaded = _load_dataset(str(folder))
         source: dict[str, Any] = {"path": path, "read_from": str(folder)}
+    elif elsewhere is not None:
+        copy = f"the folder that holds the folder `{mirror_folder or path}`"
+        raise UserError(
+            f"The data `{path}` are on no hub. {elsewhere} Then type `paths.mirror=DIR`, or set LANTU_MIRROR: {copy}."
+        )
     else:
         loaded = _from_hub(path, name, revision, folder)
         source = {"path": path, "config_name": name, "revision": revision}
@@ -171,19 +178,17 @@ def image_folder(path: str) -> Raw:
 def text_files(path: str, *, name: str | None = None) -> Raw:
     """Text of your own to learn to write: a file, or every .txt file of a folder, each one document.
 
+    The rows hold the files' paths, as texts may be larger than memory.
+
     Raises:
-        UserError: no such file or folder, nothing in it, or no UTF-8 text.
+        UserError: no such file or folder, or nothing in it.
     """
     place = Path(path).expanduser()
     files = sorted(place.rglob("*.txt")) if place.is_dir() else [place]
     if not files or not all(file.is_file() for file in files):
         what = "holds no .txt files" if place.is_dir() else "does not exist"
         raise UserError(f"`data.path={path}` {what}. Give a text file, or a folder with .txt files.")
-    try:
-        texts = [file.read_text(encoding="utf-8") for file in files]
-    except UnicodeDecodeError as error:
-        raise UserError(f"`data.path={path}`: the text is not UTF-8 ({error.reason} at byte {error.start}).") from error
-    rows = pd.DataFrame({"text": texts})
+    rows = pd.DataFrame({"text": pd.Series(files, dtype=object)})
     return Raw(name=name or place.name, rows=rows, split=_undivided(rows), source={"uri": str(place.resolve())})
 
 

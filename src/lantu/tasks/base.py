@@ -86,6 +86,8 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         _, loss = self._output_and_loss(batch, "train")
+        if (share := self._share(batch_idx)) != 1:
+            loss = loss * share
         if self._is_shown():
             self.log("train/loss", self._over_ranks(loss), prog_bar=True, on_step=True, on_epoch=False)
         return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
@@ -143,7 +145,7 @@ class Task(pl.LightningModule):
         return self.global_step < every or (self.global_step + 1) % every == 0
 
     def _over_ranks(self, loss: Tensor) -> Tensor:
-        """The mean over the ranks, whose batches are equally large."""
+        """A batch's loss over all ranks."""
         loss = loss.detach()
         return self.trainer.strategy.reduce(loss.clone(), reduce_op="mean") if self.trainer.world_size > 1 else loss
 
@@ -178,6 +180,11 @@ class Task(pl.LightningModule):
         if f"{stage}_" in self.metrics:
             self.observe(self.metrics[f"{stage}_"], output.detach(), y)
         return output, loss
+
+    def _share(self, batch_idx: int) -> float:
+        """What this rank's mean loss counts in the mean over ranks, some of which may have an example more."""
+        weight = getattr(self._trainer and self._trainer.datamodule, "weight", None)
+        return weight(batch_idx) if weight else 1.0
 
     def _log_stage(self, stage: str, *, loss_name: str | None = None) -> None:
         mean: Any = self.mean_loss[f"{stage}_"]

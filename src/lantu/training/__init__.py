@@ -3,6 +3,7 @@
 from lantu.training.callbacks import LearningRate, Progress
 from lantu.training.figures import Figures
 from lantu.training.finite import FiniteLoss
+from lantu.training.points import ResumePoints
 from lantu.training.run import Result, run, train
 from lantu.training.safetensors_file import SafetensorsFile
 from lantu.training.samples import Samples
@@ -15,6 +16,7 @@ __all__ = [
     "LearningRate",
     "Progress",
     "Result",
+    "ResumePoints",
     "SafetensorsFile",
     "Samples",
     "Sharded",

@@ -126,7 +126,8 @@ def _out_of_memory(said: str, trainer: Trainer, data: DataModule) -> str:
     wanted = _bytes_wanted(said)
     more = f"{wanted / 2**30:.2f} GiB more were asked for, " if wanted else ""
     held = peak_memory_gib(trainer.strategy.root_device)
-    batch, parts = data.batch_size, trainer.accumulate_grad_batches
+    ranks, parts = trainer.world_size, trainer.accumulate_grad_batches
+    batch = data.batch_size // ranks  # the share of each
     what = f"memory ran out at step {trainer.global_step}: {more}and {held:.2f} GiB were held at most."
     fits = largest_that_fits(batch, wanted=wanted, held=held * 2**30)
     if fits == batch:
@@ -135,8 +136,8 @@ def _out_of_memory(said: str, trainer: Trainer, data: DataModule) -> str:
             f"or a shorter `data.context` or smaller `data.size` where the data have one."
         )
     return (
-        f"{what} A batch of {fits} instead of {batch} is likely to fit; with the same effective batch: "
-        f"`data.batch_size={fits} trainer.accumulate_grad_batches={parts * batch // fits}`."
+        f"{what} A batch of {fits * ranks} instead of {batch * ranks} is likely to fit; with the same effective batch: "
+        f"`data.batch_size={fits * ranks} trainer.accumulate_grad_batches={parts * batch // fits}`."
     )
 
 

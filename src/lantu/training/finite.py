@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lantu.errors import Fault
 from lantu.models.sharding import is_sharded
+from lantu.training.points import resume_points
 
 
 class FiniteLoss(Callback):
@@ -41,7 +42,8 @@ class FiniteLoss(Callback):
         if math.isfinite(value):
             return
         where = _origin(pl_module, self._batch, trainer)
-        path = getattr(trainer.checkpoint_callback, "last_model_path", "")
+        points = resume_points(trainer)
+        path = points.path if points and points.path.is_file() else ""
         kept = f"The last checkpoint from before is {path}. " if path else "No checkpoint was kept before. "
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         raise Fault(

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import ModelParallelStrategy
@@ -16,7 +15,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 
 from lantu.errors import UserError
-from lantu.training.checkpoints import refuse_damaged
+from lantu.training.checkpoints import CheckedFiles
 
 
 class Sharded(ModelParallelStrategy):
@@ -68,14 +67,19 @@ class Sharded(ModelParallelStrategy):
             UserError: the file is damaged.
         """
         assert self.model is not None
+        if isinstance(self.checkpoint_io, CheckedFiles):
+            self.checkpoint_io.wait()  # on rank zero, which tells the others the path after that
         path = Path(self.broadcast(checkpoint_path))
-        refuse_damaged(path)
-        checkpoint = torch.load(path, mmap=True, map_location="cpu", weights_only=weights_only)
+        checkpoint = self.checkpoint_io.load_checkpoint(path, map_location="cpu", weights_only=weights_only)
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self.model, checkpoint["state_dict"], options=options)
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
             set_optimizer_state_dict(self.model, optimizer, self._named(optimizer, state), options=options)
         return checkpoint
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.checkpoint_io.teardown()  # as Lightning's other strategies do
 
     def _named(self, optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         """An optimizer's state by the names of weights instead of their numbers."""
