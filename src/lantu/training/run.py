@@ -31,6 +31,7 @@ from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
 from lantu.training.resume import checkpoint_to_resume
+from lantu.training.speeding import speed_up
 from lantu.training.standing import Standing
 
 
@@ -99,6 +100,7 @@ def run(composition: Composition) -> Result:
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
     task = build_task(cfg)
+    speed_up(task.net, compiled=cfg.compile, channels_last=cfg.channels_last)
     loggers = build_all(cfg.logger)
     callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
     if not ranks.is_alone(cfg):
