@@ -103,15 +103,8 @@ def test_a_run_goes_on_with_split_weights_after_whole_copies_and_back(optimizer:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "model",
-    [
-        ["data=tiny_shakespeare", "model=gpt", "model.layers=2", "data.context=32", "task.sample_tokens=5"],
-        ["data=trec", "model=bert", "trainer.accumulate_grad_batches=2"],
-        ["data=trec", "model=lstm", "model.recurrent_dropout=0.1"],
-    ],
-)
-def test_every_kind_of_network_can_be_split(model: list[str], mirror: Path, tmp_path: Path) -> None:
+def test_a_network_whose_last_layer_is_its_embedding_can_be_split(mirror: Path, tmp_path: Path) -> None:
+    model = ["data=tiny_shakespeare", "model=gpt", "model.layers=2", "data.context=32", "task.sample_tokens=5"]
     short = ["trainer.max_steps=3", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
     asked = [*model, *QUIET, *TWO, *short, f"paths.mirror={mirror}"]
     whole, split = in_two_processes(tmp_path, {each: [f"trainer={each}", *asked] for each in ("ddp", "fsdp")})

@@ -6,12 +6,6 @@ from typing import Any
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import ModelParallelStrategy
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.optim import Optimizer
 
 from lantu.errors import UserError
@@ -49,6 +43,8 @@ class Sharded(ModelParallelStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The whole state on rank zero, and nothing on the others; all of them must ask."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
         inner = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         assert self.model is not None
@@ -66,6 +62,12 @@ class Sharded(ModelParallelStrategy):
         Raises:
             UserError: the file is damaged.
         """
+        from torch.distributed.checkpoint.state_dict import (
+            StateDictOptions,
+            set_model_state_dict,
+            set_optimizer_state_dict,
+        )
+
         assert self.model is not None
         if isinstance(self.checkpoint_io, CheckedFiles):
             self.checkpoint_io.wait()  # on rank zero, which tells the others the path after that
