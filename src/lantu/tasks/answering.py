@@ -1,7 +1,7 @@
 """Answer questions in words of one's own."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lantu.errors import UserError
 from lantu.models.generate import ENDED, generate
-from lantu.tasks.language_modeling import LanguageModeling, evaluating
+from lantu.tasks.language_modeling import Decode, Encode, LanguageModeling, evaluating
 from lantu.tasks.scores import answer_scores
 
 SHOWN = 8
@@ -60,6 +60,12 @@ class Answering(LanguageModeling):
                 for number, written in zip(numbers, self._written(rows, end), strict=True):
                     found[number] = data.decode(written).partition(data.stops[0])[0].strip()
         return found
+
+    def stream(
+        self, encode: Encode, decode: Decode, *, prompt: str, tokens: int = 200, **options: Any
+    ) -> Iterator[str]:
+        """The answer to a question, in pieces as they are written; at most `max_answer` tokens."""
+        return super().stream(encode, decode, prompt=prompt, tokens=min(tokens, self.max_answer), **options)
 
     def _written(self, prompts: Tensor, end: list[int]) -> list[list[int]]:
         """The tokens that follow each of prompts (N, T), the likeliest each time, up to an end."""
