@@ -10,6 +10,7 @@ import torch
 
 from lantu.data import Raw, TextDataModule, TokenDataModule, hub
 from lantu.data.batches import Windows
+from lantu.data.sampling import Chosen
 from lantu.data.vocabulary import Bytes, Characters, Subwords
 from lantu.errors import UserError
 
@@ -25,7 +26,7 @@ def texts(folder: Path, **options: Any) -> TextDataModule:
 
 def tokens(folder: Path, text: str, **options: Any) -> TokenDataModule:
     (folder / "t.txt").write_text(text, encoding="utf-8")
-    made = TokenDataModule(path=str(folder / "t.txt"), **options)
+    made = TokenDataModule(path=str(folder / "t.txt"), cache=str(folder / "cache"), **options)
     made.setup("fit")
     return made
 
@@ -82,9 +83,9 @@ def test_targets_are_the_tokens_one_place_on_and_every_token_is_predicted_once()
 
 
 def test_training_windows_begin_everywhere_in_time() -> None:
-    torch.manual_seed(0)
     windows = Windows(np.arange(101), 10, shifting=True)
-    seen = {int(start) for _ in range(60) for start in windows.__getitems__(list(range(10)))[0][:, 0]}
+    epochs = [Chosen(list(range(10)), seed=0, epoch=epoch) for epoch in range(60)]
+    seen = {int(start) for epoch in epochs for start in windows.__getitems__(epoch)[0][:, 0]}
     assert seen == set(range(91))
 
 
@@ -135,11 +136,11 @@ def test_the_mirror_stands_in_for_the_hub(
     assert column in raw.rows
 
 
-def test_shakespeare_has_65_characters_and_nine_tenths_train(mirror: Path) -> None:
+def test_shakespeare_has_65_characters_and_nine_tenths_train(mirror: Path, tmp_path: Path) -> None:
     from functools import partial
 
     source = partial(hub, "karpathy/tiny_shakespeare", mirror=str(mirror), mirror_folder="tiny_shakespeare")
-    made = TokenDataModule(source=source, split={"val": 0.1, "test": 0.0})
+    made = TokenDataModule(source=source, split={"val": 0.1, "test": 0.0}, cache=str(tmp_path))
     made.setup("fit")
     assert made.spec["vocab_size"] == 65
     assert made.report.sizes == {"train": 1_003_855, "val": 111_539}

@@ -99,6 +99,20 @@ def test_the_commands_write_tables_by_the_ending_and_text_to_the_terminal(
     written = capsys.readouterr().out.removeprefix("The quick").rstrip("\n")
     assert whole.startswith("The quick" + written)
     assert whole[14:16] not in written
+    Path("prompts.txt").write_text("The\n\nThe quick brown\n")
+    arguments = ["predict", "run=last", "input=prompts.txt", "tokens=9", "temperature=0"]
+    assert main(arguments) == 0
+    alone = ["predict", "run=last", "prompt=The quick brown", "tokens=9", "temperature=0"]
+    together = capsys.readouterr().out
+    assert main(alone) == 0
+    assert together.endswith("\n\n---\n\n" + capsys.readouterr().out)
+    assert main([*arguments, "output=texts.jsonl"]) == 0
+    texts = pd.read_json("texts.jsonl", lines=True)
+    assert list(texts["prompt"]) == ["The", "The quick brown"]
+    assert all(text.startswith(prompt) for prompt, text in zip(texts["prompt"], texts["text"], strict=True))
+    pd.DataFrame({"question": ["?"]}).to_csv("wrong.csv", index=False)
+    assert main(["predict", "run=last", "input=wrong.csv"]) == 2
+    assert "has a column `prompt`; this has question" in capsys.readouterr().err
 
 
 def test_a_run_is_found_by_last_folder_file_id_name_and_best(train: Train, tmp_path: Path) -> None:

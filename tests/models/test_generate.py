@@ -8,7 +8,7 @@ from torch import nn
 
 from lantu.errors import UserError
 from lantu.models import GPT, RNN
-from lantu.models.generate import ENDED, draw, generate
+from lantu.models.generate import NOTHING, draw, generate
 
 
 class Counting(nn.Module):
@@ -88,6 +88,33 @@ def test_a_sequence_of_a_batch_is_written_as_if_it_were_alone():
     assert torch.equal(together, torch.cat(alone))
 
 
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+def test_prompts_of_different_lengths_are_continued_token_for_token_as_if_each_were_alone(make, use_cache):
+    net, lengths = make(), torch.tensor([5, 1, 16, 9])
+    prompts = torch.randint(30, (4, 16))
+    for row, length in enumerate(lengths):
+        prompts[row, length:] = 29  # what fills a row up must not be seen
+    options = {"new_tokens": 20, "temperature": 0, "repetition_penalty": 1.3, "use_cache": use_cache}
+    drawn = written(net, prompts, lengths=lengths, **options)
+    for row, length in enumerate(lengths):
+        alone = written(net, prompts[row : row + 1, :length], **options)
+        assert [token for token in drawn[row].tolist() if token != NOTHING] == alone[0].tolist()
+
+
+def test_stops_count_from_the_end_of_each_prompt_and_the_caller_may_end_a_sequence():
+    prompts, lengths = torch.tensor([[0, 1, 2], [4, 0, 0]]), torch.tensor([3, 1])
+    found = written(Counting(), prompts, new_tokens=4, temperature=0, stop=[[2, 3], [5, 6]], lengths=lengths)
+    assert found.tolist() == [[NOTHING, NOTHING, 3, 4, 5, 6], [5, 6, NOTHING, NOTHING, NOTHING, NOTHING]]
+    ended = torch.zeros(2, dtype=torch.bool)
+    drawing = generate(Counting(), torch.tensor([[0], [3]]), new_tokens=9, temperature=0, ended=ended)
+    assert next(drawing).tolist() == [1, 4]
+    ended[1] = True
+    assert next(drawing).tolist() == [2, NOTHING]
+    ended[0] = True
+    assert list(drawing) == []
+
+
 def test_tokens_come_one_by_one_and_only_as_many_as_are_taken():
     net = Counting()
     tokens = generate(net, torch.tensor([[0]]), new_tokens=1000, temperature=0)
@@ -98,11 +125,11 @@ def test_tokens_come_one_by_one_and_only_as_many_as_are_taken():
 def test_stop_ends_each_sequence_where_it_wrote_the_stop_and_all_together_at_the_last():
     tokens = torch.tensor([[0], [3]])
     found = written(Counting(), tokens, new_tokens=20, temperature=0, stop=[[4, 5]])
-    assert found.tolist() == [[1, 2, 3, 4, 5], [4, 5, ENDED, ENDED, ENDED]]
+    assert found.tolist() == [[1, 2, 3, 4, 5], [4, 5, NOTHING, NOTHING, NOTHING]]
     # the prompt's own tokens do not count
     assert written(Counting(), torch.tensor([[4, 5]]), new_tokens=3, temperature=0, stop=[[4, 5]]).shape == (1, 3)
     assert written(Counting(), tokens, new_tokens=20, temperature=0, stop=[[6], [1, 2]]).tolist() == [
-        [1, 2, ENDED],
+        [1, 2, NOTHING],
         [4, 5, 6],
     ]
 

@@ -93,6 +93,29 @@ def test_a_stop_text_ends_the_text_and_is_left_out_even_over_several_tokens():
     assert task.write(encode, decode, prompt="a", tokens=6, stop=["fghxxx"]) == "abcdefg"
 
 
+@pytest.mark.parametrize(
+    "net",
+    [GPT(26, 8, width=16, layers=1, heads=2), RNN(26, 26, per_token=True)],
+    ids=["GPT", "RNN"],
+)
+def test_texts_written_together_are_those_written_alone_each_up_to_its_own_stop(net):
+    task = LanguageModeling(net, bytes_per_token=1.0, context=8)
+    prompts = ["abc", "z", "hello", "longerthanthecontext", "ab", "zz"]
+    options = {"tokens": 25, "temperature": 0, "repetition_penalty": 1.2}
+    free = [task.write(encode, decode, prompt=each, **options) for each in prompts]
+    assert task.write_all(encode, decode, prompts=prompts, batch_size=4, **options) == free
+    options["stop"] = [free[0][8:10], free[2][12:14]]
+    alone = [task.write(encode, decode, prompt=each, **options) for each in prompts]
+    assert alone != free
+    assert task.write_all(encode, decode, prompts=prompts, batch_size=4, **options) == alone
+
+
+def test_nothing_is_written_after_the_end_of_a_document():
+    task = alphabet(end_id=LETTERS.index("h"))
+    assert task.write(encode, decode, prompt="d", tokens=20) == "defg"
+    assert task.write_all(encode, decode, prompts=["d", "fg", "i"], tokens=5) == ["defg", "fg", "ijklmn"]
+
+
 def test_an_empty_prompt_is_refused_in_a_sentence():
     with pytest.raises(UserError, match="at least one character"):
         alphabet().write(encode, decode, prompt="")

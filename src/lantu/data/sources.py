@@ -178,19 +178,17 @@ def image_folder(path: str) -> Raw:
 def text_files(path: str, *, name: str | None = None) -> Raw:
     """Text of your own to learn to write: a file, or every .txt file of a folder, each one document.
 
+    The rows hold the files' paths, as texts may be larger than memory.
+
     Raises:
-        UserError: no such file or folder, nothing in it, or no UTF-8 text.
+        UserError: no such file or folder, or nothing in it.
     """
     place = Path(path).expanduser()
     files = sorted(place.rglob("*.txt")) if place.is_dir() else [place]
     if not files or not all(file.is_file() for file in files):
         what = "holds no .txt files" if place.is_dir() else "does not exist"
         raise UserError(f"`data.path={path}` {what}. Give a text file, or a folder with .txt files.")
-    try:
-        texts = [file.read_text(encoding="utf-8") for file in files]
-    except UnicodeDecodeError as error:
-        raise UserError(f"`data.path={path}`: the text is not UTF-8 ({error.reason} at byte {error.start}).") from error
-    rows = pd.DataFrame({"text": texts})
+    rows = pd.DataFrame({"text": pd.Series(files, dtype=object)})
     return Raw(name=name or place.name, rows=rows, split=_undivided(rows), source={"uri": str(place.resolve())})
 
 

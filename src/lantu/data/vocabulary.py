@@ -12,18 +12,30 @@ LEVELS = ("char", "byte", "word", "bpe", "wordpiece")
 PAD, UNKNOWN, MASK = "<pad>", "<unk>", "<mask>"
 ENDS = ("<s>", "</s>")
 """Stand before and after a text where a network is told so."""
+END_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+"""What tokenizers call the token at a document's end: GPT-2's, LLaMA 3's, ours and LLaMA's, Gemma's, BERT's."""
 
 
 class Vocabulary(Protocol):
     """What data modules ask of a vocabulary."""
 
     size: int
+    end: int | None
+    """The token that stands between documents; None: there is none."""
+    divides: bool
+    """Whether a text may be cut between words (see `lantu.data.corpus.pieces`), its pieces giving the same tokens."""
 
     def encode(self, text: str) -> np.ndarray:
         """Token numbers (T,) of a text."""
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Token numbers of many texts, with all cores where the level allows."""
+
+    def encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token numbers (T,) of pieces of running text, with all cores where the level allows.
+
+        Names of special tokens are read as the characters that they are made of, and none are added.
+        """
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of token numbers."""
@@ -33,42 +45,70 @@ class Vocabulary(Protocol):
 
 
 class Characters:
-    """One token for each character of the training text, in code-point order; one more for all others if asked for."""
+    """One token for each character of the training text, in code-point order.
 
-    def __init__(self, characters: str, *, unknown: bool = False) -> None:
+    Args:
+        unknown: one more token, for all other characters.
+        end: one more token, for the end of a document.
+    """
+
+    divides = True
+
+    def __init__(self, characters: str, *, unknown: bool = False, end: bool = False) -> None:
         self.characters = characters
         self.unknown = unknown
-        self.size = len(characters) + unknown
-        self._points = _code_points(characters)
+        self.size = len(characters) + unknown + end
+        self.end = self.size - 1 if end else None
+        points = _code_points(characters)
+        last = int(points.max(initial=0))
+        self._tokens = np.full(last + 2, len(characters), dtype=np.int32)  # of each code point; all above are alike
+        self._tokens[points] = np.arange(len(characters))
 
     @classmethod
     def of(cls, text: str, *, unknown: bool = False) -> "Characters":
-        return cls("".join(map(chr, np.unique(_code_points(text)))), unknown=unknown)
+        return cls(different([text]), unknown=unknown)
 
     def encode(self, text: str) -> np.ndarray:
-        points = _code_points(text)
-        places = np.searchsorted(self._points, points).clip(max=len(self._points) - 1)
-        strange = self._points[places] != points
-        if strange.any():
-            if not self.unknown:
-                raise UserError(f"The character {text[int(np.argmax(strange))]!r} does not occur in the training text.")
-            places[strange] = self.size - 1
-        return places
+        return self._encoded(text).astype(np.int64)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self.encode(text).tolist() for text in texts]
+        return [self._encoded(text).tolist() for text in texts]
+
+    def encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [self._encoded(text) for text in texts]
 
     def decode(self, tokens: Iterable[int]) -> str:
-        return "".join(self.characters[token] if token < len(self.characters) else "\ufffd" for token in tokens)
+        letters = [*self.characters, *(["\ufffd"] * self.unknown), *(["\n"] * (self.end is not None))]
+        return "".join(letters[token] for token in tokens)
 
     def state(self) -> dict[str, Any]:
-        return {"level": "char", "characters": self.characters, "unknown": self.unknown}
+        return {
+            "level": "char",
+            "characters": self.characters,
+            "unknown": self.unknown,
+            "end": self.end is not None,
+        }
+
+    def _encoded(self, text: str) -> np.ndarray:
+        points = _code_points(text)
+        tokens = self._tokens[np.minimum(points, len(self._tokens) - 1)]
+        if not self.unknown and (strange := tokens == len(self.characters)).any():
+            raise UserError(f"The character {text[int(np.argmax(strange))]!r} does not occur in the training text.")
+        return tokens
 
 
 class Bytes:
-    """One token for each of the 256 bytes of UTF-8: any text in any script, with nothing to learn."""
+    """One token for each of the 256 bytes of UTF-8: any text in any script, with nothing to learn.
 
-    size = 256
+    Args:
+        end: one more token, for the end of a document.
+    """
+
+    divides = True
+
+    def __init__(self, *, end: bool = False) -> None:
+        self.size = 256 + end
+        self.end = 256 if end else None
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
@@ -76,11 +116,15 @@ class Bytes:
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         return [list(text.encode("utf-8")) for text in texts]
 
+    def encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [np.frombuffer(text.encode("utf-8"), dtype=np.uint8) for text in texts]
+
     def decode(self, tokens: Iterable[int]) -> str:
-        return bytes(int(token) for token in tokens).decode("utf-8", errors="replace")
+        letters = bytes(10 if token == self.end else int(token) for token in tokens)
+        return letters.decode("utf-8", errors="replace")
 
     def state(self) -> dict[str, Any]:
-        return {"level": "byte"}
+        return {"level": "byte", "end": self.end is not None}
 
 
 class Subwords:
@@ -89,6 +133,9 @@ class Subwords:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.size = tokenizer.get_vocab_size()
+        ends = [number for name in END_NAMES if (number := tokenizer.token_to_id(name)) is not None]
+        self.end: int | None = ends[0] if ends else None
+        self.divides = _divides(tokenizer)
 
     @classmethod
     def of(cls, texts: Iterable[str], *, level: str, size: int, min_count: int) -> "Subwords":
@@ -144,10 +191,20 @@ class Subwords:
             ) from error
 
     def encode(self, text: str) -> np.ndarray:
-        return np.array(self.tokenizer.encode(text).ids, dtype=np.int64)
+        return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         return [each.ids for each in self.tokenizer.encode_batch(list(texts))]
+
+    def encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
+        before = self.tokenizer.encode_special_tokens
+        self.tokenizer.encode_special_tokens = True  # `</s>` in a text is markup, not the end of a document
+        try:
+            # fast: without each token's place in the text, which nobody asks for here
+            found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        finally:
+            self.tokenizer.encode_special_tokens = before
+        return [np.array(each.ids, dtype=np.uint32) for each in found]
 
     def decode(self, tokens: Iterable[int]) -> str:
         return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
@@ -159,9 +216,9 @@ class Subwords:
 def restored(state: dict[str, Any]) -> Vocabulary:
     """The vocabulary that a state describes."""
     if state["level"] == "char":
-        return Characters(state["characters"], unknown=state["unknown"])
+        return Characters(state["characters"], unknown=state["unknown"], end=state.get("end", False))
     if state["level"] == "byte":
-        return Bytes()
+        return Bytes(end=state.get("end", False))
     import tokenizers
 
     return Subwords(tokenizers.Tokenizer.from_str(state["json"]))
@@ -171,6 +228,24 @@ def check_level(level: str, allowed: tuple[str, ...] = LEVELS) -> None:
     """Raise a `UserError` for a level that is none of these."""
     if level not in allowed:
         raise UserError(f"`data.level={level}`: the levels are {', '.join(allowed)}.")
+
+
+def different(texts: Iterable[str]) -> str:
+    """Each character of the texts once, in code-point order."""
+    seen = np.zeros(0x110000, dtype=bool)
+    for text in texts:
+        seen[_code_points(text)] = True
+    return "".join(map(chr, np.flatnonzero(seen)))
+
+
+def _divides(tokenizer: Any) -> bool:
+    """Whether a tokenizer begins a word at every space or line's end between words, whatever else the text holds."""
+    words = tokenizer.pre_tokenizer
+    if tokenizer.truncation or tokenizer.padding:
+        return False
+    if type(words).__name__ == "ByteLevel":  # GPT-2's expression
+        return words.use_regex and not words.add_prefix_space
+    return type(words).__name__ in ("BertPreTokenizer", "Whitespace")
 
 
 def _code_points(text: str) -> np.ndarray:

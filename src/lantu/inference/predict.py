@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig
 from pytorch_lightning import Trainer, seed_everything
 
 from lantu.config.targets import build
+from lantu.data.sources import read_table
 from lantu.errors import UserError
 from lantu.inference.answers import as_columns
 from lantu.inference.find import find_checkpoint
@@ -84,26 +85,22 @@ def _check_output(output: str | None) -> None:
 def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     task = rebuilt.task
     assert isinstance(task, LanguageModeling)
-    if cfg.input is not None:
-        cfg.prompt = Path(cfg.input).read_text(encoding="utf-8")
     seed_everything(cfg.seed, verbose=False)
-    prompt = rebuilt.data.prompt(cfg.prompt or "\n")
-    stop = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or rebuilt.data.stops)
-    pieces = task.stream(
-        rebuilt.data.encode,
-        rebuilt.data.decode,
-        prompt=prompt,
-        tokens=cfg.tokens,
-        stop=stop,
-        temperature=cfg.temperature,
-        top_k=cfg.top_k,
-        top_p=cfg.top_p,
-        repetition_penalty=cfg.repetition_penalty,
-    )
-    if cfg.output is not None:
-        text = prompt + "".join(pieces)
-        pd.DataFrame({"prompt": [prompt], "text": [text]}).pipe(WRITERS[Path(cfg.output).suffix], cfg.output)
+    data = rebuilt.data
+    options = {name: cfg[name] for name in ("tokens", "temperature", "top_k", "top_p", "repetition_penalty")}
+    options["stop"] = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or data.stops)
+    if cfg.input is not None or cfg.output is not None:
+        prompts = [cfg.prompt or "\n"] if cfg.input is None else _prompts(Path(cfg.input).expanduser())
+        asked = [data.prompt(each) for each in prompts]
+        texts = task.write_all(data.encode, data.decode, prompts=asked, batch_size=cfg.batch_size, **options)
+        if cfg.output is None:
+            print("\n\n---\n\n".join(texts))
+            return
+        WRITERS[Path(cfg.output).suffix](pd.DataFrame({"prompt": prompts, "text": texts}), cfg.output)
+        print(f"{len(texts)} texts written to {cfg.output}")
         return
+    prompt = data.prompt(cfg.prompt or "\n")
+    pieces = task.stream(data.encode, data.decode, prompt=prompt, **options)
     shown = itertools.chain([next(pieces, "")], pieces)  # a wrong option is answered before the prompt is printed
     print(prompt, end="")
     for piece in shown:
@@ -111,10 +108,26 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     print()
 
 
+def _prompts(path: Path) -> list[str]:
+    """The prompts of a file: each line of a .txt that is not empty, or the column `prompt` of a table."""
+    if path.suffix.lower() == ".txt":
+        prompts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    else:
+        rows, _ = read_table(path)
+        if "prompt" not in rows:
+            raise UserError(f"`input={path}`: a table of prompts has a column `prompt`; this has {', '.join(rows)}.")
+        prompts = rows["prompt"].fillna("").astype(str).tolist()
+    if not all(prompts) or not prompts:
+        raise UserError(f"`input={path}`: a prompt is at least one character long, and the file must hold one.")
+    return prompts
+
+
 def _check_sampling(cfg: DictConfig) -> None:
     check_sampling(
         temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p, repetition_penalty=cfg.repetition_penalty
     )
+    if cfg.batch_size < 1:
+        raise UserError(f"`batch_size={cfg.batch_size}`: how many texts to write at once, at least 1.")
     if cfg.tokens < 1:
         raise UserError(f"`tokens={cfg.tokens}`: how many tokens to write, at least 1.")
     if cfg.stop is not None and "" in (cfg.stop if isinstance(cfg.stop, ListConfig) else [cfg.stop]):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from lantu.errors import UserError
 
-ENDED = -1
-"""Stands for no token, in sequences that have ended before others of their batch."""
+NOTHING = -1
+"""Stands for no token, in sequences that have ended before others of their batch, or whose prompt is still read."""
 
 
 @torch.no_grad()
@@ -23,11 +23,17 @@ def generate(
     top_p: float | None = None,
     repetition_penalty: float = 1.0,
     stop: Sequence[Sequence[int]] = (),
+    lengths: Tensor | None = None,
+    ended: Tensor | None = None,
     context: int | None = None,
     use_cache: bool = True,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
     """The tokens that follow, as they are drawn: (N,) int64 at a time.
+
+    Prompts of different lengths are read side by side from their beginnings, and the shorter ones go on with their own
+    tokens while the longer ones are still read. So nothing is filled in that a network would have to be kept from
+    seeing, and every sequence is written as if it were alone, by any network, with or without a cache.
 
     Networks with a `new_cache` read every token once. When a limited context is full, its last half is read again. The
     network is used in the mode it is in; call `net.eval()` first unless dropout is wanted.
@@ -41,6 +47,8 @@ def generate(
         top_p: draw from the likeliest tokens that hold this probability together (Holtzman et al. 2020).
         repetition_penalty: above 1 makes tokens that were read or drawn less likely (Keskar et al. 2019).
         stop: a sequence that has drawn one of these ends there; when all have, the generation ends.
+        lengths: (N,), how many of the T tokens are each sequence's own, at most the context; None: all.
+        ended: (N,) bool, sequences of which nothing more is wanted; the caller may set more of them on the way.
         context: the most tokens that a network takes which has no `context` of its own; None: no limit.
         use_cache: False reads everything again for every token; for comparison.
         generator: of random numbers, on the device of `tokens`; None: torch's own.
@@ -54,10 +62,15 @@ def generate(
     cache = new_cache() if new_cache else None
     start = max(tokens.shape[1] - context, 0) if context else 0
     read = 0
-    ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    may_end_early = bool(stop) or ended is not None  # else nobody looks, as a look makes the host wait for a GPU
+    if ended is None:
+        ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    if lengths is None:
+        lengths = torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
+    prompts, lasts = tokens, lengths + new_tokens
+    tokens = prompts[:, : int(lengths.min())]
     seen: Tensor | None = None
-    first = tokens.shape[1]
-    for _ in range(new_tokens):
+    for place in range(tokens.shape[1], int(lasts.max())):
         if context and tokens.shape[1] - start > context:  # full: go on with the last half
             start, read = tokens.shape[1] - max(context // 2, 1), 0
             cache = new_cache() if new_cache else None
@@ -71,11 +84,15 @@ def generate(
             seen = seen.scatter(1, tokens, True)
             logits = torch.where(seen, _less_likely(logits, repetition_penalty), logits)
         drawn = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+        reading = place < lengths
+        if place < prompts.shape[1]:
+            drawn = torch.where(reading, prompts[:, place], drawn)
         tokens = torch.cat((tokens, drawn[:, None]), dim=1)
-        yield drawn.masked_fill(ended, ENDED)
-        for sequence in stop:
-            ended |= _ends_with(tokens[:, first:], sequence)
-        if stop and bool(ended.all()):
+        yield drawn.masked_fill(ended | reading, NOTHING)
+        for sequence in stop:  # the prompt's own tokens do not count
+            ended |= _ends_with(tokens, sequence) & (place + 1 - lengths >= len(sequence))
+        ended |= place + 1 >= lasts
+        if may_end_early and bool(ended.all()):
             return
 
 

@@ -52,11 +52,15 @@ class GPT(nn.Module):
         dropout: on embeddings, attention and what every block adds.
         rope_base: slowest rotation; larger for longer contexts.
         norm_eps: added to the variance.
+        boundary_id: the token that begins a document, where several lie in a row: no token sees another document, and
+            learned positions count from the document's beginning. None: a row is one text.
 
     Shape: tokens (N, T) int64, T at most `context` -> logits (N, T, V).
     """
 
     turns_SP2: Tensor
+    sharded_as_one = ("Block",)
+    """Classes of the parts that are split over devices as one."""
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class GPT(nn.Module):
         dropout: float = 0.0,
         rope_base: float = 10_000.0,
         norm_eps: float = 1e-5,
+        boundary_id: int | None = None,
     ) -> None:
         super().__init__()
         kv_heads = kv_heads or heads
@@ -92,6 +97,7 @@ class GPT(nn.Module):
             an_mlp = partial(MLP, width, hidden or 4 * width, MLPS[mlp], bias=bias)
 
         self.context = context
+        self.boundary_id = boundary_id
         self.embedding = nn.Embedding(vocab_size, width)
         self.places = nn.Embedding(context, width) if positions == "learned" else None
         self.dropout = nn.Dropout(dropout)
@@ -115,15 +121,20 @@ class GPT(nn.Module):
         end = start + tokens_NT.shape[1]
         if end > self.context:
             raise UserError(f"A GPT with `model.context={self.context}` was given {end} tokens at once.")
+        places_NT: slice | Tensor = slice(start, end)
+        seen_NTS = None
+        if self.boundary_id is not None:
+            tokens_NS = cache.read(tokens_NT) if cache else tokens_NT
+            places_NT, seen_NTS = documents(tokens_NS, self.boundary_id, now=tokens_NT.shape[1])
         x_NTD = self.embedding(tokens_NT)
         turns_TP2 = None
         if self.places is None:
-            turns_TP2 = self.turns_SP2[start:end]
+            turns_TP2 = self.turns_SP2[start:end]  # rotations tell distances, which are the same within a document
         else:
-            x_NTD = x_NTD + self.places.weight[start:end]
+            x_NTD = x_NTD + self.places.weight[places_NT]
         x_NTD = self.dropout(x_NTD)
         for block in self.blocks:
-            x_NTD = block(x_NTD, turns_TP2, cache)
+            x_NTD = block(x_NTD, turns_TP2, cache, seen_NTS)
         if cache:
             cache.length = end
         return self.head(self.norm(x_NTD))
@@ -155,8 +166,10 @@ class Block(nn.Module):
         self.mlp = mlp
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_NTD: Tensor, turns_TP2: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        x_NTD = x_NTD + self.dropout(self.attention(self.attention_norm(x_NTD), turns_TP2, cache))
+    def forward(
+        self, x_NTD: Tensor, turns_TP2: Tensor | None, cache: KeyValueCache | None, seen_NTS: Tensor | None
+    ) -> Tensor:
+        x_NTD = x_NTD + self.dropout(self.attention(self.attention_norm(x_NTD), turns_TP2, cache, seen_NTS))
         return x_NTD + self.dropout(self.mlp(self.mlp_norm(x_NTD)))
 
 
@@ -188,19 +201,29 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias=bias)
         self.out = nn.Linear(width, width, bias=bias)
 
-    def forward(self, x_NTD: Tensor, turns_TP2: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+    def forward(
+        self,
+        x_NTD: Tensor,
+        turns_TP2: Tensor | None,
+        cache: KeyValueCache | None,
+        seen_NTS: Tensor | None = None,
+    ) -> Tensor:
         qkv_NTXC = self.qkv(x_NTD).unflatten(-1, (-1, self.head_width))
         qk_NTXC, v_NTKC = qkv_NTXC.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
         if self.qk_norm:
-            q_NTHC, k_NTKC = qk_NTXC.split([self.heads, self.kv_heads], dim=2)
-            normed_NTXC = torch.cat((self.query_norm(q_NTHC.float()), self.key_norm(k_NTKC.float())), dim=2)
-            qk_NTXC = normed_NTXC.type_as(qk_NTXC)
+            gains_XC = torch.cat(
+                (
+                    self.query_norm.weight.expand(self.heads, -1),
+                    self.key_norm.weight.expand(self.kv_heads, -1),
+                )
+            )
+            qk_NTXC = F.rms_norm(qk_NTXC.float(), (self.head_width,), eps=self.query_norm.eps) * gains_XC
         if turns_TP2 is not None:
             qk_NTXC = turn(qk_NTXC, turns_TP2)
         q_NHTC, k_NKTC = qk_NTXC.transpose(1, 2).split([self.heads, self.kv_heads], dim=1)
         v_NKTC = v_NTKC.transpose(1, 2)
         k_NKSC, v_NKSC = cache.extend(self.layer, k_NKTC, v_NKTC) if cache else (k_NKTC, v_NKTC)
-        y_NHTC = attend(q_NHTC, k_NKSC, v_NKSC, dropout=self.dropout if self.training else 0.0)
+        y_NHTC = attend(q_NHTC, k_NKSC, v_NKSC, seen_NTS, dropout=self.dropout if self.training else 0.0)
         return self.out(y_NHTC.transpose(1, 2).flatten(2))
 
 
@@ -238,9 +261,16 @@ class KeyValueCache:
         """Tokens held; the network moves it on when all its layers have read them."""
         self.context = context
         self.kept: list[Tensor | None] = [None] * layers
+        self.tokens_NS: Tensor | None = None
+        """The tokens themselves, of networks that keep documents apart."""
 
     def __bool__(self) -> bool:
         return True
+
+    def read(self, tokens_NT: Tensor) -> Tensor:
+        """Keep new tokens; returns all of them."""
+        self.tokens_NS = tokens_NT if self.tokens_NS is None else torch.cat((self.tokens_NS, tokens_NT), dim=1)
+        return self.tokens_NS
 
     def extend(self, layer: int, k_NKTC: Tensor, v_NKTC: Tensor) -> tuple[Tensor, Tensor]:
         """Keep a layer's new keys and values; returns all of them, (N, K, S, C) each."""
@@ -254,25 +284,39 @@ class KeyValueCache:
         return kept_2NKSC[0, :, :, :end], kept_2NKSC[1, :, :, :end]
 
 
-def attend(q_NHTC: Tensor, k_NKSC: Tensor, v_NKSC: Tensor, *, dropout: float) -> Tensor:
-    """Means (N, H, T, C) of the values, weighted by how well their keys fit; the T queries are the last of S places."""
+def attend(q_NHTC: Tensor, k_NKSC: Tensor, v_NKSC: Tensor, seen_NTS: Tensor | None = None, *, dropout: float) -> Tensor:
+    """Means (N, H, T, C) of the values, weighted by how well their keys fit; the T queries are the last of S places.
+
+    Args:
+        seen_NTS: which places each query sees; None: its own and all before it.
+    """
     now, so_far = q_NHTC.shape[2], k_NKSC.shape[2]
-    mask_TS = None
-    if 1 < now < so_far:  # is_causal would align the new tokens with the first ones, not with the last
-        mask_TS = torch.ones(now, so_far, dtype=torch.bool, device=q_NHTC.device).tril(so_far - now)
+    mask = None if seen_NTS is None else seen_NTS[:, None]
+    if seen_NTS is None and 1 < now < so_far:  # is_causal would align the new tokens with the first, not with the last
+        mask = torch.ones(now, so_far, dtype=torch.bool, device=q_NHTC.device).tril(so_far - now)
     attention = partial(
         F.scaled_dot_product_attention,
-        attn_mask=mask_TS,
-        is_causal=1 < now == so_far,
+        attn_mask=mask,
+        is_causal=seen_NTS is None and 1 < now == so_far,
         dropout_p=dropout,
         enable_gqa=q_NHTC.shape[1] > k_NKSC.shape[1],
     )
     if q_NHTC.device.type != "cpu":
-        return attention(q_NHTC, k_NKSC, v_NKSC)
+        return attention(q_NHTC.type_as(v_NKSC), k_NKSC.type_as(v_NKSC), v_NKSC)
     with torch.autocast(
         "cpu", enabled=False
     ):  # on a CPU its backward pass is five times slower in bf16 than in float32
         return attention(q_NHTC.float(), k_NKSC.float(), v_NKSC.float()).type_as(v_NKSC)
+
+
+def documents(tokens_NS: Tensor, boundary_id: int, *, now: int) -> tuple[Tensor, Tensor]:
+    """For the last `now` of S tokens: their places (N, T) in their documents, and which tokens they see (N, T, S)."""
+    begins_NS = tokens_NS == boundary_id
+    number_NS = begins_NS.cumsum(dim=1)
+    place_S = torch.arange(tokens_NS.shape[1], device=tokens_NS.device)
+    begin_NS = (begins_NS * place_S).cummax(dim=1).values
+    same_NTS = number_NS[:, -now:, None] == number_NS[:, None]
+    return (place_S - begin_NS)[:, -now:], same_NTS & (place_S <= place_S[-now:, None])
 
 
 def turns(context: int, head_width: int, base: float) -> Tensor:
@@ -283,13 +327,13 @@ def turns(context: int, head_width: int, base: float) -> Tensor:
 
 
 def turn(x_NTXC: Tensor, turns_TP2: Tensor) -> Tensor:
-    """Turn each pair of neighbouring numbers, a complex number, by its place's angle; in float32, whatever comes in.
+    """Turn each pair of neighbouring numbers, a complex number, by its place's angle; in float32, and so it stays.
 
     LLaMA's own order; transformers keeps the first numbers of all pairs before the second ones.
     """
     pairs_NTXP = torch.view_as_complex(x_NTXC.float().unflatten(-1, (-1, 2)))
     turned_NTXP = pairs_NTXP * torch.view_as_complex(turns_TP2.float())[:, None]
-    return torch.view_as_real(turned_NTXP).flatten(-2).type_as(x_NTXC)
+    return torch.view_as_real(turned_NTXP).flatten(-2)
 
 
 def _round_up(number: int, multiple: int = 32) -> int:

@@ -26,13 +26,21 @@ NAMES = {
 """Parts of a weight's name: published, and ours."""
 
 
-def gpt2(folder: str, *, vocab_size: int | None = None, context: int | None = None, dropout: float = 0.0) -> GPT:
+def gpt2(
+    folder: str,
+    *,
+    vocab_size: int | None = None,
+    context: int | None = None,
+    dropout: float = 0.0,
+    boundary_id: int | None = None,
+) -> GPT:
     """A GPT with the weights in a folder: `config.json` beside `model.safetensors` or `pytorch_model.bin`.
 
     Args:
         vocab_size: of the data; refused unless it is the weights' own. None: not compared.
         context: the most tokens to see at once, if fewer than the weights have places for (1,024).
         dropout: for training on.
+        boundary_id: of `GPT`.
 
     Raises:
         UserError: the folder is not GPT-2's, or does not fit the data.
@@ -48,11 +56,16 @@ def gpt2(folder: str, *, vocab_size: int | None = None, context: int | None = No
             f"The data have {vocab_size} different tokens and the GPT-2 in `model.folder={folder}` knows "
             f"{config['vocab_size']}: tokenise the data with the tokenizer that belongs to the weights."
         )
-    return from_gpt2(_weights(path), config, context=context, dropout=dropout)
+    return from_gpt2(_weights(path), config, context=context, dropout=dropout, boundary_id=boundary_id)
 
 
 def from_gpt2(
-    weights: Mapping[str, Tensor], config: Mapping[str, Any], *, context: int | None = None, dropout: float = 0.0
+    weights: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    *,
+    context: int | None = None,
+    dropout: float = 0.0,
+    boundary_id: int | None = None,
 ) -> GPT:
     """The same from weights by their published names and a config with n_embd, n_layer, n_head, ..."""
     places = int(config["n_positions"])
@@ -73,6 +86,7 @@ def from_gpt2(
         bias=True,
         dropout=dropout,
         norm_eps=config.get("layer_norm_epsilon", 1e-5),
+        boundary_id=boundary_id,
     )
     ours = {}
     for name, weight in weights.items():

@@ -29,8 +29,8 @@ class Model:
         data, task = self.rebuilt.data, self.rebuilt.task
         if isinstance(task, LanguageModeling):
             options = {"stop": data.stops, **(params or {})}
-            prompts = map(data.prompt, inputs["prompt"])
-            texts = [task.write(data.encode, data.decode, prompt=each, **options) for each in prompts]
+            prompts = [data.prompt(each) for each in inputs["prompt"]]
+            texts = task.write_all(data.encode, data.decode, prompts=prompts, **options)
             return pd.DataFrame({"text": texts})
         batches = loader(data.examples_of(inputs), batch_size=data.batch_size, workers=0)
         with torch.inference_mode():

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from lantu.errors import UserError
 from lantu.tasks.base import Task
 
 NOT_ASKED = -100
@@ -61,6 +62,7 @@ class TokenTask(Task):
     def setup(self, stage: str) -> None:
         # the languages are a matter of the data alone: no network or optimizer is built by them
         data = getattr(self.trainer, "datamodule", None)
+        _check_keeps_apart(self.net, getattr(data, "spec", {}))
         self.tables = {}
         self._languages: list[str] = getattr(data, "languages", [])
         self._scripts: list[str] = getattr(data, "scripts", [])
@@ -115,3 +117,11 @@ class TokenTask(Task):
             "tokens": [int(sums["tokens"][row]) for row in order],
             "bytes": [int(sums["bytes"][row]) for row in order],
         }
+
+
+def _check_keeps_apart(net: torch.nn.Module, spec: dict[str, Any]) -> None:
+    if spec.get("boundary_id") is not None and getattr(net, "boundary_id", None) is None:
+        raise UserError(
+            f"`data.documents=apart` is for networks that see no document from another, and {type(net).__name__} does: "
+            "choose `model=gpt`, or `data.documents=marked`, which only marks where documents end."
+        )

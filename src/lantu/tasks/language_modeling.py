@@ -9,20 +9,18 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from lantu.errors import UserError
-from lantu.models.generate import generate
+from lantu.models.generate import NOTHING, generate
 from lantu.tasks.base import Batch
 from lantu.tasks.by_language import TokenTask
+from lantu.tasks.writing import Writing
 
 Encode = Callable[[str], ArrayLike]
 Decode = Callable[[list[int]], str]
-PARTIAL = "\N{REPLACEMENT CHARACTER}"
-"""What a decoder answers for a character of which some bytes are still to come."""
-
-
-TAIL = 16
-"""Tokens of the prompt that new ones are decoded with: how words are joined depends on the one before."""
+CARRIED = "lantu.carried"
+"""Where a checkpoint keeps the state that the next batch reads on from."""
 
 
 class LanguageModeling(TokenTask):
@@ -34,6 +32,7 @@ class LanguageModeling(TokenTask):
     Args:
         bytes_per_token: mean over the validation text.
         context: tokens that the network sees at once.
+        end_id: the token that ends a document: nothing is written after it. None: there is none.
         carry: read on from the state that the batch before left, without its gradient: truncated back-propagation.
             For batches whose rows go on where they left off, and networks with a state such as `RNN`.
         sample_tokens: how long the texts are that `sample` writes.
@@ -49,6 +48,7 @@ class LanguageModeling(TokenTask):
         *,
         bytes_per_token: float,
         context: int,
+        end_id: int | None = None,
         label_smoothing: float = 0.0,
         carry: bool = False,
         sample_tokens: int = 200,
@@ -62,6 +62,7 @@ class LanguageModeling(TokenTask):
         self.carry = carry
         self.bytes_per_token = bytes_per_token
         self.context = context
+        self.end_id = end_id
         self.label_smoothing = label_smoothing
         self.sample_tokens = sample_tokens
         self._states: dict[str, Any] = {}
@@ -102,6 +103,15 @@ class LanguageModeling(TokenTask):
     def on_test_epoch_start(self) -> None:
         self._states.pop("test", None)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "train" in self._states:
+            checkpoint[CARRIED] = self._states["train"].states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.carry and CARRIED in checkpoint:  # inside an epoch, which goes on; the next one begins without
+            self._states["train"] = self.net.new_cache()  # type: ignore[operator]
+            self._states["train"].states = checkpoint[CARRIED]
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if batch_idx == 0:
             self._read["val"] = batch[0][:1].clone()
@@ -139,29 +149,63 @@ class LanguageModeling(TokenTask):
         Raises:
             UserError: the prompt holds no token, or an option is out of its range.
         """
-        known = torch.as_tensor(encode(prompt), dtype=torch.long, device=self.device).view(1, -1)
-        if known.shape[1] == 0:
-            raise UserError(f"`prompt={prompt!r}` holds no token to go on from: give it at least one character.")
-        before = known[0, -TAIL:].tolist()
-        length = len(decode(before))
-        written: list[int] = []
-        shown = 0
-        # what could become a stop text is held back until it is known not to be one
-        held = max((len(text) for text in stop), default=1) - 1
-        text = ""
+        known = self._known(encode, prompt)
+        writing = Writing(decode, known.tolist(), stop=stop, end_id=self.end_id)
         with evaluating(self.net):
-            for drawn in generate(self.net, known, new_tokens=tokens, context=self.context, **sampling):
-                written.append(int(drawn))
-                text = decode([*before, *written])[length:]
-                if found := [place for each in stop if (place := text.find(each)) >= 0]:
-                    yield text[shown : min(found)]
+            for drawn in generate(self.net, known[None], new_tokens=tokens, context=self.context, **sampling):
+                if piece := writing.add(int(drawn)):
+                    yield piece
+                if writing.ended:
                     return
-                ready = len(text.rstrip(PARTIAL)) - held
-                if ready > shown:
-                    yield text[shown:ready]
-                    shown = ready
-        if text[shown:]:
-            yield text[shown:]
+        if piece := writing.rest():
+            yield piece
+
+    def write_all(
+        self,
+        encode: Encode,
+        decode: Decode,
+        *,
+        prompts: Sequence[str],
+        tokens: int = 200,
+        stop: Sequence[str] = (),
+        batch_size: int = 16,
+        **sampling: Any,
+    ) -> list[str]:
+        """Each prompt and what follows it, several at a time; see `stream`.
+
+        At temperature 0 a text is what `write` makes of its prompt alone; else what is drawn hangs on its neighbours.
+
+        Args:
+            batch_size: prompts at a time. Those of similar length go together; one longer than the context goes alone.
+        """
+        known = [self._known(encode, prompt) for prompt in prompts]
+        limit = getattr(self.net, "context", self.context)
+        order = sorted(range(len(known)), key=lambda number: len(known[number]))
+        short = [number for number in order if limit is None or len(known[number]) <= limit]
+        groups = [short[at : at + batch_size] for at in range(0, len(short), batch_size)]
+        texts = list(prompts)
+        for group in [*groups, *([number] for number in order[len(short) :])]:
+            rows = [known[number] for number in group]
+            writings = [Writing(decode, row.tolist(), stop=stop, end_id=self.end_id) for row in rows]
+            ended = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+            options = {"new_tokens": tokens, "context": self.context, "ended": ended, **sampling}
+            with evaluating(self.net):
+                for drawn in generate(
+                    self.net, pad_sequence(rows, batch_first=True), lengths=_lengths(rows), **options
+                ):
+                    for row, token in enumerate(drawn.tolist()):
+                        if token != NOTHING:
+                            texts[group[row]] += writings[row].add(token)
+                            ended[row] |= writings[row].ended
+            for number, writing in zip(group, writings, strict=True):
+                texts[number] += writing.rest()
+        return texts
+
+    def _known(self, encode: Encode, prompt: str) -> Tensor:
+        known = torch.as_tensor(encode(prompt), dtype=torch.long, device=self.device).flatten()
+        if not len(known):
+            raise UserError(f"`prompt={prompt!r}` holds no token to go on from: give it at least one character.")
+        return known
 
     def sample(self, decode: Decode, *, stage: str = "test") -> tuple[str, str]:
         """The beginning of a stage's text, and the same with `sample_tokens` more; always drawn alike."""
@@ -187,6 +231,10 @@ def _check_carries(net: nn.Module) -> None:
             f"`data.contiguous=true` is for networks that carry a state from batch to batch, and {type(net).__name__} "
             "has none: choose `model=rnn`, `model=lstm` or `model=gru`, or `data.contiguous=false`."
         )
+
+
+def _lengths(rows: list[Tensor]) -> Tensor:
+    return torch.tensor([len(row) for row in rows], device=rows[0].device)
 
 
 @contextmanager

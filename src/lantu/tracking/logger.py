@@ -90,6 +90,7 @@ class RunLogger(Logger):
         self._ships = ship
         self._uid: str | None = None
         self._step = 0
+        self._recorded: dict[str, int] = {}
         self._failure: str | None = None
         self._ended = False
         self._reset()
@@ -167,6 +168,8 @@ class RunLogger(Logger):
             return
         step = self._step if step is None else step
         self._step = step
+        if self._recorded:
+            metrics = {name: value for name, value in metrics.items() if step > self._recorded.get(name, -1)}
         values: dict[str, float] = {}
         tensors: dict[str, Tensor] = {}
         for name, value in metrics.items():
@@ -184,6 +187,11 @@ class RunLogger(Logger):
             self._arrivals.start(time.time_ns() // 1_000_000, step, values, tensors)
         elif values:
             opened.append("metrics", step=step, values=values)
+
+    def go_on(self) -> None:
+        """The run is resumed from a checkpoint: numbers that it recorded after that are recorded once, not again."""
+        if _is_rank_zero() and self._folder.records.is_file():
+            self._recorded = journal.last_steps(self._folder.records)
 
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         self.log_params(vars(params) if isinstance(params, Namespace) else params)

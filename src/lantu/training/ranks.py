@@ -27,6 +27,7 @@ from lantu.errors import Fault, UserError
 from lantu.interrupts import raise_if_asked
 from lantu.training import torchrun
 from lantu.training.faults import how_to_go_on, sentence
+from lantu.training.standing import who_is_late
 
 VARIABLE = "LANTU_RANK_OF"
 COMPOSITION = "composition.json"
@@ -41,7 +42,7 @@ def to_start(cfg: DictConfig) -> int:
     Raises:
         UserError: the trainer asks for other processes than torchrun has started, or for machines nobody started.
     """
-    if not torchrun.is_there() and (cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy) == (1, 1, "auto"):
+    if not torchrun.is_there() and is_alone(cfg):
         return 0
     trainer = build(cfg.trainer, logger=False)
     if torchrun.is_there():
@@ -58,6 +59,11 @@ def to_start(cfg: DictConfig) -> int:
             f"does, typed on each of them; or `-m hydra/launcher=slurm_nodes`."
         )
     return int(trainer.num_devices)
+
+
+def is_alone(cfg: DictConfig) -> bool:
+    """Whether one process trains, as can be told without building a trainer."""
+    return (cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy) == (1, 1, "auto")
 
 
 def run_in_processes(composition: Composition, *, count: int) -> dict[str, Any]:
@@ -175,7 +181,12 @@ def _trouble(folder: Path, rank: int, process: "subprocess.Popen[bytes]", *, cou
         return Fault(report["error"]) if report["status"] == Fault.status else UserError(report["error"])
     if process.returncode < 0:
         name = signal.Signals(-process.returncode).name
-        cause = " Linux kills in this way when memory runs out." if name == "SIGKILL" else ""
+        cause = ""
+        if name == "SIGKILL":
+            cause = " Linux kills in this way when memory runs out."
+        elif name == "SIGABRT" and (folder / COMPOSITION).is_file():
+            late = who_is_late(run_dir, ranks=count, begun=(folder / COMPOSITION).stat().st_mtime)
+            cause = f" NCCL ends a rank in this way when it has waited too long: {late}"
         return Fault(
             f"{who} was ended by the signal {name}, and the others cannot go on without it.{cause} "
             f"{how_to_go_on(run_dir)}"
