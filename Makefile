@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Real processes, sockets and clusters are at the machine's mercy: what fails is tried once more, and named in the end.
+AGAIN := --reruns 1 -rR
 
 .PHONY: train test test-slow lint ui bench clean
 
@@ -9,10 +11,10 @@ train: $(READY)  ## train the default run
 	$(BIN)/python scripts/train.py $(ARGS)
 
 test: $(READY)  ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(AGAIN) $(ARGS)
 
 test-slow: $(READY)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow $(AGAIN) $(ARGS)
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

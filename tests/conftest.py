@@ -110,6 +110,8 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         ]
     )
     questions.to_json(folder / "questions.jsonl", orient="records", lines=True)
+    dialogues = questions.assign(question=[f"{each} now {row}" for row, each in enumerate(questions["question"])])
+    dialogues[["question", "answer"]].to_csv(folder / "dialogues.csv", index=False)
     squad = questions.assign(answers=[{"text": [each], "answer_start": [0]} for each in questions["answer"]])
     (folder / "rajpurkar" / "squad").mkdir(parents=True)  # in the hub's layout
     for part in ("train", "validation"):
@@ -118,6 +120,7 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "questions": [f"data.path={folder}/questions.jsonl"],
         "squad": [f"paths.mirror={folder}"],
         "csv": [f"data.path={folder}/loans.csv", "data.target=repaid"],
+        "dialogues": [f"data.path={folder}/dialogues.csv", "data.vocab_size=300", "data.alike=null", "data.context=16"],
         "image_folder": [f"data.path={folder}/photos"],
         "text_files": [f"data.path={folder}/books"],
         "text_table": [f"data.path={folder}/reviews.csv", "data.target=label"],

@@ -13,6 +13,11 @@ from lantu.errors import UserError
     ("found", "asked", "sentence"),
     [
         (Gpus((), (0, 0)), {}, "no NVIDIA driver answers .*trainer=cpu"),
+        (
+            Gpus((), (13, 0), 803),
+            {},
+            r"does not start .*error 803.*different versions, as after .*trainer=cpu",
+        ),
         (Gpus((9,), (12, 4)), {}, r"built for CUDA 13.0, .*driver runs CUDA up to 12.4"),
         (Gpus((9,), (13, 0)), {"built_for": None}, "built for processors only"),
         (Gpus((9, 9), (13, 0)), {"wanted": 4}, "needs 4 GPUs, and this machine shows 2 GPUs"),

@@ -40,3 +40,25 @@ def test_no_test_question_of_chatterbot_is_trained_on(mirror: Path) -> None:
     raw = held_out_questions(partial(hub, "chatterbot", mirror=str(mirror)))
     questions = raw.rows["question"].map(normalised)
     assert not set(questions[raw.split == "train"]) & set(questions[raw.split != "train"])
+
+
+def test_questions_that_are_alike_stay_together_through_others_that_are_like_both() -> None:
+    chain = ["my printer is not printing", "my printer is not printing now", "and my printer is not printing now"]
+    rows = pd.DataFrame({"question": [*chain, *(chr(97 + number) * 9 for number in range(20))]})
+
+    def source() -> Raw:
+        return Raw(name="made", rows=rows, split=np.repeat("train", len(rows)))
+
+    for seed in range(10):
+        parts = held_out_questions(source, alike=0.7, split={"val": 0.3, "test": 0.3}, split_seed=seed).split
+        assert len(set(parts[:3])) == 1
+
+
+def test_questions_that_are_all_alike_cannot_be_divided_and_that_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="different questions, too few"):
+        held_out_questions(made, alike=0.1)
+
+
+def test_data_that_no_hub_has_say_how_they_are_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"on no hub. Ask Ada. .*the folder `dialogues`"):
+        hub("dialogues", mirror=str(tmp_path), elsewhere="Ask Ada.")

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lantu.data import MultilingualDataModule, Raw, hub
-from lantu.data.mixtures import Epochs, Mixture, Stretches, shares_of
+from lantu.data.mixtures import Mixture, Stretches, shares_of
+from lantu.data.sampling import Chosen
 from lantu.data.scripts import script_of
 from lantu.errors import UserError
 
@@ -60,7 +61,9 @@ def test_languages_are_drawn_in_proportion_to_their_size_to_the_power_alpha(alph
     expected = np.where(sizes > 0, sizes.astype(float) ** alpha, 0)
     expected /= expected.sum()
     assert mixture.shares == pytest.approx(expected)
-    drawn = np.concatenate([mixture.__getitems__(list(range(20 * len(mixture))))[2][:, 0].numpy()])
+    everything = list(range(len(mixture)))
+    epochs = [mixture.__getitems__(Chosen(everything, seed=0, epoch=epoch)) for epoch in range(20)]
+    drawn = np.concatenate([about[:, 0].numpy() for _, _, about in epochs])
     assert np.bincount(drawn, minlength=4) / len(drawn) == pytest.approx(expected, abs=0.012)
     assert shares_of(sizes, alpha)[3] == 0
 
@@ -69,14 +72,14 @@ def test_a_drawn_row_hangs_on_seed_epoch_and_index_alone() -> None:
     tokens = [np.arange(300), np.arange(300, 900)]
     mixture = Mixture(tokens, 16, sizes=np.ones(900, dtype=int), alpha=0.3, seed=1)
     again = pickle.loads(pickle.dumps(mixture))
-    second = list(Epochs(len(mixture), lambda: 1))
+    second = Chosen(list(range(len(mixture))), seed=1, epoch=1)
     together = mixture.__getitems__(second)
     torch.manual_seed(5)
     np.random.default_rng(5).random()
-    alone = [again[index] for index in reversed(second)][::-1]
+    alone = [again.__getitems__(Chosen([index], seed=1, epoch=1)) for index in reversed(second)][::-1]
     for part in range(3):
-        assert torch.equal(together[part], torch.stack([row[part] for row in alone]))
-    first = mixture.__getitems__(list(Epochs(len(mixture), lambda: 0)))
+        assert torch.equal(together[part], torch.cat([row[part] for row in alone]))
+    first = mixture.__getitems__(Chosen(second, seed=1, epoch=0))
     assert not torch.equal(first[0], together[0])
     other = Mixture(tokens, 16, sizes=np.ones(900, dtype=int), alpha=0.3, seed=2)
     assert not torch.equal(other.__getitems__(second)[0], together[0])

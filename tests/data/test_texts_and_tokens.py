@@ -10,6 +10,7 @@ import torch
 
 from lantu.data import TextDataModule, TokenDataModule, hub
 from lantu.data.batches import Windows
+from lantu.data.sampling import Chosen
 from lantu.data.vocabulary import Bytes, Characters, Subwords
 from lantu.errors import UserError
 
@@ -82,9 +83,9 @@ def test_targets_are_the_tokens_one_place_on_and_every_token_is_predicted_once()
 
 
 def test_training_windows_begin_everywhere_in_time() -> None:
-    torch.manual_seed(0)
     windows = Windows(np.arange(101), 10, shifting=True)
-    seen = {int(start) for _ in range(60) for start in windows.__getitems__(list(range(10)))[0][:, 0]}
+    epochs = [Chosen(list(range(10)), seed=0, epoch=epoch) for epoch in range(60)]
+    seen = {int(start) for epoch in epochs for start in windows.__getitems__(epoch)[0][:, 0]}
     assert seen == set(range(91))
 
 

@@ -18,7 +18,10 @@ MODELS = [
     if "???" not in leaves(lantu.compose(f"model={entry.name}").cfg.model).values()
 ]
 PAIRS = [(data, model) for data in FITS for model in MODELS]
-FROM_THE_HUB = {"ames", "chatterbot", "fashion_mnist", "sentence_polarity", "tiny_shakespeare", "trec", "udhr"}
+FROM_THE_HUB = {
+    "ames", "chatterbot", "chatterbot_answers", "fashion_mnist", "sentence_polarity", "tiny_shakespeare", "trec",
+    "udhr", "udhr_identification",
+}  # fmt: skip
 SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 SMALL = {
     "bert_mlm": SUBWORDS,  # characters and bytes have no mask
@@ -26,6 +29,7 @@ SMALL = {
     "inception": ["data.batch_size=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"],
     "resnet": ["data.batch_size=8", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
 }
+SHORT_ANSWERS = {"chatterbot_answers": ["data.context=16"]}
 QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 
 
@@ -41,7 +45,13 @@ def options(cache: Path, own_data: dict[str, list[str]], request: pytest.Fixture
 
     def of(data: str) -> list[str]:
         mirror = [f"paths.mirror={request.getfixturevalue('mirror')}"] if data in FROM_THE_HUB else []
-        return [*own_data.get(data, []), *mirror, f"paths.cache={cache}", "save_model=false"]
+        return [
+            *own_data.get(data, []),
+            *SHORT_ANSWERS.get(data, []),
+            *mirror,
+            f"paths.cache={cache}",
+            "save_model=false",
+        ]
 
     return of
 

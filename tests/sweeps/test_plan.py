@@ -5,12 +5,14 @@ from collections.abc import Iterator
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import HydraContext
+from omegaconf import OmegaConf
 
-from lantu.config.composing import compose, config_search
-from lantu.config.sweeping import distinct
+from lantu.config.composing import Composition, compose, config_search
+from lantu.config.sweeping import Composer, distinct
 from lantu.errors import UserError
 from lantu.sweeps.objectives import directions_of
 from lantu.sweeps.request import Point, grid, read_request
+from lantu.sweeps.snapshot import composed
 from lantu.sweeps.space import read_space
 
 
@@ -55,11 +57,40 @@ def test_an_interval_in_a_grid_is_refused(context: HydraContext) -> None:
 
 
 def test_checking_covers_every_value_and_every_choice_of_files_without_every_product() -> None:
-    points = [(f"model={m}", f"optimizer.lr={r}", f"seed.x={s}") for m in "ab" for r in range(50) for s in range(50)]
-    kept = distinct(points)
+    points = [(f"model={m}", f"optimizer.lr={r}", f"seed={s}") for m in "ab" for r in range(50) for s in range(50)]
+    kept = distinct(points, chooses=lambda override: override.startswith("model="))
     assert {(m, r) for m, r, _ in kept} == {(m, r) for m, r, _ in points}
     assert {(m, s) for m, _, s in kept} == {(m, s) for m, _, s in points}
     assert len(kept) < 250
+
+
+def test_a_points_config_is_the_one_that_hydra_composes(context: HydraContext) -> None:
+    loader = context.config_loader
+    asked = []
+
+    def compose(overrides: tuple[str, ...]) -> Composition:
+        asked.append(overrides)
+        return composed(loader, ["test=false", *overrides])
+
+    composer = Composer(loader, compose)
+    points = [
+        (f"model={model}", f"optimizer.lr={rate}", f"seed={seed}", "+tags.note='a b'", "trainer.devices=[0,1]")
+        for model in ("cnn", "mlp")
+        for rate in ("1e-3", "${seed}")
+        for seed in (0, 1)
+    ]
+    for point in points:
+        made, whole = composer(point), composed(loader, ["test=false", *point])
+        assert OmegaConf.to_container(made.cfg) == OmegaConf.to_container(whole.cfg)
+        assert (made.choices, set(made.overrides)) == (whole.choices, set(whole.overrides))
+    assert asked == [("model=cnn", "+tags.note='a b'"), ("model=mlp", "+tags.note='a b'")]
+
+
+def test_a_key_that_no_config_has_is_refused_as_if_hydra_had_been_asked(context: HydraContext) -> None:
+    loader = context.config_loader
+    composer = Composer(loader, lambda overrides: composed(loader, overrides))
+    with pytest.raises(UserError, match=r"optimizer\.rate"):
+        composer(("model=cnn", "optimizer.rate=1"))
 
 
 def test_hydras_sweeps_become_optunas_distributions(context: HydraContext) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 import lantu
 from lantu.errors import Fault
-from lantu.training.faults import largest_that_fits
+from lantu.training.faults import _of_cuda, largest_that_fits
 from lantu.training.finite import first_not_finite
 
 QUIET = (
@@ -84,3 +84,20 @@ def test_memory_that_runs_out_is_answered_with_a_batch_that_may_fit(tmp_path: Pa
 )
 def test_the_batch_that_may_fit_divides_the_one_that_did_not(batch: int, wanted: int, held: float, fits: int) -> None:
     assert largest_that_fits(batch, wanted=wanted, held=held) == fits
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("CUDA error: no kernel image is available for execution on the device", "has no code for this GPU"),
+        ("The NVIDIA driver on your system is too old (found version 11040).", "driver is older than torch"),
+        ("CUDA driver version is insufficient for CUDA runtime version", "driver is older than torch"),
+        ("the provided PTX was compiled with an unsupported toolchain.", "driver is older than torch"),
+    ],
+)
+def test_what_torch_says_of_a_driver_that_does_not_fit_becomes_what_to_do(said: str, sentence: str) -> None:
+    answer = _of_cuda(f"CUDA error: {said}\nCompile with TORCH_USE_CUDA_DSA")
+    assert answer is not None
+    assert sentence in answer
+    assert "trainer=cpu" in answer
+    assert _of_cuda("CUDA out of memory") is None

@@ -66,6 +66,11 @@ def folders_with_checkpoints(folder: Path) -> list[str]:
     return sorted({each.parent.name for each in (folder / "mlruns" / "runs").rglob("checkpoints")})
 
 
+def printed(folder: Path) -> str:
+    """The end of what the trials of a sweep printed, for whoever must find out what went wrong."""
+    return "".join(f"\n{each}\n{each.read_text()[-4000:]}" for each in sorted(folder.rglob("output.txt")))
+
+
 def test_one_device_needs_no_processes_and_two_need_two() -> None:
     assert to_start(lantu.compose("trainer=cpu").cfg) == 0
     assert to_start(lantu.compose(*TWO).cfg) == 2
@@ -87,7 +92,7 @@ def test_a_trainer_that_does_not_fit_torchrun_is_told_what_would(monkeypatch: py
 def test_the_rank_that_was_ended_from_outside_is_named_and_not_the_one_it_took_along(tmp_path: Path) -> None:
     taken_along = "import sys, time; time.sleep(0.5); sys.exit(1)"
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    rank, process = ranks._watched(programs(taken_along, killed)) or (None, None)
+    rank, process = ranks._watched(programs(taken_along, killed), tmp_path) or (None, None)
     assert rank == 1
     assert process is not None
     said = str(ranks._trouble(tmp_path, rank, process, count=2, run_dir=tmp_path))
@@ -96,16 +101,27 @@ def test_the_rank_that_was_ended_from_outside_is_named_and_not_the_one_it_took_a
     assert "No checkpoint was kept before" in said
 
 
-def test_a_rank_that_waits_for_a_dead_one_is_ended_after_a_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_that_waits_for_a_dead_one_is_ended_after_a_grace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(ranks, "GRACE_SECONDS", 0.2)
     processes = programs("import time; time.sleep(600)", "raise SystemExit(3)")
-    rank, process = ranks._watched(processes) or (None, None)
+    rank, process = ranks._watched(processes, tmp_path) or (None, None)
     assert (rank, process) == (1, processes[1])
     assert processes[0].returncode == -signal.SIGKILL
 
 
-def test_ranks_that_all_end_well_are_no_trouble() -> None:
-    assert ranks._watched(programs("", "")) is None
+def test_ranks_that_all_end_well_are_no_trouble(tmp_path: Path) -> None:
+    assert ranks._watched(programs("", ""), tmp_path) is None
+
+
+def test_a_rank_that_aborts_after_its_last_word_is_no_trouble_and_before_it_is(tmp_path: Path) -> None:
+    (tmp_path / "0.json").write_text("{}")
+    (tmp_path / "1.json").write_text('{"metrics": {"val/loss": 0.5}}')
+    assert ranks._watched(programs("", "import os; os.abort()"), tmp_path) is None
+    (tmp_path / "1.json").unlink()
+    rank, _ = ranks._watched(programs("", "import os; os.abort()"), tmp_path) or (None, None)
+    assert rank == 1
 
 
 @pytest.mark.slow
@@ -114,7 +130,7 @@ def test_the_second_trial_of_a_sweep_trains_as_the_first_in_a_folder_of_its_own(
     asked = ("lantu", "train", "-m", *TWO, *SHORT, "trainer.max_epochs=2", "+tags.copy=a,b", "sweep.name=same")
     process = start(*asked)
     said, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, said
+    assert process.returncode == 0, said + printed(tmp_path)
     first, second = (each.state() for each in SweepFolder(tmp_path / "mlruns/runs/sweeps/same").trials())
     assert (first.status, second.status) == ("finished", "finished")
     assert first.values["val/loss"] == second.values["val/loss"]
@@ -136,12 +152,12 @@ def test_a_rank_that_is_killed_ends_its_trial_in_a_sentence_and_the_sweep_goes_o
     killed = time.time()
     said, _ = process.communicate(timeout=PATIENCE)
     first, second = (each.state() for each in sweep.trials())
-    assert first.status == "failed", said
+    assert first.status == "failed", said + printed(tmp_path)
     assert "rank 1 of 2" in first.reason
     assert "ended by the signal SIGKILL" in first.reason
     assert "`resume=" in first.reason
     assert first.ended - killed < 60, "it hung"
-    assert second.status == "finished", said
+    assert second.status == "finished", said + printed(tmp_path)
     assert folders_with_checkpoints(tmp_path) == ["0000", "0001"]
 
 

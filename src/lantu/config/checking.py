@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,6 +11,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from lantu.config.composing import Composition, compose, config_search
 from lantu.config.explain import leaves, options
+from lantu.config.locations import user_confs
 from lantu.config.near import did_you_mean
 from lantu.config.signatures import Signature, accepts, signature_of, spelled
 from lantu.errors import UserError
@@ -153,9 +156,14 @@ FILLED_IN = {"task"}
 def _check_plain_values(composition: Composition) -> None:
     """A value typed for an option of ours that is no callable's (seed, test, ...) keeps the default's kind."""
     cfg = composition.cfg
-    defaults = compose().cfg
-    for key, default in ((str(key), default) for key, default in defaults.items()):
+    for key, default in _plain_defaults(tuple(user_confs())).items():
         value: Any = cfg.get(key) if not OmegaConf.is_missing(cfg, key) else None
-        if isinstance(default, bool | int) and value is not None and type(value) is not type(default):
+        if value is not None and type(value) is not type(default):
             kind = "true or false" if isinstance(default, bool) else "a whole number"
             raise UserError(f"`{key}={value}`: `{key}` takes {kind}, and {value!r} is not that.")
+
+
+@lru_cache
+def _plain_defaults(confs: tuple[Path, ...]) -> dict[str, bool | int]:
+    """The switches and whole numbers at the top of the config that these folders and ours make."""
+    return {str(key): default for key, default in compose().cfg.items() if isinstance(default, bool | int)}

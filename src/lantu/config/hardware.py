@@ -16,6 +16,13 @@ from lantu.errors import UserError
 INSTEAD = "`trainer=cpu` trains on the processor, `trainer=auto` on the best that is there"
 COMPUTE_CAPABILITY_MAJOR = 75  # CUdevice_attribute
 FIRST_WITH_BF16 = 8  # Ampere
+REFUSALS = {
+    802: "the system is not ready, as when NVIDIA's fabric manager does not run",
+    803: "the driver in the kernel and its library are of different versions, as after an update; a restart mends that",
+    804: "a library for forward compatibility is in front of the driver's own, and this GPU does not support that",
+    999: "for a reason that it does not know; `nvidia-smi` may",
+}
+"""What CUDA's numbers mean when a driver that is there does not start."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,8 @@ class Gpus:
     """The major compute capability of each, such as 9 for an H100."""
     driver: tuple[int, int]
     """The newest CUDA that the driver runs; (0, 0) without a driver."""
+    status: int = 0
+    """What the driver answered to its start, one of CUDA's numbers for errors; 0: it started."""
 
 
 def check_hardware(cfg: DictConfig) -> None:
@@ -57,7 +66,9 @@ def check_gpus(found: Gpus, *, wanted: Any, precision: str, built_for: str | Non
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not found.generations:
         why = "no NVIDIA driver answers on this machine" if found.driver == (0, 0) else "this machine shows none"
-        if hidden is not None and found.driver != (0, 0):
+        if found.status in REFUSALS:
+            why = f"its driver does not start (CUDA error {found.status}): {REFUSALS[found.status]}"
+        elif hidden is not None and found.driver != (0, 0):
             why = f"CUDA_VISIBLE_DEVICES={hidden!r} hides them"
         raise UserError(f"the trainer asks for a GPU, and {why}. {INSTEAD}.")
     if built_for is None:
@@ -94,8 +105,8 @@ def gpus() -> Gpus:
     version, count = ctypes.c_int(), ctypes.c_int()
     driver.cuDriverGetVersion(ctypes.byref(version))
     runs = (version.value // 1000, version.value % 1000 // 10)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return Gpus((), runs)
+    if (status := driver.cuInit(0)) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return Gpus((), runs, status)
     generations = []
     for number in range(count.value):
         major = ctypes.c_int()

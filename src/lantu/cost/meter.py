@@ -11,6 +11,7 @@ from lantu.cost import preflight, words, work
 from lantu.cost.energy import EnergyMeter
 from lantu.cost.prices import Budget, Economics
 from lantu.cost.totals import Totals
+from lantu.models.sharding import is_sharded
 
 LIVE_SECONDS = 10.0
 """Between two looks at energy and money while training."""
@@ -107,7 +108,7 @@ class CostMeter(Callback):
         if self._energy is None or not trainer.is_global_zero:
             return
         measured = {"cost/peak_memory_gib": work.peak_memory_gib(trainer.strategy.root_device)}
-        if self._example is not None:
+        if self._example is not None and not is_sharded(pl_module.net):  # which no rank can run alone
             with trainer.precision_plugin.forward_context():
                 measured["speed/latency_ms"] = work.latency_ms(pl_module.net, self._example.to(pl_module.device))
         self._log(trainer, measured)

@@ -1,6 +1,8 @@
 """Data modules, one per modality: read, clean, split, standardise and batch, and publish what a model must know."""
 
+from lantu.data.answering import DialogueDataModule
 from lantu.data.dialogues import held_out_questions
+from lantu.data.identification import IdentificationDataModule
 from lantu.data.images import ImageDataModule
 from lantu.data.module import DataModule
 from lantu.data.multilingual import MultilingualDataModule
@@ -12,6 +14,8 @@ from lantu.data.tokens import TokenDataModule
 
 __all__ = [
     "DataModule",
+    "DialogueDataModule",
+    "IdentificationDataModule",
     "ImageDataModule",
     "MultilingualDataModule",
     "QuestionDataModule",

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
+
+from lantu.data.sampling import Chosen, EvenBatches, TrainingBatches
 
 
 class Examples(Dataset):
@@ -54,22 +56,23 @@ class Windows(Dataset):
     Args:
         tokens: (M,), possibly memory-mapped.
         context: T, the length of a stretch.
-        shifting: begin each stretch at a random place of its own, so that over the epochs all places are beginnings;
-            otherwise stretches follow each other and every token is predicted once.
+        shifting: in training, begin each stretch at a random place of its own, so that over the epochs all places are
+            beginnings; otherwise stretches follow each other and every token is predicted once.
     """
 
     def __init__(self, tokens: np.ndarray, context: int, *, shifting: bool = False) -> None:
         self.tokens = tokens
         self.context = context
         self.shifting = shifting
+        self._drawn: tuple[tuple[int, int], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return (len(self.tokens) - 1) // self.context
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         starts = np.asarray(indices) * self.context
-        if self.shifting:
-            starts = starts + torch.randint(self.context, (len(starts),)).numpy()
+        if self.shifting and isinstance(indices, Chosen):
+            starts = starts + self._shifts(indices.seed, indices.epoch)[indices]
             starts = np.minimum(starts, len(self.tokens) - self.context - 1)
         stretch = self.tokens[starts[:, None] + np.arange(self.context + 1)]
         tokens = torch.from_numpy(stretch.astype(np.int64))
@@ -79,34 +82,32 @@ class Windows(Dataset):
         x, y = self.__getitems__([index])
         return x[0], y[0]
 
+    def _shifts(self, seed: int, epoch: int) -> np.ndarray:
+        """How far each stretch (N,) begins behind its place in an epoch; drawn once and kept for its batches."""
+        if self._drawn is None or self._drawn[0] != (seed, epoch):
+            kind = np.uint16 if self.context <= 2**16 else np.uint32
+            shifts = np.random.default_rng((seed, epoch)).integers(self.context, size=len(self), dtype=kind)
+            self._drawn = ((seed, epoch), shifts)
+        return self._drawn[1]
+
 
 def loader(
-    dataset: Dataset,
-    *,
-    batch_size: int,
-    workers: int,
-    training: bool = False,
-    batches: Sampler[list[int]] | None = None,
+    dataset: Dataset, *, batch_size: int, workers: int, batches: TrainingBatches | EvenBatches | None = None
 ) -> DataLoader:
-    """Batches of a data set that fetches them whole; shuffled, without a last batch of one, for training.
+    """Batches of a data set that fetches them whole.
 
     Args:
-        batches: which examples make up each batch, where one of several ranks takes a share; None: as said above.
+        batch_size: examples of a batch that follow each other, where `batches` does not say which make one up.
     """
-    size = len(dataset)  # type: ignore[arg-type]
-    alone: dict[str, Any] = {
-        "batch_size": batch_size,
-        "shuffle": training,
-        # batch norm cannot take the variance of one example
-        "drop_last": training and size > batch_size and size % batch_size == 1,
-    }
     return DataLoader(
         dataset,
         num_workers=workers,
         collate_fn=as_it_is,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        **(alone if batches is None else {"batch_sampler": batches}),
+        # one of its own: otherwise each pass over the data would draw from the numbers that dropout goes on with
+        generator=batches.generator if isinstance(batches, TrainingBatches) else torch.Generator().manual_seed(0),
+        **({"batch_size": batch_size} if batches is None else {"batch_sampler": batches}),
     )
 
 

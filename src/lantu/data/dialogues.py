@@ -18,6 +18,7 @@ def held_out_questions(
     *,
     question: str = "question",
     rename: dict[str, dict[str, str]] | None = None,
+    alike: float | None = None,
     split: dict[str, float] | None = None,
     split_seed: int = 0,
 ) -> Raw:
@@ -27,12 +28,18 @@ def held_out_questions(
         source: gives the rows; a division of its own is not kept.
         question: the column that decides which rows belong together.
         rename: by column, values that mean the same as another one, such as {"topic": {"IA": "ai"}}.
-        split: shares of "val" and "test" of the different questions.
+        alike: questions with at least this share of their character trigrams in common (Jaccard) stay together as well,
+            and so do those that are alike to one of them; None: only equal ones.
+        split: shares of "val" and "test" of the different questions, or of the groups of those that are alike.
         split_seed: decides which questions they are.
 
     Raises:
-        UserError: the source lacks a column, or the shares leave nothing to train on.
+        UserError: the source lacks a column, or an option is out of its range.
     """
+    if alike is not None and not 0 < alike <= 1:
+        raise UserError(
+            f"`data.alike={alike}` is a share of trigrams: above 0, at most 1, or null for equal ones only."
+        )
     raw = source()
     for column in (question, *(rename or {})):
         if column not in raw.rows:
@@ -40,10 +47,17 @@ def held_out_questions(
     rows = raw.rows.assign(
         **{column: raw.rows[column].replace(names) for column, names in (rename or {}).items()}
     ).reset_index(drop=True)
-    group = pd.factorize(rows[question].fillna("").map(normalised), sort=True)[0]
+    group, texts = pd.factorize(rows[question].fillna("").map(normalised), sort=True)
+    if alike is not None:
+        group = _joined(list(texts), alike)[group]
     wanted = shares(split)
     place = np.random.default_rng(split_seed).permutation(int(group.max()) + 1) / (int(group.max()) + 1)
     parts = np.select([place < wanted["test"], place < wanted["test"] + wanted["val"]], ["test", "val"], "train")
+    lacking = [name for name in ("train", "val", "test") if wanted.get(name, 1.0) and name not in parts]
+    if lacking:
+        instead = " Type `data.alike=null` to keep only equal ones together." if alike is not None else ""
+        few = f"{len(parts)} different questions, too few to leave some for the {lacking[0]} part"
+        raise UserError(f"{raw.name} has {few}.{instead}")
     return replace(raw, rows=rows, split=parts[group])
 
 
@@ -51,3 +65,19 @@ def normalised(text: str) -> str:
     """A text without case, punctuation and spaces, so that "Hello!" and "hello" are one question."""
     folded = unicodedata.normalize("NFKC", str(text)).casefold()
     return re.sub(r"[\W_]+", "", folded) or folded
+
+
+def _joined(texts: list[str], alike: float) -> np.ndarray:
+    """A group number for each text (N,): texts are joined by likeness, and through others that are like both."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    edged = [f"^{text}$" for text in texts]  # a text of one character has a trigram as well
+    trigrams = CountVectorizer(analyzer="char", ngram_range=(3, 3), binary=True, lowercase=False).fit_transform(edged)
+    common = (trigrams @ trigrams.T).tocoo()
+    sizes = np.asarray(trigrams.sum(axis=1)).ravel()
+    share = common.data / (sizes[common.row] + sizes[common.col] - common.data)
+    near = share >= alike
+    links = coo_array((share[near], (common.row[near], common.col[near])), shape=common.shape)
+    return connected_components(links, directed=False)[1]

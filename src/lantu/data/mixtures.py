@@ -1,12 +1,13 @@
 """Stretches of texts in many languages: drawn by temperature for training, each token once for measuring."""
 
-from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
+
+from lantu.data.sampling import Chosen
 
 NOT_ASKED = -100
 """The target where nothing is to be predicted, as `cross_entropy` has it."""
@@ -60,8 +61,8 @@ class Stretches(Dataset):
 class Mixture(Stretches):
     """As many rows an epoch as there are stretches; each of a language drawn with p ∝ size^alpha, at a random place.
 
-    What row `epoch * len + index` is hangs on the seed, the epoch and the index alone: not on global random numbers,
-    on the worker that fetches it, or on what was fetched before.
+    What a row is hangs on the seed, its number and, in training, the epoch alone: not on global random numbers, on the
+    worker that fetches it, or on what was fetched before.
 
     Args:
         alpha: 1 draws languages by their size, 0 all alike; XLM-R (Conneau et al. 2020) has 0.3.
@@ -76,13 +77,8 @@ class Mixture(Stretches):
         self._drawn = lru_cache(maxsize=2)(self._draw)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        epochs, places = np.divmod(np.asarray(indices), len(self))
-        languages, starts = np.empty_like(places), np.empty_like(places)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            drawn_languages, drawn_starts = self._drawn(int(epoch))
-            languages[here], starts[here] = drawn_languages[places[here]], drawn_starts[places[here]]
-        return self.rows(languages, starts)
+        languages, starts = self._drawn(indices.epoch if isinstance(indices, Chosen) else 0)
+        return self.rows(languages[indices], starts[indices])
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "_drawn"}  # a cache cannot be pickled
@@ -96,21 +92,6 @@ class Mixture(Stretches):
         languages = random.choice(len(self.shares), size=len(self), p=self.shares)
         room = np.maximum(self.ends - self.begins - self.context, 1)[languages]
         return languages, self.begins[languages] + (random.random(len(self)) * room).astype(np.int64)
-
-
-class Epochs(Sampler[int]):
-    """The rows of a `Mixture` in the epoch that is asked for when iteration begins; drawn rows need no shuffling."""
-
-    def __init__(self, size: int, epoch: Callable[[], int]) -> None:
-        self.size = size
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        first = self.epoch() * self.size
-        return iter(range(first, first + self.size))
 
 
 def shares_of(sizes: np.ndarray, alpha: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lantu.data.batches import loader
 from lantu.data.report import Report
-from lantu.data.sampling import rank_batches
+from lantu.data.sampling import EvenBatches, TrainingBatches
 from lantu.data.splitting import SPLITS, shares
 from lantu.errors import UserError
 
@@ -22,7 +22,7 @@ class DataModule(LightningDataModule):
     """Reads once, in `prepare_data`, what one of its kinds describes in `read`.
 
     Args:
-        batch_size: examples of a training, validation or test batch.
+        batch_size: examples of a training, validation or test batch, of all devices together.
         workers: processes that prepare batches; None: as many as pay on this machine, often none.
         split: shares cut off for "val" and "test" where the source has no such part.
         split_seed: decides which rows they are, whatever the training's seed.
@@ -30,6 +30,8 @@ class DataModule(LightningDataModule):
     """
 
     unit = "examples"
+    stops: tuple[str, ...] = ()
+    """Texts that end what a language model writes, unless others are asked for."""
 
     def __init__(
         self,
@@ -58,6 +60,9 @@ class DataModule(LightningDataModule):
         self.splits: dict[str, Dataset] = {}
         self.learned: dict[str, Any] = {}
         """What was learned from the training split, as plain values: statistics, classes, vocabulary."""
+        self.begins = (0, 0)
+        """Where a resumed training goes on: an epoch, and how many of its batches are done."""
+        self._training: TrainingBatches | None = None
 
     def read(self) -> None:
         """Fill `splits`, `spec`, `fingerprints` and `report`; and `learned`, unless it was restored."""
@@ -87,6 +92,10 @@ class DataModule(LightningDataModule):
         """The text of token numbers, where the data are running text."""
         raise UserError(f"{type(self).__name__} has no running text.")
 
+    def prompt(self, text: str) -> str:
+        """What a person typed, as the training text has it, for a model to go on from."""
+        return text
+
     def origin(self) -> dict[str, Any]:
         """Where the data are from and what a row looks like: MLflow's name, source_type, source and schema."""
         raise NotImplementedError
@@ -107,6 +116,25 @@ class DataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader:
         return self._batches("test")
+
+    def weight(self, batch_idx: int) -> float:
+        """What this rank's mean over its share of a training batch counts in the mean over the ranks."""
+        return self._training.weight(batch_idx) if self._training else 1.0
+
+    def batches_done(self, batches: int, *, batch_size: int) -> int:
+        """How many of today's training batches hold the examples of `batches` of another size.
+
+        Raises:
+            UserError: they do not make up whole batches.
+        """
+        done, rest = divmod(batches * batch_size, self.batch_size)
+        if rest:
+            raise UserError(
+                f"`data.batch_size={self.batch_size}`: the checkpoint lies inside an epoch, after {batches} batches of "
+                f"{batch_size} examples, which are no whole number of batches of {self.batch_size}. "
+                f"`data.batch_size={batch_size}` goes on from it, or one that divides {batch_size}."
+            )
+        return done
 
     def state_dict(self) -> dict[str, Any]:
         return {"learned": self.learned, "spec": self.spec, "fingerprints": self.fingerprints}
@@ -158,15 +186,27 @@ class DataModule(LightningDataModule):
         if split not in self.splits:
             return []  # Lightning takes no batches for no such stage
         examples = self.splits[split]
-        share = self.trainer.distributed_sampler_kwargs if self.trainer and self.trainer.world_size > 1 else None
-        batches = None
-        if self.trainer and share:
-            shuffle = not self.trainer.overfit_batches
-            seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # the run's, on every rank
-            batches = rank_batches(
-                examples, batch_size=self.batch_size, training=training, shuffle=shuffle, seed=seed, **share
-            )
-        return loader(examples, batch_size=self.batch_size, workers=self._workers(), training=training, batches=batches)
+        options: dict[str, Any] = {"batch_size": self._rows(split), **self._share()}
+        size = len(examples)  # type: ignore[arg-type]
+        batches = TrainingBatches(size, **options, **self._order(split)) if training else EvenBatches(size, **options)
+        if isinstance(batches, TrainingBatches):
+            self._training = batches
+        return loader(examples, batch_size=self.batch_size, workers=self._workers(), batches=batches)
+
+    def _rows(self, split: str) -> int:
+        """Examples of a batch of a split, of all ranks together."""
+        return self.batch_size
+
+    def _order(self, split: str) -> dict[str, Any]:
+        """Options of `TrainingBatches`: in which order training takes the examples, and where it begins."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # the run's, on every rank
+        shuffle = not (self.trainer and self.trainer.overfit_batches)
+        # a resumed trainer may ask for batches before it knows its epoch: to count them, for a schedule
+        return {"seed": seed, "shuffle": shuffle, "epoch": self.begins[0], "start": self.begins[1]}
+
+    def _share(self) -> dict[str, int]:
+        """Which rank of how many this is."""
+        return dict(self.trainer.distributed_sampler_kwargs or {}) if self.trainer else {}
 
     def _workers(self) -> int:
         return self.workers or 0

@@ -5,10 +5,8 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader
 
-from lantu.data.batches import as_it_is
-from lantu.data.mixtures import Epochs, Mixture, Stretches
+from lantu.data.mixtures import Mixture, Stretches
 from lantu.data.scripts import script_of
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS
@@ -97,18 +95,6 @@ class MultilingualDataModule(TokenDataModule):
         self.report.title = (
             f"{raw.name}: {len(self.languages)} languages in {len(set(self.scripts))} scripts, "
             f"{vocabulary.size:,} different tokens"
-        )
-
-    def train_dataloader(self) -> DataLoader:
-        mixture = self.splits["train"]
-        assert isinstance(mixture, Mixture)
-        return DataLoader(
-            mixture,
-            batch_size=self.batch_size,
-            sampler=Epochs(len(mixture), lambda: self.trainer.current_epoch if self.trainer else 0),
-            num_workers=self._workers(),
-            collate_fn=as_it_is,
-            persistent_workers=self._workers() > 0,
         )
 
     def _paragraphs(self, raw: Raw) -> dict[str, list[str]]:

@@ -1,9 +1,100 @@
-"""Which rank of a run on several devices takes which examples."""
+"""Which examples make up a batch, on one rank or on several."""
 
 from collections.abc import Iterator
 
 import numpy as np
-from torch.utils.data import BatchSampler, Dataset, DistributedSampler, Sampler
+import torch
+from torch.utils.data import Sampler
+
+from lantu.errors import UserError
+
+
+class Chosen(list[int]):
+    """The examples of one training batch, and what their random choices hang on: nothing but seed, epoch and example.
+
+    A data set draws with `numpy.random.default_rng((seed, epoch))`, a number for each of its examples, and not from
+    global random numbers: those depend on the worker that fetches the batch, and on what it has fetched before.
+    """
+
+    def __init__(self, examples: list[int], *, seed: int, epoch: int) -> None:
+        super().__init__(examples)
+        self.seed = seed
+        self.epoch = epoch
+
+
+class TrainingBatches(Sampler[list[int]]):
+    """One rank's share of every training batch; the order hangs on seed and epoch alone.
+
+    A batch is that of all ranks together, cut evenly: ranks that are more or fewer train on the same batches. The last,
+    smaller one is left out where a rank would have but one example of it, of which batch norm cannot take a variance.
+
+    Args:
+        size: examples of an epoch.
+        batch_size: of all ranks together.
+        shuffle: anew in every epoch; otherwise always 0, 1, 2, ...
+        epoch, start: where the first iteration begins: an epoch, and how many of its batches are done already.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        num_replicas: int = 1,
+        rank: int = 0,
+        shuffle: bool = True,
+        seed: int = 0,
+        epoch: int = 0,
+        start: int = 0,
+    ) -> None:
+        self.size = size
+        self.batch_size = batch_size
+        self.ranks, self.rank = num_replicas, rank
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch, self.start = epoch, start
+        self.generator = torch.Generator()
+        """Seeds the worker processes, for data sets that draw from global random numbers all the same."""
+        self._seed_workers()
+        check_share(batch_size, ranks=num_replicas)
+        if size < num_replicas:
+            raise UserError(f"there are {size} examples to train on, too few for {num_replicas} devices.")
+
+    @property
+    def sampler(self) -> "TrainingBatches":
+        """Where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch, from its first batch."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+            self._seed_workers()
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, wherever this one begins."""
+        whole, rest = divmod(self.size, self.batch_size)
+        return whole + (rest >= 2 * self.ranks or (rest > 0 and not whole))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self.size)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        for number in range(self.start, len(self)):
+            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
+            yield Chosen(_share(batch, self.ranks, self.rank).tolist(), seed=self.seed, epoch=self.epoch)
+
+    def weight(self, number: int) -> float:
+        """How much this rank's mean over its share of a batch counts in the mean over the ranks' means.
+
+        Other than 1 only in a last batch of which some ranks have an example more than others.
+        """
+        size = min(self.batch_size, self.size - number * self.batch_size)
+        mine = size // self.ranks + (self.rank < size % self.ranks)
+        return mine * self.ranks / size
+
+    def _seed_workers(self) -> None:
+        self.generator.manual_seed(int(np.random.default_rng((self.seed, self.epoch)).integers(2**63)))
 
 
 class EvenBatches(Sampler[list[int]]):
@@ -15,12 +106,14 @@ class EvenBatches(Sampler[list[int]]):
 
     Args:
         size: examples in all. Where there are fewer than ranks, the ranks without one take the last one: not exact.
-        batch_size: the most that a batch holds; at 1 some may hold 2, for there would be ranks with a batch less.
+        batch_size: the most that a batch holds, of all ranks together. Where that is one example a rank, some may hold
+            2, for there would be ranks with a batch less.
     """
 
-    def __init__(self, size: int, *, batch_size: int, num_replicas: int, rank: int) -> None:
+    def __init__(self, size: int, *, batch_size: int, num_replicas: int = 1, rank: int = 0) -> None:
+        mine = check_share(batch_size, ranks=num_replicas)
         shares = np.array_split(np.arange(size), num_replicas)
-        count = min(-(-len(shares[0]) // batch_size), max(1, len(shares[-1])))
+        count = min(-(-len(shares[0]) // mine), max(1, len(shares[-1])))
         share = shares[rank] if len(shares[rank]) else np.arange(size)[-1:]
         self._batches = [part.tolist() for part in np.array_split(share, count)] if size else []
 
@@ -31,20 +124,21 @@ class EvenBatches(Sampler[list[int]]):
         return len(self._batches)
 
 
-def rank_batches(
-    dataset: Dataset,
-    *,
-    batch_size: int,
-    num_replicas: int,
-    rank: int,
-    training: bool,
-    shuffle: bool = True,
-    seed: int = 0,
-) -> Sampler[list[int]]:
-    """The batches of one rank: for training shuffled anew in every epoch and equally large, else `EvenBatches`."""
-    size = len(dataset)  # type: ignore[arg-type]
-    if not training:
-        return EvenBatches(size, batch_size=batch_size, num_replicas=num_replicas, rank=rank)
-    mine: DistributedSampler = DistributedSampler(dataset, num_replicas, rank, shuffle=shuffle, seed=seed)
-    # batch norm cannot take the variance of one example
-    return BatchSampler(mine, batch_size, drop_last=len(mine) > batch_size and len(mine) % batch_size == 1)
+def check_share(batch_size: int, *, ranks: int) -> int:
+    """How many examples of a batch each rank takes.
+
+    Raises:
+        UserError: they cannot be cut evenly.
+    """
+    share, rest = divmod(batch_size, ranks)
+    if rest or not share:
+        near = [each for each in (share * ranks, (share + 1) * ranks) if each]
+        raise UserError(
+            f"`data.batch_size={batch_size}` is the batch of all {ranks} devices together, and cannot be cut into "
+            f"{ranks} equal shares. {' or '.join(f'`data.batch_size={each}`' for each in near)} can."
+        )
+    return share
+
+
+def _share(batch: np.ndarray, ranks: int, rank: int) -> np.ndarray:
+    return np.array_split(batch, ranks)[rank]

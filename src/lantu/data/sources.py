@@ -51,6 +51,7 @@ def hub(
     revision: str | None = None,
     mirror: str | None = None,
     mirror_folder: str | None = None,
+    elsewhere: str | None = None,
 ) -> Raw:
     """A data set of the Hugging Face hub, or its copy in a mirror folder.
 
@@ -58,6 +59,7 @@ def hub(
         path, name, revision: as of `datasets.load_dataset`.
         mirror: a folder that stands in for the hub; used when it holds `mirror_folder`.
         mirror_folder: where in it; None: the same as `path`.
+        elsewhere: for data that no hub has: a sentence that says how a copy for the mirror is made.
 
     Raises:
         UserError: neither the mirror nor the hub has it.
@@ -68,6 +70,11 @@ def hub(
             return text_files(str(texts[0] if len(texts) == 1 else folder), name=path)
         loaded = _load_dataset(str(folder))
         source: dict[str, Any] = {"path": path, "read_from": str(folder)}
+    elif elsewhere is not None:
+        copy = f"the folder that holds the folder `{mirror_folder or path}`"
+        raise UserError(
+            f"The data `{path}` are on no hub. {elsewhere} Then type `paths.mirror=DIR`, or set LANTU_MIRROR: {copy}."
+        )
     else:
         loaded = _from_hub(path, name, revision, folder)
         source = {"path": path, "config_name": name, "revision": revision}

@@ -27,7 +27,8 @@ class SupervisedDataModule(DataModule):
         target: the column to predict.
         task: classification, regression, or auto: a column with more than 20 different numbers is a quantity.
         classes: names in the order of their numbers; None: sorted. The last of two is the positive one.
-        duplicates: drop or keep training rows that occur before or in another part; they are counted either way.
+        duplicates: drop or keep training rows that occur before or in another part; they are counted either way. once:
+            drop rows of validation and test too that occur before in their part, each of which would count twice.
         options: of `DataModule`.
     """
 
@@ -42,8 +43,11 @@ class SupervisedDataModule(DataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if duplicates not in ("drop", "keep"):
-            raise UserError(f"`data.duplicates={duplicates}`: they can be dropped (drop) or kept (keep).")
+        if duplicates not in ("drop", "keep", "once"):
+            raise UserError(
+                f"`data.duplicates={duplicates}`: they can be dropped from training (drop), from every part (once), or "
+                "kept (keep)."
+            )
         self.source = source
         self.target = target
         self.task = task
@@ -123,11 +127,18 @@ class SupervisedDataModule(DataModule):
         rows, split = rows[~absent].reset_index(drop=True), split[~absent]
         readable = self.load(rows, raw)
         rows, split = rows[readable].reset_index(drop=True), split[readable]
-        twice = repeated(self.hashes(rows), split)
+        hashes = self.hashes(rows)
+        twice = repeated(hashes, split)
         self.report.note(
-            int(twice.sum()), f"training rows that occur twice {'left out' if self.duplicates == 'drop' else 'kept'}"
+            int(twice.sum()), f"training rows that occur twice {'kept' if self.duplicates == 'keep' else 'left out'}"
         )
-        if self.duplicates == "drop":
+        if self.duplicates == "once":
+            again = pd.Series(hashes).groupby(split).transform(lambda part: part.duplicated()).to_numpy(dtype=bool) & (
+                split != "train"
+            )
+            self.report.note(int(again.sum()), "validation and test rows that occur twice left out")
+            twice |= again
+        if self.duplicates != "keep":
             rows, split = rows[~twice].reset_index(drop=True), split[~twice]
         if not len(rows):
             raise UserError(f"{raw.name}: no row is left after cleaning ({'; '.join(self.report.lines()[1:])}).")

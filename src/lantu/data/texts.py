@@ -31,7 +31,7 @@ class TextDataModule(SupervisedDataModule):
     Args:
         path: a table of your own (CSV, Parquet, JSON lines), instead of a source.
         text: the column with the texts.
-        level: word, bpe or wordpiece.
+        level: word, bpe, wordpiece or char.
         vocab_size: most tokens that are learned.
         min_count: how often a token must occur to be one.
         max_length: tokens after which a text is cut; None: the longest training text, at most 256.
@@ -55,7 +55,7 @@ class TextDataModule(SupervisedDataModule):
         **options: Any,
     ) -> None:
         super().__init__(source=source or _own_file(path), **options)
-        check_level(level, ("word", "bpe", "wordpiece"))
+        check_level(level, ("word", "bpe", "wordpiece", "char"))
         if max_length is not None and max_length < 1:
             raise UserError(f"`data.max_length={max_length}` must be at least 1 token.")
         self.text = text

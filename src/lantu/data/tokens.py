@@ -154,11 +154,27 @@ class TokenDataModule(DataModule):
     def schema(self) -> list[dict[str, str]]:
         return [{"name": self.text, "type": "string"}]
 
+    def batches_done(self, batches: int, *, batch_size: int) -> int:
+        if self.contiguous and batch_size != self.batch_size:
+            raise UserError(
+                f"`data.batch_size={self.batch_size}`: the checkpoint lies inside an epoch that reads the text as "
+                f"{batch_size} streams. `data.batch_size={batch_size}` goes on from it."
+            )
+        return super().batches_done(batches, batch_size=batch_size)
+
     def _batches(self, split: str, *, training: bool = False) -> Any:
         streams = self.splits.get(split)
-        if isinstance(streams, Streams):  # in order, and as many rows as there are streams
+        if isinstance(streams, Streams) and not training:  # every rank measures all of it: a share would tear streams
             return loader(streams, batch_size=streams.rows, workers=self._workers())
         return super()._batches(split, training=training)
+
+    def _rows(self, split: str) -> int:
+        streams = self.splits[split]
+        return streams.rows if isinstance(streams, Streams) else self.batch_size
+
+    def _order(self, split: str) -> dict[str, Any]:
+        order = super()._order(split)
+        return {**order, "shuffle": False} if self.contiguous else order  # a row goes on where it left off
 
     @property
     def _marked(self) -> bool:

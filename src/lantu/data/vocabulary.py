@@ -128,7 +128,7 @@ class Bytes:
 
 
 class Subwords:
-    """A tokenizer of the `tokenizers` library: words, byte pairs (Sennrich et al. 2016) or WordPiece."""
+    """A tokenizer of the `tokenizers` library: words, byte pairs (Sennrich et al. 2016), WordPiece, or characters."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -150,6 +150,12 @@ class Subwords:
             tokenizer.decoder = decoders.ByteLevel()
             alphabet = pre_tokenizers.ByteLevel.alphabet()  # any text can be written in bytes
             trainer: Any = trainers.BpeTrainer(special_tokens=[PAD, MASK, *ENDS], initial_alphabet=alphabet, **options)
+        elif level == "char":
+            tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+            tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
+            tokenizer.decoder = decoders.Fuse()
+            trainer = trainers.WordLevelTrainer(special_tokens=[PAD, UNKNOWN, MASK, *ENDS], **options)
         else:
             words = level == "word"
             model = models.WordLevel(unk_token=UNKNOWN) if words else models.WordPiece(unk_token=UNKNOWN)

@@ -26,8 +26,9 @@ def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict
     measure = trainer.test if split == "test" else trainer.validate
     (metrics,) = measure(rebuilt.task, datamodule=rebuilt.data, verbose=False)
     found = {name: float(value) for name, value in metrics.items()}
-    if split == "test" and isinstance(rebuilt.task, LanguageModeling) and isinstance(rebuilt.data, TokenDataModule):
-        found |= written(rebuilt.task, rebuilt.data)[1]
+    task, data = rebuilt.task, rebuilt.data
+    if split == "test" and isinstance(task, LanguageModeling) and task.goes_on and isinstance(data, TokenDataModule):
+        found |= written(task, data)[1]
     return found
 
 

@@ -86,20 +86,21 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     task = rebuilt.task
     assert isinstance(task, LanguageModeling)
     seed_everything(cfg.seed, verbose=False)
-    encode, decode = rebuilt.data.encode, rebuilt.data.decode
+    data = rebuilt.data
     options = {name: cfg[name] for name in ("tokens", "temperature", "top_k", "top_p", "repetition_penalty")}
-    options["stop"] = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or [])
+    options["stop"] = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or data.stops)
     if cfg.input is not None or cfg.output is not None:
         prompts = [cfg.prompt or "\n"] if cfg.input is None else _prompts(Path(cfg.input).expanduser())
-        texts = task.write_all(encode, decode, prompts=prompts, batch_size=cfg.batch_size, **options)
+        asked = [data.prompt(each) for each in prompts]
+        texts = task.write_all(data.encode, data.decode, prompts=asked, batch_size=cfg.batch_size, **options)
         if cfg.output is None:
             print("\n\n---\n\n".join(texts))
             return
         WRITERS[Path(cfg.output).suffix](pd.DataFrame({"prompt": prompts, "text": texts}), cfg.output)
         print(f"{len(texts)} texts written to {cfg.output}")
         return
-    prompt = cfg.prompt or "\n"
-    pieces = task.stream(encode, decode, prompt=prompt, **options)
+    prompt = data.prompt(cfg.prompt or "\n")
+    pieces = task.stream(data.encode, data.decode, prompt=prompt, **options)
     shown = itertools.chain([next(pieces, "")], pieces)  # a wrong option is answered before the prompt is printed
     print(prompt, end="")
     for piece in shown:

@@ -59,6 +59,8 @@ class GPT(nn.Module):
     """
 
     turns_SP2: Tensor
+    sharded_as_one = ("Block",)
+    """Classes of the parts that are split over devices as one."""
 
     def __init__(
         self,

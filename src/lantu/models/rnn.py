@@ -46,6 +46,7 @@ class RNN(nn.Module):
     Shape: (N, L) int64 -> (N, outputs), or (N, L, outputs) per token.
     """
 
+    sharded_as_one = ()  # `unroll` reads the weights of a layer from outside
     context = None  # it reads on without limit
 
     def __init__(

@@ -43,7 +43,10 @@ def parameter_groups(
 def l1_norm(module: nn.Module) -> Tensor:
     """The sum of absolute weights over matrices and convolutions (not biases and norms), a scalar with gradient."""
     weights = [weight for weight in module.parameters() if weight.requires_grad and weight.ndim >= 2]
-    return torch.stack([weight.abs().sum() for weight in weights]).sum() if weights else torch.zeros(())
+    sums = [weight.abs().sum() for weight in weights]
+    # a weight that is split over devices has the sum of its parts
+    whole = [each.full_tensor() if hasattr(each, "full_tensor") else each for each in sums]
+    return torch.stack(whole).sum() if weights else torch.zeros(())
 
 
 def _embeddings_and_head(module: nn.Module) -> list[nn.Parameter]:

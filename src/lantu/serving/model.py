@@ -28,7 +28,9 @@ class Model:
         """
         data, task = self.rebuilt.data, self.rebuilt.task
         if isinstance(task, LanguageModeling):
-            texts = task.write_all(data.encode, data.decode, prompts=list(inputs["prompt"]), **(params or {}))
+            options = {"stop": data.stops, **(params or {})}
+            prompts = [data.prompt(each) for each in inputs["prompt"]]
+            texts = task.write_all(data.encode, data.decode, prompts=prompts, **options)
             return pd.DataFrame({"text": texts})
         batches = loader(data.examples_of(inputs), batch_size=data.batch_size, workers=0)
         with torch.inference_mode():

@@ -7,6 +7,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lantu.training.checkpoints import settled
+
 CHECKPOINT = "checkpoint.ckpt"
 
 
@@ -43,6 +45,7 @@ class Population(Callback):
 
         with tempfile.TemporaryDirectory() as folder:
             trainer.save_checkpoint(Path(folder) / CHECKPOINT)
+            settled(trainer, Path(folder) / CHECKPOINT)
             reported = {self.monitor: float(value), "step": trainer.global_step}
             tune.report(reported, checkpoint=tune.Checkpoint.from_directory(folder))
 

@@ -51,7 +51,7 @@ def read_configured_space(params: Mapping[str, Any], request: Request, context: 
         UserError: there is nothing to choose.
     """
     plain = OmegaConf.to_container(params, resolve=True) if OmegaConf.is_config(params) else dict(params)
-    base = composed(context.config_loader, list(request.fixed))
+    base = composed(context.config_loader, request.fixed).cfg
     space = read_space(request.swept, opened(plain, base), context)  # type: ignore[arg-type]
     if not space.dimensions:
         raise UserError(

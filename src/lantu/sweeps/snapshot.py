@@ -1,16 +1,18 @@
 """Config files as they were when a sweep began: later edits reach neither its waiting trials nor its resumed ones."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_loader import ConfigLoader
-from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.types import HydraContext, RunMode
+from omegaconf import open_dict
 
+from lantu.config.composing import Composition
 from lantu.config.explain import explained, leaves
+from lantu.config.sweeping import Composer
 from lantu.errors import UserError
 from lantu.sweeps.request import OPERATIONAL, Point, Request
 
@@ -35,14 +37,14 @@ def from_snapshot(context: HydraContext, snapshot: Path) -> HydraContext:
     return HydraContext(config_loader=ConfigLoaderImpl(copied), callbacks=context.callbacks)
 
 
-def settings(loader: ConfigLoader, request: Request, points: list[Point]) -> dict[str, dict[str, str]]:
+def settings(composer: Composer, request: Request, points: list[Point]) -> dict[str, dict[str, str]]:
     """What decides the result of trials, by the files that they choose: for telling whether two sweeps differ.
 
     Values that vary are left out.
     """
     found: dict[str, dict[str, str]] = {}
-    for chosen in dict.fromkeys(choices(loader, point) for point in points):
-        cfg = composed(loader, [*request.fixed, *chosen])
+    for chosen in dict.fromkeys(tuple(filter(composer.chooses, point.overrides)) for point in points):
+        cfg = composer(chosen).cfg
         files = {override.partition("=")[0] for override in chosen}
         vary = {key.lstrip("+~") for key in request.keys if key not in files}
         found[" ".join(chosen)] = {
@@ -74,33 +76,15 @@ def refuse_difference(name: str, before: dict[str, dict[str, str]], now: dict[st
             )
 
 
-def composed(loader: ConfigLoader, overrides: list[str]) -> DictConfig:
+def composed(loader: ConfigLoader, overrides: Sequence[str]) -> Composition:
     """A trial's config, without Hydra's own part."""
-    from hydra.types import RunMode
-
-    with explained(overrides, "train"):
-        cfg = loader.load_configuration(config_name="train", overrides=overrides, run_mode=RunMode.RUN)
+    with explained(list(overrides), "train"):
+        cfg = loader.load_configuration(config_name="train", overrides=list(overrides), run_mode=RunMode.RUN)
+    chosen = cfg.hydra.runtime.choices
+    choices = {str(group): file for group, file in chosen.items() if not str(group).startswith("hydra/")}
     with open_dict(cfg):
         del cfg["hydra"]
-    return cfg
-
-
-def choices(loader: ConfigLoader, point: Point) -> tuple[str, ...]:
-    """The overrides of a point that choose files or add and remove keys; the others only set values."""
-    groups = set(loader.get_group_options("", results_filter=None))
-
-    def chooses(override: str) -> bool:
-        key = override.partition("=")[0]
-        return key.startswith(("+", "~")) or "/" in key or "@" in key or key in groups
-
-    return tuple(each for each in point.overrides if chooses(each))
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A config as plain dictionaries, interpolations as they are."""
-    content = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    return Composition(cfg, choices, list(overrides))
 
 
 def _is_below(name: str, parents: set[str]) -> bool:

@@ -9,11 +9,11 @@ from contextlib import closing
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from lantu.config.checking import check
 from lantu.config.composing import Composition
-from lantu.config.sweeping import distinct
+from lantu.config.sweeping import Composer, distinct
 from lantu.errors import UserError
 from lantu.interrupts import heard, raise_if_asked
 from lantu.sweeps.folder import SweepFolder
@@ -54,14 +54,16 @@ class Conductor:
         """Run what is asked for; returns how many trials failed."""
         request = read_request(arguments, self.context)
         points = self._points(request, self.context)
-        check_points(self.context, request, points)
+        loader = self.context.config_loader
+        composer = Composer(loader, lambda overrides: composed(loader, [*request.fixed, *overrides]))
+        check_points(composer, points)
         folder, is_new = find_or_name(self.cfg, request, kind=self.kind)
         if folder.owner.is_alive():
             raise UserError(
                 f"the sweep `{folder.name}` is running already; `lantu sweeps {folder.name}` shows it. To run the same "
                 f"again beside it, name another: `sweep.name=...`."
             )
-        now = settings(self.context.config_loader, request, points)
+        now = settings(composer, request, points)
         if not is_new:
             refuse_difference(folder.name, folder.content()["settings"], now)
         self._keep(folder, request, arguments, now, is_new=is_new)
@@ -126,26 +128,15 @@ class Conductor:
             return finish(folder, self.cfg, parent, begun=begun)
 
 
-def check_points(context: HydraContext, request: Request, points: list[Point]) -> None:
+def check_points(composer: Composer, points: list[Point]) -> None:
     """Refuse a sweep of which some point could not run, before the first one does.
 
     Raises:
         UserError: says which point, and why.
     """
-    for point in (Point(each) for each in distinct([point.overrides for point in points])):
-        overrides = [*request.fixed, *point.overrides]
-        cfg = composed(context.config_loader, overrides)
+    for point in map(Point, distinct([point.overrides for point in points], composer.chooses)):
         try:
-            check(Composition(cfg, _choices(context, overrides), overrides))
+            check(composer(point.overrides))
         except UserError as error:
-            where = f"the trial `{point.name}`: " if request.keys else ""
+            where = f"the trial `{point.name}`: " if point.overrides else ""
             raise UserError(f"{where}{error}") from error
-
-
-def _choices(context: HydraContext, overrides: list[str]) -> dict[str, Any]:
-    from hydra.types import RunMode
-
-    cfg = context.config_loader.load_configuration(config_name="train", overrides=overrides, run_mode=RunMode.RUN)
-    chosen = OmegaConf.to_container(cfg.hydra.runtime.choices)
-    assert isinstance(chosen, dict)
-    return {str(group): file for group, file in chosen.items() if not str(group).startswith("hydra/")}

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lantu.errors import UserError
+from lantu.models.sharding import is_sharded, shard
 from lantu.optim import l1_norm, parameter_groups
 
 Batch = tuple[Tensor, ...]
@@ -51,6 +53,12 @@ class Task(pl.LightningModule):
         self.metrics = nn.ModuleDict()
         self.mean_loss = nn.ModuleDict({f"{stage}_": MeanMetric() for stage in ("train", "val", "test")})
 
+    def configure_model(self) -> None:
+        """Split the network's weights over the devices, where the trainer's strategy is to do so."""
+        if self.device_mesh is not None and not is_sharded(self.net):
+            bf16 = str(self.trainer.precision) == "bf16-mixed"
+            shard(self.net, self.device_mesh["data_parallel"], bf16=bf16)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
 
@@ -78,7 +86,9 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         _, loss = self._output_and_loss(batch, "train")
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        if (share := self._share(batch_idx)) != 1:
+            loss = loss * share
+        self.log("train/loss", self._over_ranks(loss), prog_bar=True, on_step=True, on_epoch=False)
         return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -88,6 +98,12 @@ class Task(pl.LightningModule):
         """Measures; returns the batch's outputs for callbacks that draw them."""
         output, _ = self._output_and_loss(batch, "test")
         return {"output": output.detach(), "y": batch[1]} if self.keeps_outputs else None
+
+    def on_validation_start(self) -> None:
+        self._agree()
+
+    def on_test_start(self) -> None:
+        self._agree()
 
     def on_train_epoch_end(self) -> None:
         self._log_stage("train", loss_name="train/loss_epoch")
@@ -106,12 +122,23 @@ class Task(pl.LightningModule):
         assert self._optimizer is not None, "a task without an optimizer can evaluate, not train"
         optimizer = self._optimizer(parameter_groups(self.net))
         self._allow_clipping(optimizer)
+        if is_sharded(self.net) and isinstance(optimizer, SGD):  # of those, torch has a fused step in Adam only
+            for group in optimizer.param_groups:
+                group["fused"] = False
         if self._scheduler is None:
             return optimizer
         scheduler = self._scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _agree(self) -> None:
+        """Let all ranks measure with rank zero's buffers, such as running means: a checkpoint keeps those."""
+        if self.trainer.world_size > 1:
+            for module in self.net.modules():
+                for name, buffer in module.named_buffers(recurse=False):
+                    if name not in module._non_persistent_buffers_set:
+                        torch.distributed.broadcast(buffer, src=0)
 
     def _allow_clipping(self, optimizer: Any) -> None:
         """Lightning refuses to clip gradients of a fused optimizer at mixed precision, since it unscales them itself.
@@ -136,6 +163,18 @@ class Task(pl.LightningModule):
         if f"{stage}_" in self.metrics:
             self.observe(self.metrics[f"{stage}_"], output.detach(), y)
         return output, loss
+
+    def _share(self, batch_idx: int) -> float:
+        """What this rank's mean loss counts in the mean over ranks, some of which may have an example more."""
+        weight = getattr(self._trainer and self._trainer.datamodule, "weight", None)
+        return weight(batch_idx) if weight else 1.0
+
+    def _over_ranks(self, loss: Tensor) -> Tensor:
+        """A batch's loss over all ranks at the steps that are logged; elsewhere this rank's, for waiting costs time."""
+        trainer = self._trainer
+        if not trainer or trainer.world_size == 1 or not trainer._logger_connector.should_update_logs:
+            return loss
+        return trainer.strategy.reduce(loss.detach(), reduce_op="mean")
 
     def _log_stage(self, stage: str, *, loss_name: str | None = None) -> None:
         mean: Any = self.mean_loss[f"{stage}_"]

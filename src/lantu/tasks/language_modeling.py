@@ -19,6 +19,8 @@ from lantu.tasks.writing import Writing
 
 Encode = Callable[[str], ArrayLike]
 Decode = Callable[[list[int]], str]
+CARRIED = "lantu.carried"
+"""Where a checkpoint keeps the state that the next batch reads on from."""
 
 
 class LanguageModeling(TokenTask):
@@ -37,6 +39,8 @@ class LanguageModeling(TokenTask):
     """
 
     keeps_outputs = False  # logits over a vocabulary for every token
+    goes_on = True
+    """Whether the text written at the test goes on from the test split's; False: it answers, and is measured apart."""
 
     def __init__(
         self,
@@ -99,6 +103,15 @@ class LanguageModeling(TokenTask):
     def on_test_epoch_start(self) -> None:
         self._states.pop("test", None)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "train" in self._states:
+            checkpoint[CARRIED] = self._states["train"].states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.carry and CARRIED in checkpoint:  # inside an epoch, which goes on; the next one begins without
+            self._states["train"] = self.net.new_cache()  # type: ignore[operator]
+            self._states["train"].states = checkpoint[CARRIED]
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if batch_idx == 0:
             self._read["val"] = batch[0][:1].clone()
@@ -138,7 +151,7 @@ class LanguageModeling(TokenTask):
         """
         known = self._known(encode, prompt)
         writing = Writing(decode, known.tolist(), stop=stop, end_id=self.end_id)
-        with _evaluating(self.net):
+        with evaluating(self.net):
             for drawn in generate(self.net, known[None], new_tokens=tokens, context=self.context, **sampling):
                 if piece := writing.add(int(drawn)):
                     yield piece
@@ -176,7 +189,7 @@ class LanguageModeling(TokenTask):
             writings = [Writing(decode, row.tolist(), stop=stop, end_id=self.end_id) for row in rows]
             ended = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
             options = {"new_tokens": tokens, "context": self.context, "ended": ended, **sampling}
-            with _evaluating(self.net):
+            with evaluating(self.net):
                 for drawn in generate(
                     self.net, pad_sequence(rows, batch_first=True), lengths=_lengths(rows), **options
                 ):
@@ -202,7 +215,7 @@ class LanguageModeling(TokenTask):
             known = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         generator = torch.Generator(device=self.device).manual_seed(0)  # apart from the run's own random numbers,
         devices = [self.device] if self.device.type == "cuda" else []  # which dropout may use that stays on
-        with _evaluating(self.net), torch.random.fork_rng(devices):
+        with evaluating(self.net), torch.random.fork_rng(devices):
             torch.manual_seed(0)
             drawn = list(
                 generate(self.net, known, new_tokens=self.sample_tokens, context=self.context, generator=generator)
@@ -225,7 +238,7 @@ def _lengths(rows: list[Tensor]) -> Tensor:
 
 
 @contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
+def evaluating(net: nn.Module) -> Iterator[None]:
     """In eval mode for a while, then as it was, part by part."""
     training = [module for module in net.modules() if module.training]
     net.eval()

@@ -10,6 +10,11 @@ _WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+|[^\w\s]")
 """A run of letters and digits, a punctuation mark, or one character of a script that puts no spaces."""
 
 
+def words(text: str) -> list[str]:
+    """Words, punctuation marks, and single characters of scripts that put no spaces."""
+    return _WORD.findall(text)
+
+
 def measures(text: str, training: str) -> dict[str, float]:
     """Shares between 0 and 1, over words and punctuation marks, so that they compare across tokenizers.
 
@@ -23,10 +28,10 @@ def measures(text: str, training: str) -> dict[str, float]:
         novel_4grams: how many of those sequences do not occur in the training text; 0 is copied. A measure for which
         the text has too few words is left out.
     """
-    words = _WORD.findall(text)
-    numbers = {word: number for number, word in enumerate(dict.fromkeys(words), start=1)}
+    found_words = words(text)
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(found_words), start=1)}
     base = len(numbers) + 1
-    written = np.fromiter((numbers[word] for word in words), dtype=np.int64)
+    written = np.fromiter((numbers[word] for word in found_words), dtype=np.int64)
     found: dict[str, float] = {}
     for n in (1, 2):
         if len(grams := _grams(written, n, base)):

@@ -235,6 +235,16 @@ def last(path: Path) -> Record | None:
             block *= 4
 
 
+def last_steps(path: Path) -> dict[str, int]:
+    """The last step at which each metric was recorded."""
+    steps: dict[str, int] = {}
+    for _, record in Reader(path):
+        if record["kind"] == "metrics":
+            for name in record["values"]:
+                steps[name] = max(steps.get(name, -1), record["step"])
+    return steps
+
+
 _json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 

@@ -3,9 +3,11 @@
 from lantu.training.callbacks import LearningRate, Progress
 from lantu.training.figures import Figures
 from lantu.training.finite import FiniteLoss
+from lantu.training.points import ResumePoints
 from lantu.training.run import Result, run, train
 from lantu.training.safetensors_file import SafetensorsFile
 from lantu.training.samples import Samples
+from lantu.training.sharded import Sharded
 from lantu.training.transformers_folder import TransformersFolder
 
 __all__ = [
@@ -14,8 +16,10 @@ __all__ = [
     "LearningRate",
     "Progress",
     "Result",
+    "ResumePoints",
     "SafetensorsFile",
     "Samples",
+    "Sharded",
     "TransformersFolder",
     "run",
     "train",

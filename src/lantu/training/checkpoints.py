@@ -4,12 +4,15 @@ import os
 import struct
 import zipfile
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins import TorchCheckpointIO
+from torch import Tensor
 
 from lantu.errors import UserError
 from lantu.tracking.saying import say
@@ -28,25 +31,69 @@ class CheckedFiles(TorchCheckpointIO):
     """Writes a checkpoint beside its place, and puts it there when all of it is on the disk; reads only whole ones.
 
     torch checks no sums when it reads. The sum of all bytes therefore goes into the comment that every zip archive may
-    end with: other programs read the file as before, and file and sum cannot part. `last.ckpt` is kept as `last-1.ckpt`
-    when a newer one takes its place. Where the disk refuses a checkpoint, what was there stays and training goes on.
+    end with: other programs read the file as before, and file and sum cannot part. Where the disk refuses a
+    checkpoint, what was there stays and training goes on.
+
+    A thread writes, one checkpoint at a time: `save_checkpoint` returns when the weights are copied, and waits for the
+    one before, so that there is never more than one copy. Errors other than the disk's are raised by the next call.
+    Lightning's AsyncCheckpointIO copies on the device, queues without bound, and forgets which files it wraps.
+
+    Args:
+        keep: how many of `last.ckpt`, `last-1.ckpt`, ... are kept when a newer `last.ckpt` takes its place.
     """
 
+    def __init__(self, *, keep: int = 2) -> None:
+        super().__init__()
+        self.keep = keep
+        self._thread: ThreadPoolExecutor | None = None
+        self._writing: Future[None] | None = None
+        self._refused: set[Path] = set()
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint; say so and keep the one before where that cannot be done."""
+        """Begin to write a checkpoint."""
+        self.wait()
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        place = Path(path)
+        self._thread = self._thread or ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._writing = self._thread.submit(self._put, _copied(checkpoint), Path(path))
+
+    def wait(self) -> None:
+        """Return when what was begun is written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def refused(self, path: Path) -> bool:
+        """Whether the disk did not take the last checkpoint of that name."""
+        self.wait()
+        return path in self._refused
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint, after those that are being written."""
+        self.wait()
+        super().remove_checkpoint(path)
+
+    def teardown(self) -> None:
+        """Write to the end, and end the thread."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown()
+        self.wait()
+
+    def _put(self, checkpoint: dict[str, Any], place: Path) -> None:
+        """Write a checkpoint; say so and keep the one before where that cannot be done."""
         part = place.with_name(f"{place.name}.part")
+        self._refused.discard(place)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             _write(checkpoint, part)
-            if place.name == LAST and place.is_file():
-                os.replace(place, place.with_name(PREVIOUS))
+            if place.name == LAST:
+                _make_room(place, self.keep)
             os.replace(part, place)
             _settle(place.parent)
         except OSError as error:
+            self._refused.add(place)
             reason = error.strerror or type(error).__name__
             before = "the one before is kept and" if place.is_file() else "there is none before it;"
             say(f"the checkpoint {place} could not be written: {reason}; {before} training goes on.")
@@ -59,15 +106,27 @@ class CheckedFiles(TorchCheckpointIO):
         Raises:
             UserError: the file is damaged.
         """
+        self.wait()
         if "://" not in str(path) and Path(path).is_file():
             refuse_damaged(Path(path))
         return super().load_checkpoint(path, map_location, weights_only)
 
 
-def write_checked(trainer: Trainer) -> None:
+def write_checked(trainer: Trainer, *, keep: int = 2) -> None:
     """Let a trainer keep its checkpoints in such files, unless it was told to keep them in a way of its own."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = CheckedFiles()
+        trainer.strategy.checkpoint_io = CheckedFiles(keep=keep)
+
+
+def settled(trainer: Trainer, path: Path) -> bool:
+    """Wait until a checkpoint that was begun is on the disk; False where the disk refused it."""
+    files = trainer.strategy.checkpoint_io
+    return not (isinstance(files, CheckedFiles) and files.refused(path))
+
+
+def is_last(path: Path, *, but: int = 0) -> bool:
+    """Whether a file is `last.ckpt` or one of those before it; with `but=1` only one of those before."""
+    return path.suffix == ".ckpt" and (path.name.startswith("last-") or (path.name == LAST and not but))
 
 
 def refuse_damaged(path: Path) -> None:
@@ -151,6 +210,39 @@ def _sum(file: IO[bytes], length: int) -> int:
 
 def _comment(crc: int) -> bytes:
     return _MARK + b"%08x" % crc
+
+
+def _make_room(last: Path, keep: int) -> None:
+    """Let each of the last checkpoints take the place of the one before it; those beyond `keep` go."""
+    for number in range(keep - 1, 1, -1):
+        newer = last.with_name(f"last-{number - 1}.ckpt")
+        if newer.is_file():
+            os.replace(newer, last.with_name(f"last-{number}.ckpt"))
+    if keep > 1 and last.is_file():
+        second = last.with_name(PREVIOUS)
+        second.unlink(missing_ok=True)
+        try:
+            os.link(last, second)  # so that there is a last one at every moment
+        except OSError:  # not every file system has links
+            os.replace(last, second)
+    for old in last.parent.glob("last-*.ckpt"):
+        place = old.stem.removeprefix("last-")
+        if place.isdigit() and int(place) >= keep:
+            old.unlink()
+
+
+def _copied(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A copy in memory that training does not write to; tensors that share their values still do."""
+    copies: dict[Any, Tensor] = {}
+
+    def copy(tensor: Tensor) -> Tensor:
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else id(tensor)
+        if key not in copies:
+            copies[key] = tensor.detach().to("cpu", copy=True)
+        return copies[key]
+
+    copied: dict[str, Any] = apply_to_collection(checkpoint, Tensor, copy)
+    return copied
 
 
 def _settle(folder: Path) -> None:

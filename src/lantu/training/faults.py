@@ -12,11 +12,17 @@ from lantu.cost.work import peak_memory_gib
 from lantu.data import DataModule
 from lantu.errors import Fault, UserError
 from lantu.tracking.redaction import redact
+from lantu.training.standing import Standing
 
 TRACEBACK = "error.txt"
 """The file in the run's folder with the whole traceback."""
 TAG = "lantu.failure"
 """The MLflow tag that says why a run failed."""
+_TIMED_OUT = re.compile(
+    r"gloo.*Timed out waiting|collective operation timeout|wait timeout after|Timed out after .* waiting for clients",
+    re.DOTALL,
+)
+"""How gloo, NCCL and the store in which ranks meet say that one has waited too long for another."""
 SAFE_SHARE = 2
 """A batch that did not fit is halved: half of it needs about half of the memory beside the weights."""
 
@@ -61,6 +67,8 @@ def _known(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -
     said = str(error)
     if _is_out_of_memory(error):
         return Fault(_out_of_memory(said, trainer, data))
+    if cuda := _of_cuda(said):
+        return Fault(cuda)
     dead = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: (\w+)|exited)", said)
     if dead:
         how = f"was ended by the signal {dead.group(3)}" if dead.group(3) else "ended by itself"
@@ -71,12 +79,35 @@ def _known(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -
             f"(`docker run --shm-size=8g`). Fewer processes need less: `data.workers={workers // 2}`; "
             f"`data.workers=0` prepares batches without any."
         )
+    if trainer.world_size > 1 and _TIMED_OUT.search(said):
+        late = next((each.who_is_late(trainer) for each in trainer.callbacks if isinstance(each, Standing)), said)
+        return Fault(
+            f"{late} `trainer.strategy.timeout` says how long they wait; `data.workers=0` and a look at the machine's "
+            f"memory help to find out why. {how_to_go_on(folder)}"
+        )
     if trainer.world_size > 1 and re.search(
         r"gloo.*Connection (closed|reset) by peer|NCCL.*remote process", said, re.S
     ):
         return Fault(
             f"another rank of this run has ended, at step {trainer.global_step} of rank {trainer.global_rank}: the "
             f"connection to it is closed. {how_to_go_on(folder)}"
+        )
+    return None
+
+
+def _of_cuda(said: str) -> str | None:
+    """What to do about a torch that was built for other GPUs or drivers than this machine's; None: it is not that."""
+    import torch
+
+    instead = "(https://pytorch.org/get-started); until then `trainer=cpu` trains on the processor."
+    if "no kernel image is available" in said or "not compatible with the current PyTorch installation" in said:
+        has = ", ".join(torch.cuda.get_arch_list()) or "none for GPUs"
+        return f"torch {torch.__version__} has no code for this GPU (it has {has}). Install one that does {instead}"
+    older = r"driver.*(is too old|is insufficient)|unsupported toolchain|forward compatibility was attempted"
+    if re.search(older, said, re.IGNORECASE | re.DOTALL):
+        return (
+            f"this machine's NVIDIA driver is older than torch, which was built for CUDA {torch.version.cuda}. Update "
+            f"the driver, or install a torch for an older CUDA {instead}"
         )
     return None
 
@@ -95,7 +126,8 @@ def _out_of_memory(said: str, trainer: Trainer, data: DataModule) -> str:
     wanted = _bytes_wanted(said)
     more = f"{wanted / 2**30:.2f} GiB more were asked for, " if wanted else ""
     held = peak_memory_gib(trainer.strategy.root_device)
-    batch, parts = data.batch_size, trainer.accumulate_grad_batches
+    ranks, parts = trainer.world_size, trainer.accumulate_grad_batches
+    batch = data.batch_size // ranks  # the share of each
     what = f"memory ran out at step {trainer.global_step}: {more}and {held:.2f} GiB were held at most."
     fits = largest_that_fits(batch, wanted=wanted, held=held * 2**30)
     if fits == batch:
@@ -104,8 +136,8 @@ def _out_of_memory(said: str, trainer: Trainer, data: DataModule) -> str:
             f"or a shorter `data.context` or smaller `data.size` where the data have one."
         )
     return (
-        f"{what} A batch of {fits} instead of {batch} is likely to fit; with the same effective batch: "
-        f"`data.batch_size={fits} trainer.accumulate_grad_batches={parts * batch // fits}`."
+        f"{what} A batch of {fits * ranks} instead of {batch * ranks} is likely to fit; with the same effective batch: "
+        f"`data.batch_size={fits * ranks} trainer.accumulate_grad_batches={parts * batch // fits}`."
     )
 
 

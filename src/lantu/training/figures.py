@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lantu.tasks import Task, TokenTask
+from lantu.tasks import Task
 
 
 class Figures(Callback):
@@ -64,7 +64,7 @@ class Figures(Callback):
             _hand_over(trainer, folder / f"{name}.png")
 
     def _show_languages(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
-        table = task.tables.get(stage) if isinstance(task, TokenTask) else None
+        table = getattr(task, "tables", {}).get(stage)
         if not table:
             return
         from lantu.training.pictures import by_language

@@ -8,6 +8,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from lantu.errors import Fault
+from lantu.models.sharding import is_sharded
+from lantu.training.points import resume_points
 
 
 class FiniteLoss(Callback):
@@ -40,7 +42,8 @@ class FiniteLoss(Callback):
         if math.isfinite(value):
             return
         where = _origin(pl_module, self._batch, trainer)
-        path = getattr(trainer.checkpoint_callback, "last_model_path", "")
+        points = resume_points(trainer)
+        path = points.path if points and points.path.is_file() else ""
         kept = f"The last checkpoint from before is {path}. " if path else "No checkpoint was kept before. "
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         raise Fault(
@@ -55,6 +58,8 @@ def _origin(module: LightningModule, batch: Any, trainer: Trainer) -> str:
     if isinstance(x, Tensor) and not torch.isfinite(x).all():
         return "the batch's own inputs are not all finite, so look at the data"
     net = getattr(module, "net", module)
+    if is_sharded(net):  # another pass needs all ranks, whose losses may be finite
+        return "the layers are on several devices and were not searched"
     for name, weight in net.named_parameters():
         if not torch.isfinite(weight).all():
             return f"the weights of `{name}` are no longer finite, so the update before was too large"

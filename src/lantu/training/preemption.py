@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -11,49 +10,47 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lantu.tracking.saying import say
+from lantu.training.points import saved_now
 
-CHECKPOINT = "preempted.ckpt"
 Handler = Callable[[int, FrameType | None], Any]
 
 
 class Preemption(Callback):
-    """Puts off what submitit does at its signal, which queues the job again, until a checkpoint has been written.
+    """Puts off what the signals do, such as submitit's queueing the job again, until a checkpoint has been written.
 
     SLURM sends the signal some time before the time limit (`hydra.launcher.signal_delay_s`). SIGTERM, which comes
-    before a preemption and before a `scancel` alike, only makes a checkpoint: SLURM decides what becomes of the job.
+    before a preemption and before a `scancel` alike, ends the run after the checkpoint, as Lightning does; SLURM
+    decides what becomes of the job.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / CHECKPOINT
+    def __init__(self) -> None:
         self._told: int | None = None
         self._kept: dict[int, Handler] = {}
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen in place of submitit's handlers."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen in place of submitit's and Lightning's handlers."""
         for number in (requeue_signal(), signal.SIGTERM):
             handler = signal.getsignal(number)
             if callable(handler):
                 self._kept[number] = handler
                 signal.signal(number, self._note)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Weights and optimizer agree with each other here: keep them."""
-        if self._is_told(trainer):
-            trainer.save_checkpoint(self._path)
-            self._leave(f"a checkpoint is kept at step {trainer.global_step}")
+        clean = batch_idx % trainer.accumulate_grad_batches == 0
+        if clean and self._is_told(trainer):
+            kept = bool(trainer.strategy.broadcast(saved_now(trainer)))  # rank zero writes
+            step = f"a checkpoint is kept at step {trainer.global_step}"
+            self._leave(step if kept else "no checkpoint could be kept now; it goes on from the newest one, if any")
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """There may be no time for the rest of a long validation; the newest checkpoint has to do."""
         if self._is_told(trainer):
             self._leave("it goes on from the newest checkpoint")
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back; what the checkpoint kept is done."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the signals back."""
         self._restore()
-        if trainer.is_global_zero:
-            self._path.unlink(missing_ok=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
@@ -75,7 +72,7 @@ class Preemption(Callback):
         assert self._told is not None
         number, self._told = self._told, None
         say(f"{signal.Signals(number).name}: the cluster wants its machine back; {what}.")
-        if number == requeue_signal() and number in self._kept:
+        if number in self._kept:
             self._kept[number](number, None)
 
     def _restore(self) -> None:

@@ -5,6 +5,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -43,9 +44,11 @@ def diff() -> str:
     return _git("diff", "HEAD")[:DIFF_LIMIT]
 
 
+@cache  # a process imports what it found when it began; to look takes a quarter of a second, which short trials feel
 def packages() -> str:
     """Every installed distribution with its version, one a line, as a requirements file."""
-    found = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
+    said = [each.metadata for each in distributions()]
+    found = {each["Name"]: each["Version"] for each in said if each["Name"]}
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
 
 

@@ -10,6 +10,8 @@ NOISE = (
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*It is recommended to use .*sync_dist=True.*",  # torchmetrics has already reduced over the ranks
     r".*The `srun` command is available on your system but is not used.*",
+    r".*resuming from a checkpoint that ended before the epoch ended.*",  # our loader goes on inside it
+    r".*WeightAveraging callback with a model that overrides.*",  # `trainer=fsdp`, which alone splits, refuses it
     r".*`LightningModule.*` hook is deprecated.*",
 )
 

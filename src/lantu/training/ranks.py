@@ -27,6 +27,7 @@ from lantu.errors import Fault, UserError
 from lantu.interrupts import raise_if_asked
 from lantu.training import torchrun
 from lantu.training.faults import how_to_go_on, sentence
+from lantu.training.standing import who_is_late
 
 VARIABLE = "LANTU_RANK_OF"
 COMPOSITION = "composition.json"
@@ -41,7 +42,7 @@ def to_start(cfg: DictConfig) -> int:
     Raises:
         UserError: the trainer asks for other processes than torchrun has started, or for machines nobody started.
     """
-    if not torchrun.is_there() and (cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy) == (1, 1, "auto"):
+    if not torchrun.is_there() and is_alone(cfg):
         return 0
     trainer = build(cfg.trainer, logger=False)
     if torchrun.is_there():
@@ -60,6 +61,11 @@ def to_start(cfg: DictConfig) -> int:
     return int(trainer.num_devices)
 
 
+def is_alone(cfg: DictConfig) -> bool:
+    """Whether one process trains, as can be told without building a trainer."""
+    return (cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy) == (1, 1, "auto")
+
+
 def run_in_processes(composition: Composition, *, count: int) -> dict[str, Any]:
     """Train in `count` processes on this machine; returns what rank zero reports of its `Result`.
 
@@ -70,8 +76,8 @@ def run_in_processes(composition: Composition, *, count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="lantu-ranks-") as place:
         folder = Path(place)
         (folder / COMPOSITION).write_text(json.dumps(torchrun.as_content(composition), default=str))
-        failed = _watched(_started(folder, count))
-        if not failed:
+        failed = _watched(_started(folder, count), folder)
+        if failed is None:
             report: dict[str, Any] = json.loads((folder / "0.json").read_text())
             return report
         rank, process = failed
@@ -95,8 +101,16 @@ def join() -> int:
         of_a_sweep = composition.cfg.sweep.trial is not None
         said = sentence(error, Path() if of_a_sweep else Path(composition.cfg.paths.run))
         report, status = {"error": said, "status": 1}, 1
-    (folder / f"{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(report, default=str))
+    draft = folder / f"{os.environ['LOCAL_RANK']}.draft"
+    draft.write_text(json.dumps(report, default=str))
+    draft.rename(draft.with_suffix(".json"))
     return status
+
+
+def _report(folder: Path, rank: int) -> dict[str, Any]:
+    """The last word of a rank; empty: it ended without one."""
+    said = folder / f"{rank}.json"
+    return json.loads(said.read_text()) if said.is_file() else {}
 
 
 def _started(folder: Path, count: int) -> list["subprocess.Popen[bytes]"]:
@@ -120,14 +134,14 @@ def _started(folder: Path, count: int) -> list["subprocess.Popen[bytes]"]:
     ]
 
 
-def _watched(processes: list["subprocess.Popen[bytes]"]) -> tuple[int, "subprocess.Popen[bytes]"] | None:
+def _watched(processes: list["subprocess.Popen[bytes]"], folder: Path) -> tuple[int, "subprocess.Popen[bytes]"] | None:
     """Wait for all; returns the first that failed, if any."""
     first: tuple[int, subprocess.Popen[bytes]] | None = None
     deadline = float("inf")
     try:
         while True:
             ended = [(rank, each) for rank, each in enumerate(processes) if each.poll() is not None]
-            failed = [each for each in ended if each[1].returncode]
+            failed = [(rank, each) for rank, each in ended if _has_failed(folder, rank, each)]
             if failed and first is None:
                 # of two that ended since the last look, the one that was ended from outside took the other along
                 first = min(failed, key=lambda each: each[1].returncode)
@@ -151,20 +165,33 @@ def _watched(processes: list["subprocess.Popen[bytes]"]) -> tuple[int, "subproce
             each.stdin.close()
 
 
+def _has_failed(folder: Path, rank: int, process: "subprocess.Popen[bytes]") -> bool:
+    """What becomes of a process after it has said that all went well is no failure of the run.
+
+    Gloo and Python may abort while they are taken down, beside peers that went first.
+    """
+    report = _report(folder, rank)
+    return bool(process.returncode) and (not report or "error" in report)
+
+
 def _trouble(folder: Path, rank: int, process: "subprocess.Popen[bytes]", *, count: int, run_dir: Path) -> UserError:
     who = f"rank {rank} of {count} (process {process.pid})"
+    report = _report(folder, rank)
+    if "error" in report:
+        return Fault(report["error"]) if report["status"] == Fault.status else UserError(report["error"])
     if process.returncode < 0:
         name = signal.Signals(-process.returncode).name
-        cause = " Linux kills in this way when memory runs out." if name == "SIGKILL" else ""
+        cause = ""
+        if name == "SIGKILL":
+            cause = " Linux kills in this way when memory runs out."
+        elif name == "SIGABRT" and (folder / COMPOSITION).is_file():
+            late = who_is_late(run_dir, ranks=count, begun=(folder / COMPOSITION).stat().st_mtime)
+            cause = f" NCCL ends a rank in this way when it has waited too long: {late}"
         return Fault(
             f"{who} was ended by the signal {name}, and the others cannot go on without it.{cause} "
             f"{how_to_go_on(run_dir)}"
         )
-    said = folder / f"{rank}.json"
-    if not said.is_file():
-        return Fault(f"{who} ended with status {process.returncode} and said nothing more. {how_to_go_on(run_dir)}")
-    report = json.loads(said.read_text())
-    return Fault(report["error"]) if report["status"] == Fault.status else UserError(report["error"])
+    return Fault(f"{who} ended with status {process.returncode} and said nothing more. {how_to_go_on(run_dir)}")
 
 
 def _end_with_the_starter() -> None:

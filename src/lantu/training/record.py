@@ -16,7 +16,7 @@ from lantu.config.explain import leaves
 from lantu.data import DataModule
 from lantu.tracking import RunLogger
 from lantu.training import provenance
-from lantu.training.checkpoints import PREVIOUS
+from lantu.training.checkpoints import is_last
 from lantu.training.recipe import Recipe
 
 NO_PARAMETERS = (
@@ -87,7 +87,7 @@ def kept(
     finally:
         checkpoints = Path(cfg.paths.run) / "checkpoints"
         for each in sorted(checkpoints.glob("*")):
-            if each.suffix in (".ckpt", ".safetensors") and each.name != PREVIOUS:
+            if each.suffix in (".ckpt", ".safetensors") and not is_last(each, but=1):
                 tracker.log_artifact(each, "checkpoints")
         tracker.close(status)
 

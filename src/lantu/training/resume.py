@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lantu.errors import UserError
-from lantu.training.checkpoints import refuse_damaged
+from lantu.training.checkpoints import is_last, refuse_damaged
 
 AUTO = "auto"
 
@@ -45,7 +45,8 @@ def _newest_good(folder: Path) -> Path | None:
     from lantu.inference.rebuild import load
     from lantu.tracking.saying import say
 
-    for path in sorted(folder.glob("*.ckpt"), key=lambda each: each.stat().st_mtime, reverse=True):
+    # the best one may be newer, but was made in the middle of things: it is for when no other can be read
+    for path in sorted(folder.glob("*.ckpt"), key=lambda each: (is_last(each), each.stat().st_mtime), reverse=True):
         try:
             load(path)
         except UserError:

@@ -17,17 +17,21 @@ from lantu.config.naming import experiment_name, run_name
 from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
+from lantu.data.sampling import check_share
 from lantu.errors import UserError
 from lantu.interrupts import heard
 from lantu.tasks import Task
+from lantu.tracking import RunLogger
 from lantu.training import faults, ranks, record, torchrun
 from lantu.training.callbacks import Interruptible
 from lantu.training.checkpoints import write_checked
 from lantu.training.memory import keep_freed_memory
+from lantu.training.points import ResumePoints, resume_points
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
 from lantu.training.resume import checkpoint_to_resume
+from lantu.training.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def run(composition: Composition) -> Result:
     check_hardware(cfg)
     without_noise()
     if count := ranks.to_start(cfg):
+        check_share(cfg.data.batch_size, ranks=count)
         build(cfg.data).prepare_data()  # downloaded by one process
         return Result.from_report(ranks.run_in_processes(composition, count=count))
     torchrun.hand_over(composition)
@@ -96,19 +101,26 @@ def run(composition: Composition) -> Result:
     task = build_task(cfg)
     loggers = build_all(cfg.logger)
     callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
+    if not ranks.is_alone(cfg):
+        callbacks.append(Standing(Path(cfg.paths.run)))
     if in_a_submitted_job():
-        callbacks.append(Preemption(Path(cfg.paths.run) / "checkpoints"))
+        callbacks.append(Preemption())
+    callbacks.sort(key=lambda each: not isinstance(each, ResumePoints))  # before any other one begins with a batch
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
-    write_checked(trainer)
+    points = resume_points(trainer)
+    write_checked(trainer, keep=points.keep if points else 1)
 
     validate_short_run(trainer, data)
     meter = cost_meter(trainer)
+    start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
+    for logger in loggers if start else []:
+        if isinstance(logger, RunLogger):
+            logger.go_on()
     try:
         with (
             record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept,
             faults.explained(trainer, data, Path(cfg.paths.run)),
         ):
-            start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
             metrics = train(task, data, trainer, test=cfg.test, start=start)
             best = best_checkpoint(trainer)
             if best is not None and cfg.save_model and task.answers and not trainer.interrupted:
@@ -155,7 +167,7 @@ def _best_so_far(trainer: Trainer) -> dict[str, float]:
 def validate_short_run(trainer: Trainer, data: DataModule) -> None:
     """Let a run that is shorter than an epoch validate at its end, which it would otherwise reach without."""
     batches = trainer.max_steps * trainer.accumulate_grad_batches
-    if 0 < batches < len(data.train_dataloader()) // trainer.world_size and trainer.val_check_interval == 1.0:
+    if 0 < batches < len(data.train_dataloader()) and trainer.val_check_interval == 1.0:
         trainer.val_check_interval = batches
 
 

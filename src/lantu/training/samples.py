@@ -7,7 +7,7 @@ import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lantu.data import TokenDataModule
-from lantu.tasks import LanguageModeling
+from lantu.tasks import Answering, LanguageModeling
 from lantu.tasks.written import measures
 from lantu.tracking.logger import RunLogger
 
@@ -17,7 +17,8 @@ class Samples(Callback):
 
     Those of the validations are rows of the table `samples/validation.json`, which MLflow shows. The test's is
     `samples/sample.txt`, and what is measured of it is logged as `test/distinct_1` and so on (see
-    `lantu.tasks.written`). Every rank writes, since a network may be spread over all of them; the first one keeps.
+    `lantu.tasks.written`); a task that answers questions leaves its answers in `tables/answers_test.json` instead.
+    Every rank writes, since a network may be spread over all of them; the first one keeps.
     """
 
     def __init__(self) -> None:
@@ -43,10 +44,17 @@ class Samples(Callback):
         data = _texts(trainer)
         if data is None or not isinstance(pl_module, LanguageModeling) or trainer.fast_dev_run:
             return
+        if not pl_module.goes_on:
+            return
         self._text, found = written(pl_module, data)
         pl_module.log_dict(found, sync_dist=trainer.world_size > 1)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(pl_module, Answering) and pl_module.answered is not None and trainer.is_global_zero:
+            table = pl_module.answered.to_dict("list")
+            for logger in trainer.loggers:
+                if isinstance(logger, RunLogger):
+                    logger.log_table(table, "tables/answers_test.json")
         if not self._text or not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / "samples" / "sample.txt"

@@ -1,0 +1,90 @@
+"""fastText: a text is the mean of its n-grams' vectors, and one linear layer reads it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lantu.errors import UserError
+from lantu.models.layers import check_between
+
+
+class FastText(nn.Module):
+    """A linear classifier over a bag of n-grams (Joulin et al. 2017), tiny and fast.
+
+    Over characters (`data.level=char`) n-grams are pieces of words in any script; over words they keep some of their
+    order. Single tokens have vectors of their own; longer n-grams share `buckets` vectors by their hash. A text's first
+    and last token also make n-grams with what lies before and behind: nothing.
+
+    Args:
+        vocab_size: how many different tokens there are.
+        outputs: classes.
+        ngrams: the most tokens of an n-gram; all lengths from 1 on are used.
+        buckets: vectors for n-grams of two tokens and more.
+        width: of a vector.
+        dropout: on the mean.
+        ngram_dropout: share of a text's n-grams that a training step does not see.
+        pad_id: fills texts up on the right.
+
+    Shape: (N, L) int64 -> (N, outputs).
+
+    Raises:
+        UserError: an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        outputs: int,
+        *,
+        ngrams: int = 4,
+        buckets: int = 2**17,
+        width: int = 64,
+        dropout: float = 0.0,
+        ngram_dropout: float = 0.0,
+        pad_id: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, number in (("ngrams", ngrams), ("buckets", buckets), ("width", width)):
+            if number < 1:
+                raise UserError(f"`model.{name}={number}` must be at least 1.")
+        check_between("dropout", dropout, 0, 1)
+        check_between("ngram_dropout", ngram_dropout, 0, 1)
+        self.ngrams = ngrams
+        self.buckets = buckets
+        self.vocab_size = vocab_size
+        self.pad_id = pad_id
+        self.ngram_dropout = ngram_dropout
+        # padding_idx is left out of the mean, however often it occurs
+        self.vectors = nn.EmbeddingBag(vocab_size + buckets, width, mode="mean", padding_idx=pad_id)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, outputs)
+        nn.init.uniform_(self.vectors.weight, -1 / width, 1 / width)
+        nn.init.zeros_(self.vectors.weight.data[pad_id])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        numbers = self.numbers(tokens)
+        if self.training and self.ngram_dropout:
+            unseen = torch.rand(numbers.shape, device=tokens.device) < self.ngram_dropout
+            numbers = numbers.masked_fill(unseen, self.pad_id)
+        return self.head(self.dropout(self.vectors(numbers)))
+
+    def numbers(self, tokens: Tensor) -> Tensor:
+        """Which vectors (N, M) a text is the mean of; `pad_id` where there is none."""
+        found = [tokens]
+        edged = F.pad(tokens, (1, 1), value=self.pad_id)  # nothing, the text, nothing
+        there = edged != self.pad_id
+        for n in range(2, min(self.ngrams, edged.shape[1]) + 1):
+            grams = edged.unfold(1, n, 1)
+            key = torch.full_like(grams[..., 0], n)
+            for place in range(n):
+                key = _mixed(key + grams[..., place])
+            window = there.unfold(1, n, 1)  # its ends may lie outside of the text, not what is between them
+            inside = window[..., 1:-1].all(dim=-1) if n > 2 else window.any(dim=-1)
+            found.append((self.vocab_size + key % self.buckets).where(inside, self.pad_id))
+        return torch.cat(found, dim=1)
+
+
+def _mixed(number: Tensor) -> Tensor:
+    """A hash of whole numbers, not negative: multiplied, which wraps around at 64 bits, and folded."""
+    number = number * 0x5851F42D4C957F2D
+    return (number ^ (number >> 32)) & 0x7FFFFFFFFFFFFFFF

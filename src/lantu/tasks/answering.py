@@ -1,0 +1,89 @@
+"""Answer questions in words of one's own."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lantu.errors import UserError
+from lantu.models.generate import NOTHING, generate
+from lantu.tasks.language_modeling import LanguageModeling, evaluating
+from lantu.tasks.scores import answer_scores
+
+SHOWN = 8
+"""Questions that a validation shows the answers to."""
+AT_ONCE = 128
+"""Questions of one length that are answered in one batch."""
+
+
+class Answering(LanguageModeling):
+    """Language modelling whose targets are answers: `lantu.data.DialogueDataModule`.
+
+    At the test every different held-out question is answered, always with the likeliest token, and the answers are
+    compared with those that people gave: `test/exact_match`, `test/token_f1` and `test/chrf`, in [0, 1], the last also
+    of each language (see `lantu.tasks.scores`). `trainer.limit_test_batches` limits the questions as well.
+
+    Args:
+        max_answer: the most tokens of an answer.
+        options: of `LanguageModeling`.
+    """
+
+    goes_on = False
+
+    def __init__(self, *args: Any, max_answer: int = 64, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if max_answer < 1:
+            raise UserError(f"`task.max_answer={max_answer}` must be at least 1 token.")
+        self.max_answer = max_answer
+        self.answered: pd.DataFrame | None = None
+        """The test's questions: question, answers (those that people gave), language, answer, and its scores."""
+
+    def answer_all(self, data: Any, questions: list[str]) -> list[str]:
+        """The answer to each question, the likeliest token always being taken.
+
+        Args:
+            data: a `DialogueDataModule`.
+        """
+        (end,) = ([int(token) for token in data.encode(each)] for each in data.stops)
+        prompts = [data.encode(data.prompt(question)) for question in questions]
+        by_length = defaultdict(list)
+        for number, prompt in enumerate(prompts):
+            by_length[len(prompt)].append(number)
+        found = [""] * len(questions)
+        for alike in by_length.values():
+            for begin in range(0, len(alike), AT_ONCE):
+                numbers = alike[begin : begin + AT_ONCE]
+                rows = torch.tensor([prompts[number].tolist() for number in numbers], device=self.device)
+                for number, written in zip(numbers, self._written(rows, end), strict=True):
+                    found[number] = data.decode(written).partition(data.stops[0])[0].strip()
+        return found
+
+    def _written(self, prompts: Tensor, end: list[int]) -> list[list[int]]:
+        """The tokens that follow each of prompts (N, T), the likeliest each time, up to an end."""
+        most = min(self.max_answer, self.context + 1 - prompts.shape[1])  # a question and its answer fit the context
+        with evaluating(self.net):
+            steps = list(generate(self.net, prompts, new_tokens=most, stop=[end], temperature=0))
+        drawn = torch.stack(steps, dim=1)
+        return [[token for token in row if token != NOTHING] for row in drawn.tolist()]
+
+    def sample(self, decode: Callable[[list[int]], str], *, stage: str = "test") -> tuple[str, str]:
+        """Nothing, and the answers to the first questions of a part."""
+        data: Any = self.trainer.datamodule
+        questions = data.references[stage]["question"].tolist()[:SHOWN]
+        return "", "\n\n".join(map("\n".join, zip(questions, self.answer_all(data, questions), strict=True)))
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        data: Any = self.trainer.datamodule
+        asked = data.references["test"].head(sum(self.trainer.num_test_batches) * data.batch_size)
+        found = asked.assign(answer=self.answer_all(data, asked["question"].tolist()))
+        scores = answer_scores(found["answer"].tolist(), found["answers"].tolist())
+        values = {name: each.mean() for name, each in scores.items()}
+        if data.language:
+            for language, rows in found.groupby("language").groups.items():
+                values[f"chrf_by_language/{language}"] = scores["chrf"][list(rows)].mean()
+        self.log_dict({f"test/{name}": torch.tensor(float(value)) for name, value in values.items()})
+        self.answered = found.assign(**scores)

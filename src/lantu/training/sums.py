@@ -1,0 +1,59 @@
+"""What metrics have gathered so far in an epoch, as plain values, for a checkpoint inside it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+CPU = torch.device("cpu")
+Sums = dict[str, dict[str, Any]]
+"""By the metric's name in the module: how often it was updated, and its state."""
+
+
+def gathered(module: nn.Module) -> Sums:
+    """The states of a module's metrics that have been updated since their last reset."""
+    for collection in module.modules():
+        if isinstance(collection, MetricCollection):
+            list(collection.values(copy_state=False))  # those that share a state with another one get to know it
+    return {
+        name: {
+            "updates": metric._update_count,
+            "state": {key: _on(CPU, value) for key, value in metric.metric_state.items()},
+        }
+        for name, metric in module.named_modules()
+        if isinstance(metric, Metric) and metric._update_count
+    }
+
+
+def go_on(module: nn.Module, sums: Sums) -> None:
+    """Let a module's metrics go on from such states."""
+    for name, metric in module.named_modules():
+        if isinstance(metric, Metric) and name in sums:
+            for key, value in sums[name]["state"].items():
+                setattr(metric, key, _on(metric.device, value))
+            metric._update_count, metric._computed = sums[name]["updates"], None
+
+
+def added_up(module: nn.Module, ranks: list[Sums]) -> Sums:
+    """What ranks have gathered together, reduced in the way that each metric says."""
+    metrics = {name: metric for name, metric in module.named_modules() if isinstance(metric, Metric)}
+    total: Sums = {}
+    for name in metrics.keys() & {name for rank in ranks for name in rank}:
+        parts = [rank[name] for rank in ranks if name in rank]
+        state = {key: _reduced(metrics[name], key, [part["state"][key] for part in parts]) for key in parts[0]["state"]}
+        total[name] = {"updates": sum(part["updates"] for part in parts), "state": state}
+    return total
+
+
+def _reduced(metric: Metric, key: str, values: list[Any]) -> Any:
+    if isinstance(values[0], list):
+        return [each for value in values for each in value]
+    reduce: Any = metric._reductions[key]
+    return reduce(torch.stack(values)) if callable(reduce) else values[0]
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to(device, copy=True)
+    return [each.detach().to(device, copy=True) for each in value]

@@ -1,0 +1,44 @@
+"""Accuracies of languages and scripts add up to the whole, and are recorded and drawn."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import lantu
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A mirror folder with a few languages in two scripts, two of them varieties of one."""
+    words = {"eng_GB": "colour", "eng_US": "color", "fra": "liberté", "rus": "свобода", "ukr": "воля"}
+    rows = {name: "\n".join(f"{word} {number} {word[::-1]}" for number in range(150)) for name, word in words.items()}
+    (tmp_path / "mirror" / "udhr").mkdir(parents=True)
+    table = pd.DataFrame({"language": list(rows), "text": list(rows.values())})
+    table.to_parquet(tmp_path / "mirror" / "udhr" / "train.parquet")
+    return tmp_path / "mirror"
+
+
+def test_the_recipe_tells_languages_apart_and_says_how_well_for_each(
+    train: Callable[..., lantu.Result], texts: Path
+) -> None:
+    result = train(
+        "experiment=language_identification", f"paths.mirror={texts}", "model.buckets=4096", "data.length=20",
+        "data.batch_size=16", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false",
+    )  # fmt: skip
+    metrics = result.metrics
+    assert metrics["test/accuracy"] > 0.9
+    assert metrics["test/accuracy_of_code"] >= metrics["test/accuracy"] - 1e-6
+    table = result.module.tables["test"]  # type: ignore[union-attr, index]
+    assert sorted(table["language"]) == ["eng_GB", "eng_US", "fra", "rus", "ukr"]
+    right = sum(share * number for share, number in zip(table["accuracy"], table["texts"], strict=True))
+    assert right / sum(table["texts"]) == pytest.approx(metrics["test/accuracy"], abs=1e-3)
+    for script in ("Latin", "Cyrillic"):
+        rows = [row for row, each in enumerate(table["script"]) if each == script]
+        share = sum(table["accuracy"][row] * table["texts"][row] for row in rows) / sum(table["texts"][r] for r in rows)
+        assert metrics[f"test/accuracy_by_script/{script}"] == pytest.approx(share, abs=1e-3)
+    assert (result.run_dir / "figures" / "languages_test.png").is_file()
+    journal = [json.loads(line) for line in (result.run_dir / "journal" / "records.jsonl").read_text().splitlines()]
+    assert any(record.get("path") == "tables/languages_test.json" for record in journal)
