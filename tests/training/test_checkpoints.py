@@ -198,6 +198,16 @@ def test_a_trainer_that_was_given_a_way_to_keep_checkpoints_keeps_it() -> None:
     assert type(ours.strategy.checkpoint_io) is CheckedFiles
 
 
+def test_the_best_few_are_kept_under_names_of_their_own_and_the_best_of_them_as_best(train: Train) -> None:
+    result = train(*QUIET, "trainer.max_epochs=4", "callbacks.checkpoint.save_top_k=2")
+    folder = result.run_dir / "checkpoints"
+    kept = sorted(folder.glob("best-*.ckpt"))
+    assert len(kept) == 2
+    assert result.best_checkpoint in kept
+    assert (folder / "best.ckpt").read_bytes() == result.best_checkpoint.read_bytes()
+    refuse_damaged(folder / "best.ckpt")
+
+
 @pytest.mark.parametrize("chosen", [("model=mlp",), ("model=linear", "callbacks.checkpoint=null")])
 def test_the_best_weights_are_also_left_as_safetensors(train_shortly: Train, chosen: tuple[str, ...]) -> None:
     result = train_shortly(*chosen, "callbacks=[default,safetensors]", "test=false", "save_model=false")

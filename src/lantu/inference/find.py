@@ -60,8 +60,11 @@ def folder_or_last_checkpoint(run: str, *, store: Path, tracking_uri: str | None
     Raises:
         UserError: there is no such run, or it has no checkpoint.
     """
-    client = _client(run, store, tracking_uri)
-    found = _by_id(client, run)
+    try:
+        client = _client(run, store, tracking_uri)
+        found = _by_id(client, run)
+    except UserError as error:
+        raise UserError(str(error).replace(f"`run={run}`", f"`resume={run}`").split(" `run=last`")[0]) from error
     local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
     return local if local.is_dir() else _downloaded(client, found.info.run_id, store, names=CHECKPOINTS[::-1])
 

@@ -1,6 +1,6 @@
 """One run from config to result."""
 
-from lantu.training.callbacks import LearningRate, Progress
+from lantu.training.callbacks import BestCheckpoints, LearningRate, Progress
 from lantu.training.figures import Figures
 from lantu.training.finite import FiniteLoss
 from lantu.training.points import ResumePoints
@@ -11,6 +11,7 @@ from lantu.training.sharded import Sharded
 from lantu.training.transformers_folder import TransformersFolder
 
 __all__ = [
+    "BestCheckpoints",
     "Figures",
     "FiniteLoss",
     "LearningRate",

@@ -1,11 +1,15 @@
 """Small callbacks that Lightning's own do not quite do."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
 from lantu.interrupts import let_the_next_one_end_it, raise_if_asked
+
+BEST = "best"
 
 
 class LearningRate(Callback):
@@ -19,6 +23,23 @@ class LearningRate(Callback):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             for logger in trainer.loggers:
                 logger.log_metrics({"train/lr": float(rate)}, step=trainer.global_step)
+
+
+class BestCheckpoints(ModelCheckpoint):
+    """Lightning's; where it keeps several, they are named by their steps, and `best.ckpt` is the best of them."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        name: str | None = self.filename  # type: ignore[has-type]  # Lightning sets it where mypy does not look
+        if self.save_top_k != 1 and name == BEST:
+            self.filename = f"{BEST}-{{step}}"
+        super().setup(trainer, pl_module, stage)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        best = Path(self.best_model_path)
+        if trainer.is_global_zero and best.is_file() and best.stem != BEST:
+            part = best.with_name(f"{BEST}.part")
+            shutil.copyfile(best, part)
+            part.replace(best.with_name(f"{BEST}.ckpt"))
 
 
 class Progress(RichProgressBar):

@@ -31,10 +31,21 @@ def job(cfg: DictConfig) -> float | None:
     except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(f"lantu train: {sentence(error, Path(HydraConfig.get().runtime.output_dir))}", file=sys.stderr)
+        print(f"lantu train: {sentence(error, Path(cfg.paths.run))}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        _remove_unused(Path(HydraConfig.get().runtime.output_dir), cfg)
     show(result)
     return result.metrics.get("val/loss_best", result.metrics.get("val/loss"))
+
+
+def _remove_unused(folder: Path, cfg: DictConfig) -> None:
+    """Remove the folder that Hydra made for a run which has gone on in another one, if nothing was put there."""
+    log = folder / f"{HydraConfig.get().job.name}.log"
+    elsewhere = folder.resolve() != Path(cfg.paths.run).resolve()
+    if elsewhere and log.is_file() and list(folder.iterdir()) == [log] and not log.stat().st_size:
+        log.unlink()
+        folder.rmdir()
 
 
 def _stopped(run_dir: Path) -> KeyboardInterrupt:
