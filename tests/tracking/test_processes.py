@@ -76,8 +76,8 @@ def _write_until_killed(store: Path, uri: str | None) -> None:
         logger.log_metrics({"a": step * 0.5, "b": 1.0}, step)
         os.write(acknowledged, b"%d\n" % step)
         if step == 0:
-            assert logger._shipper is not None
-            (store / "shipper.pid").write_text(str(logger._shipper._process.pid))
+            assert logger._live.shipper is not None
+            (store / "shipper.pid").write_text(str(logger._live.shipper._process.pid))
         step += 1
         time.sleep(0.0005)
 
@@ -172,8 +172,8 @@ def _train_and_lose_the_shipper(store: Path) -> None:
     logger = RunLogger(run_dir=store / "runs" / "a", experiment="test")
     for step in range(50):
         logger.log_metrics({"a": 0.5}, step)
-    assert logger._shipper is not None
-    logger._shipper._process.kill()
+    assert logger._live.shipper is not None
+    logger._live.shipper._process.kill()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import math
 import multiprocessing
+import multiprocessing.connection
 import os
 import random
 import signal
@@ -10,9 +11,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
 import lantu
+from lantu.data.batches import Examples
+from lantu.data.sampling import Chosen
 from lantu.training.callbacks import Interruptible
 from lantu.training.points import KEY
 
@@ -30,6 +35,17 @@ IMAGES = (
     "data=digits", "model=cnn", "data.workers=2", "callbacks=[default,ema]", "callbacks.ema.decay=0.9",
     "scheduler=one_cycle", "trainer.max_epochs=2", "trainer.val_check_interval=5", "data.batch_size=128",
 )  # fmt: skip
+STREAMS = (
+    "data=text_files", "data.contiguous=true", "data.context=24", "data.batch_size=8", "model=gru", "model.hidden=16",
+    "model.layers=2", "model.embedding=8", "model.dropout=0.2", "trainer.max_steps=40", "trainer.max_epochs=-1",
+    "trainer.val_check_interval=4", "trainer.gradient_clip_val=0.5", "scheduler=cosine",
+)  # fmt: skip
+TEXTS = (
+    "data=text_files", "data.context=16", "data.batch_size=16", "data.level=bpe", "data.vocab_size=280",
+    "model=bert_mlm", "model.config.hidden_size=16", "model.config.num_hidden_layers=1",
+    "model.config.intermediate_size=16", "trainer.max_epochs=3", "trainer.accumulate_grad_batches=2",
+)  # fmt: skip
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 MEASURED_BY_THE_CLOCK = ("cost/", "speed/", "preflight/")
 Place = tuple[int, str]
 """How many batches, and the hook of a callback in which the process is killed then."""
@@ -50,13 +66,32 @@ def run_until(folder: Path, overrides: tuple[str, ...], place: Place) -> None:
     run(folder, overrides)
 
 
-def child(target: Any, *arguments: Any) -> int:
-    """Run in a process of its own, forked: one that starts afresh takes seconds to import torch."""
-    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
-    process.start()
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
+def children(target: Any, *arguments: Any, ranks: int = 1) -> int:
+    """Run in processes of their own until all or one has ended, which ends the others; returns that one's status.
+
+    They are forked: a process that starts afresh takes seconds to import torch.
+    """
+    port = find_free_network_port()
+    processes = [
+        multiprocessing.get_context("fork").Process(target=as_rank, args=(rank, ranks, port, target, *arguments))
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    while not any(each.exitcode for each in processes) and (alive := [each for each in processes if each.is_alive()]):
+        multiprocessing.connection.wait([each.sentinel for each in alive])
+    status = min(each.exitcode or 0 for each in processes)
+    for process in processes:
+        process.kill()
+        process.join()
+    return status
+
+
+def as_rank(rank: int, ranks: int, port: int, target: Any, *arguments: Any) -> None:
+    if ranks > 1:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+        os.environ |= {"WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank)}
+    target(*arguments)
 
 
 def points(folder: Path) -> Counter[tuple[str, int, float]]:
@@ -93,14 +128,15 @@ def check_same(whole: Path, killed: Path) -> None:
             assert same(state, last[killed]["callbacks"][name]), name
     expected, found = points(whole), points(killed)
     assert found.keys() == expected.keys()
-    assert all(count <= expected[point] for point, count in found.items())
+    twice = {point: count for point, count in found.items() if count > expected[point]}
+    assert not twice
 
 
-def kill_and_compare(folder: Path, overrides: tuple[str, ...], places: list[Place]) -> None:
-    assert child(run, folder / "whole", overrides) == 0
+def kill_and_compare(folder: Path, overrides: tuple[str, ...], places: list[Place], ranks: int = 1) -> None:
+    assert children(run, folder / "whole", overrides, ranks=ranks) == 0
     for place in places:
-        assert child(run_until, folder / "killed", overrides, place) == -signal.SIGKILL
-    assert child(run, folder / "killed", overrides) == 0
+        assert children(run_until, folder / "killed", overrides, place, ranks=ranks) == -signal.SIGKILL
+    assert children(run, folder / "killed", overrides, ranks=ranks) == 0
     check_same(folder / "whole", folder / "killed")
 
 
@@ -111,9 +147,79 @@ def anywhere(batches: int) -> list[Place]:
     return [(first, random.SystemRandom().choice(hooks[:2])), (second, random.SystemRandom().choice(hooks))]
 
 
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    """A text of some hundred lines, as the option that names it."""
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "seven", "wizards", "box"]
+    numbers = random.Random(0)
+    lines = [" ".join(numbers.choices(words, k=8)) + "." for _ in range(120)]
+    (tmp_path / "text.txt").write_text("\n".join(lines))
+    return f"data.path={tmp_path}/text.txt"
+
+
 def test_tables_with_accumulation_a_plateau_schedule_and_early_stopping(tmp_path: Path) -> None:
     kill_and_compare(tmp_path, TABLES, anywhere(30))
 
 
+@pytest.mark.slow
 def test_images_with_worker_processes_averaged_weights_and_validation_inside_the_epoch(tmp_path: Path) -> None:
-    kill_and_compare(tmp_path, IMAGES, anywhere(15))
+    kill_and_compare(tmp_path, IMAGES, anywhere(20))
+
+
+@pytest.mark.slow
+def test_a_recurrent_network_that_carries_its_state_from_batch_to_batch(tmp_path: Path, text: str) -> None:
+    kill_and_compare(tmp_path, (*STREAMS, text), anywhere(35))
+
+
+@pytest.mark.slow
+def test_masked_texts_whose_stretches_begin_at_random_places(tmp_path: Path, text: str) -> None:
+    kill_and_compare(tmp_path, (*TEXTS, text), anywhere(25))
+
+
+@pytest.mark.slow
+def test_two_ranks(tmp_path: Path) -> None:
+    kill_and_compare(tmp_path, (*TABLES, *TWO), anywhere(25), ranks=2)
+
+
+def note_batches(folder: Path, overrides: tuple[str, ...], place: Place | None = None) -> None:
+    """Train, and write down which examples each training batch is made of."""
+    fetch, rank = Examples.__getitems__, os.environ.get("LOCAL_RANK", "0")
+
+    def noted(examples: Examples, indices: list[int]) -> Any:
+        if isinstance(indices, Chosen):
+            folder.mkdir(exist_ok=True)
+            with (folder / f"batches-{rank}.txt").open("a") as file:
+                file.write(json.dumps(indices) + "\n")
+        return fetch(examples, indices)
+
+    Examples.__getitems__ = noted  # type: ignore[method-assign]
+    run_until(folder, overrides, place) if place else run(folder, overrides)
+
+
+def batches_noted(folder: Path, rank: int = 0) -> list[list[int]]:
+    return [json.loads(line) for line in (folder / f"batches-{rank}.txt").read_text().splitlines()]
+
+
+PLAIN = ("data=breast_cancer", "model=mlp", "data.batch_size=32", "trainer.max_epochs=2")
+
+
+@pytest.mark.slow
+def test_two_ranks_train_on_the_batches_of_one_to_the_same_losses_and_one_goes_on_where_they_were_killed(
+    tmp_path: Path,
+) -> None:
+    assert children(note_batches, tmp_path / "one", PLAIN) == 0
+    assert children(note_batches, tmp_path / "two", (*PLAIN, *TWO), ranks=2) == 0
+    alone, shares = batches_noted(tmp_path / "one"), [batches_noted(tmp_path / "two", rank) for rank in (0, 1)]
+    assert [first + second for first, second in zip(*shares, strict=True)] == alone
+    one, two = (sorted(points(tmp_path / name)) for name in ("one", "two"))
+    assert [point[:2] for point in two] == [point[:2] for point in one]
+    assert [point[2] for point in two] == pytest.approx([point[2] for point in one], rel=1e-4)
+
+    killed = tmp_path / "killed"
+    assert children(note_batches, killed, (*PLAIN, *TWO), (7, "on_train_batch_end"), ranks=2) == -signal.SIGKILL
+    done = torch.load(killed / "run" / "checkpoints" / "last.ckpt", weights_only=True)[KEY]["batches"]
+    assert done > 0
+    (killed / "batches-0.txt").unlink()
+    assert children(note_batches, killed, PLAIN) == 0
+    assert batches_noted(killed) == alone[done:]
+    assert [point[2] for point in sorted(points(killed))] == pytest.approx([point[2] for point in one], rel=1e-4)

@@ -1,12 +1,8 @@
 """The Lightning logger that writes to a local journal, and leaves MLflow to a process beside the training."""
 
-import atexit
 import json
-import os
 import sys
-import threading
 import time
-import uuid
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,18 +13,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from lantu.tracking import journal
-from lantu.tracking.deferred import Arrivals, hand_over_tensors
+from lantu.tracking.deferred import hand_over_tensors
 from lantu.tracking.folder import RunFolder, store_of
 from lantu.tracking.journal import Journal
-from lantu.tracking.owner import HEARTBEAT_SECONDS
+from lantu.tracking.live import LiveJournal, status_of
 from lantu.tracking.parameters import LONGEST_PARAM, LONGEST_TAG, as_text, flatten, shorten
 from lantu.tracking.redaction import redact, redact_tree, redact_value
 from lantu.tracking.saying import say
-from lantu.tracking.shipper import Shipper, sync_in_background
-from lantu.tracking.store import absolute, embedded_uri
-
-PATIENCE_SECONDS = 10.0  # how long the end of a run waits for a shipper that gets nowhere
-LONGEST_PATIENCE_SECONDS = 30.0  # and for one that does
 
 
 class RunLogger(Logger):
@@ -80,28 +71,23 @@ class RunLogger(Logger):
             raise ValueError(f"`fsync_seconds` is a time above zero, not {fsync_seconds}")
         self._folder = RunFolder(Path(run_dir).absolute())
         self._experiment = experiment or "Default"
-        self._run_name = run_name or self._folder.run_dir.name
         self._first_tags = dict(tags or {})
-        self._store = Path(store).absolute() if store else store_of(self._folder.run_dir)
-        self._tracking_uri = tracking_uri
         self._continued = run_id
-        self._parent = dict(parent) if parent else None
-        self._fsync_seconds = fsync_seconds
-        self._ships = ship
-        self._uid: str | None = None
         self._step = 0
         self._recorded: dict[str, int] = {}
-        self._failure: str | None = None
-        self._ended = False
-        self._reset()
-
-    def _reset(self) -> None:
-        self._journal: Journal | None = None
-        self._shipper: Shipper | None = None
-        self._arrivals = Arrivals()
-        self._opening = threading.RLock()
-        self._stop = threading.Event()
-        self._pid = 0
+        self._live = LiveJournal(
+            self._folder,
+            begin={
+                "experiment": self._experiment,
+                "name": redact(run_name or self._folder.run_dir.name),
+                "run_id": run_id,
+                "parent": dict(parent) if parent else None,
+            },
+            store=Path(store).absolute() if store else store_of(self._folder.run_dir),
+            tracking_uri=tracking_uri,
+            fsync_seconds=fsync_seconds,
+            ships=ship,
+        )
 
     # What Lightning asks for
 
@@ -136,12 +122,12 @@ class RunLogger(Logger):
     @property
     def tracking_uri(self) -> str:
         """Where the run is shipped to, with the credentials in it, if any."""
-        return absolute(self._tracking_uri) if self._tracking_uri else embedded_uri(self._store)
+        return self._live.uri
 
     @property
     def uid(self) -> str | None:
         """Lantu's own name for the run, also before any server knows it; the MLflow tag `lantu.run`."""
-        return self._uid
+        return self._live.uid
 
     def as_parent(self) -> dict[str, Any]:
         """What the loggers of this run's children need to know of it."""
@@ -184,7 +170,7 @@ class RunLogger(Logger):
                     say(f"the metric `{name}` is not a number but a {type(value).__name__}: not recorded.")
         opened = self._open()
         if tensors:
-            self._arrivals.start(time.time_ns() // 1_000_000, step, values, tensors)
+            self._live.append_when_arrived(step, values, tensors)
         elif values:
             opened.append("metrics", step=step, values=values)
 
@@ -205,9 +191,8 @@ class RunLogger(Logger):
     def finalize(self, status: str) -> None:
         """Note how a stage ended; Lightning calls this after each. `close` ends the run."""
         if status != "success":
-            self._failure = status_of(sys.exc_info()[1]) if sys.exc_info()[1] else "FAILED"
-        if self._journal is not None and os.getpid() == self._pid:
-            self._settle(wait=True)
+            self._live.failure = status_of(sys.exc_info()[1]) if sys.exc_info()[1] else "FAILED"
+        self._live.settle(wait=True)
 
     # What a run keeps beside metrics
 
@@ -324,17 +309,7 @@ class RunLogger(Logger):
             status: FINISHED, FAILED or KILLED; None: as the stages ended. A process that exits closes its
                 runs.
         """
-        if self._journal is None or self._ended or os.getpid() != self._pid:
-            return
-        self._settle(wait=True)
-        self._journal.append("end", status=status or self._failure or "FINISHED")
-        self._ended = True
-        self._stop.set()
-        self._journal.close()
-        self._journal = None
-        if self._ships:
-            self._await_shipper()
-        atexit.unregister(self._close_at_exit)
+        self._live.close(status or self._live.failure or "FINISHED")
 
     def __enter__(self) -> "RunLogger":
         return self
@@ -342,113 +317,13 @@ class RunLogger(Logger):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         self.close(status_of(error) if error else None)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # a spawned process opens the journal for itself
-        own = ("_journal", "_shipper", "_arrivals", "_opening", "_stop")
-        return {name: value for name, value in self.__dict__.items() if name not in own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._reset()
-
     def _open(self) -> Journal:
-        """The journal, opened at the first record, and again by a process that was forked from us."""
-        opened = self._journal
-        if opened is not None and self._pid == os.getpid():
-            return opened
-        if self._pid not in (0, os.getpid()):
-            self._reset()
-        with self._opening:
-            if self._journal is None:
-                self._begin()
-        assert self._journal is not None
-        return self._journal
-
-    def _begin(self) -> None:
-        begun = Journal(self._folder.records)
-        earlier = self._folder.head()
-        self._uid = earlier["run"] if earlier else uuid.uuid4().hex
-        self._folder.owner.claim()
-        self._pid = os.getpid()
-        begun.append(
-            "begin",
-            format=journal.FORMAT,
-            version=journal.VERSION,
-            run=self._uid,
-            experiment=self._experiment,
-            name=redact(self._run_name),
-            tracking_uri=redact(absolute(self._tracking_uri)) if self._tracking_uri else None,
-            run_id=self._continued,
-            parent=self._parent,
-        )
-        self._journal, self._ended = begun, False
-        self._stop = threading.Event()
+        """The journal, with the first tags in it."""
+        opened = self._live.opened()
         if self._first_tags:
-            self.log_tags(self._first_tags)
-        threading.Thread(target=self._keep, args=(self._stop,), daemon=True).start()
-        if self._ships:
-            self._shipper = Shipper(self._folder, self.tracking_uri)
-            earlier_runs = (self._store, self._tracking_uri)
-            threading.Thread(target=sync_in_background, args=earlier_runs, daemon=True).start()
-        atexit.register(self._close_at_exit)  # holds on to the run, which must end even if nobody else does
-
-    def _settle(self, *, wait: bool = False) -> None:
-        """Write what has arrived from devices, and bring everything to the disk."""
-        opened = self._journal
-        if opened is None:
-            return
-        for pending in self._arrivals.take(wait=wait):
-            opened.append("metrics", step=pending.step, t=pending.t, values=pending.values())
-        opened.flush()
-
-    def _keep(self, stop: threading.Event) -> None:
-        """The background thread: brings the journal to disk, and shows other machines that we live."""
-        beaten = time.monotonic()
-        while not stop.wait(self._fsync_seconds):
-            self._settle()
-            if time.monotonic() - beaten > HEARTBEAT_SECONDS:
-                self._folder.owner.beat()
-                beaten = time.monotonic()
-
-    def _close_at_exit(self) -> None:
-        self.close(self._failure or status_of(getattr(sys, "last_value", None)))
-
-    def _await_shipper(self) -> None:
-        if self._shipper is None or self._shipper.has_ended():
-            self._shipper = Shipper(self._folder, self.tracking_uri)
-        self._shipper.release()
-        failures = self._folder.shipped().failures
-        begun = moved = time.monotonic()
-        waiting = self._folder.waiting()
-        while not self._folder.is_shipped():
-            now, shipped = time.monotonic(), self._folder.shipped()
-            still = self._folder.waiting()
-            if still < waiting:
-                waiting, moved = still, now
-            gone = self._shipper.has_ended() or shipped.failures > failures
-            if gone or now - moved > PATIENCE_SECONDS or now - begun > LONGEST_PATIENCE_SECONDS:
-                self._say_waiting(shipped.trouble)
-                return
-            time.sleep(0.05)
-
-    def _say_waiting(self, trouble: str | None) -> None:
-        where = f" --store {self._store}" if self._store != Path("mlruns").absolute() else ""
-        why = f" ({trouble})" if trouble else ""
-        say(
-            f"MLflow does not have all of this run yet{why}. Nothing is lost: "
-            f"it waits in {self._folder.path}, and `lantu sync{where}` ships it."
-        )
-
-
-def status_of(error: BaseException | None) -> str:
-    """How MLflow calls the end of a run that this exception ended: FINISHED, FAILED or KILLED."""
-    if error is None:
-        return "FINISHED"
-    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-        return "KILLED"
-    if type(error) is SystemExit:
-        return "FAILED" if error.code else "FINISHED"
-    return "KILLED" if isinstance(error, SystemExit) else "FAILED"  # Lightning makes a SystemExit of SIGTERM
+            first, self._first_tags = self._first_tags, {}
+            self.log_tags(first)
+        return opened
 
 
 def _is_rank_zero() -> bool:
