@@ -29,7 +29,11 @@ SMALL = {
     "inception": ["data.batch_size=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"],
     "resnet": ["data.batch_size=8", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
 }
-SHORT_ANSWERS = {"chatterbot_answers": ["data.context=16"]}
+LITTLE = {
+    "chatterbot_answers": ["data.context=16", "data.alike=null", "data.vocab_size=1000"],
+    "udhr_identification": ["data.shortest=17000"],
+}
+"""Less of what takes seconds to prepare."""
 QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 
 
@@ -47,7 +51,7 @@ def options(cache: Path, own_data: dict[str, list[str]], request: pytest.Fixture
         mirror = [f"paths.mirror={request.getfixturevalue('mirror')}"] if data in FROM_THE_HUB else []
         return [
             *own_data.get(data, []),
-            *SHORT_ANSWERS.get(data, []),
+            *LITTLE.get(data, []),
             *mirror,
             f"paths.cache={cache}",
             "save_model=false",
