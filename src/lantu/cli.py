@@ -1,6 +1,7 @@
 """The `lantu` command; the files under scripts/ call the same code."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -91,7 +92,16 @@ def _composed(command: str, arguments: list[str]) -> int:
         return show_help(command)
     from lantu.config.launching import launch
 
-    return launch(command, arguments)
+    return launch(command, [_typed_text(each) if command == "predict" else each for each in arguments])
+
+
+def _typed_text(argument: str) -> str:
+    """`prompt=What's that, please?` as Hydra reads it: quoted, for it has signs that mean something in an override."""
+    name, _, text = argument.partition("=")
+    if name != "prompt" or text[:1] in ("", '"', "'") or not set(text) & set(",:'=()[]{}#\""):
+        return argument
+    escaped = re.sub(r'(\\+)(?="|$)', r"\1\1", text).replace('"', r"\"")
+    return f'prompt="{escaped}"'
 
 
 def _joins(command: str) -> Callable[[], int] | None:

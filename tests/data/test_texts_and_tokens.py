@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lantu.data import TextDataModule, TokenDataModule, hub
+from lantu.data import Raw, TextDataModule, TokenDataModule, hub
 from lantu.data.batches import Windows
 from lantu.data.sampling import Chosen
 from lantu.data.vocabulary import Bytes, Characters, Subwords
@@ -153,3 +153,21 @@ def test_without_hub_and_mirror_one_sentence_says_what_to_type(tmp_path: Path, m
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(UserError, match=r"`paths\.mirror=DIR`"):
         hub("someone/nothing-of-that-name", mirror=str(tmp_path))
+
+
+def test_characters_of_a_text_are_tokens_without_case_and_come_back(tmp_path: Path) -> None:
+    made = texts(tmp_path, level="char")
+    x = made.examples_of(pd.DataFrame({"text": ["Good film"]})).__getitems__([0])[0]
+    assert len(x) == len("good film")
+    assert made._vocabulary().decode(x.tolist()) == "good film"
+
+
+@pytest.mark.parametrize(("duplicates", "sizes"), [("keep", (8, 6, 6)), ("drop", (2, 6, 6)), ("once", (2, 2, 2))])
+def test_texts_that_repeat_can_be_counted_once_in_every_part(duplicates: str, sizes: tuple[int, ...]) -> None:
+    parts = [("train", 4), ("val", 3), ("test", 3)]
+    rows = [(f"{word} {part} film", word, part) for part, times in parts for word in ("good", "bad") * times]
+    table = pd.DataFrame(rows, columns=["text", "label", "part"])
+    raw = Raw(name="made", rows=table.drop(columns="part"), split=table["part"].to_numpy(dtype="<U5"))
+    made = TextDataModule(source=lambda: raw, min_count=1, duplicates=duplicates)
+    made.setup("fit")
+    assert tuple(made.report.sizes[part] for part, _ in parts) == sizes

@@ -36,7 +36,7 @@ IMAGES = (
     "scheduler=one_cycle", "trainer.max_epochs=2", "trainer.val_check_interval=5", "data.batch_size=128",
 )  # fmt: skip
 STREAMS = (
-    "data=text_files", "data.contiguous=true", "data.context=12", "data.batch_size=8", "model=gru", "model.hidden=16",
+    "data=text_files", "data.contiguous=true", "data.context=24", "data.batch_size=8", "model=gru", "model.hidden=16",
     "model.layers=2", "model.embedding=8", "model.dropout=0.2", "trainer.max_steps=40", "trainer.max_epochs=-1",
     "trainer.val_check_interval=4", "trainer.gradient_clip_val=0.5", "scheduler=cosine",
 )  # fmt: skip

@@ -1,7 +1,10 @@
 """What stops a run is said in a sentence, kept in its folder and in its record."""
 
 import json
+import multiprocessing
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from torch import nn
 
 import lantu
 from lantu.errors import Fault
+from lantu.training.callbacks import Interruptible
 from lantu.training.faults import _of_cuda, largest_that_fits
 from lantu.training.finite import first_not_finite
 
@@ -76,6 +81,21 @@ def test_memory_that_runs_out_is_answered_with_a_batch_that_may_fit(tmp_path: Pa
     assert int(asked.group(1)) < 1024
     assert "Traceback" not in done.stderr
     assert "allocate" in (tmp_path / "run" / "error.txt").read_text()
+
+
+def test_a_process_that_prepares_batches_and_dies_is_named_with_what_helps(
+    train: Callable[..., lantu.Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill_one(callback: object, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == 2:
+            process = multiprocessing.active_children()[0].pid
+            assert process
+            os.kill(process, signal.SIGKILL)
+
+    monkeypatch.setattr(Interruptible, "on_train_batch_end", kill_one)
+    died = r"process \d+, one of 2 that prepare batches, was ended by the signal Killed at step \d+.*`data.workers=1`"
+    with pytest.raises(Fault, match=died):
+        train(*QUIET, "data.workers=2", "trainer.max_epochs=1000", "test=false")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ import torch
 
 import lantu
 from lantu.errors import UserError
+from lantu.tracking.folder import RunFolder
+from lantu.tracking.ship import ship_once
+from lantu.tracking.store import embedded_uri
 
 Train = Callable[..., lantu.Result]
 QUIET = ("model=mlp", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false", "test=false")
@@ -47,6 +50,42 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     result = train(*QUIET, "trainer.max_epochs=3", f"paths.run={folder}", "resume=auto")
     assert result.module.trainer.current_epoch == 3
     assert "last.ckpt is damaged" in capsys.readouterr().err
+
+
+def shipped(result: lantu.Result) -> str:
+    """Bring a run to MLflow in this process, however long that takes; returns its id."""
+    folder, store = RunFolder(result.run_dir), result.run_dir.parents[2]
+    assert ship_once(folder, embedded_uri(store)) is None
+    run_id = folder.shipped().run_id
+    assert run_id
+    return run_id
+
+
+@pytest.mark.parametrize("named", ["folder", "id"])
+def test_a_run_that_is_named_goes_on_in_its_own_folder_and_record(named: str, train: Train, tmp_path: Path) -> None:
+    first = train(*QUIET, "trainer.max_epochs=1")
+    run_id = shipped(first) if named == "id" else None
+    again = train(*QUIET, "trainer.max_epochs=2", f"resume={run_id or first.run_dir}")
+    assert again.run_dir == first.run_dir
+    assert again.module.trainer.global_step == 2 * first.module.trainer.global_step
+    assert run_id in (None, shipped(again))
+    losses = [line for line in RunFolder(again.run_dir).records.read_text().splitlines() if '"val/loss":' in line]
+    assert len(losses) == 2
+
+
+@pytest.mark.slow
+def test_a_run_whose_folder_is_gone_goes_on_from_the_checkpoint_that_mlflow_keeps(train: Train, tmp_path: Path) -> None:
+    first = train(*QUIET, "trainer.max_epochs=1")
+    steps, run_id = first.module.trainer.global_step, shipped(first)
+    first.run_dir.rename(tmp_path / "elsewhere")
+    again = train(*QUIET, "trainer.max_epochs=2", f"resume={run_id}")
+    assert again.run_dir != first.run_dir
+    assert again.module.trainer.global_step == 2 * steps
+
+
+def test_an_id_that_no_run_has_is_refused(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no file, folder or MLflow store of that name"):
+        train(*QUIET, "resume=0123456789abcdef")
 
 
 @pytest.mark.parametrize("where", ["nowhere", "."])

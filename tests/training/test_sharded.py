@@ -71,8 +71,10 @@ def test_split_weights_have_the_losses_of_whole_copies_and_a_checkpoint_that_any
     asked = [*IMAGES, "trainer.max_steps=4", "trainer.gradient_clip_val=0.5", "task.l1=1e-4"]
     runs = {"whole": ["trainer=ddp", *asked], "split": ["trainer=fsdp", *asked]}
     whole, split = in_two_processes(tmp_path, runs)
-    for name in ("train/loss_epoch", "val/loss", "val/auroc", "test/loss", "test/accuracy"):
+    for name in ("train/loss", "train/loss_epoch", "val/loss", "val/auroc", "test/loss", "test/accuracy"):
         assert split[name] == pytest.approx(whole[name], rel=1e-5), name
+    ranks = [json.loads((tmp_path / f"split.{rank}.json").read_text()) for rank in (0, 1)]
+    assert ranks[0] == ranks[1], "each rank has recorded numbers of its own"
     weights, expected = (
         rebuild(tmp_path / name / "checkpoints/best.ckpt").task.net.state_dict() for name in ("split", "whole")
     )
@@ -101,15 +103,8 @@ def test_a_run_goes_on_with_split_weights_after_whole_copies_and_back(optimizer:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "model",
-    [
-        ["data=tiny_shakespeare", "model=gpt", "model.layers=2", "data.context=32", "task.sample_tokens=5"],
-        ["data=trec", "model=bert", "trainer.accumulate_grad_batches=2"],
-        ["data=trec", "model=lstm", "model.recurrent_dropout=0.1"],
-    ],
-)
-def test_every_kind_of_network_can_be_split(model: list[str], mirror: Path, tmp_path: Path) -> None:
+def test_a_network_whose_last_layer_is_its_embedding_can_be_split(mirror: Path, tmp_path: Path) -> None:
+    model = ["data=tiny_shakespeare", "model=gpt", "model.layers=2", "data.context=32", "task.sample_tokens=5"]
     short = ["trainer.max_steps=3", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
     asked = [*model, *QUIET, *TWO, *short, f"paths.mirror={mirror}"]
     whole, split = in_two_processes(tmp_path, {each: [f"trainer={each}", *asked] for each in ("ddp", "fsdp")})

@@ -5,7 +5,7 @@ from lantu.config.composing import Composition
 UNNAMED = (
     *("name", "experiment_name", "tags", "paths", "logger", "hydra", "debug", "save_model", "test"),
     *("data.path", "data.workers", "trainer.enable_progress_bar", "trainer.devices", "trainer.accelerator"),
-    *("economics", "budget"),
+    *("economics", "budget", "resume", "callbacks.resume"),
 )
 """Options that do not change what is learned, with those below them."""
 

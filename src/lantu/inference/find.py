@@ -50,12 +50,32 @@ def _last(store: Path) -> Path:
     raise UserError(f"`run=last`: no run under {store / 'runs'} has kept a checkpoint. Train one first: `lantu train`.")
 
 
-def _from_mlflow(run: str, store: Path, tracking_uri: str | None) -> Path:
+def folder_or_last_checkpoint(run: str, *, store: Path, tracking_uri: str | None = None) -> Path:
+    """Where a run can be resumed: its folder if it is on this machine, else its last checkpoint, downloaded.
+
+    Args:
+        run: an MLflow run id or its beginning.
+        store, tracking_uri: as above.
+
+    Raises:
+        UserError: there is no such run, or it has no checkpoint.
+    """
+    client = _client(run, store, tracking_uri)
+    found = _by_id(client, run)
+    local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
+    return local if local.is_dir() else _downloaded(client, found.info.run_id, store, names=CHECKPOINTS[::-1])
+
+
+def _client(run: str, store: Path, tracking_uri: str | None) -> Any:
     from mlflow import MlflowClient
 
     if tracking_uri is None and not (store / "mlflow.db").is_file():
         raise UserError(f"`run={run}`: there is no file, folder or MLflow store of that name ({store} has no runs).")
-    client = MlflowClient(tracking_uri or f"sqlite:///{store.resolve() / 'mlflow.db'}")
+    return MlflowClient(tracking_uri or f"sqlite:///{store.resolve() / 'mlflow.db'}")
+
+
+def _from_mlflow(run: str, store: Path, tracking_uri: str | None) -> Path:
+    client = _client(run, store, tracking_uri)
     found = _best_of(client, run.removeprefix("best:")) if run.startswith("best:") else _by_id(client, run)
     local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
     return _in_folder(local) or _downloaded(client, found.info.run_id, store)
@@ -105,11 +125,11 @@ def _by_id(client: Any, run: str) -> Any:
     )
 
 
-def _downloaded(client: Any, run_id: str, store: Path) -> Path:
+def _downloaded(client: Any, run_id: str, store: Path, names: tuple[str, ...] = CHECKPOINTS) -> Path:
     folder = store / "cache" / "downloads" / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    names = [each.path for each in client.list_artifacts(run_id, "checkpoints")]
-    for name in (f"checkpoints/{each}" for each in CHECKPOINTS):
-        if name in names:
+    kept = [each.path for each in client.list_artifacts(run_id, "checkpoints")]
+    for name in (f"checkpoints/{each}" for each in names):
+        if name in kept:
             return Path(client.download_artifacts(run_id, name, str(folder)))
     raise UserError(f"The run {run_id} has no checkpoint among its artifacts, and its folder is not on this machine.")

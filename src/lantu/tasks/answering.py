@@ -1,22 +1,19 @@
 """Answer questions in words of one's own."""
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from lantu.errors import UserError
-from lantu.models.generate import NOTHING, generate
-from lantu.tasks.language_modeling import LanguageModeling, evaluating
+from lantu.tasks.language_modeling import Decode, Encode, LanguageModeling
 from lantu.tasks.scores import answer_scores
 
 SHOWN = 8
 """Questions that a validation shows the answers to."""
 AT_ONCE = 128
-"""Questions of one length that are answered in one batch."""
+"""Questions that are answered in one batch."""
 
 
 class Answering(LanguageModeling):
@@ -47,27 +44,20 @@ class Answering(LanguageModeling):
         Args:
             data: a `DialogueDataModule`.
         """
-        (end,) = ([int(token) for token in data.encode(each)] for each in data.stops)
-        prompts = [data.encode(data.prompt(question)) for question in questions]
-        by_length = defaultdict(list)
-        for number, prompt in enumerate(prompts):
-            by_length[len(prompt)].append(number)
-        found = [""] * len(questions)
-        for alike in by_length.values():
-            for begin in range(0, len(alike), AT_ONCE):
-                numbers = alike[begin : begin + AT_ONCE]
-                rows = torch.tensor([prompts[number].tolist() for number in numbers], device=self.device)
-                for number, written in zip(numbers, self._written(rows, end), strict=True):
-                    found[number] = data.decode(written).partition(data.stops[0])[0].strip()
-        return found
+        prompts = [data.prompt(question) for question in questions]
+        texts = self.write_all(
+            data.encode, data.decode, prompts=prompts, tokens=self.max_answer, stop=data.stops, batch_size=AT_ONCE,
+            temperature=0,
+        )  # fmt: skip
+        return [text[len(prompt) :].strip() for text, prompt in zip(texts, prompts, strict=True)]
 
-    def _written(self, prompts: Tensor, end: list[int]) -> list[list[int]]:
-        """The tokens that follow each of prompts (N, T), the likeliest each time, up to an end."""
-        most = min(self.max_answer, self.context + 1 - prompts.shape[1])  # a question and its answer fit the context
-        with evaluating(self.net):
-            steps = list(generate(self.net, prompts, new_tokens=most, stop=[end], temperature=0))
-        drawn = torch.stack(steps, dim=1)
-        return [[token for token in row if token != NOTHING] for row in drawn.tolist()]
+    def stream(self, encode: Encode, decode: Decode, *, tokens: int = 200, **options: Any) -> Iterator[str]:
+        """The answer to a question, in pieces as they are written; at most `max_answer` tokens."""
+        return super().stream(encode, decode, tokens=min(tokens, self.max_answer), **options)
+
+    def write_all(self, encode: Encode, decode: Decode, *, tokens: int = 200, **options: Any) -> list[str]:
+        """Questions, each with its answer of at most `max_answer` tokens."""
+        return super().write_all(encode, decode, tokens=min(tokens, self.max_answer), **options)
 
     def sample(self, decode: Callable[[list[int]], str], *, stage: str = "test") -> tuple[str, str]:
         """Nothing, and the answers to the first questions of a part."""

@@ -88,7 +88,8 @@ class Task(pl.LightningModule):
         _, loss = self._output_and_loss(batch, "train")
         if (share := self._share(batch_idx)) != 1:
             loss = loss * share
-        self.log("train/loss", self._over_ranks(loss), prog_bar=True, on_step=True, on_epoch=False)
+        if self._is_shown():
+            self.log("train/loss", self._over_ranks(loss), prog_bar=True, on_step=True, on_epoch=False)
         return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -132,6 +133,22 @@ class Task(pl.LightningModule):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _is_shown(self) -> bool:
+        """Whether this step's loss is recorded; those of a run's first steps always are.
+
+        Lightning takes as long to be told of a loss as a small network to train, and ranks would wait for each other at
+        every step. So it hears only of those that it passes on.
+        """
+        if self._trainer is None:
+            return False
+        every = self.trainer.log_every_n_steps or 50
+        return self.global_step < every or (self.global_step + 1) % every == 0
+
+    def _over_ranks(self, loss: Tensor) -> Tensor:
+        """A batch's loss over all ranks."""
+        loss = loss.detach()
+        return self.trainer.strategy.reduce(loss.clone(), reduce_op="mean") if self.trainer.world_size > 1 else loss
+
     def _agree(self) -> None:
         """Let all ranks measure with rank zero's buffers, such as running means: a checkpoint keeps those."""
         if self.trainer.world_size > 1:
@@ -168,13 +185,6 @@ class Task(pl.LightningModule):
         """What this rank's mean loss counts in the mean over ranks, some of which may have an example more."""
         weight = getattr(self._trainer and self._trainer.datamodule, "weight", None)
         return weight(batch_idx) if weight else 1.0
-
-    def _over_ranks(self, loss: Tensor) -> Tensor:
-        """A batch's loss over all ranks at the steps that are logged; elsewhere this rank's, for waiting costs time."""
-        trainer = self._trainer
-        if not trainer or trainer.world_size == 1 or not trainer._logger_connector.should_update_logs:
-            return loss
-        return trainer.strategy.reduce(loss.detach(), reduce_op="mean")
 
     def _log_stage(self, stage: str, *, loss_name: str | None = None) -> None:
         mean: Any = self.mean_loss[f"{stage}_"]

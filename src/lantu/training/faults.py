@@ -69,7 +69,11 @@ def _known(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -
         return Fault(_out_of_memory(said, trainer, data))
     if cuda := _of_cuda(said):
         return Fault(cuda)
-    dead = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: (\w+)|exited)", said)
+    # torch says that a worker exited, and only in the cause that a signal ended it
+    dead = re.search(
+        r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: (\w+)|exited)",
+        f"{error.__cause__}\n{said}",
+    )
     if dead:
         how = f"was ended by the signal {dead.group(3)}" if dead.group(3) else "ended by itself"
         workers = data._workers()

@@ -105,15 +105,14 @@ class ResumePoints(Callback):
                 data.begins = (loops["epoch_progress"]["current"]["processed"], 0)
             return
         self._found = found = dict(checkpoint[KEY])
+        stopping = [each for each in trainer.callbacks if isinstance(each, EarlyStopping)]
+        if any(checkpoint["callbacks"].get(each.state_key, {}).get("stopping_reason") for each in stopping):
+            trainer.should_stop = True  # Lightning keeps the reason and forgets the wish
         if data is not None and found["batches"]:
             found["batches"] = data.batches_done(found["batches"], batch_size=found["batch_size"])
         if data is not None:
             data.begins = (found["epoch"], found["batches"])
         _point_to(loops, epoch=found["epoch"], batches=found["batches"])
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        stopped = [each for each in trainer.callbacks if isinstance(each, EarlyStopping) and _has_stopped(each)]
-        trainer.should_stop = trainer.should_stop or bool(stopped)  # Lightning keeps the reason and forgets the wish
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
@@ -185,7 +184,3 @@ def _of_all_ranks(own: dict[str, Any], trainer: Trainer) -> list[dict[str, Any]]
     gathered: list[Any] = [None] * trainer.world_size
     torch.distributed.all_gather_object(gathered, own)
     return gathered
-
-
-def _has_stopped(stopping: EarlyStopping) -> bool:
-    return stopping.stopping_reason.value != 0

@@ -1,11 +1,35 @@
 """Where a run goes on: the newest checkpoint that can be read."""
 
+import re
 from pathlib import Path
 
 from lantu.errors import UserError
 from lantu.training.checkpoints import is_last, refuse_damaged
 
 AUTO = "auto"
+
+
+def place_to_resume(resume: str, *, store: Path, tracking_uri: str | None) -> str:
+    """What `resume` means as a path: an MLflow run's id becomes its folder, or its last checkpoint brought here.
+
+    Raises:
+        UserError: it is neither a path, nor the id of a run with a checkpoint, nor auto.
+    """
+    if resume == AUTO or Path(resume).expanduser().exists():
+        return resume
+    if not re.fullmatch(r"[0-9a-f]{6,32}", resume):
+        raise UserError(
+            f"`resume={resume}`: there is no such file or folder. It takes a checkpoint, a run's folder, the id of an "
+            f"MLflow run, or auto."
+        )
+    from lantu.inference.find import folder_or_last_checkpoint
+
+    return str(folder_or_last_checkpoint(resume, store=store, tracking_uri=tracking_uri))
+
+
+def is_run(resume: str) -> bool:
+    """Whether `resume` is a run's folder, in which the run goes on, rather than a checkpoint to begin another from."""
+    return resume != AUTO and (Path(resume).expanduser() / "journal" / "records.jsonl").is_file()
 
 
 def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
@@ -17,7 +41,7 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
         run_dir: the run's own folder.
 
     Raises:
-        UserError: the path leads nowhere, to nothing that can be read, or to a damaged file.
+        UserError: there is nothing that can be read, or the file is damaged.
     """
     if resume is None:
         return None
@@ -29,10 +53,6 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
         if found is None:
             raise UserError(f"`resume={resume}`: there is no checkpoint in that folder that can be read.")
         return found
-    if not path.is_file():
-        raise UserError(
-            f"`resume={resume}`: there is no such file or folder. It takes a checkpoint, a run's folder, or auto."
-        )
     try:
         refuse_damaged(path)
     except UserError as error:

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
-from lantu.config.hardware import check_hardware
+from lantu.config.hardware import check_hardware, look_for_gpus_quickly
 from lantu.config.naming import experiment_name, run_name
 from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
@@ -30,7 +30,8 @@ from lantu.training.points import ResumePoints, resume_points
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
-from lantu.training.resume import checkpoint_to_resume
+from lantu.training.resume import checkpoint_to_resume, is_run, place_to_resume
+from lantu.training.speeding import speed_up
 from lantu.training.standing import Standing
 
 
@@ -99,6 +100,7 @@ def run(composition: Composition) -> Result:
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
     task = build_task(cfg)
+    speed_up(task.net, compiled=cfg.compile, channels_last=cfg.channels_last)
     loggers = build_all(cfg.logger)
     callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
     if not ranks.is_alone(cfg):
@@ -109,11 +111,12 @@ def run(composition: Composition) -> Result:
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
     points = resume_points(trainer)
     write_checked(trainer, keep=points.keep if points else 1)
+    look_for_gpus_quickly()
 
     validate_short_run(trainer, data)
     meter = cost_meter(trainer)
     start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
-    for logger in loggers if start else []:
+    for logger in loggers if cfg.resume else []:
         if isinstance(logger, RunLogger):
             logger.go_on()
     try:
@@ -174,7 +177,10 @@ def validate_short_run(trainer: Trainer, data: DataModule) -> None:
 def best_checkpoint(trainer: Trainer) -> Path | None:
     """Where the best weights so far are kept; None when no checkpoints are."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    return Path(best) if best and Path(best).exists() else None  # a full disk may have refused it
+    there = bool(best) and Path(best).exists()  # a full disk may have refused it
+    if trainer.world_size > 1:  # rank zero, which alone writes it, has waited for that
+        there = trainer.strategy.broadcast(there)
+    return Path(best) if there else None
 
 
 def completed(composition: Composition) -> DictConfig:
@@ -186,6 +192,11 @@ def completed(composition: Composition) -> DictConfig:
         cfg.experiment_name = cfg.experiment_name or experiment_name(composition)
         cfg.name = cfg.name or run_name(composition)
         cfg.paths.run = cfg.paths.run
+        if cfg.resume:
+            paths = cfg.paths
+            cfg.resume = place_to_resume(cfg.resume, store=Path(paths.store), tracking_uri=paths.tracking_uri)
+            if is_run(cfg.resume) and not any(each.startswith("paths.run=") for each in composition.overrides):
+                paths.run = str(Path(cfg.resume).expanduser().absolute())
     return cfg
 
 

@@ -3,20 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import ModelParallelStrategy
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.optim import Optimizer
 
 from lantu.errors import UserError
-from lantu.training.checkpoints import refuse_damaged
+from lantu.training.checkpoints import CheckedFiles
 
 
 class Sharded(ModelParallelStrategy):
@@ -50,6 +43,8 @@ class Sharded(ModelParallelStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The whole state on rank zero, and nothing on the others; all of them must ask."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
         inner = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         assert self.model is not None
@@ -67,24 +62,34 @@ class Sharded(ModelParallelStrategy):
         Raises:
             UserError: the file is damaged.
         """
+        from torch.distributed.checkpoint.state_dict import (
+            StateDictOptions,
+            set_model_state_dict,
+            set_optimizer_state_dict,
+        )
+
         assert self.model is not None
+        if isinstance(self.checkpoint_io, CheckedFiles):
+            self.checkpoint_io.wait()  # on rank zero, which tells the others the path after that
         path = Path(self.broadcast(checkpoint_path))
-        refuse_damaged(path)
-        checkpoint = torch.load(path, mmap=True, map_location="cpu", weights_only=weights_only)
+        checkpoint = self.checkpoint_io.load_checkpoint(path, map_location="cpu", weights_only=weights_only)
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self.model, checkpoint["state_dict"], options=options)
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
             set_optimizer_state_dict(self.model, optimizer, self._named(optimizer, state), options=options)
         return checkpoint
 
+    def teardown(self) -> None:
+        super().teardown()
+        self.checkpoint_io.teardown()  # as Lightning's other strategies do
+
     def _named(self, optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         """An optimizer's state by the names of weights instead of their numbers."""
         assert self.model is not None
         name = {weight: each for each, weight in self.model.named_parameters()}
         names = [name[weight] for group in optimizer.param_groups for weight in group["params"]]
-        return {
-            "state": {names[number]: each for number, each in state["state"].items()},
-            "param_groups": [
-                {**group, "params": [names[number] for number in group["params"]]} for group in state["param_groups"]
-            ],
-        }
+        groups = []
+        for saved, now in zip(state["param_groups"], optimizer.param_groups, strict=True):
+            way = {option: now[option] for option in ("fused", "foreach") if option in now}  # of computing the same
+            groups.append({**saved, **way, "params": [names[number] for number in saved["params"]]})
+        return {"state": {names[number]: each for number, each in state["state"].items()}, "param_groups": groups}

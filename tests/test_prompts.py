@@ -1,0 +1,28 @@
+"""A prompt is typed as it is said, whatever signs it holds."""
+
+import pytest
+
+from lantu import compose
+from lantu.cli import _typed_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "To be, or not",
+        'What\'s that: a "test" (or [two])?',
+        "ROMEO:",
+        "a = b # c",
+        "plain words",
+        "你好,世界",
+        "an end, \\",
+        'one \\" more',
+    ],
+)
+def test_a_prompt_reaches_the_model_as_it_was_typed(text: str) -> None:
+    assert compose(_typed_text(f"prompt={text}"), command="predict").cfg.prompt == text
+
+
+@pytest.mark.parametrize("argument", ["prompt=null", 'prompt="a, b"', "prompt='a, b'", "tokens=3,4", "prompt="])
+def test_what_is_quoted_or_no_prompt_stays_as_it_is(argument: str) -> None:
+    assert _typed_text(argument) == argument
