@@ -65,7 +65,9 @@ def table(folder: Path) -> tuple[list[str], Dataset]:
         writer = csv.writer(file)
         writer.writerow([*(f"x{number}" for number in range(10)), "y"])
         writer.writerows([*row, "yes" if sum(row) > 0 else "no"] for row in values.tolist())
-    return ["data=csv", f"data.path={folder}/table.csv", "data.target=y"], Examples(ROWS, lambda i: (values[i], i % 2))
+    return ["data=csv", f"data.path={folder}/table.csv", "data.target=y", "model=mlp"], Examples(
+        ROWS, lambda i: (values[i], i % 2)
+    )
 
 
 def tokens(folder: Path) -> tuple[list[str], Dataset]:
@@ -75,7 +77,7 @@ def tokens(folder: Path) -> tuple[list[str], Dataset]:
     (folder / "text" / "all.txt").write_text(text)
     numbers = torch.tensor(np.frombuffer(text.encode(), dtype=np.uint8).copy(), dtype=torch.long)
     cut = Examples(len(numbers) // 64 - 1, lambda i: (numbers[64 * i : 64 * i + 64], numbers[64 * i + 1 : 64 * i + 65]))
-    return ["data=text_files", f"data.path={folder}/text", "data.context=64"], cut
+    return ["data=text_files", f"data.path={folder}/text", "data.context=64", "model=gpt"], cut
 
 
 KINDS = {"images, 32x32 PNG": images, "table, 10 columns": table, "text, 64 characters": tokens}
@@ -105,10 +107,8 @@ def main() -> None:
                 loaders[f"by hand, {workers} workers"] = DataLoader(
                     by_hand, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
                 )
-                cfg = lantu.compose(*overrides, f"data.batch_size={BATCH}", f"data.workers={workers}",
-                                    f"paths.root={folder}", *(["model=gpt"] if "context" in str(overrides) else []),
-                                    *(["model=mlp"] if "csv" in str(overrides) else [])).cfg  # fmt: skip
-                data = build(cfg.data)
+                data = build(lantu.compose(*overrides, f"data.batch_size={BATCH}", f"paths.root={folder}").cfg.data)
+                data.workers = workers  # tables, which lie in memory, have no such option in their config
                 data.prepare_data()
                 data.setup("fit")
                 loaders[f"ours, {workers} workers"] = data.train_dataloader()
