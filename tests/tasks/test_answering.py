@@ -56,6 +56,12 @@ def test_a_small_gpt_learns_to_answer_new_questions_and_a_rebuilt_one_answers_al
     ]
 
 
+def test_vowel_signs_belong_to_words_and_punctuation_alone_is_compared_as_it_is() -> None:
+    scores = answer_scores(["कैसे हो", "ভালো", "?!", "..."], [["कासा हि"], ["ভালো।"], ["..."], ["..."]])
+    assert scores["exact_match"].tolist() == [0, 1, 0, 1]
+    assert scores["token_f1"].tolist() == [0, 1, 0, 1]
+
+
 def test_scores_are_against_the_best_fitting_reference() -> None:
     scores = answer_scores(["I am fine!", "no", "", "我很好"], [["Bad.", "i am FINE"], ["yes"], ["x"], ["我不好"]])
     assert scores["exact_match"].tolist() == [1, 0, 0, 0]

@@ -16,7 +16,7 @@ from lantu.data.mixtures import NOT_ASKED
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS
 from lantu.data.tokens import TokenDataModule, token_facts
-from lantu.data.vocabulary import Bytes, Subwords, Vocabulary, check_level, restored
+from lantu.data.vocabulary import Bytes, Subwords, Vocabulary, check_level
 from lantu.errors import UserError
 
 TURN = "\n"
@@ -107,10 +107,17 @@ class DialogueDataModule(TokenDataModule):
             if column not in raw.rows:
                 raise UserError(f"{raw.name} has no column {column!r}; it has {', '.join(raw.rows.columns)}.")
         rows = self._cleaned(raw)
+        if not (rows["part"] == "train").any():
+            raise UserError(f"{raw.name} has no pair of a question and an answer left to train on.")
         if "vocabulary" not in self.learned:
             training = rows[rows["part"] == "train"]
             self.learned = {"vocabulary": self._learned([*training["question"], *training["answer"]]).state()}
         vocabulary = self._vocabulary()
+        if TURN not in vocabulary.decode(vocabulary.encode(f"a{TURN}a")):
+            raise UserError(
+                f"`data.tokenizer={self.tokenizer}` does not keep the line end that stands between a question and its "
+                "answer. Leave `data.tokenizer` out, or name one over bytes, such as GPT-2's."
+            )
         for name in SPLITS:
             part = rows[rows["part"] == name]
             if len(part):
@@ -124,7 +131,7 @@ class DialogueDataModule(TokenDataModule):
                     .reset_index(drop=True)
                 )
         measured = rows[rows["part"] == ("val" if "val" in self.splits else "train")]["answer"] + TURN
-        tokens = sum(map(len, vocabulary.encode_all(measured.tolist())))
+        tokens = sum(map(len, vocabulary.encode_pieces(measured.tolist())))
         self.spec = token_facts(
             vocabulary,
             context=self.context,
@@ -164,8 +171,11 @@ class DialogueDataModule(TokenDataModule):
 
     def _turns(self, part: pd.DataFrame, vocabulary: Vocabulary) -> Turns:
         half = self.context // 2
-        questions = [each[-half:] for each in vocabulary.encode_all((part["question"] + TURN).tolist())]
-        return Turns(questions, vocabulary.encode_all((part["answer"] + TURN).tolist()), self.context)
+        questions, answers = (
+            [each.tolist() for each in vocabulary.encode_pieces((part[column] + TURN).tolist())]
+            for column in ("question", "answer")
+        )
+        return Turns([each[-half:] for each in questions], answers, self.context)
 
     def _learned(self, texts: list[str]) -> Vocabulary:
         if self.tokenizer is not None:
@@ -173,11 +183,6 @@ class DialogueDataModule(TokenDataModule):
         if self.level == "byte":
             return Bytes()
         return Subwords.of(texts, level=self.level, size=self.vocab_size, min_count=self.min_count)
-
-    def _vocabulary(self) -> Vocabulary:
-        if "vocabulary" in self.learned:
-            return restored(self.learned["vocabulary"])
-        return super()._vocabulary()
 
 
 def one_line(text: object) -> str:

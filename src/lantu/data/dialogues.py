@@ -1,16 +1,19 @@
 """Question and answer pairs, divided so that no question of the test part was trained on."""
 
-import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import regex
 
 from lantu.data.sources import Raw
 from lantu.data.splitting import shares
 from lantu.errors import UserError
+
+ROWS_AT_ONCE = 1000
+"""Questions that are compared with all others at a time."""
 
 
 def held_out_questions(
@@ -64,7 +67,7 @@ def held_out_questions(
 def normalised(text: str) -> str:
     """A text without case, punctuation and spaces, so that "Hello!" and "hello" are one question."""
     folded = unicodedata.normalize("NFKC", str(text)).casefold()
-    return re.sub(r"[\W_]+", "", folded) or folded
+    return regex.sub(r"[^\p{L}\p{M}\p{N}]+", "", folded) or folded
 
 
 def _joined(texts: list[str], alike: float) -> np.ndarray:
@@ -73,11 +76,17 @@ def _joined(texts: list[str], alike: float) -> np.ndarray:
     from scipy.sparse.csgraph import connected_components
     from sklearn.feature_extraction.text import CountVectorizer
 
+    if not any(texts):
+        return np.arange(len(texts))
     edged = [f"^{text}$" for text in texts]  # a text of one character has a trigram as well
     trigrams = CountVectorizer(analyzer="char", ngram_range=(3, 3), binary=True, lowercase=False).fit_transform(edged)
-    common = (trigrams @ trigrams.T).tocoo()
     sizes = np.asarray(trigrams.sum(axis=1)).ravel()
-    share = common.data / (sizes[common.row] + sizes[common.col] - common.data)
-    near = share >= alike
-    links = coo_array((share[near], (common.row[near], common.col[near])), shape=common.shape)
+    pairs = []
+    for begin in range(0, len(texts), ROWS_AT_ONCE):  # most texts have some trigram in common
+        common = (trigrams[begin : begin + ROWS_AT_ONCE] @ trigrams.T).tocoo()
+        row = common.row + begin
+        near = common.data >= alike * (sizes[row] + sizes[common.col] - common.data)
+        pairs.append(np.stack([row[near], common.col[near]]))
+    rows, columns = np.concatenate(pairs, axis=1)
+    links = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(len(texts), len(texts)))
     return connected_components(links, directed=False)[1]

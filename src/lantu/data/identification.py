@@ -40,14 +40,17 @@ class IdentificationDataModule(TextDataModule):
     ) -> None:
         if length < 1:
             raise UserError(f"`data.length={length}`: a stretch of text has at least 1 character.")
-        cut = partial(
-            stretches, source, language=language, text=text, length=length, shortest=shortest, split=shares(split)
+        self._whole = source
+        self._stretches = partial(
+            stretches, language=language, text=text, length=length, shortest=shortest, split=shares(split)
         )
-        super().__init__(source=cut, text=text, target=language, task="classification", split=split, **options)
+        super().__init__(source=self._cut, text=text, target=language, task="classification", split=split, **options)
         self.languages: list[str] = []
         """Their names, in the order of their numbers; known after `setup`."""
         self.scripts: list[str] = []
         """What each is written in."""
+        self.left_out: list[str] = []
+        """Languages that have too little text."""
 
     def read(self) -> None:
         super().read()
@@ -57,11 +60,17 @@ class IdentificationDataModule(TextDataModule):
         rows = self._origin.rows[self._origin.split == "test"]
         shared = rows.groupby(self.text)[self.target].transform("nunique") > 1
         self.report.note(int(shared.sum()), "test texts that are the same in two languages or more")
-        self.report.note(self._origin.bad_rows, f"languages with little text left out ({self._origin.name})")
+        self.report.note(len(self.left_out), "languages with little text left out", names=self.left_out)
+
+    def _cut(self) -> Raw:
+        raw = self._whole()
+        found = self._stretches(raw)
+        self.left_out = sorted(set(raw.rows[self.target].astype(str)) - set(found.rows[self.target]))
+        return found
 
 
 def stretches(
-    source: Callable[[], Raw],
+    raw: Raw,
     *,
     language: str,
     text: str,
@@ -75,7 +84,6 @@ def stretches(
     language was trained on in none, save for what lies at the borders. A paragraph that repeats in its own language
     stays in the last of its parts.
     """
-    raw = source()
     for column in (text, language):
         if column not in raw.rows:
             raise UserError(f"{raw.name} has no column {column!r}; it has {', '.join(raw.rows.columns)}.")

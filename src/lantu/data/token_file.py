@@ -138,10 +138,10 @@ def _alone(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f"{path.name}.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         raise UserError(_refused(path.parent, error)) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         for left in path.parent.glob(f"{path.name}.*.part"):
             left.unlink(missing_ok=True)
         yield

@@ -131,4 +131,4 @@ def _check_sampling(cfg: DictConfig) -> None:
     if cfg.tokens < 1:
         raise UserError(f"`tokens={cfg.tokens}`: how many tokens to write, at least 1.")
     if cfg.stop is not None and "" in (cfg.stop if isinstance(cfg.stop, ListConfig) else [cfg.stop]):
-        raise UserError("`stop=`: a text that ends the writing is at least one character long; `stop=null` for none.")
+        raise UserError("`stop=`: a text that ends the writing is at least one character long.")

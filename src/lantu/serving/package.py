@@ -69,7 +69,9 @@ def signature(data: DataModule) -> tuple[Any, Any]:
 
 def _slim(checkpoint: Path, data: DataModule, recipe_key: str) -> dict[str, Any]:
     """What rebuilding needs of a checkpoint."""
-    whole = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    from lantu.inference.rebuild import load
+
+    whole = load(checkpoint)
     preparation = type(data).__qualname__
     kept = {name: whole[name] for name in (*KEPT, preparation)}
     return {**kept, "callbacks": {recipe_key: whole["callbacks"][recipe_key]}}

@@ -24,7 +24,7 @@ class Answering(LanguageModeling):
     of each language (see `lantu.tasks.scores`). `trainer.limit_test_batches` limits the questions as well.
 
     Args:
-        max_answer: the most tokens of an answer.
+        max_answer: the most tokens of an answer; at most half of the context, so that its question stays in sight.
         options: of `LanguageModeling`.
     """
 
@@ -34,9 +34,14 @@ class Answering(LanguageModeling):
         super().__init__(*args, **options)
         if max_answer < 1:
             raise UserError(f"`task.max_answer={max_answer}` must be at least 1 token.")
-        self.max_answer = max_answer
+        self.max_answer = min(max_answer, self.context - self.context // 2) if self.context else max_answer
         self.answered: pd.DataFrame | None = None
         """The test's questions: question, answers (those that people gave), language, answer, and its scores."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if not hasattr(getattr(self.trainer, "datamodule", None), "references"):
+            raise UserError("`task=answering` needs questions and answers: `data=dialogues data.path=FILE`.")
 
     def answer_all(self, data: Any, questions: list[str]) -> list[str]:
         """The answer to each question, the likeliest token always being taken.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from lantu.errors import UserError
 from lantu.tasks.classification import Classification
 
 
@@ -27,6 +28,11 @@ class Identification(Classification):
         self.confusion = nn.ModuleDict(
             {f"{stage}_": MulticlassConfusionMatrix(self.classes) for stage in ("val", "test")}
         )
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if not hasattr(getattr(self.trainer, "datamodule", None), "scripts"):
+            raise UserError("`task=language_identification` needs texts by language: `data=udhr_identification`.")
 
     def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
         super().observe(metrics, output, y)

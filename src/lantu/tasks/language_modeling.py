@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from lightning_fabric.utilities.apply_func import move_data_to_device
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -93,6 +94,8 @@ class LanguageModeling(TokenTask):
                 "`data.contiguous=true` carries a state along the text on one device: add `trainer.devices=1`, or "
                 "train on many with `data.contiguous=false`."
             )
+        if "train" in self._states:  # of a checkpoint, which is read before the network is on its device
+            self._states["train"].states = move_data_to_device(self._states["train"].states, self.device)
 
     def on_train_epoch_start(self) -> None:
         self._states.pop("train", None)

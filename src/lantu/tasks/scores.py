@@ -27,6 +27,8 @@ def answer_scores(answers: Sequence[str], references: Sequence[Sequence[str]]) -
         given = [word.casefold() for word in words(answer) if word[0].isalnum()]
         for reference in accepted:
             wanted = [word.casefold() for word in words(reference) if word[0].isalnum()]
+            if not given and not wanted:  # punctuation alone
+                given, wanted = [answer.strip()], [reference.strip()]
             exact[number] = max(exact[number], given == wanted)
             f1[number] = max(f1[number], _f1(given, wanted))
     _, chrf = chrf_score(
@@ -40,7 +42,5 @@ def answer_scores(answers: Sequence[str], references: Sequence[Sequence[str]]) -
 
 
 def _f1(given: list[str], wanted: list[str]) -> float:
-    if not given or not wanted:
-        return float(given == wanted)
     common = (Counter(given) & Counter(wanted)).total()
     return 2 * common / (len(given) + len(wanted))

@@ -1,12 +1,12 @@
 """What can be measured of a written text without a reader: variety, repetition, and what is not copied."""
 
-import re
-
 import numpy as np
+import regex
 from numpy.lib.stride_tricks import sliding_window_view
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"
-_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+|[^\w\s]")
+_LETTER = r"\p{L}\p{M}\p{N}_"  # with the vowel signs of Indic scripts, which `\w` leaves out
+_WORD = regex.compile(rf"[{_IDEOGRAPHS}]|(?:(?![{_IDEOGRAPHS}])[{_LETTER}])+|[^{_LETTER}\s]")
 """A run of letters and digits, a punctuation mark, or one character of a script that puts no spaces."""
 
 

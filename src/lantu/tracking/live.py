@@ -65,6 +65,7 @@ class LiveJournal:
         self._arrivals = Arrivals()
         self._opening = threading.RLock()
         self._stop = threading.Event()
+        self._keeper: threading.Thread | None = None
         self._pid = 0
         self.shipper: Shipper | None = None
         """The process that ships, once there is one."""
@@ -105,10 +106,12 @@ class LiveJournal:
         """End the run, and give the shipper a bounded time to finish; says so when results have to wait."""
         if self._journal is None or self._ended or os.getpid() != self._pid:
             return
+        self._stop.set()
+        if self._keeper is not None:
+            self._keeper.join()  # it may have taken what has arrived, and not written it yet
         self.settle(wait=True)
         self._journal.append("end", status=status)
         self._ended = True
-        self._stop.set()
         self._journal.close()
         self._journal = None
         if self._ships:
@@ -117,7 +120,7 @@ class LiveJournal:
 
     def __getstate__(self) -> dict[str, Any]:
         # a spawned process opens the journal for itself
-        own = ("_journal", "shipper", "_arrivals", "_opening", "_stop")
+        own = ("_journal", "shipper", "_arrivals", "_opening", "_stop", "_keeper")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -140,7 +143,8 @@ class LiveJournal:
         )
         self._journal, self._ended = begun, False
         self._stop = threading.Event()
-        threading.Thread(target=self._keep, args=(self._stop,), daemon=True).start()
+        self._keeper = threading.Thread(target=self._keep, args=(self._stop,), daemon=True)
+        self._keeper.start()
         if self._ships:
             self.shipper = Shipper(self._folder, self.uri)
             earlier_runs = (self._store, self._tracking_uri)

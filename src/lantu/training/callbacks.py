@@ -8,6 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
 from lantu.interrupts import let_the_next_one_end_it, raise_if_asked
+from lantu.training.checkpoints import settled
 
 BEST = "best"
 
@@ -33,6 +34,10 @@ class BestCheckpoints(ModelCheckpoint):
         if self.save_top_k != 1 and name == BEST:
             self.filename = f"{BEST}-{{step}}"
         super().setup(trainer, pl_module, stage)
+
+    def _remove_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        if settled(trainer, Path(self._last_checkpoint_saved)):  # else the disk refused what was to take its place
+            super()._remove_checkpoint(trainer, filepath)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         best = Path(self.best_model_path)

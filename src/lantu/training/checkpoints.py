@@ -5,6 +5,7 @@ import struct
 import zipfile
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -98,7 +99,8 @@ class CheckedFiles(TorchCheckpointIO):
             before = "the one before is kept and" if place.is_file() else "there is none before it;"
             say(f"the checkpoint {place} could not be written: {reason}; {before} training goes on.")
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # the disk may not even take that
+                part.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint.

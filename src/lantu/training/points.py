@@ -114,7 +114,17 @@ class ResumePoints(Callback):
             data.begins = (found["epoch"], found["batches"])
         _point_to(loops, epoch=found["epoch"], batches=found["batches"])
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._found is not None:  # nothing was left to train
+            _show_again(trainer, self._found)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        steps = _of_all_ranks(trainer.global_step, trainer)
+        if len(set(steps)) > 1:
+            raise UserError(
+                f"the ranks do not go on from the same checkpoint: they are at the steps {', '.join(map(str, steps))}. "
+                "Let all machines see one folder, and name it: `resume=FOLDER`."
+            )
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._found is None:
             return
@@ -135,8 +145,7 @@ class ResumePoints(Callback):
         elif rank == 0:
             sums.go_on(pl_module, sums.added_up(pl_module, gathered))
         set_random_state(ranks[rank % len(ranks)]["random"], device)
-        last = {name: value.to(device) for name, value in found["metrics"].items()}
-        trainer._logger_connector._callback_metrics.update(last)
+        _show_again(trainer, found)
 
 
 def resume_points(trainer: Trainer) -> ResumePoints | None:
@@ -178,7 +187,14 @@ def _point_to(loops: dict[str, Any], *, epoch: int, batches: int) -> None:
     progress["is_last_batch"] = False
 
 
-def _of_all_ranks(own: dict[str, Any], trainer: Trainer) -> list[dict[str, Any]]:
+def _show_again(trainer: Trainer, found: dict[str, Any]) -> None:
+    """The metrics of the last validation, as if it had just been."""
+    device = trainer.strategy.root_device
+    last = {name: value.to(device) for name, value in found["metrics"].items()}
+    trainer._logger_connector._callback_metrics.update(last)
+
+
+def _of_all_ranks(own: Any, trainer: Trainer) -> list[Any]:
     if trainer.world_size == 1:
         return [own]
     gathered: list[Any] = [None] * trainer.world_size

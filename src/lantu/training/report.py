@@ -44,7 +44,7 @@ def show(result: Result, console: Console | None = None) -> None:
         )
     console.print("next        lantu ui                           compare runs in the browser", highlight=False)
     console.print("            lantu evaluate run=last            measure this model again", highlight=False)
-    if not result.module.answers:
+    if not result.answers:
         _suggest_fine_tuning(console, result.run_dir / "transformers")
     elif result.cfg.spec.kind == "tokens":
         console.print('            lantu predict run=last prompt="..."  let it write', highlight=False)

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 
@@ -48,6 +47,8 @@ class Result:
     """What it cost, named as it is logged, such as `cost/usd`; empty without the cost callback."""
     energy_source: str
     """How the energy is known: measured or estimated."""
+    answers: bool
+    """Whether the model says something of new data by itself; one that fills in hidden words does not."""
     cfg: DictConfig
     trained: Callable[[], tuple[LightningModule, DataModule]]
     """Gives `module` and `data`; where other processes trained, by reading them from disk."""
@@ -68,7 +69,7 @@ class Result:
 
     def report(self) -> dict[str, Any]:
         """What another process needs to know of it, as JSON can hold it; `from_report` reads it."""
-        names = ("metrics", "run_id", "run_dir", "best_checkpoint", "cost", "energy_source")
+        names = ("metrics", "run_id", "run_dir", "best_checkpoint", "cost", "energy_source", "answers")
         return {name: getattr(self, name) for name in names} | {"cfg": OmegaConf.to_container(self.cfg, resolve=False)}
 
     @classmethod
@@ -138,6 +139,7 @@ def run(composition: Composition) -> Result:
         best_checkpoint=best,
         cost=meter.spent if meter else {},
         energy_source=meter.energy_source if meter else "",
+        answers=task.answers,
         cfg=cfg,
         trained=lambda: (task, data),
     )
@@ -170,7 +172,9 @@ def _best_so_far(trainer: Trainer) -> dict[str, float]:
 def validate_short_run(trainer: Trainer, data: DataModule) -> None:
     """Let a run that is shorter than an epoch validate at its end, which it would otherwise reach without."""
     batches = trainer.max_steps * trainer.accumulate_grad_batches
-    if 0 < batches < len(data.train_dataloader()) and trainer.val_check_interval == 1.0:
+    epoch, limit = len(data.train_dataloader()), trainer.limit_train_batches
+    epoch = min(epoch, limit) if isinstance(limit, int) else int(epoch * limit)
+    if 0 < batches < epoch and trainer.val_check_interval == 1.0:
         trainer.val_check_interval = batches
 
 
@@ -229,13 +233,15 @@ def build_task(cfg: DictConfig) -> Task:
 
 def _read(cfg: DictConfig, best: Path | None) -> tuple[LightningModule, DataModule]:
     """What other processes trained: the task with the weights of a checkpoint, and its data."""
+    from lantu.inference.rebuild import load
+
     if best is None or not best.is_file():
         raise UserError("the ranks that trained this model have ended and left no checkpoint file to read it from.")
     data = build(cfg.data)
     data.prepare_data()
     data.setup("fit")
     task = build_task(cfg)
-    task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    task.load_state_dict(load(best)["state_dict"])
     return task, data
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import ModelParallelStrategy
+from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
 from lantu.errors import UserError
@@ -75,7 +76,10 @@ class Sharded(ModelParallelStrategy):
         checkpoint = self.checkpoint_io.load_checkpoint(path, map_location="cpu", weights_only=weights_only)
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self.model, checkpoint["state_dict"], options=options)
-        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
+        assert self.lightning_module is not None
+        fitting = self.lightning_module.trainer.state.fn == TrainerFn.FITTING
+        states = checkpoint["optimizer_states"] if fitting else []
+        for optimizer, state in zip(self.optimizers, states, strict=False):
             set_optimizer_state_dict(self.model, optimizer, self._named(optimizer, state), options=options)
         return checkpoint
 

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lantu.errors import UserError
+from lantu.models.sharding import is_sharded
 
 
 class TransformersFolder(Callback):
@@ -26,13 +27,19 @@ class TransformersFolder(Callback):
                 f"{type(pl_module.net).__name__} is none: leave `transformers` out."
             )
 
+        if is_sharded(pl_module.net):
+            raise UserError(
+                "`callbacks=[default,transformers]` writes a whole network, which `trainer=fsdp` leaves on no device: "
+                "leave `transformers` out, or use `trainer=ddp`."
+            )
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         folder = Path(trainer.default_root_dir) / "transformers"
         net: Any = pl_module.net.net
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        weights = _weights(Path(best)) if best else net.state_dict()
+        weights = _weights(Path(best)) if Path(best).is_file() else net.state_dict()
         _unadapted(net, weights).save_pretrained(folder)
         vocabulary = trainer.datamodule.learned.get("vocabulary", {})
         if "json" in vocabulary:
@@ -43,8 +50,10 @@ class TransformersFolder(Callback):
 
 
 def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    from lantu.inference.rebuild import load
+
     prefix = "net.net."
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = load(checkpoint)["state_dict"]
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
