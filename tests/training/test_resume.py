@@ -34,6 +34,14 @@ def test_a_run_goes_on_from_its_last_checkpoint_in_its_own_folder(train: Train, 
     assert len(uids) == 1
 
 
+def test_a_run_that_has_nothing_left_to_train_has_the_metrics_that_it_had(train: Train, tmp_path: Path) -> None:
+    asked = (*QUIET, "trainer.max_epochs=1", f"paths.run={tmp_path}/mlruns/runs/mine", "resume=auto")
+    first, second = train(*asked), train(*asked)
+    measured = {name for name in first.metrics if name.startswith("val/")}
+    assert "val/accuracy" in measured
+    assert {name: second.metrics[name] for name in measured} == {name: first.metrics[name] for name in measured}
+
+
 def test_auto_starts_afresh_where_there_is_nothing_to_go_on_from(train: Train) -> None:
     assert train(*QUIET, "trainer.max_epochs=1", "resume=auto").metrics["val/loss"] > 0
 

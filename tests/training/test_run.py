@@ -145,3 +145,11 @@ def test_two_runs_in_one_notebook_do_not_share_a_folder(train_shortly: Train) ->
 
 def _weights(result: lantu.Result) -> Any:
     return torch.cat([each.detach().flatten() for each in result.module.net.parameters()])
+
+
+def test_a_run_whose_epochs_are_cut_short_validates_by_its_own_clock(train: Train) -> None:
+    result = train(
+        "model=mlp", "trainer.max_steps=8", "trainer.limit_train_batches=5", "test=false", "save_model=false"
+    )
+    assert result.module.trainer.global_step == 8
+    assert result.metrics["val/loss"] > 0
