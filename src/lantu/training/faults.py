@@ -19,7 +19,8 @@ TRACEBACK = "error.txt"
 TAG = "lantu.failure"
 """The MLflow tag that says why a run failed."""
 _TIMED_OUT = re.compile(
-    r"gloo.*Timed out waiting|collective operation timeout|wait timeout after|Timed out after .* waiting for clients",
+    r"gloo.*Timed out waiting|Application timeout caused pair closure|collective operation timeout|wait timeout after|"
+    r"Timed out after .* waiting for clients",
     re.DOTALL,
 )
 """How gloo, NCCL and the store in which ranks meet say that one has waited too long for another."""
