@@ -16,7 +16,7 @@ from lantu.data.mixtures import NOT_ASKED
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS
 from lantu.data.tokens import TokenDataModule, token_facts
-from lantu.data.vocabulary import Bytes, Subwords, Vocabulary, check_level
+from lantu.data.vocabulary import Subwords, Vocabulary, check_level, learned_from
 from lantu.errors import UserError
 
 TURN = "\n"
@@ -180,9 +180,7 @@ class DialogueDataModule(TokenDataModule):
     def _learned(self, texts: list[str]) -> Vocabulary:
         if self.tokenizer is not None:
             return Subwords.loaded(self.tokenizer)
-        if self.level == "byte":
-            return Bytes()
-        return Subwords.of(texts, level=self.level, size=self.vocab_size, min_count=self.min_count)
+        return learned_from(texts, level=self.level, size=self.vocab_size, min_count=self.min_count)
 
 
 def one_line(text: object) -> str:

@@ -11,7 +11,7 @@ from lantu.data.scripts import script_of
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS
 from lantu.data.tokens import TokenDataModule, token_facts
-from lantu.data.vocabulary import Bytes, Subwords, Vocabulary, check_level, restored
+from lantu.data.vocabulary import Subwords, Vocabulary, check_level, learned_from, restored
 from lantu.errors import UserError
 
 Parts = dict[str, list[str]]
@@ -133,10 +133,8 @@ class MultilingualDataModule(TokenDataModule):
         return sum(map(len, paragraphs)) < self.shortest
 
     def _learned(self, parts: list[Parts]) -> Vocabulary:
-        if self.level == "byte":
-            return Bytes()
         lines = (line for each in parts for line in each["train"])
-        return Subwords.of(lines, level=self.level, size=self.vocab_size, min_count=self.min_count)
+        return learned_from(lines, level=self.level, size=self.vocab_size, min_count=self.min_count)
 
 
 def divided(paragraphs: list[str], shares: dict[str, float]) -> Parts:

@@ -213,6 +213,11 @@ class Subwords:
         return {"level": "tokenizer", "json": self.tokenizer.to_str()}
 
 
+def learned_from(texts: Iterable[str], *, level: str, size: int, min_count: int) -> Bytes | Subwords:
+    """The vocabulary of a level other than char: bytes, with nothing to learn, or what `Subwords.of` finds in texts."""
+    return Bytes() if level == "byte" else Subwords.of(texts, level=level, size=size, min_count=min_count)
+
+
 def restored(state: dict[str, Any]) -> Vocabulary:
     """The vocabulary that a state describes."""
     if state["level"] == "char":

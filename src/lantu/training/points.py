@@ -60,17 +60,13 @@ class ResumePoints(Callback):
             self._saving = False
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
-    def is_clean(self, trainer: Trainer, batch_idx: int) -> bool:
-        """Whether no gradients are waiting for further batches."""
-        return batch_idx % trainer.accumulate_grad_batches == 0
-
     # Writing
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._found is not None:
             self._restore(trainer, pl_module, self._found)
             self._found = None
-        elif self.is_clean(trainer, batch_idx) and self._is_due(trainer, batch_idx):
+        elif is_clean(trainer, batch_idx) and self._is_due(trainer, batch_idx):
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -146,6 +142,11 @@ class ResumePoints(Callback):
             sums.go_on(pl_module, sums.added_up(pl_module, gathered))
         set_random_state(ranks[rank % len(ranks)]["random"], device)
         _show_again(trainer, found)
+
+
+def is_clean(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether no gradients are waiting for further batches, before one: weights and optimizer agree with each other."""
+    return batch_idx % trainer.accumulate_grad_batches == 0
 
 
 def resume_points(trainer: Trainer) -> ResumePoints | None:

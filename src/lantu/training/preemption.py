@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lantu.tracking.saying import say
-from lantu.training.points import saved_now
+from lantu.training.points import is_clean, saved_now
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -36,9 +36,8 @@ class Preemption(Callback):
                 signal.signal(number, self._note)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Weights and optimizer agree with each other here: keep them."""
-        clean = batch_idx % trainer.accumulate_grad_batches == 0
-        if clean and self._is_told(trainer):
+        """Keep a checkpoint where one can be made, and leave."""
+        if is_clean(trainer, batch_idx) and self._is_told(trainer):
             kept = bool(trainer.strategy.broadcast(saved_now(trainer)))  # rank zero writes
             step = f"a checkpoint is kept at step {trainer.global_step}"
             self._leave(step if kept else "no checkpoint could be kept now; it goes on from the newest one, if any")
