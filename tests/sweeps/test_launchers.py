@@ -15,7 +15,10 @@ from mlflow import MlflowClient
 from lantu.sweeps.folder import SweepFolder, sweeps_of
 
 REPO = Path(__file__).resolve().parents[2]
-SHORT = ("model=linear", "trainer.max_epochs=2", "save_model=false", "test=false", "sweep.compare=false")
+SHORT = (
+    "model=linear", "trainer.max_epochs=2", "save_model=false", "test=false", "sweep.compare=false",
+    "callbacks.figures=null",
+)  # fmt: skip
 
 
 def start(folder: Path, *overrides: str, path: str = "") -> subprocess.Popen[str]:
