@@ -1,6 +1,6 @@
 """What our training loop costs beside one written by hand: the same network, data, loss and optimizer.
 
-Run: python scripts/bench/loop.py [--steps 200] [--rounds 3] [--hidden 64] [--hidden 1536 1536]
+Run: python scripts/bench/loop.py [--steps 200] [--rounds 3] [--hidden 64] [--hidden 1536 1536] [--only "the defaults"]
 The loops take turns, so that a busy machine slows all alike. A step is timed from its end to the next one's end, twice:
 by the clock, and by the processor time of the training thread, which other programs disturb less. The rows that add
 one callback to the bare loop say where the time goes.
@@ -31,6 +31,7 @@ QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 ARMS: dict[str, tuple[str, ...] | None] = {
     "by hand": None,
     "bare: no callbacks, no logger": BARE,
+    "bare, lean=false": (*BARE, "lean=false"),
     "bare + finite_loss": ("callbacks=finite_loss", *QUIET),
     "bare + learning_rate": ("callbacks=learning_rate", *QUIET),
     "bare + figures": ("callbacks=figures", *QUIET),
@@ -38,6 +39,7 @@ ARMS: dict[str, tuple[str, ...] | None] = {
     "bare + checkpoint": ("callbacks=checkpoint", *QUIET),
     "bare + logger=mlflow": ("callbacks=none", "trainer.enable_progress_bar=false"),
     "the defaults": (),
+    "the defaults, lean=false": ("lean=false",),
 }
 SKIPPED = 10
 """Steps at the beginning that are not counted: memory is allocated, the cost is estimated."""
@@ -58,11 +60,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--hidden", type=int, nargs="+", action="append")
+    parser.add_argument("--only", nargs="+", default=list(ARMS), help="rows to time, by how their names begin")
     asked = parser.parse_args()
+    arms = {name: each for name, each in ARMS.items() if each is None or name.startswith(tuple(asked.only))}
     for hidden in asked.hidden or [[64], [1536, 1536]]:
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ARMS}
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
         for _ in range(asked.rounds):
-            for name, overrides in ARMS.items():
+            for name, overrides in arms.items():
                 taken[name] += steps_of(overrides, hidden, asked.steps)
         Console().print(report(hidden, taken))
 

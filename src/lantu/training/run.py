@@ -24,6 +24,7 @@ from lantu.tracking import RunLogger
 from lantu.training import faults, ranks, record, torchrun
 from lantu.training.callbacks import Interruptible
 from lantu.training.checkpoints import write_checked
+from lantu.training.lean import make_lean
 from lantu.training.memory import keep_freed_memory
 from lantu.training.points import ResumePoints, resume_points
 from lantu.training.preemption import Preemption, in_a_submitted_job
@@ -110,6 +111,8 @@ def run(composition: Composition) -> Result:
         callbacks.append(Preemption())
     callbacks.sort(key=lambda each: not isinstance(each, ResumePoints))  # before any other one begins with a batch
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
+    if cfg.lean:
+        make_lean(trainer)
     points = resume_points(trainer)
     write_checked(trainer, keep=points.keep if points else 1)
     look_for_gpus_quickly()
