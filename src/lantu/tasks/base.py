@@ -1,6 +1,7 @@
 """What every learning problem shares: the step, the optimizer, the metrics' life."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytorch_lightning as pl
@@ -129,7 +130,8 @@ class Task(pl.LightningModule):
                 group["fused"] = False
         if self._scheduler is None:
             return optimizer
-        scheduler = self._scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        steps = self.trainer.estimated_stepping_batches
+        scheduler = self._scheduler(optimizer, total_steps=-1 if steps == inf else int(steps))
         if scheduler is None:
             return optimizer
         if isinstance(scheduler, ReduceLROnPlateau):
