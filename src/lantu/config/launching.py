@@ -3,7 +3,6 @@
 import os
 import sys
 from argparse import Namespace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lantu.config.hardware import check_hardware
 from lantu.config.locations import add_user_conf, shipped_conf
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.errors import UserError
+from lantu.starting import imported_for_good
 
 JOBS = {
     "train": "lantu.training.job",
@@ -108,7 +108,7 @@ def _check_named(command: str, cfg: DictConfig) -> None:
 
 def run_job(cfg: DictConfig) -> Any:
     """Hydra's task function. A function of a light module, so that every launcher can send it to its workers."""
-    return import_module(JOBS[str(HydraConfig.get().job.config_name)]).job(cfg)
+    return imported_for_good(JOBS[str(HydraConfig.get().job.config_name)]).job(cfg)
 
 
 def _spelled(argument: str, names: dict[str, str]) -> str:
