@@ -14,6 +14,7 @@ from lantu.data import MultilingualDataModule, Raw, hub
 from lantu.data.mixtures import Mixture, Stretches, shares_of
 from lantu.data.sampling import Chosen
 from lantu.data.scripts import script_of
+from lantu.data.vocabulary import Subwords
 from lantu.errors import UserError
 
 
@@ -141,9 +142,41 @@ def test_bytes_are_the_same_whatever_the_tokenizer() -> None:
     assert fewer < count
 
 
-@pytest.mark.parametrize(("option", "value"), [("alpha", 1.5), ("level", "word")])
+def test_a_tagged_row_begins_with_its_language_and_every_byte_of_a_text_is_a_target_once() -> None:
+    texts = {"aa": lines("ünï"), "bb": lines("蓝图")}
+    data = made(texts, level="bpe", vocab_size=300, min_count=1, tagged=True)
+    for part in ("train", "val", "test"):
+        split = data.splits[part]
+        assert isinstance(split, Stretches)
+        x, y, about = split.__getitems__(list(range(len(split))))
+        for number, name in enumerate(data.languages):
+            rows = about[:, 0] == number
+            assert {data.decode([token]) for token in x[rows, 0].tolist()} == {f"<|{name}|>"}
+            if part != "train":  # whose rows are drawn
+                told = data.decode(y[rows][y[rows] != -100])
+                assert told == content(data, part, name)
+                assert int(about[rows, 1].sum()) == len(told.encode())
+            for asked, target in zip(x[rows], y[rows], strict=True):
+                assert asked[1:][target[1:] != -100].tolist() == target[:-1][target[1:] != -100].tolist()
+    assert data.decode(data.encode("<|bb|>蓝图 says")) == "<|bb|>蓝图 says"
+    assert data.encode("<|bb|>蓝图")[0] == split.tags[1]  # type: ignore[index]
+    assert split.sizes[split.tags].sum() == 0
+
+
+def test_a_tokenizer_of_ones_own_is_taken_and_one_that_changes_the_text_is_a_sentence(tmp_path: Path) -> None:
+    texts = {"aa": lines("Ünï"), "bb": lines("蓝图")}
+    for level in ("bpe", "wordpiece"):
+        Subwords.of(list(texts.values()), level=level, size=400, min_count=1).tokenizer.save(str(tmp_path / level))
+    pairs = made(texts, tokenizer=str(tmp_path / "bpe"), vocab_size=9)
+    assert pairs.spec["vocab_size"] == Subwords.loaded(str(tmp_path / "bpe")).size
+    assert content(pairs, "train", "bb") == "\n".join(map(str.strip, texts["bb"].splitlines()[:24]))
+    with pytest.raises(UserError, match=r"`data\.tokenizer=.*wordpiece` drops or changes"):
+        made(texts, tokenizer=str(tmp_path / "wordpiece"))
+
+
+@pytest.mark.parametrize(("option", "value"), [("tagged", True), ("alpha", 1.5), ("level", "word")])
 def test_an_option_out_of_its_range_is_a_sentence(option: str, value: Any) -> None:
-    with pytest.raises(UserError, match=rf"`data\.{option}={value}`"):
+    with pytest.raises(UserError, match=rf"(?i)`data\.{option}={value}`"):
         made({"aa": lines("one")}, **{option: value})
 
 

@@ -71,8 +71,8 @@ def test_bytes_and_byte_pairs_write_any_text() -> None:
 
 def test_a_character_that_the_training_text_lacks_is_a_sentence_or_one_token() -> None:
     with pytest.raises(UserError, match="'z' does not occur"):
-        Characters.of("abc").encode("az")
-    assert Characters.of("abc", unknown=True).encode("az").tolist() == [0, 3]
+        Characters("abc").encode("az")
+    assert Characters("abc", unknown=True).encode("az").tolist() == [0, 3]
 
 
 def test_targets_are_the_tokens_one_place_on_and_every_token_is_predicted_once() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import pickle
 import random
 import tracemalloc
@@ -15,7 +16,7 @@ from safetensors import safe_open
 
 from lantu.data import TokenDataModule, tokenising
 from lantu.data.corpus import Text, pieces
-from lantu.data.token_file import Mapped
+from lantu.data.token_file import UNUSED_DAYS, Mapped
 from lantu.errors import UserError
 
 LEVELS = pytest.mark.parametrize("level", ["char", "byte", "bpe", "word", "wordpiece"])
@@ -207,3 +208,23 @@ def test_a_text_that_is_not_utf8_is_a_sentence_that_names_the_file(tmp_path: Pat
     with pytest.raises(UserError, match=r"latin\.txt is no UTF-8 text"):
         data(tmp_path / "latin.txt")
     assert Text(("a", "b")).characters == 3
+
+
+def test_files_that_nobody_opened_for_a_month_are_removed_when_another_is_written(text: Path) -> None:
+    def age(days: float) -> None:
+        for file in (*files(text), *files(text, "json")):
+            when = file.stat().st_mtime - days * 24 * 3600
+            os.utime(file, (when, when))
+
+    data(text, level="char", split={"test": 0.0})
+    old = {*files(text), *files(text, "json")}
+    assert len(old) == 2
+    age(UNUSED_DAYS - 1)
+    data(text, level="byte")
+    assert old < {*files(text), *files(text, "json")}
+    age(UNUSED_DAYS - 1)
+    data(text, level="byte")  # is used again
+    data(text, level="word")
+    left = {*files(text), *files(text, "json")}
+    assert not old & left
+    assert len(left) == 3

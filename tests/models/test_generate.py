@@ -102,10 +102,7 @@ def test_prompts_of_different_lengths_are_continued_token_for_token_as_if_each_w
         assert [token for token in drawn[row].tolist() if token != NOTHING] == alone[0].tolist()
 
 
-def test_stops_count_from_the_end_of_each_prompt_and_the_caller_may_end_a_sequence():
-    prompts, lengths = torch.tensor([[0, 1, 2], [4, 0, 0]]), torch.tensor([3, 1])
-    found = written(Counting(), prompts, new_tokens=4, temperature=0, stop=[[2, 3], [5, 6]], lengths=lengths)
-    assert found.tolist() == [[NOTHING, NOTHING, 3, 4, 5, 6], [5, 6, NOTHING, NOTHING, NOTHING, NOTHING]]
+def test_the_caller_ends_sequences_and_all_together_end_the_writing():
     ended = torch.zeros(2, dtype=torch.bool)
     drawing = generate(Counting(), torch.tensor([[0], [3]]), new_tokens=9, temperature=0, ended=ended)
     assert next(drawing).tolist() == [1, 4]
@@ -120,18 +117,6 @@ def test_tokens_come_one_by_one_and_only_as_many_as_are_taken():
     tokens = generate(net, torch.tensor([[0]]), new_tokens=1000, temperature=0)
     assert [int(next(tokens)) for _ in range(3)] == [1, 2, 3]
     assert len(net.lengths) == 3
-
-
-def test_stop_ends_each_sequence_where_it_wrote_the_stop_and_all_together_at_the_last():
-    tokens = torch.tensor([[0], [3]])
-    found = written(Counting(), tokens, new_tokens=20, temperature=0, stop=[[4, 5]])
-    assert found.tolist() == [[1, 2, 3, 4, 5], [4, 5, NOTHING, NOTHING, NOTHING]]
-    # the prompt's own tokens do not count
-    assert written(Counting(), torch.tensor([[4, 5]]), new_tokens=3, temperature=0, stop=[[4, 5]]).shape == (1, 3)
-    assert written(Counting(), tokens, new_tokens=20, temperature=0, stop=[[6], [1, 2]]).tolist() == [
-        [1, 2, NOTHING],
-        [4, 5, 6],
-    ]
 
 
 def shares(logits, **options):

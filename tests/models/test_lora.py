@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from lantu.errors import UserError
-from lantu.models import RNN, MaskedTransformer, ReadingTransformer, Transformer, lora
+from lantu.models import GPT, RNN, MaskedTransformer, ReadingTransformer, Transformer, lora
 
 BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 64}  # fmt: skip
@@ -80,6 +80,14 @@ def test_of_a_question_answerer_the_new_ends_are_trained_whole():
     after = net(x)
     net.net = net.net.merge_and_unload()
     torch.testing.assert_close(net(x), after, atol=1e-4, rtol=1e-4)
+
+
+def test_a_gpt_is_adapted_in_its_attention():
+    net = GPT(40, 8, width=32, layers=2)
+    lora(net, rank=4)
+    trained = {name: each for name, each in net.named_parameters() if each.requires_grad}
+    assert {name.partition(".lora")[0] for name in trained} == {f"blocks.{layer}.attention.qkv" for layer in (0, 1)}
+    assert sum(each.numel() for each in trained.values()) == 2 * (32 * 4 + 4 * 96)
 
 
 def test_a_network_of_our_own_is_adapted_where_its_layers_are_named():

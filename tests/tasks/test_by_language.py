@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from math import log
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +79,30 @@ def test_languages_and_scripts_weighted_add_up_to_the_total_and_are_recorded(
     assert (result.run_dir / "figures" / "languages_test.png").is_file()
     journal = [json.loads(line) for line in (result.run_dir / "journal" / "records.jsonl").read_text().splitlines()]
     assert any(record.get("path") == "tables/languages_test.json" for record in journal)
+
+
+def test_bits_per_byte_are_those_of_a_loop_over_the_test_texts(
+    train_shortly: Callable[..., lantu.Result], texts: Path
+) -> None:
+    result = train_shortly(
+        "data=udhr", "data.level=bpe", "data.vocab_size=400", "data.tagged=true", "model=gpt", "model.layers=1",
+        "model.width=32", *SMALL, f"paths.mirror={texts}", "save_model=false",
+    )  # fmt: skip
+    net, encode = result.module.net.eval(), result.data.encode
+    whole = pd.read_parquet(texts / "udhr" / "train.parquet")
+    nats, size = 0.0, 0
+    for language, text in zip(whole["language"], whole["text"], strict=True):
+        lines = text.splitlines()
+        begins = pd.Series(map(len, lines)).cumsum().shift(fill_value=0) / sum(map(len, lines))
+        held_out = "\n".join(line for line, begin in zip(lines, begins, strict=True) if begin >= 0.9)
+        size += len(held_out.encode())
+        tokens = encode(held_out)
+        for at in range(0, len(tokens), 32):
+            row = torch.tensor([encode(f"<|{language}|>")[0], *tokens[at : at + 32]])
+            with torch.no_grad():
+                nats += float(torch.nn.functional.cross_entropy(net(row[None, :-1])[0], row[1:], reduction="sum"))
+    assert sum(result.module.tables["test"]["bytes"]) == size  # type: ignore[union-attr, index]
+    assert result.metrics["test/bits_per_byte"] == pytest.approx(nats / log(2) / size, abs=1e-3)
 
 
 def test_training_goes_on_with_other_rows_in_the_next_epoch(texts: Path) -> None:

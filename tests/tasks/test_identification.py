@@ -4,21 +4,32 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import lantu
 
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    """A mirror folder with a few languages in two scripts, two of them varieties of one."""
-    words = {"eng_GB": "colour", "eng_US": "color", "fra": "liberté", "rus": "свобода", "ukr": "воля"}
+    """A mirror folder with a few languages in two scripts, two of them varieties of one that are written alike."""
+    words = {"eng_GB": "freedom", "eng_US": "freedom", "fra": "liberté", "rus": "свобода", "ukr": "воля"}
     rows = {name: "\n".join(f"{word} {number} {word[::-1]}" for number in range(150)) for name, word in words.items()}
     (tmp_path / "mirror" / "udhr").mkdir(parents=True)
     table = pd.DataFrame({"language": list(rows), "text": list(rows.values())})
     table.to_parquet(tmp_path / "mirror" / "udhr" / "train.parquet")
     return tmp_path / "mirror"
+
+
+def answers(result: lantu.Result) -> tuple[list[str], list[str]]:
+    """What the model takes each test text for, and what it is."""
+    data, net = result.data, result.module.net.eval()  # type: ignore[union-attr]
+    names = np.array(data.spec["class_names"])
+    with torch.no_grad():
+        pairs = [(net(x.to("cpu")).argmax(dim=1), y) for x, y in data.test_dataloader()]
+    return tuple(names[torch.cat(each)].tolist() for each in zip(*pairs, strict=True))  # type: ignore[return-value]
 
 
 def test_the_recipe_tells_languages_apart_and_says_how_well_for_each(
@@ -30,8 +41,12 @@ def test_the_recipe_tells_languages_apart_and_says_how_well_for_each(
         pictures=True,
     )  # fmt: skip
     metrics = result.metrics
-    assert metrics["test/accuracy"] > 0.9
-    assert metrics["test/accuracy_of_code"] >= metrics["test/accuracy"] - 1e-6
+    found, truth = answers(result)
+    right_code = [one.partition("_")[0] == other.partition("_")[0] for one, other in zip(found, truth, strict=True)]
+    assert metrics["test/accuracy_of_code"] == pytest.approx(np.mean(right_code))
+    assert np.mean(right_code) > 0.9
+    assert metrics["test/accuracy"] == pytest.approx(np.mean(np.array(found) == truth))
+    assert metrics["test/accuracy"] < 0.9  # nothing tells the two varieties apart
     table = result.module.tables["test"]  # type: ignore[union-attr, index]
     assert sorted(table["language"]) == ["eng_GB", "eng_US", "fra", "rus", "ukr"]
     right = sum(share * number for share, number in zip(table["accuracy"], table["texts"], strict=True))

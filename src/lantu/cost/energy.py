@@ -62,19 +62,29 @@ class EnergyMeter:
         self._starting.start()
         _LOOKING.add(self._starting)
 
+    def is_ready(self) -> bool:
+        """Whether the hardware has been found; until then memory alone is counted."""
+        return not self._starting.is_alive()
+
+    def wait(self) -> None:
+        """Until it is ready."""
+        self._starting.join()
+
     def kwh(self) -> float:
         """Energy so far, times the data centre's overhead."""
-        self._starting.join()
-        self._tracker.flush()
         now = time.monotonic()
         self._memory_kwh += WATTS_PER_GIB * resident_bytes() / 2**30 * (now - self._looked) / 3.6e6
         self._looked = now
-        counted = self._tracker._total_cpu_energy.kWh + self._tracker._total_gpu_energy.kWh
+        counted = 0.0
+        if self.is_ready():
+            self._tracker.flush()
+            counted = self._tracker._total_cpu_energy.kWh + self._tracker._total_gpu_energy.kWh
         return float(counted + self._memory_kwh) * self._pue
 
     def source(self) -> str:
-        """How the energy is known: measured (NVML, RAPL) or estimated, by part."""
-        self._starting.join()
+        """How the energy is known: measured (NVML, RAPL) or estimated, by part; empty until it is ready."""
+        if not self.is_ready():
+            return ""
         parts = []
         for hardware in self._tracker._hardware:
             kind = type(hardware).__name__
@@ -93,7 +103,7 @@ class EnergyMeter:
 
     def stop(self) -> None:
         """End the measuring thread."""
-        self._starting.join()
+        self.wait()
         self._tracker.stop()
 
 

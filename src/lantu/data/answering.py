@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lantu.data.dialogues import held_out_questions, normalised
-from lantu.data.mixtures import NOT_ASKED
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS
 from lantu.data.tokens import TokenDataModule, token_facts
-from lantu.data.vocabulary import Subwords, Vocabulary, check_level, learned_from
+from lantu.data.vocabulary import Vocabulary, asked_for, check_level
 from lantu.errors import UserError
+from lantu.targets import NOT_ASKED
 
 TURN = "\n"
 """Ends a question, and ends an answer."""
@@ -178,9 +178,9 @@ class DialogueDataModule(TokenDataModule):
         return Turns([each[-half:] for each in questions], answers, self.context)
 
     def _learned(self, texts: list[str]) -> Vocabulary:
-        if self.tokenizer is not None:
-            return Subwords.loaded(self.tokenizer)
-        return learned_from(texts, level=self.level, size=self.vocab_size, min_count=self.min_count)
+        return asked_for(
+            texts, tokenizer=self.tokenizer, level=self.level, size=self.vocab_size, min_count=self.min_count
+        )
 
 
 def one_line(text: object) -> str:

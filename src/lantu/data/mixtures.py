@@ -1,6 +1,7 @@
 """Stretches of texts in many languages: drawn by temperature for training, each token once for measuring."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,15 +9,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lantu.data.sampling import Chosen
-
-NOT_ASKED = -100
-"""The target where nothing is to be predicted, as `cross_entropy` has it."""
+from lantu.targets import NOT_ASKED
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class Stretches(Dataset):
-    """Every token of every language but its first is a target once; stretches never cross from one into another.
+    """Every token of every language is a target once; stretches never cross from one into another.
 
     Batches are x int64 (N, context), y the same one token on, and about int64 (N, 2): the language's number and the
     UTF-8 bytes of the row's targets. A row that is longer than what is left of its text ends in token 0, and in y -100.
@@ -25,16 +24,23 @@ class Stretches(Dataset):
         tokens: token numbers (T,) of each language; may be empty.
         context: tokens of a row.
         sizes: UTF-8 bytes of each token of the vocabulary.
+        tags: the token (L,) that stands before every row of a language. None: a row begins with what is before its
+            first target, so that the first token of each language is no target.
     """
 
-    def __init__(self, tokens: list[np.ndarray], context: int, *, sizes: np.ndarray) -> None:
+    def __init__(
+        self, tokens: list[np.ndarray], context: int, *, sizes: np.ndarray, tags: np.ndarray | None = None
+    ) -> None:
         self.tokens = np.concatenate(tokens)
         self.context = context
         self.sizes = sizes
+        self.tags = tags
+        self.lead = int(tags is None)
+        """Tokens of a row that stand before its first target."""
         counts = np.array([len(each) for each in tokens])
         self.ends = counts.cumsum()
         self.begins = self.ends - counts
-        rows = -(-np.maximum(counts - 1, 0) // context)
+        rows = -(-np.maximum(counts - self.lead, 0) // context)
         self.languages = np.repeat(np.arange(len(tokens)), rows)
         self.starts = self.begins[self.languages] + context * _counting(rows)
 
@@ -50,9 +56,12 @@ class Stretches(Dataset):
 
     def rows(self, languages: np.ndarray, starts: np.ndarray) -> Batch:
         """The rows of languages (N,) that begin at places (N,) of all tokens."""
-        places = starts[:, None] + np.arange(self.context + 1)
+        places = starts[:, None] + np.arange(self.context + self.lead)
         inside = places < self.ends[languages][:, None]
         stretch = np.where(inside, self.tokens[np.minimum(places, len(self.tokens) - 1)].astype(np.int64), 0)
+        if self.tags is not None:
+            stretch = np.concatenate((self.tags[languages][:, None], stretch), axis=1)
+            inside = np.concatenate((inside[:, :1], inside), axis=1)
         x, y, asked = stretch[:, :-1], stretch[:, 1:], inside[:, 1:]
         about = np.stack([languages, np.where(asked, self.sizes[y], 0).sum(axis=1)], axis=1)
         return torch.from_numpy(x), torch.from_numpy(np.where(asked, y, NOT_ASKED)), torch.from_numpy(about)
@@ -70,10 +79,11 @@ class Mixture(Stretches):
         options: of `Stretches`.
     """
 
-    def __init__(self, tokens: list[np.ndarray], context: int, *, sizes: np.ndarray, alpha: float, seed: int) -> None:
-        super().__init__(tokens, context, sizes=sizes)
+    def __init__(self, tokens: list[np.ndarray], context: int, *, alpha: float, seed: int, **options: Any) -> None:
+        super().__init__(tokens, context, **options)
         self.seed = seed
-        self.shares = shares_of(np.array([sizes[each].sum() if len(each) > 1 else 0 for each in tokens]), alpha)
+        sizes = [self.sizes[each].sum() if len(each) > self.lead else 0 for each in tokens]
+        self.shares = shares_of(np.array(sizes), alpha)
         self._drawn = lru_cache(maxsize=2)(self._draw)
 
     def __getitems__(self, indices: list[int]) -> Batch:
@@ -90,7 +100,7 @@ class Mixture(Stretches):
     def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng((self.seed, epoch))
         languages = random.choice(len(self.shares), size=len(self), p=self.shares)
-        room = np.maximum(self.ends - self.begins - self.context, 1)[languages]
+        room = np.maximum(self.ends - self.begins - self.context - self.lead + 1, 1)[languages]
         return languages, self.begins[languages] + (random.random(len(self)) * room).astype(np.int64)
 
 

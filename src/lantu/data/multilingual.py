@@ -11,7 +11,7 @@ from lantu.data.scripts import script_of
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS
 from lantu.data.tokens import TokenDataModule, token_facts
-from lantu.data.vocabulary import Subwords, Vocabulary, check_level, learned_from, restored
+from lantu.data.vocabulary import Subwords, Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
 
 Parts = dict[str, list[str]]
@@ -30,6 +30,7 @@ class MultilingualDataModule(TokenDataModule):
         alpha: training draws languages with p ∝ bytes^alpha (Conneau et al. 2020): 1 by size, 0 all alike.
         shortest: characters below which a text trains only.
         level: byte or bpe; one vocabulary for all.
+        tagged: begin every row with a token that names its language, `<|eng|>`; for bpe.
         seed: of the training draws.
         options: of `TokenDataModule`; `split` gives shares of each text.
     """
@@ -42,6 +43,7 @@ class MultilingualDataModule(TokenDataModule):
         alpha: float = 0.3,
         shortest: int = 1000,
         level: str = "byte",
+        tagged: bool = False,
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -50,7 +52,13 @@ class MultilingualDataModule(TokenDataModule):
         if not 0 <= alpha <= 1:
             raise UserError(f"`data.alpha={alpha}` must lie in [0, 1]: 1 draws languages by size, 0 all alike.")
         self.language = language
+        if tagged and level == "byte" and self.tokenizer is None:
+            raise UserError(
+                "`data.tagged=true` gives every language a token of its own, and `data.level=byte` has bytes alone: "
+                "add `data.level=bpe`."
+            )
         self.alpha = alpha
+        self.tagged = tagged
         self.shortest = shortest
         self.seed = seed
         self.languages: list[str] = []
@@ -71,16 +79,18 @@ class MultilingualDataModule(TokenDataModule):
             self.learned = {"vocabulary": self._learned(parts).state()}
         vocabulary = restored(self.learned["vocabulary"])
         sizes = bytes_of_tokens(vocabulary)
+        tags = np.array([vocabulary.encode(tag(each))[0] for each in self.languages]) if self.tagged else None
         kind = np.uint16 if vocabulary.size <= 2**16 else np.uint32
         for name in SPLITS:
             joined = ["\n".join(each[name]) for each in parts]
             if not any(joined):
                 continue
-            tokens = [np.array(each, dtype=kind) for each in vocabulary.encode_all(joined)]
+            tokens = [each.astype(kind) for each in vocabulary.encode_pieces(joined)]
+            self._check_whole(joined, tokens, sizes)
             self.splits[name] = (
-                Mixture(tokens, self.context, sizes=sizes, alpha=self.alpha, seed=self.seed)
+                Mixture(tokens, self.context, sizes=sizes, tags=tags, alpha=self.alpha, seed=self.seed)
                 if name == "train"
-                else Stretches(tokens, self.context, sizes=sizes)
+                else Stretches(tokens, self.context, sizes=sizes, tags=tags)
             )
             self.fingerprints[name] = blake2b("\0".join(joined).encode(), digest_size=16).hexdigest()
             self.report.sizes[name] = sum(map(len, tokens))
@@ -132,9 +142,27 @@ class MultilingualDataModule(TokenDataModule):
     def _is_short(self, paragraphs: list[str]) -> bool:
         return sum(map(len, paragraphs)) < self.shortest
 
+    def _check_whole(self, texts: list[str], tokens: list[np.ndarray], sizes: np.ndarray) -> None:
+        """Every byte of a text belongs to one of its tokens, or bits per byte would not be those of the text."""
+        if any(sizes[each].sum() != len(text.encode()) for text, each in zip(texts, tokens, strict=True)):
+            raise UserError(
+                f"`data.tokenizer={self.tokenizer}` drops or changes some of the text, whose bytes are counted here. "
+                "Give one of byte pairs, as GPT-2's, or learn one: `data.tokenizer=null data.level=bpe`."
+            )
+
     def _learned(self, parts: list[Parts]) -> Vocabulary:
         lines = (line for each in parts for line in each["train"])
-        return learned_from(lines, level=self.level, size=self.vocab_size, min_count=self.min_count)
+        learned = asked_for(
+            lines, tokenizer=self.tokenizer, level=self.level, size=self.vocab_size, min_count=self.min_count
+        )
+        if isinstance(learned, Subwords) and self.tagged:
+            return learned.with_special(map(tag, self.languages))
+        return learned
+
+
+def tag(language: str) -> str:
+    """The token that names a language."""
+    return f"<|{language}|>"
 
 
 def divided(paragraphs: list[str], shares: dict[str, float]) -> Parts:

@@ -15,7 +15,7 @@ from lantu.data.batches import Examples, loader
 from lantu.data.masking import masking_facts
 from lantu.data.sources import Raw, read_table, table_file
 from lantu.data.supervised import SupervisedDataModule
-from lantu.data.vocabulary import Subwords, Vocabulary, check_level, restored
+from lantu.data.vocabulary import Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
 
 PAD_ID = 0
@@ -77,10 +77,9 @@ class TextDataModule(SupervisedDataModule):
 
     def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
         texts = rows[self.text].astype(str).tolist()
-        if self.tokenizer is not None:
-            vocabulary = Subwords.loaded(self.tokenizer)
-        else:
-            vocabulary = Subwords.of(texts, level=self.level, size=self.vocab_size, min_count=self.min_count)
+        vocabulary = asked_for(
+            texts, tokenizer=self.tokenizer, level=self.level, size=self.vocab_size, min_count=self.min_count
+        )
         lengths = np.array([len(tokens) for tokens in vocabulary.encode_all(texts)])
         longest = self.max_length or min(int(lengths.max()), LONGEST)
         self.report.note(int((lengths > longest).sum()), f"training texts cut after {longest} tokens")

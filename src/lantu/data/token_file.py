@@ -7,10 +7,11 @@ for each part, and in its metadata the version of this format and facts about th
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -19,10 +20,13 @@ from lantu.errors import UserError
 VERSION = "1"
 HEADER = 4096
 """Bytes before the tokens: a page, so that they lie evenly in memory."""
+UNUSED_DAYS = 30
+"""Files that no run has opened for so long are removed when another is written."""
 NAMES: dict[str, Any] = {"U16": np.dtype("<u2"), "U32": np.dtype("<u4")}
 """What safetensors calls the types of numbers."""
 
 Parts = dict[str, Iterator[np.ndarray]]
+T = TypeVar("T")
 
 
 class Mapped(np.memmap):
@@ -53,10 +57,11 @@ def kept(path: Path, make: Callable[[], tuple[Parts, Callable[[], dict[str, Any]
         UserError: the folder cannot be written.
     """
     try:
-        return TokenFile(path)
+        return _used(path, TokenFile(path))
     except (OSError, Damaged):
         pass
     with _alone(path):
+        _clear(path.parent)
         try:
             return TokenFile(path)  # another process was first
         except (OSError, Damaged):
@@ -76,7 +81,7 @@ def kept_plain(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]
             return None
 
     if (found := read()) is not None:
-        return found
+        return _used(path, found)
     with _alone(path):
         if (found := read()) is None:
             found = make()
@@ -145,6 +150,21 @@ def _alone(path: Path) -> Iterator[None]:
         for left in path.parent.glob(f"{path.name}.*.part"):
             left.unlink(missing_ok=True)
         yield
+
+
+def _used(path: Path, found: T) -> T:
+    """What was found at a path, whose file stays for another while."""
+    with suppress(OSError):  # a folder that may only be read
+        os.utime(path)
+    return found
+
+
+def _clear(folder: Path) -> None:
+    """Remove what has not been used for long. A run that still reads such a file keeps it, as it is open."""
+    for file in (*folder.glob("*.safetensors"), *folder.glob("*.json")):
+        with suppress(OSError):  # another process was first
+            if time.time() - file.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
+                file.unlink()
 
 
 def _write(file: IO[bytes], parts: Parts, facts: Callable[[], dict[str, Any]], *, kind: str) -> None:

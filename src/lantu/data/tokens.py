@@ -17,7 +17,7 @@ from lantu.data.module import DataModule
 from lantu.data.sources import READERS, Raw, table_file, text_files
 from lantu.data.streams import Streams
 from lantu.data.tokenising import tokenised
-from lantu.data.vocabulary import Bytes, Characters, Subwords, Vocabulary, check_level, different, restored
+from lantu.data.vocabulary import Characters, Vocabulary, asked_for, check_level, different, restored
 from lantu.errors import UserError
 
 DOCUMENTS = ("joined", "marked", "apart")
@@ -191,23 +191,22 @@ class TokenDataModule(DataModule):
 
     def _known(self, corpus: Corpus) -> dict[str, Any]:
         """The vocabulary's state, and how many characters it lacks; from the cache if it was learned before."""
-        if self.tokenizer is not None:
-            return {"vocabulary": Subwords.loaded(self.tokenizer).state(), "strange": 0}
-        if self.level == "byte":
-            return {"vocabulary": Bytes(end=self._marked).state(), "strange": 0}
+        if self.tokenizer is not None or self.level == "byte":  # nothing to learn, so nothing to keep
+            return self._learn(corpus)
         name = _digest(corpus.digest, self.level, str((self.vocab_size, self.min_count, self._marked)))
         return token_file.kept_plain(self.cache / "tokens" / f"{name}.json", partial(self._learn, corpus))
 
     def _learn(self, corpus: Corpus) -> dict[str, Any]:
         text = corpus.characters("train")
-        if self.level == "char":
+        if self.level == "char" and self.tokenizer is None:
             known = different(text)
             strange = set(different(each for part in corpus.parts for each in corpus.characters(part))) - set(known)
             learned: Vocabulary = Characters(known, unknown=bool(strange), end=self._marked)
             return {"vocabulary": learned.state(), "strange": len(strange)}
-        learned = Subwords.of(
-            pieces(text, least=LEARNED_AT_ONCE), level=self.level, size=self.vocab_size, min_count=self.min_count
-        )
+        learned = asked_for(
+            pieces(text, least=LEARNED_AT_ONCE), tokenizer=self.tokenizer, level=self.level, size=self.vocab_size,
+            min_count=self.min_count, end=self._marked,
+        )  # fmt: skip
         return {"vocabulary": learned.state(), "strange": 0}
 
     def _vocabulary(self) -> Vocabulary:

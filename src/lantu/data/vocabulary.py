@@ -64,10 +64,6 @@ class Characters:
         self._tokens = np.full(last + 2, len(characters), dtype=np.int32)  # of each code point; all above are alike
         self._tokens[points] = np.arange(len(characters))
 
-    @classmethod
-    def of(cls, text: str, *, unknown: bool = False) -> "Characters":
-        return cls(different([text]), unknown=unknown)
-
     def encode(self, text: str) -> np.ndarray:
         return self._encoded(text).astype(np.int64)
 
@@ -190,6 +186,14 @@ class Subwords:
                 f"({str(error).splitlines()[0]})."
             ) from error
 
+    def with_special(self, names: Iterable[str]) -> "Subwords":
+        """The same, and tokens that are no text; `encode` knows them by their names."""
+        import tokenizers
+
+        more = tokenizers.Tokenizer.from_str(self.tokenizer.to_str())
+        more.add_special_tokens(list(names))
+        return Subwords(more)
+
     def encode(self, text: str) -> np.ndarray:
         return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
 
@@ -213,9 +217,20 @@ class Subwords:
         return {"level": "tokenizer", "json": self.tokenizer.to_str()}
 
 
-def learned_from(texts: Iterable[str], *, level: str, size: int, min_count: int) -> Bytes | Subwords:
-    """The vocabulary of a level other than char: bytes, with nothing to learn, or what `Subwords.of` finds in texts."""
-    return Bytes() if level == "byte" else Subwords.of(texts, level=level, size=size, min_count=min_count)
+def asked_for(
+    texts: Iterable[str], *, tokenizer: str | None, level: str, size: int, min_count: int, end: bool = False
+) -> Bytes | Subwords:
+    """What the options of a data module ask for: the tokenizer that they name, bytes, or what the texts teach.
+
+    Args:
+        texts: of the training part; not read where there is nothing to learn.
+        tokenizer: as of `Subwords.loaded`; level, size and min_count then do not count.
+        size, min_count: as of `Subwords.of`.
+        end: bytes get one more token, for the end of a document; others have theirs.
+    """
+    if tokenizer is not None:
+        return Subwords.loaded(tokenizer)
+    return Bytes(end=end) if level == "byte" else Subwords.of(texts, level=level, size=size, min_count=min_count)
 
 
 def restored(state: dict[str, Any]) -> Vocabulary:

@@ -1,6 +1,6 @@
 """Write on from given tokens: sampling, and the loop that any language model can be put into."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,7 +22,6 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     repetition_penalty: float = 1.0,
-    stop: Sequence[Sequence[int]] = (),
     lengths: Tensor | None = None,
     ended: Tensor | None = None,
     context: int | None = None,
@@ -46,9 +45,9 @@ def generate(
         top_k: draw from the k likeliest tokens only.
         top_p: draw from the likeliest tokens that hold this probability together (Holtzman et al. 2020).
         repetition_penalty: above 1 makes tokens that were read or drawn less likely (Keskar et al. 2019).
-        stop: a sequence that has drawn one of these ends there; when all have, the generation ends.
         lengths: (N,), how many of the T tokens are each sequence's own, at most the context; None: all.
-        ended: (N,) bool, sequences of which nothing more is wanted; the caller may set more of them on the way.
+        ended: (N,) bool, sequences of which nothing more is wanted; the caller may set more of them on the way. When
+            all are, the generation ends.
         context: the most tokens that a network takes which has no `context` of its own; None: no limit.
         use_cache: False reads everything again for every token; for comparison.
         generator: of random numbers, on the device of `tokens`; None: torch's own.
@@ -62,7 +61,7 @@ def generate(
     cache = new_cache() if new_cache else None
     start = max(tokens.shape[1] - context, 0) if context else 0
     read = 0
-    may_end_early = bool(stop) or ended is not None  # else nobody looks, as a look makes the host wait for a GPU
+    may_end_early = ended is not None  # else nobody looks, as a look makes the host wait for a GPU
     if ended is None:
         ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     if lengths is None:
@@ -89,8 +88,6 @@ def generate(
             drawn = torch.where(reading, prompts[:, place], drawn)
         tokens = torch.cat((tokens, drawn[:, None]), dim=1)
         yield drawn.masked_fill(ended | reading, NOTHING)
-        for sequence in stop:  # the prompt's own tokens do not count
-            ended |= _ends_with(tokens, sequence) & (place + 1 - lengths >= len(sequence))
         ended |= place + 1 >= lasts
         if may_end_early and bool(ended.all()):
             return
@@ -135,10 +132,3 @@ def check_sampling(
 
 def _less_likely(logits: Tensor, penalty: float) -> Tensor:
     return torch.where(logits > 0, logits / penalty, logits * penalty)
-
-
-def _ends_with(tokens: Tensor, sequence: Sequence[int]) -> Tensor:
-    """Whether each row of tokens (N, T) ends in the sequence: (N,)."""
-    if not sequence or tokens.shape[1] < len(sequence):
-        return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    return (tokens[:, -len(sequence) :] == torch.tensor(sequence, device=tokens.device)).all(dim=1)

@@ -61,6 +61,8 @@ class GPT(nn.Module):
     turns_SP2: Tensor
     sharded_as_one = ("Block",)
     """Classes of the parts that are split over devices as one."""
+    adapted = ("qkv",)
+    """Ends of the names of the layers that `peft=lora` adapts, as peft does GPT-2's `c_attn`."""
 
     def __init__(
         self,

@@ -23,11 +23,13 @@ def lora(
     """Freeze a network in place, and give its layers low-rank matrices to train (Hu et al. 2022, LoRA).
 
     Args:
-        net: one whose `net` is a transformers model; any other, if the layers are named.
+        net: one whose `net` is a transformers model, or one that says in `adapted` which layers; any other, if they are
+            named.
         rank: of the matrices.
         alpha: what they add is multiplied with alpha / rank.
         dropout: on what goes into them.
-        target_modules: names of layers, or the ends of their names; None: those of the attention, as peft knows them.
+        target_modules: names of layers, or the ends of their names; None: those of the attention, as peft or the
+            network knows them.
 
     Raises:
         UserError: peft is not installed, the architecture is not known to it, or no layer is called so.
@@ -43,6 +45,8 @@ def lora(
     kind = type(net).__name__
     if rank < 1 or not 0 <= dropout < 1:
         raise UserError(f"`peft.rank={rank}` must be at least 1, and `peft.dropout={dropout}` lie in [0, 1).")
+    if not known and target_modules is None:
+        target_modules = list(getattr(net, "adapted", ())) or None
     if not known and target_modules is None:
         raise UserError(
             f"`peft=lora` finds the attention of transformers' models by itself, and {kind} is none: name the layers "

@@ -2,7 +2,7 @@
 
 from lantu.tasks.answering import Answering
 from lantu.tasks.base import Task
-from lantu.tasks.by_language import TokenTask
+from lantu.tasks.by_language import TaskByLanguage, TokenTask
 from lantu.tasks.classification import Classification
 from lantu.tasks.identification import Identification
 from lantu.tasks.language_modeling import LanguageModeling
@@ -19,5 +19,6 @@ __all__ = [
     "QuestionAnswering",
     "Regression",
     "Task",
+    "TaskByLanguage",
     "TokenTask",
 ]

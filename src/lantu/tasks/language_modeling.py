@@ -76,8 +76,10 @@ class LanguageModeling(TokenTask):
     def derived(self, stage: str, loss: Tensor) -> dict[str, Tensor]:
         if stage == "train":
             return {}
-        bits = loss / log(2) / self.bytes_per_token
-        return {f"{stage}/perplexity": torch.exp(loss), f"{stage}/bits_per_byte": bits}
+        values = {f"{stage}/perplexity": torch.exp(loss)}
+        if f"{stage}_" not in self.by_language:  # which counts the bytes, where languages differ
+            values[f"{stage}/bits_per_byte"] = loss / log(2) / self.bytes_per_token
+        return values
 
     def answer(self, x: Tensor, *, stage: str) -> Tensor:
         if not self.carry:

@@ -10,8 +10,9 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from lantu.errors import UserError
+from lantu.targets import NOT_ASKED
 from lantu.tasks.base import Batch
-from lantu.tasks.by_language import NOT_ASKED, TokenTask
+from lantu.tasks.by_language import TokenTask
 
 
 class MaskedLanguageModeling(TokenTask):

@@ -55,6 +55,12 @@ class Progress(RichProgressBar):
         shown.pop("v_num", None)
         return shown
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Epochs counted from 1, and no "/-2" where the steps decide how many there are."""
+        epochs = self.trainer.max_epochs or 0
+        text = f"Epoch {current_epoch + 1}" + (f"/{epochs}" if epochs > 0 else "")
+        return text.ljust(len(self.validation_description))
+
 
 class Interruptible(Callback):
     """Raises at every batch a Ctrl-C that got lost, and lets a second one end a shutdown that is stuck."""
