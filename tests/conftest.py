@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 import lantu
+from lantu.tracking.folder import RunFolder
 
 REPO = Path(__file__).resolve().parent.parent
 SHORT = (
@@ -142,3 +144,14 @@ def train(tmp_path: Path) -> Callable[..., lantu.Result]:
 def train_shortly(train: Callable[..., lantu.Result]) -> Callable[..., lantu.Result]:
     """Two steps, recorded but not shipped."""
     return lambda *overrides, **asked: train(*SHORT, *overrides, **asked)
+
+
+def mlflow_run_of(result: lantu.Result) -> str:
+    """The id of a run in MLflow once all of it is there, also where the machine is too busy for the run to wait."""
+    folder, deadline = RunFolder(result.run_dir), time.monotonic() + 200
+    while not folder.is_shipped():
+        assert time.monotonic() < deadline, folder.log.read_text()
+        time.sleep(0.1)
+    run_id = folder.shipped().run_id
+    assert run_id is not None
+    return run_id
