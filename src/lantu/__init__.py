@@ -10,6 +10,8 @@ In a notebook:
 
 from typing import TYPE_CHECKING, Any
 
+from lantu.starting import import_metrics_when_used
+
 if TYPE_CHECKING:
     from lantu.config.composing import Composition, compose
     from lantu.errors import UserError
@@ -24,6 +26,8 @@ _HOMES = {
     "Result": "lantu.training.run",
     "run": "lantu.training.run",
 }
+
+import_metrics_when_used()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """A user's mistake gets a sentence, exit status 2, and nothing heavy is imported or written for it."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,12 @@ MISTAKES = {
     "model=gpt": ["`model=gpt` needs `context`", "`data=digits` does not have", "tiny_shakespeare"],
     "data=csv": ["`data=csv` needs a value for `data.path`", "add `data.path=...`"],
     "data=trec": ["the default `model=cnn` needs `channels`", "`model=gru`"],
+    "resume=nowhere": ["`resume=nowhere`: there is no such file or folder", "the id of an MLflow run"],
+    "resume=/nowhere/last.ckpt": ["there is no such file or folder"],
+    "resume=.": ["there is no checkpoint in that folder"],
+    "resume=0123456789abcdef": ["has no runs"],
+    "resume=/etc/passwd": ["this file is no checkpoint"],
+    "resume=auto": ["a new one at every start", "`paths.run=FOLDER`"],
     "trainer=ddpp": ["no trainer called `ddpp`", "Did you mean `ddp`"],
 }
 
@@ -44,6 +51,39 @@ def test_a_mistake_is_answered_with_what_to_type_instead(
     assert not list(tmp_path.iterdir()), "something was written for a command that cannot run"
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "predict run=nowhere",
+        "predict run=nowhere.ckpt",
+        "predict",
+        "predict input=nowhere.csv",
+        "predict output=answers.xls",
+        "evaluate run=.",
+        "evaluate run=best:nothing",
+        "evaluate split=tset",
+    ],
+)
+def test_a_run_or_file_that_is_not_there_is_answered_at_once(
+    typed: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(typed.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"lantu {typed.split(maxsplit=1)[0]}: `{([*typed.split(), 'run=last'])[1]}`")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_does_not_answer_is_named_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as once_there:
+        address = f"http://127.0.0.1:{once_there.getsockname()[1]}"
+    assert main(["predict", "run=0123456789", f"paths.tracking_uri={address}"]) == 2
+    assert f"the MLflow server at {address} does not answer" in capsys.readouterr().err
+
+
 def test_every_point_of_a_sweep_is_checked_before_the_first_job(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,9 +93,10 @@ def test_every_point_of_a_sweep_is_checked_before_the_first_job(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_typo_is_answered_before_torch_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("typed", ["train optimizer.wd=0.1", "train resume=nowhere", "predict", "evaluate run=nowhere"])
+def test_a_mistake_is_answered_before_torch_is_imported(typed: str, tmp_path: Path) -> None:
     code = (
-        "import sys; from lantu.cli import main; status = main(['train', 'optimizer.wd=0.1']);"
+        f"import sys; from lantu.cli import main; status = main({typed.split()});"
         "heavy = [name for name in ('torch', 'pytorch_lightning', 'mlflow', 'pandas') if name in sys.modules];"
         "sys.exit(f'imported {heavy}' if heavy else status)"
     )

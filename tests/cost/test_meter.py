@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lantu.cost import CostMeter
+from lantu.cost.energy import EnergyMeter
+from lantu.cost.prices import Economics
 
 PRICES = {"usd_per_device_hour": {"cpu": 3600.0}}  # a dollar a second
 
@@ -217,3 +219,15 @@ def test_two_ranks_add_up(tmp_path: Path) -> None:
     assert spent["cost/flops"] == 3 * 20 * 40 * 2
     assert spent["cost/kwh"] == pytest.approx(sum(each["here"]["kwh"] for each in ranks), rel=0.5)
     assert spent["cost/device_hours"] * 3600 == pytest.approx(seconds, rel=0.3)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+def test_no_process_is_forked_while_the_meter_starts_programs() -> None:
+    # one that was would hold the pipe of such a program open, and the meter wait until it ends
+    meter = EnergyMeter(Economics(country="FRA"))
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert not meter._starting.is_alive()
+    meter.stop()

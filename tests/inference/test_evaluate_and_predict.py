@@ -13,9 +13,9 @@ from pytorch_lightning import Trainer
 import lantu
 from lantu.cli import main
 from lantu.inference.evaluate import evaluate
-from lantu.inference.find import find_checkpoint
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
+from lantu.tracking.find import find_checkpoint
 from lantu.training.recipe import Recipe
 
 Train = Callable[..., lantu.Result]
@@ -187,5 +187,6 @@ def test_a_mistake_in_predict_is_answered_in_a_sentence(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["predict", "run=last", *arguments]) == 2
+    (tmp_path / "some.ckpt").write_bytes(b"PK")  # what else is asked for is looked at before it is read
+    assert main(["predict", "run=some.ckpt", *arguments]) == 2
     assert said in capsys.readouterr().err

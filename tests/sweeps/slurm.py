@@ -1,4 +1,4 @@
-"""A SLURM cluster of one node, of Debian's packages, for as long as the tests of a module take."""
+"""A SLURM cluster of two nodes on this machine, of Debian's packages, for as long as the tests of a module take."""
 
 import os
 import secrets
@@ -17,18 +17,17 @@ CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CryptoType=crypto/munge
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -40,34 +39,36 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=1
 KillWait=5
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=1000 State=UNKNOWN
-PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
+NodeName=n0 NodeHostname={host} NodeAddr=127.0.0.1 Port={first_port} CPUs=2 RealMemory=1000 State=UNKNOWN
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={second_port} CPUs=2 RealMemory=1000 State=UNKNOWN
+PartitionName=all Nodes=n0,n1 Default=YES MaxTime=INFINITE State=UP
 """
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """slurmctld, slurmd and munged on free ports, and SLURM_CONF in the environment; the folder with their logs."""
+    """slurmctld, two slurmd and munged on free ports, and SLURM_CONF in the environment; the folder with their logs."""
     missing = [each for each in NEEDED if shutil.which(each, path=f"{os.environ['PATH']}:/usr/sbin") is None]
     if missing:
         pytest.skip(f"SLURM is not installed ({', '.join(missing)} missing): apt-get install slurm-wlm munge")
     if os.getuid() != 0:
         pytest.skip("slurmd starts jobs as other users, so that this test must be run by root")
     folder = tmp_path_factory.mktemp("slurm")
-    for name in ("state", "spool"):
+    for name in ("state", "spool.n0", "spool.n1"):
         (folder / name).mkdir()
     (folder / "key").write_bytes(secrets.token_bytes(1024))
     (folder / "key").chmod(0o400)
     host = socket.gethostname().partition(".")[0]
-    ports = {"controller_port": _free_port(), "node_port": _free_port()}
+    ports = {name: _free_port() for name in ("controller_port", "first_port", "second_port")}
     (folder / "slurm.conf").write_text(CONF.format(folder=folder, host=host, **ports))
     kept = {name: os.environ.get(name) for name in ("SLURM_CONF", "PATH")}
     os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
     files = {"key-file": "key", "socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
     options = [f"--{name}={folder / file}" for name, file in {**files, "seed-file": "munged.seed"}.items()]
+    nodes = [["slurmd", "-D", "-N", name] for name in ("n0", "n1")]
     daemons = [
         subprocess.Popen(each, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for each in (["munged", "--foreground", "--force", *options], ["slurmctld", "-D", "-i"], ["slurmd", "-D"])
+        for each in (["munged", "--foreground", "--force", *options], ["slurmctld", "-D", "-i"], *nodes)
     ]
     try:
         if not _is_ready(seconds=60):

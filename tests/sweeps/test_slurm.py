@@ -62,6 +62,21 @@ def test_trials_run_as_jobs_with_a_process_for_each_rank(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_a_trial_over_two_nodes_is_one_job_one_run_and_one_folder(tmp_path: Path) -> None:
+    on_two_nodes = ("hydra/launcher=slurm_nodes", *ON_SLURM[1:], "hydra.launcher.gpus_per_node=null")
+    one_process_each = ("hydra.launcher.tasks_per_node=1", "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']")
+    ranks = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
+    process = start(tmp_path, *on_two_nodes, *one_process_each, *ranks, "seed=0")
+    said = process.communicate(timeout=280)[0]
+    assert process.returncode == 0, said
+    assert trials_in_mlflow(tmp_path) == {"the only trial": ["FINISHED"]}
+    assert len({each.parent for each in (tmp_path / "mlruns" / "runs").rglob("config.yaml")}) == 1
+    noted = sorted(each.name for each in (first_trial(tmp_path).path / "ranks").iterdir())
+    assert noted == ["0", "1"]
+    assert json.loads((first_trial(tmp_path).path / "job.json").read_text())["tasks"] == 2
+
+
+@pytest.mark.slow
 def test_a_job_that_is_told_to_leave_is_queued_again_and_goes_on_as_the_same_run(tmp_path: Path) -> None:
     process = start(tmp_path, *ON_SLURM, "trainer.max_epochs=100", "seed=0,1")
     until(lambda: has_checkpoint(tmp_path))

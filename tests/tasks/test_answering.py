@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 import lantu
-from lantu.inference.find import find_checkpoint
 from lantu.inference.rebuild import rebuild
 from lantu.serving.model import Model
 from lantu.tasks import Answering
 from lantu.tasks.scores import answer_scores
+from lantu.tracking.find import find_checkpoint
 
 COLOURS = {"sky": "blue", "grass": "green", "snow": "white", "coal": "black", "blood": "red", "sun": "yellow"}
 

@@ -1,5 +1,6 @@
 """Runs of several processes: what is started for them, what becomes of them, and what they leave."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,9 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
 import lantu
 from lantu.errors import UserError
+from lantu.inference.rebuild import rebuild
 from lantu.sweeps.folder import SweepFolder
 from lantu.training import ranks, torchrun
 from lantu.training.ranks import to_start
@@ -171,3 +175,27 @@ def test_torchrun_trains_one_model_in_one_folder(start: Start, tmp_path: Path) -
     assert process.returncode == 0, said
     assert said.count("kept in") == 1
     assert len(folders_with_checkpoints(tmp_path)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE)
+def test_two_machines_under_torchrun_train_one_model_to_the_losses_of_one_process(
+    start: Start, train: Callable[..., lantu.Result], tmp_path: Path
+) -> None:
+    script = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
+    asked = ("data=breast_cancer", "model=mlp", "trainer.enable_progress_bar=false", "trainer.max_epochs=1")
+    meet = ("--rdzv-id", "two", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{find_free_network_port()}")
+    agent = ("torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *meet, str(script))
+    split = ("trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
+    machines = [start(*agent, *asked, *split, "save_model=false") for _ in range(2)]
+    said = "".join(each.communicate(timeout=PATIENCE)[0] for each in machines)
+    assert [each.returncode for each in machines] == [0, 0], said
+    assert said.count("kept in") == 1
+    (checkpoints,) = {each.parent for each in tmp_path.rglob("runs/*/*/checkpoints/*.ckpt")}
+    lines = [json.loads(each) for each in (checkpoints.parent / "journal/records.jsonl").read_text().splitlines()]
+    assert sum(each["kind"] == "begin" for each in lines) == 1
+    (loss,) = [each["values"]["val/loss"] for each in lines if "val/loss" in each.get("values", {})]
+    alone = train(*asked, "trainer=cpu", "logger=none", "save_model=false", "test=false")
+    assert loss == pytest.approx(alone.metrics["val/loss"], rel=1e-5)
+    for name, weight in rebuild(checkpoints / "best.ckpt").task.net.state_dict().items():
+        torch.testing.assert_close(weight, alone.module.net.state_dict()[name], msg=name)

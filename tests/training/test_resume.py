@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lantu
+from lantu.cli import main
 from lantu.errors import UserError
 from lantu.tracking.folder import RunFolder
 from lantu.tracking.ship import ship_once
@@ -94,6 +95,21 @@ def test_a_run_whose_folder_is_gone_goes_on_from_the_checkpoint_that_mlflow_keep
 def test_an_id_that_no_run_has_is_refused(train: Train, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no file, folder or MLflow store of that name"):
         train(*QUIET, "resume=0123456789abcdef")
+
+
+def test_a_run_of_another_network_is_refused_and_its_record_is_left_alone(train: Train, tmp_path: Path) -> None:
+    first = train(*QUIET, "trainer.max_epochs=1")
+    before = {path: path.stat().st_mtime_ns for path in first.run_dir.rglob("*")}
+    with pytest.raises(UserError, match=r"is of another network .* trained with `data=digits model=mlp .* 256 by 64"):
+        train(*QUIET, "model=cnn", f"resume={first.run_dir}")
+    assert {path: path.stat().st_mtime_ns for path in first.run_dir.rglob("*")} == before
+
+
+def test_a_run_that_is_refused_after_all_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cut.ckpt").write_bytes(b"PK")
+    assert main(["train", *QUIET, "resume=cut.ckpt"]) == 2
+    assert not list(tmp_path.glob("mlruns/runs/*/*"))
 
 
 @pytest.mark.parametrize("where", ["nowhere", "."])

@@ -153,3 +153,8 @@ def test_a_run_whose_epochs_are_cut_short_validates_by_its_own_clock(train: Trai
     )
     assert result.module.trainer.global_step == 8
     assert result.metrics["val/loss"] > 0
+
+
+def test_a_run_may_be_given_time_instead_of_a_length(tmp_path: Path, train: Train) -> None:
+    result = train("model=mlp", "trainer.max_epochs=-1", "trainer.max_time=00:00:00:02")
+    assert result.metrics["test/accuracy"] > 0.5

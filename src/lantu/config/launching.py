@@ -3,7 +3,7 @@
 import os
 import sys
 from argparse import Namespace
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -17,6 +17,7 @@ from lantu.config.hardware import check_hardware
 from lantu.config.locations import add_user_conf, shipped_conf
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.errors import UserError
+from lantu.starting import imported_for_good
 
 JOBS = {
     "train": "lantu.training.job",
@@ -80,15 +81,34 @@ def _checked(command: str, arguments: list[str], asked: Namespace) -> list[str]:
             # of a sweep the workers ask: its command may be typed on a machine without a GPU
             if command == "train":
                 check_hardware(shared.cfg)
+            _check_named(command, shared.cfg)
         return arguments
     if not shared.sweeper.startswith("hydra_plugins.lantu_sweepers."):  # ours check their trials themselves
         check_sweep(asked.overrides, command=command)
     return arguments if asked.multirun or asked.cfg else ["--multirun", *arguments]
 
 
+def _check_named(command: str, cfg: DictConfig) -> None:
+    """Refuse runs and files that are not there, before a folder is made for a run that cannot begin."""
+    if command == "train" and cfg.resume:
+        from lantu.tracking.find import AUTO, place_to_resume
+
+        if cfg.resume == AUTO and "${now:" in str(cfg.paths._get_node("run")._value()):
+            raise UserError(
+                "`resume=auto` looks for a checkpoint in the run's own folder, which is a new one at every start: add "
+                "`paths.run=FOLDER`, or name the run that is to go on: `resume=FOLDER`, or `resume=ID` of MLflow."
+            )
+        paths = cfg.paths
+        place_to_resume(str(cfg.resume), store=Path(paths.store), tracking_uri=paths.tracking_uri, fetch=False)
+    if command in ("evaluate", "predict"):
+        from lantu.inference.asked import check_asked
+
+        check_asked(cfg)
+
+
 def run_job(cfg: DictConfig) -> Any:
     """Hydra's task function. A function of a light module, so that every launcher can send it to its workers."""
-    return import_module(JOBS[str(HydraConfig.get().job.config_name)]).job(cfg)
+    return imported_for_good(JOBS[str(HydraConfig.get().job.config_name)]).job(cfg)
 
 
 def _spelled(argument: str, names: dict[str, str]) -> str:

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from typing import Any
 
 from lantu.cost.prices import Economics
@@ -13,6 +14,21 @@ WATTS_PER_GIB = 0.375
 """Of memory in use: 3 W for 8 GiB, the figure of codecarbon's process mode (Crucial's, 2023)."""
 SECONDS = 5.0
 """Between two measurements."""
+_LOOKING: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+"""Threads that look for hardware, or have."""
+
+
+def _let_them_finish() -> None:
+    """Looking starts programs, such as lscpu. A worker of the data that is forked at that very moment holds the other
+    end of the program's pipe, and whoever waits for its end waits as long as the worker lives.
+    """
+    for each in tuple(_LOOKING):
+        if each is not threading.current_thread():
+            each.join()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_let_them_finish)
 
 
 class EnergyMeter:
@@ -44,20 +60,31 @@ class EnergyMeter:
         # looking for hardware takes a second, which training need not wait for
         self._starting = threading.Thread(target=self._tracker.start, daemon=True)
         self._starting.start()
+        _LOOKING.add(self._starting)
+
+    def is_ready(self) -> bool:
+        """Whether the hardware has been found; until then memory alone is counted."""
+        return not self._starting.is_alive()
+
+    def wait(self) -> None:
+        """Until it is ready."""
+        self._starting.join()
 
     def kwh(self) -> float:
         """Energy so far, times the data centre's overhead."""
-        self._starting.join()
-        self._tracker.flush()
         now = time.monotonic()
         self._memory_kwh += WATTS_PER_GIB * resident_bytes() / 2**30 * (now - self._looked) / 3.6e6
         self._looked = now
-        counted = self._tracker._total_cpu_energy.kWh + self._tracker._total_gpu_energy.kWh
+        counted = 0.0
+        if self.is_ready():
+            self._tracker.flush()
+            counted = self._tracker._total_cpu_energy.kWh + self._tracker._total_gpu_energy.kWh
         return float(counted + self._memory_kwh) * self._pue
 
     def source(self) -> str:
-        """How the energy is known: measured (NVML, RAPL) or estimated, by part."""
-        self._starting.join()
+        """How the energy is known: measured (NVML, RAPL) or estimated, by part; empty until it is ready."""
+        if not self.is_ready():
+            return ""
         parts = []
         for hardware in self._tracker._hardware:
             kind = type(hardware).__name__
@@ -76,7 +103,7 @@ class EnergyMeter:
 
     def stop(self) -> None:
         """End the measuring thread."""
-        self._starting.join()
+        self.wait()
         self._tracker.stop()
 
 

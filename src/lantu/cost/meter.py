@@ -116,6 +116,7 @@ class CostMeter(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._energy is None or trainer.interrupted:
             return
+        self._energy.wait()
         self.spent = self._look(trainer)
         self._tag(trainer, {"cost.energy_source": self.energy_source})
         if self.estimate and not self.stopped_by:
@@ -185,8 +186,13 @@ class CostMeter(Callback):
         return cost
 
     def _estimate(self, trainer: Trainer, took: float) -> None:
+        assert self._energy is not None
         self._timed.append(took)
         if len(self._timed) < preflight.TIMED:
+            return
+        if trainer.world_size > 1:
+            self._energy.wait()  # all ranks estimate at the same step
+        elif not self._energy.is_ready():
             return
         steps = sorted(self._timed[preflight.SKIPPED :])
         left = preflight.seconds_left(trainer, steps[len(steps) // 2])

@@ -141,4 +141,4 @@ def check_share(batch_size: int, *, ranks: int) -> int:
 
 
 def _share(batch: np.ndarray, ranks: int, rank: int) -> np.ndarray:
-    return np.array_split(batch, ranks)[rank]
+    return batch if ranks == 1 else np.array_split(batch, ranks)[rank]

@@ -9,17 +9,17 @@ from pytorch_lightning import Trainer, seed_everything
 from lantu.config.targets import build
 from lantu.data import TokenDataModule
 from lantu.errors import UserError
-from lantu.inference.find import find_checkpoint
+from lantu.inference.asked import check_split
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.tasks import LanguageModeling
+from lantu.tracking.find import find_checkpoint
 from lantu.training.quiet import without_noise
 from lantu.training.samples import written
 
 
 def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict[str, float]:
     """The metrics of a split ("test" or "val"), measured on the data that the run named."""
-    if split not in ("test", "val"):
-        raise UserError(f"`split={split}`: the splits are test and val.")
+    check_split(split)
     seed_everything(rebuilt.cfg.seed, workers=True, verbose=False)
     rebuilt.data.prepare_data()
     rebuilt.data.setup("fit" if split == "val" else "test")

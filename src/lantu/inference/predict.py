@@ -13,17 +13,12 @@ from lantu.config.targets import build
 from lantu.data.sources import read_table
 from lantu.errors import UserError
 from lantu.inference.answers import as_columns
-from lantu.inference.find import find_checkpoint
+from lantu.inference.asked import WRITERS, check_input, check_output
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.models.generate import check_sampling
 from lantu.tasks import LanguageModeling
+from lantu.tracking.find import find_checkpoint
 from lantu.training.quiet import without_noise
-
-WRITERS = {
-    ".csv": lambda frame, path: frame.to_csv(path, index=False),
-    ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
-    ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True, force_ascii=False),
-}
 
 
 def predict(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> pd.DataFrame:
@@ -42,8 +37,8 @@ def job(cfg: DictConfig) -> Any:
     """Predict or write, to a file or to the terminal."""
     without_noise()
     try:
-        _check_input(cfg.input)
-        _check_output(cfg.output)
+        check_input(cfg.input)
+        check_output(cfg.output)
         _check_sampling(cfg)
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)
@@ -68,18 +63,6 @@ def job(cfg: DictConfig) -> Any:
         WRITERS[Path(cfg.output).suffix](frame, cfg.output)
         print(f"{len(frame)} predictions written to {cfg.output}")
     return None
-
-
-def _check_input(path: str | None) -> None:
-    if path is not None and not Path(path).expanduser().exists():
-        raise UserError(f"`input={path}`: there is no such file or folder.")
-
-
-def _check_output(output: str | None) -> None:
-    if output is not None and Path(output).suffix not in WRITERS:
-        raise UserError(f"`output={output}`: the ending says the format, and must be one of {', '.join(WRITERS)}.")
-    if output is not None and not Path(output).expanduser().parent.is_dir():
-        raise UserError(f"`output={output}`: there is no folder {Path(output).parent}.")
 
 
 def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:

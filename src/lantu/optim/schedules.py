@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from lantu.errors import UserError
 
 
-def constant(optimizer: Optimizer, *, total_steps: int, warmup: float = 0) -> LRScheduler:
-    """The learning rate as given, after a warm-up."""
-    return _scaled(optimizer, total_steps, warmup, lambda progress: 1.0, name="constant")
+def constant(optimizer: Optimizer, *, total_steps: int, warmup: float = 0) -> LRScheduler | None:
+    """The learning rate as given, after a warm-up; without one there is nothing to schedule, and the answer is None."""
+    return None if warmup == 0 else _scaled(optimizer, total_steps, warmup, lambda progress: 1.0, name="constant")
 
 
 def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0, min_lr_ratio: float = 0.0) -> LRScheduler:

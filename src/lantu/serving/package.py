@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lantu.data import DataModule
+from lantu.starting import uncounted
 
 LOADER = "lantu.serving.model"
 """The module whose `_load_pyfunc` MLflow calls to load the model."""
@@ -25,8 +26,9 @@ def write_model(folder: Path, *, checkpoint: Path, data: DataModule, recipe_key:
         data: which the model was trained on; tells the inputs' signature.
         recipe_key: the callback state under which the checkpoint holds the run's config.
     """
-    from mlflow.models import ModelSignature
-    from mlflow.pyfunc import save_model
+    with uncounted():
+        from mlflow.models import ModelSignature
+        from mlflow.pyfunc import save_model
 
     shutil.rmtree(folder, ignore_errors=True)
     weights = folder.parent / "weights.ckpt"

@@ -1,6 +1,7 @@
 """What every learning problem shares: the step, the optimizer, the metrics' life."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,16 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from lantu.errors import UserError
 from lantu.models.sharding import is_sharded, shard
 from lantu.optim import l1_norm, parameter_groups
+from lantu.tasks.mean import Mean
 
 Batch = tuple[Tensor, ...]
 """Inputs and targets first; what follows them is for the tasks that know it."""
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
-SchedulerFactory = Callable[..., LRScheduler | ReduceLROnPlateau]
+SchedulerFactory = Callable[..., LRScheduler | ReduceLROnPlateau | None]
 
 
 class Task(pl.LightningModule):
@@ -26,7 +28,7 @@ class Task(pl.LightningModule):
     Args:
         net: any module whose forward takes the batch's first tensor.
         optimizer: called with parameter groups; weight decay is taken off biases and norms. None: cannot train.
-        scheduler: called with the optimizer and `total_steps`; None keeps the learning rate as it is.
+        scheduler: called with the optimizer and `total_steps`; None, or an answer of None, keeps the learning rate.
         l1: weight of the sum of absolute weights (matrices only) in the training objective.
     """
 
@@ -51,7 +53,7 @@ class Task(pl.LightningModule):
         self._optimizer = optimizer
         self._scheduler = scheduler
         self.metrics = nn.ModuleDict()
-        self.mean_loss = nn.ModuleDict({f"{stage}_": MeanMetric() for stage in ("train", "val", "test")})
+        self.mean_loss = nn.ModuleDict({f"{stage}_": Mean() for stage in ("train", "val", "test")})
 
     def configure_model(self) -> None:
         """Split the network's weights over the devices, where the trainer's strategy is to do so."""
@@ -128,7 +130,10 @@ class Task(pl.LightningModule):
                 group["fused"] = False
         if self._scheduler is None:
             return optimizer
-        scheduler = self._scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        steps = self.trainer.estimated_stepping_batches
+        scheduler = self._scheduler(optimizer, total_steps=-1 if steps == inf else int(steps))
+        if scheduler is None:
+            return optimizer
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -176,7 +181,7 @@ class Task(pl.LightningModule):
         output = self.answer(x, stage=stage)
         loss = self.loss(output, y, stage=stage)
         mean: Any = self.mean_loss[f"{stage}_"]
-        mean.update(loss.detach(), weight=self.weight(y))
+        mean.add(loss.detach(), self.weight(y))
         if f"{stage}_" in self.metrics:
             self.observe(self.metrics[f"{stage}_"], output.detach(), y)
         return output, loss

@@ -20,6 +20,7 @@ from torchmetrics.classification import (
 
 from lantu.errors import UserError
 from lantu.tasks.base import Task
+from lantu.tasks.mean import Mean
 
 
 class Classification(Task):
@@ -57,10 +58,7 @@ class Classification(Task):
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", _weights(class_weights, class_counts, classes), persistent=False)
         self.use_metrics(self._make_metrics)
-        self.use_metrics(
-            lambda: MetricCollection({"accuracy": MulticlassAccuracy(classes, average="micro")}),
-            stages=("train",),
-        )
+        self.use_metrics(lambda: MetricCollection({"accuracy": Mean()}), stages=("train",))
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         if stage != "train":
@@ -68,8 +66,11 @@ class Classification(Task):
         return F.cross_entropy(output, y, weight=self.class_weights, label_smoothing=self.label_smoothing)
 
     def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
-        probabilities = output.float().softmax(dim=-1)
         assert isinstance(metrics, MetricCollection)
+        if isinstance(accuracy := metrics["accuracy"], Mean):
+            accuracy.add((output.argmax(dim=-1) == y).float().mean(), len(y))
+            return
+        probabilities = output.float().softmax(dim=-1)
         for metric in metrics.values():
             metric.update(probabilities if isinstance(metric, _OF_ALL_CLASSES) else probabilities[:, 1], y)
 

@@ -15,6 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
+from lantu.starting import uncounted
 from lantu.tracking.folder import RunFolder, run_folders
 from lantu.tracking.redaction import redact
 
@@ -59,8 +60,9 @@ def follow(folder: RunFolder, uri: str) -> int:
     with folder.shipping() as mine:
         if not mine:
             return 0
-        from lantu.tracking.destination import RunDeleted
-        from lantu.tracking.shipment import Shipment
+        with uncounted():
+            from lantu.tracking.destination import RunDeleted
+            from lantu.tracking.shipment import Shipment
 
         shipment, since, wait = None, time.monotonic(), EVERY
         while True:

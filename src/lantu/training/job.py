@@ -40,12 +40,13 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def _remove_unused(folder: Path, cfg: DictConfig) -> None:
-    """Remove the folder that Hydra made for a run which has gone on in another one, if nothing was put there."""
+    """Remove the folder that Hydra made, if nothing was put there: the run was refused, or goes on in another one."""
     log = folder / f"{HydraConfig.get().job.name}.log"
-    elsewhere = folder.resolve() != Path(cfg.paths.run).resolve()
-    if elsewhere and log.is_file() and list(folder.iterdir()) == [log] and not log.stat().st_size:
-        log.unlink()
-        folder.rmdir()
+    of_a_trial = HydraConfig.get().mode == RunMode.MULTIRUN and folder.resolve() == Path(cfg.paths.run).resolve()
+    if of_a_trial or not log.is_file() or list(folder.iterdir()) != [log] or log.stat().st_size:
+        return
+    log.unlink()
+    folder.rmdir()
 
 
 def _stopped(run_dir: Path) -> KeyboardInterrupt:

@@ -21,15 +21,17 @@ from lantu.errors import UserError
 from lantu.interrupts import heard
 from lantu.tasks import Task
 from lantu.tracking import RunLogger
+from lantu.tracking.find import place_to_resume
 from lantu.training import faults, ranks, record, torchrun
 from lantu.training.callbacks import Interruptible
 from lantu.training.checkpoints import write_checked
+from lantu.training.lean import make_lean
 from lantu.training.memory import keep_freed_memory
 from lantu.training.points import ResumePoints, resume_points
 from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
-from lantu.training.resume import checkpoint_to_resume, is_run, place_to_resume
+from lantu.training.resume import checkpoint_to_resume, is_run
 from lantu.training.speeding import speed_up
 from lantu.training.standing import Standing
 
@@ -110,13 +112,15 @@ def run(composition: Composition) -> Result:
         callbacks.append(Preemption())
     callbacks.sort(key=lambda each: not isinstance(each, ResumePoints))  # before any other one begins with a batch
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
+    if cfg.lean:
+        make_lean(trainer)
     points = resume_points(trainer)
     write_checked(trainer, keep=points.keep if points else 1)
     look_for_gpus_quickly()
 
     validate_short_run(trainer, data)
     meter = cost_meter(trainer)
-    start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run))
+    start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run), task)
     for logger in loggers if cfg.resume else []:
         if isinstance(logger, RunLogger):
             logger.go_on()
@@ -198,7 +202,7 @@ def completed(composition: Composition) -> DictConfig:
         cfg.paths.run = cfg.paths.run
         if cfg.resume:
             paths = cfg.paths
-            cfg.resume = place_to_resume(cfg.resume, store=Path(paths.store), tracking_uri=paths.tracking_uri)
+            cfg.resume = place_to_resume(str(cfg.resume), store=Path(paths.store), tracking_uri=paths.tracking_uri)
             if is_run(cfg.resume) and not any(each.startswith("paths.run=") for each in composition.overrides):
                 paths.run = str(Path(cfg.resume).expanduser().absolute())
     return cfg

@@ -1,0 +1,202 @@
+"""Find the checkpoint that a person means by `run=...` or `resume=...`; imports nothing heavy for a file or folder."""
+
+import re
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lantu.errors import UserError
+
+AUTO = "auto"
+CHECKPOINTS = ("best.ckpt", "last.ckpt")
+ANSWER_SECONDS = 10.0
+"""How long a server may take to accept a connection; MLflow itself would try again for minutes."""
+
+
+def find_checkpoint(run: str, *, store: Path, tracking_uri: str | None = None) -> Path:
+    """The checkpoint file of a run, brought here where it is not on this machine.
+
+    Args:
+        run: "last", "best:EXPERIMENT", an MLflow run id or its beginning, a run folder, or a checkpoint file.
+        store: the folder with local runs, usually ./mlruns.
+        tracking_uri: where MLflow's runs are; None: the store's own database.
+
+    Raises:
+        UserError: nothing of that name, or the run kept no checkpoint.
+    """
+    return _on_disk(run, store) or _from_mlflow(run, store, tracking_uri, fetch=True)
+
+
+def look_for_checkpoint(run: str, *, store: Path, tracking_uri: str | None = None) -> None:
+    """Raise what `find_checkpoint` would, without bringing a file here."""
+    if _on_disk(run, store) is None:
+        _from_mlflow(run, store, tracking_uri, fetch=False)
+
+
+def place_to_resume(resume: str, *, store: Path, tracking_uri: str | None = None, fetch: bool = True) -> str:
+    """What `resume` means as a path: an MLflow run's id becomes its folder, or its last checkpoint brought here.
+
+    Args:
+        resume: a checkpoint, a run's folder, an MLflow run id or its beginning, or auto.
+        store, tracking_uri: as above.
+        fetch: False: only look whether it is there.
+
+    Raises:
+        UserError: it is none of these, the folder or the run has no checkpoint, or there is no such run.
+    """
+    path = Path(resume).expanduser()
+    if resume == AUTO:
+        return resume
+    if path.is_file():
+        _refuse_other_file(path, f"resume={resume}")
+        return resume
+    if path.is_dir():
+        if not [*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")]:
+            raise UserError(f"`resume={resume}`: there is no checkpoint in that folder.")
+        return resume
+    if not re.fullmatch(r"[0-9a-f]{6,32}", resume):
+        raise UserError(
+            f"`resume={resume}`: there is no such file or folder. It takes a checkpoint, a run's folder, the id of an "
+            f"MLflow run, or auto."
+        )
+    try:
+        client = _client(resume, store, tracking_uri)
+        found = _by_id(client, resume)
+    except UserError as error:
+        raise UserError(str(error).replace(f"`run={resume}`", f"`resume={resume}`").split(" `run=last`")[0]) from error
+    local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
+    if local.is_dir():
+        return str(local)
+    return str(_downloaded(client, found.info.run_id, store, names=CHECKPOINTS[::-1], fetch=fetch))
+
+
+def _on_disk(run: str, store: Path) -> Path | None:
+    path = Path(run).expanduser()
+    if path.is_file():
+        _refuse_other_file(path, f"run={run}")
+        return path
+    if path.is_dir():
+        return _in_folder(path) or _refuse(f"`run={run}`: there is no checkpoint in that folder.")
+    if path.suffix == ".ckpt":
+        _refuse(f"`run={run}`: there is no such checkpoint file.")
+    return _last(store) if run == "last" else None
+
+
+def _refuse_other_file(path: Path, asked: str) -> None:
+    """A checkpoint is a zip archive, or a pickle of old; anything else torch refuses in a paragraph on pickling."""
+    with path.open("rb") as file:
+        begins = file.read(2)
+    if begins and begins != b"PK" and begins[:1] != b"\x80":
+        raise UserError(f"`{asked}`: this file is no checkpoint; a run keeps its own as RUN/checkpoints/*.ckpt.")
+
+
+def _refuse(sentence: str) -> Any:
+    raise UserError(sentence)
+
+
+def _in_folder(folder: Path) -> Path | None:
+    places = [folder / "checkpoints" / name for name in CHECKPOINTS] + [folder / name for name in CHECKPOINTS]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _last(store: Path) -> Path:
+    """The newest run's best checkpoint: run folders are named by the time they began."""
+    kept = sorted((store / "runs").glob("**/checkpoints"), key=lambda folder: folder.stat().st_mtime)
+    for folder in reversed(kept):
+        found = _in_folder(folder.parent)
+        if found:
+            return found
+    raise UserError(f"`run=last`: no run under {store / 'runs'} has kept a checkpoint. Train one first: `lantu train`.")
+
+
+def _client(run: str, store: Path, tracking_uri: str | None) -> Any:
+    if tracking_uri is None and not (store / "mlflow.db").is_file():
+        raise UserError(f"`run={run}`: there is no file, folder or MLflow store of that name ({store} has no runs).")
+    if tracking_uri is not None:
+        refuse_silent(tracking_uri)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri or f"sqlite:///{store.resolve() / 'mlflow.db'}")
+
+
+def refuse_silent(tracking_uri: str) -> None:
+    """Raise a `UserError` where nothing answers at a server's address; a store that needs no server is no matter."""
+    address = urlsplit(tracking_uri)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        return
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"the MLflow server at {address.scheme}://{address.netloc.rpartition('@')[2]} does not answer ({reason}). "
+            "Name another with `paths.tracking_uri=...`, or null for the runs of this folder."
+        ) from error
+
+
+def _from_mlflow(run: str, store: Path, tracking_uri: str | None, *, fetch: bool) -> Path:
+    client = _client(run, store, tracking_uri)
+    found = _best_of(client, run.removeprefix("best:")) if run.startswith("best:") else _by_id(client, run)
+    local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
+    return _in_folder(local) or _downloaded(client, found.info.run_id, store, fetch=fetch)
+
+
+def _best_of(client: Any, experiment: str) -> Any:
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        from lantu.config.near import did_you_mean
+
+        names = [each.name for each in client.search_experiments()]
+        raise UserError(
+            f"`run=best:{experiment}`: there is no experiment of that name.{did_you_mean(experiment, names)} "
+            f"There are: {', '.join(names)}."
+        )
+    runs = client.search_runs(
+        [found.experiment_id],
+        filter_string="attributes.status = 'FINISHED'",
+        order_by=["metrics.`val/loss` ASC"],
+        max_results=1,
+    )
+    if not runs or "val/loss" not in runs[0].data.metrics:
+        raise UserError(f"`run=best:{experiment}`: no finished run there has logged `val/loss`.")
+    return runs[0]
+
+
+def _by_id(client: Any, run: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run)
+    except MlflowException:
+        pass
+    everywhere = [each.experiment_id for each in client.search_experiments()]
+    begins = [each for each in client.search_runs(everywhere) if each.info.run_id.startswith(run)]
+    named = [each for each in client.search_runs(everywhere) if each.info.run_name == run]
+    for matches in (begins, named):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise UserError(
+                f"`run={run}` means {len(matches)} runs: {', '.join(each.info.run_id for each in matches[:5])}."
+            )
+    raise UserError(
+        f"`run={run}`: there is no run with that id or name. `run=last`, `run=best:EXPERIMENT`, "
+        "a run folder and a checkpoint file work too; `lantu runs` lists what is here."
+    )
+
+
+def _downloaded(
+    client: Any, run_id: str, store: Path, names: tuple[str, ...] = CHECKPOINTS, *, fetch: bool = True
+) -> Path:
+    """Where a run's checkpoint comes to lie on this machine; with `fetch` it does."""
+    folder = store / "cache" / "downloads" / run_id
+    kept = [each.path for each in client.list_artifacts(run_id, "checkpoints")]
+    for name in (f"checkpoints/{each}" for each in names):
+        if name in kept and not fetch:
+            return folder / name
+        if name in kept:
+            folder.mkdir(parents=True, exist_ok=True)
+            return Path(client.download_artifacts(run_id, name, str(folder)))
+    raise UserError(f"The run {run_id} has no checkpoint among its artifacts, and its folder is not on this machine.")

@@ -1,0 +1,152 @@
+"""The lean step does what Lightning's does: the same hooks, counters and numbers, for whoever listens."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Callback, Trainer, seed_everything
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lantu.optim import constant, cosine
+from lantu.tasks import Classification
+from lantu.training.lean import AT_A_STEP, LeanEpochLoop, is_plain, make_lean
+
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
+    "enable_checkpointing": False, "max_epochs": 2, "num_sanity_val_steps": 0,
+}  # fmt: skip
+
+
+class Witness(Callback):
+    """Writes down every hook of a step, with what the module then knows of it and where the counters stand."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+    def note(self, name: str, trainer: Trainer, module: Any, *args: Any) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        told = [
+            float(each.detach().sum()) if isinstance(each, torch.Tensor)
+            else each if isinstance(each, int)
+            else sorted((key, float(value)) for key, value in each.items()) if isinstance(each, dict)
+            else type(each).__name__
+            for each in args
+        ]  # fmt: skip
+        gradients = [None if p.grad is None else float(p.grad.sum()) for p in module.parameters()]
+        state = {key: value for key, value in loop.state_dict().items() if key != "state_dict"}
+        self.seen.append((name, module._current_fx_name, told, gradients, copy.deepcopy(state)))
+
+
+def _hook(name: str) -> Any:
+    def hook(self: Witness, trainer: Trainer, module: Any, *args: Any) -> None:
+        self.note(name, trainer, module, *args)
+
+    return hook
+
+
+for name in AT_A_STEP:
+    setattr(Witness, name, _hook(name))
+
+
+def trained(
+    *,
+    lean: bool,
+    task: type[Classification] = Classification,
+    scheduler: Any = cosine,
+    **options: Any,
+) -> tuple[Trainer, Witness, Classification]:
+    seed_everything(0, verbose=False)
+    net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+    module = task(net, classes=3, optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.1), scheduler=scheduler)
+    x, y = torch.randn(23, 4), torch.randint(3, (23,))
+    witness = Witness()
+    trainer = Trainer(**QUIET | options, callbacks=[witness])
+    if lean:
+        make_lean(trainer)
+    loader = DataLoader(TensorDataset(x, y), batch_size=4)
+    trainer.fit(module, loader, loader)
+    return trainer, witness, module
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scheduler": constant},
+        {"accumulate_grad_batches": 2},
+        {"accumulate_grad_batches": 4, "gradient_clip_val": 0.5},
+        {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
+        {"precision": "bf16-mixed"},
+        {"max_steps": 8, "max_epochs": -1},
+        {"val_check_interval": 2},
+        {"limit_train_batches": 3},
+    ],
+    ids=str,
+)
+def test_every_hook_counter_and_number_is_that_of_lightnings_loop(options: dict[str, Any]) -> None:
+    _, theirs, before = trained(lean=False, **options)
+    trainer, ours, after = trained(lean=True, **options)
+    assert isinstance(trainer.fit_loop.epoch_loop, LeanEpochLoop)
+    assert {name for name, *_ in ours.seen} == set(AT_A_STEP)
+    assert ours.seen == theirs.seen
+    for expected, got in zip(before.parameters(), after.parameters(), strict=True):
+        assert torch.equal(expected, got)
+
+
+def test_a_callback_may_end_the_epoch() -> None:
+    class Enough(Classification):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+            return -1 if batch_idx == 2 else None
+
+    (one, theirs, _), (two, ours, _) = (trained(lean=lean, task=Enough) for lean in (False, True))
+    assert one.global_step == two.global_step == 4
+    assert ours.seen == theirs.seen
+
+
+def test_what_a_hook_logs_is_found_where_lightning_would_put_it() -> None:
+    class Talking(Classification):
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            self.log("norm", torch.stack([p.grad.norm() for p in self.parameters()]).norm(), on_epoch=True)
+
+    (one, *_), (two, *_) = (trained(lean=lean, task=Talking) for lean in (False, True))
+    assert "norm_epoch" in two.callback_metrics
+    assert one.callback_metrics == two.callback_metrics
+
+
+class Differently(Classification):
+    """Steps in a way of its own."""
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, closure: Any = None) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        super().optimizer_step(epoch, batch_idx, optimizer, closure)
+
+
+def test_a_module_that_steps_in_its_own_way_is_let_to() -> None:
+    (trainer, _, module), (*_, theirs) = (trained(lean=lean, task=Differently) for lean in (True, False))
+    assert not is_plain(trainer)
+    for expected, got in zip(theirs.parameters(), module.parameters(), strict=True):
+        assert torch.equal(expected, got)
+
+
+def test_a_profiled_run_shows_lightnings_names(tmp_path: Path) -> None:
+    trainer, *_ = trained(lean=True, profiler="simple", default_root_dir=tmp_path)
+    assert "run_training_batch" in trainer.profiler.recorded_durations  # type: ignore[attr-defined]
+
+
+def test_data_hooks_are_called_where_they_are_written() -> None:
+    class Doubled(Classification):
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            x, y = batch
+            return 2 * x, y
+
+    (*_, theirs), (*_, ours), (*_, plain) = (
+        trained(lean=lean, task=task) for lean, task in [(False, Doubled), (True, Doubled), (True, Classification)]
+    )
+    weights = [next(each.parameters()).detach().numpy() for each in (theirs, ours, plain)]
+    assert np.array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[1], weights[2])
