@@ -1,9 +1,10 @@
 """What our training loop costs beside one written by hand: the same network, data, loss and optimizer.
 
-Run: python scripts/bench/loop.py [--steps 200] [--rounds 3] [--hidden 64] [--hidden 1536 1536] [--only "the defaults"]
+Run: python scripts/bench/loop.py [--steps 200] [--rounds 3] [--callbacks] [WORK ...]
+WORK is what is trained, such as "model=mlp model.hidden=[64]"; three, from short to long steps, if none is given.
 The loops take turns, so that a busy machine slows all alike. A step is timed from its end to the next one's end, twice:
-by the clock, and by the processor time of the training thread, which other programs disturb less. The rows that add
-one callback to the bare loop say where the time goes.
+by the clock, and by the processor time of the training thread, which other programs disturb less. `--callbacks` adds
+rows with one callback each, which say where the time goes.
 """
 
 import argparse
@@ -32,15 +33,21 @@ ARMS: dict[str, tuple[str, ...] | None] = {
     "by hand": None,
     "bare: no callbacks, no logger": BARE,
     "bare, lean=false": (*BARE, "lean=false"),
-    "bare + finite_loss": ("callbacks=finite_loss", *QUIET),
-    "bare + learning_rate": ("callbacks=learning_rate", *QUIET),
-    "bare + figures": ("callbacks=figures", *QUIET),
-    "bare + cost": ("callbacks=cost", *QUIET),
-    "bare + checkpoint": ("callbacks=checkpoint", *QUIET),
-    "bare + logger=mlflow": ("callbacks=none", "trainer.enable_progress_bar=false"),
     "the defaults": (),
     "the defaults, lean=false": ("lean=false",),
 }
+ONE_CALLBACK = {
+    **{
+        f"bare + {name}": (f"callbacks={name}", *QUIET)
+        for name in ("finite_loss", "learning_rate", "figures", "cost", "resume", "checkpoint")
+    },
+    "bare + logger=mlflow": ("callbacks=none", "trainer.enable_progress_bar=false"),
+}
+WORK = (
+    "model=mlp model.hidden=[64]",
+    "model=mlp model.hidden=[1536,1536]",
+    "model=cnn data.batch_size=128",
+)
 SKIPPED = 10
 """Steps at the beginning that are not counted: memory is allocated, the cost is estimated."""
 
@@ -59,24 +66,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--hidden", type=int, nargs="+", action="append")
-    parser.add_argument("--only", nargs="+", default=list(ARMS), help="rows to time, by how their names begin")
+    parser.add_argument("--callbacks", action="store_true")
+    parser.add_argument("work", nargs="*", default=WORK)
     asked = parser.parse_args()
-    arms = {name: each for name, each in ARMS.items() if each is None or name.startswith(tuple(asked.only))}
-    for hidden in asked.hidden or [[64], [1536, 1536]]:
+    arms = ARMS | (ONE_CALLBACK if asked.callbacks else {})
+    for work in asked.work:
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
         for _ in range(asked.rounds):
             for name, overrides in arms.items():
-                taken[name] += steps_of(overrides, hidden, asked.steps)
-        Console().print(report(hidden, taken))
+                taken[name] += steps_of(overrides, work.split(), asked.steps)
+        Console().print(report(work, taken))
 
 
-def steps_of(overrides: tuple[str, ...] | None, hidden: list[int], steps: int) -> list[tuple[float, float]]:
+def steps_of(overrides: tuple[str, ...] | None, work: list[str], steps: int) -> list[tuple[float, float]]:
     """Seconds of each step of one loop, by the clock and in processor time."""
     Clock.ends = []
     with tempfile.TemporaryDirectory() as folder, silence():
         common = (
-            "data=digits", "model=mlp", f"model.hidden={hidden}", "trainer=cpu", "test=false", "save_model=false",
+            "data=digits", *work, "trainer=cpu", "test=false", "save_model=false",
             "trainer.max_epochs=-1", f"trainer.max_steps={steps}", f"paths.root={folder}",
         )  # fmt: skip
         if overrides is None:
@@ -108,9 +115,9 @@ def by_hand(composition: lantu.Composition, steps: int) -> None:
             done += 1
 
 
-def report(hidden: list[int], taken: dict[str, list[tuple[float, float]]]) -> Table:
+def report(work: str, taken: dict[str, list[tuple[float, float]]]) -> Table:
     """Medians in milliseconds."""
-    table = Table(f"digits, mlp {hidden}", "ms a step", "CPU ms", "over by hand, CPU ms", "ratio", title_justify="left")
+    table = Table(f"digits, {work}", "ms a step", "CPU ms", "over by hand, CPU ms", "ratio", title_justify="left")
     medians = {
         name: [1000 * statistics.median(part) for part in zip(*each, strict=True)] for name, each in taken.items()
     }

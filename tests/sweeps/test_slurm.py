@@ -13,7 +13,7 @@ from tests.sweeps.slurm import slurm  # noqa: F401 - a fixture
 from tests.sweeps.test_launchers import start, trials_in_mlflow
 
 ON_SLURM = ("hydra/launcher=slurm_cpu", "hydra.launcher.cpus_per_task=1", "sweep.name=mine")
-pytestmark = pytest.mark.usefixtures("slurm")
+pytestmark = [pytest.mark.usefixtures("slurm"), pytest.mark.xdist_group("slurm")]
 
 
 def queue() -> list[str]:

@@ -153,6 +153,7 @@ def transformer(
     """
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()  # of reading and writing weights, which takes a moment
     head = getattr(transformers, auto)
     if pretrained is not None:
         net = head.from_pretrained(pretrained, **options)
