@@ -11,6 +11,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
+from lantu.due import recorded_every
 from lantu.errors import UserError
 from lantu.models.sharding import is_sharded, shard
 from lantu.optim import l1_norm, parameter_groups
@@ -162,7 +163,7 @@ class Task(pl.LightningModule):
         """
         if self._trainer is None:
             return False
-        every = self.trainer.log_every_n_steps or 50
+        every = recorded_every(self.trainer)
         return self.global_step < every or (self.global_step + 1) % every == 0
 
     def _over_ranks(self, loss: Tensor) -> Tensor:
