@@ -14,7 +14,7 @@ test: $(READY)  ## the tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(AGAIN) $(ARGS)
 
 test-slow: $(READY)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow $(AGAIN) $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup $(AGAIN) $(ARGS)
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

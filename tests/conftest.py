@@ -129,11 +129,16 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., lantu.Result]:
-    """Train in this process, with everything under the test's own folder."""
-    return lambda *overrides: lantu.run(lantu.compose(f"paths.root={tmp_path}", *overrides))
+    """Train in this process, with everything under the test's own folder. Its pictures take longer than a short run."""
+
+    def run(*overrides: str, pictures: bool = False) -> lantu.Result:
+        undrawn = () if pictures else ("++callbacks.figures=null",)
+        return lantu.run(lantu.compose(f"paths.root={tmp_path}", *undrawn, *overrides))
+
+    return run
 
 
 @pytest.fixture
 def train_shortly(train: Callable[..., lantu.Result]) -> Callable[..., lantu.Result]:
     """Two steps, recorded but not shipped."""
-    return lambda *overrides: train(*SHORT, *overrides)
+    return lambda *overrides, **asked: train(*SHORT, *overrides, **asked)

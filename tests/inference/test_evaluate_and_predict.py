@@ -19,7 +19,10 @@ from lantu.tracking.find import find_checkpoint
 from lantu.training.recipe import Recipe
 
 Train = Callable[..., lantu.Result]
-OPTIONS = ("trainer.max_steps=20", "trainer.enable_progress_bar=false", "save_model=false", "logger.mlflow.ship=false")
+OPTIONS = (
+    "trainer.max_steps=20", "trainer.enable_progress_bar=false", "save_model=false", "logger.mlflow.ship=false",
+    "callbacks.figures=null",
+)  # fmt: skip
 COMBINATIONS = {
     "csv": ["data=csv", "model=mlp"],
     "image_folder": ["data=image_folder", "model=cnn"],

@@ -15,7 +15,10 @@ from mlflow import MlflowClient
 from lantu.sweeps.folder import SweepFolder, sweeps_of
 
 REPO = Path(__file__).resolve().parents[2]
-SHORT = ("model=linear", "trainer.max_epochs=2", "save_model=false", "test=false", "sweep.compare=false")
+SHORT = (
+    "model=linear", "trainer.max_epochs=2", "save_model=false", "test=false", "sweep.compare=false",
+    "callbacks.figures=null",
+)  # fmt: skip
 
 
 def start(folder: Path, *overrides: str, path: str = "") -> subprocess.Popen[str]:
@@ -53,7 +56,7 @@ def test_parallel_workers_run_all_trials_under_one_parent(tmp_path: Path) -> Non
 LAUNCHERS = [
     pytest.param(("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), id="joblib", marks=pytest.mark.slow),
     pytest.param(("hydra/launcher=submitit_local", "hydra.launcher.n_jobs=2"), id="submitit", marks=pytest.mark.slow),
-    pytest.param(("hydra/launcher=ray",), id="ray", marks=pytest.mark.slow),
+    pytest.param(("hydra/launcher=ray",), id="ray", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")]),
 ]
 
 
@@ -107,16 +110,22 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ten_sigkills_at_random_moments_leave_exactly_the_planned_trials(tmp_path: Path) -> None:
-    command = ("seed=0,1,2,3", "optimizer.lr=0.1,0.01,0.001", "trainer.max_epochs=20", "sweep.name=mine")
+def test_six_sigkills_at_random_moments_leave_exactly_the_planned_trials(tmp_path: Path) -> None:
+    command = ("seed=0,1,2,3", "optimizer.lr=0.1,0.01", "trainer.max_epochs=20", "sweep.name=mine")
     folder = SweepFolder(sweeps_of(tmp_path / "mlruns") / "mine")
     chance = random.Random(0)
     kills = 0
-    while kills < 10:
+    for kill in range(6):
+        begun = Counter(trial.state().attempts for trial in folder.trials())
         process = start(tmp_path, *command)
+        deadline = time.monotonic() + 300
+        # once while it plans, and then in a trial, at its end or in the next one
+        while process.poll() is None and kill and Counter(each.state().attempts for each in folder.trials()) == begun:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         try:
-            process.communicate(timeout=chance.uniform(5, 16))
-            break  # it was faster than ten deaths
+            process.communicate(timeout=chance.uniform(0, 3))
+            break  # it was faster than so many deaths
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -125,6 +134,6 @@ def test_ten_sigkills_at_random_moments_leave_exactly_the_planned_trials(tmp_pat
     process = start(tmp_path, *command)
     said = process.communicate(timeout=600)[0]
     assert process.returncode == 0, said
-    assert Counter(trial.state().status for trial in folder.trials()) == {"finished": 12}
-    planned = {f"seed={seed} lr={rate}": ["FINISHED"] for seed in range(4) for rate in ("0.1", "0.01", "0.001")}
+    assert Counter(trial.state().status for trial in folder.trials()) == {"finished": 8}
+    planned = {f"seed={seed} lr={rate}": ["FINISHED"] for seed in range(4) for rate in ("0.1", "0.01")}
     assert trials_in_mlflow(tmp_path) == planned

@@ -14,6 +14,7 @@ from tests.sweeps.conftest import Sweep
 from tests.sweeps.test_launchers import start, trials_in_mlflow
 
 pytest.importorskip("ray", reason="needs Ray, which is not installed")
+pytestmark = pytest.mark.xdist_group("ray")
 RAY = ("hydra/sweeper=ray_tune", "sweep.name=mine")
 RATE = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 

@@ -51,7 +51,9 @@ def test_languages_and_scripts_weighted_add_up_to_the_total_and_are_recorded(
     model: str, train_shortly: Callable[..., lantu.Result], texts: Path
 ) -> None:
     level = ["data.level=bpe", "data.vocab_size=600"] if model == "bert_mlm" else ["model.layers=1", "model.width=32"]
-    result = train_shortly("data=udhr", f"model={model}", *SMALL, *level, f"paths.mirror={texts}", "save_model=false")
+    result = train_shortly(
+        "data=udhr", f"model={model}", *SMALL, *level, f"paths.mirror={texts}", "save_model=false", pictures=True
+    )
     module = result.module
     table = module.tables["test"]  # type: ignore[union-attr, index]
     assert sorted(table["language"]) == ["eng", "fra", "rus", "ukr"]

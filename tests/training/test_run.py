@@ -15,6 +15,7 @@ import lantu
 from tests.conftest import SHORT
 
 Train = Callable[..., lantu.Result]
+PLAIN = ("model=mlp", "optimizer.lr=0.01", "test=false", "save_model=false", "trainer.max_steps=3")
 
 
 def recorded(result: lantu.Result) -> dict[str, list[tuple[int, float]]]:
@@ -28,7 +29,7 @@ def recorded(result: lantu.Result) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_the_default_run_learns_the_digits_and_all_of_it_is_in_mlflow(tmp_path: Path, train: Train) -> None:
-    result = train("trainer.max_epochs=4")
+    result = train("trainer.max_epochs=4", pictures=True)
     assert result.metrics["test/accuracy"] >= 0.95
     client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     assert result.run_id is not None
@@ -73,6 +74,13 @@ def test_the_training_seed_does_not_change_the_split(train_shortly: Train) -> No
     assert other.data.fingerprints != runs[0].data.fingerprints
 
 
+@pytest.fixture(scope="module")
+def plain_weights(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
+    """What a run without any option learns."""
+    folder = tmp_path_factory.mktemp("plain")
+    return _weights(lantu.run(lantu.compose(f"paths.root={folder}", *SHORT, *PLAIN, "++callbacks.figures=null")))
+
+
 @pytest.mark.parametrize(
     ("override", "differs"),
     [
@@ -87,12 +95,12 @@ def test_the_training_seed_does_not_change_the_split(train_shortly: Train) -> No
         ("scheduler=plateau", False), ("scheduler=wsd scheduler.decay=0.9", True), ("name=another", False),
     ],
 )  # fmt: skip
-def test_an_option_has_its_effect_on_the_weights_or_none(train_shortly: Train, override: str, differs: bool) -> None:
-    common = ("model=mlp", "optimizer.lr=0.01", "test=false", "save_model=false", "trainer.max_steps=3")
-    plain = _weights(train_shortly(*common))
-    changed = _weights(train_shortly(*common, *override.split()))
+def test_an_option_has_its_effect_on_the_weights_or_none(
+    train_shortly: Train, plain_weights: torch.Tensor, override: str, differs: bool
+) -> None:
+    changed = _weights(train_shortly(*PLAIN, *override.split()))
     assert torch.isfinite(changed).all()
-    assert torch.equal(plain, changed) is not differs
+    assert torch.equal(plain_weights, changed) is not differs
 
 
 def test_the_best_checkpoint_is_the_one_with_the_lowest_validation_loss(train: Train) -> None:

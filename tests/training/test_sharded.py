@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,23 +84,24 @@ def test_split_weights_have_the_losses_of_whole_copies_and_a_checkpoint_that_any
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_run_goes_on_with_split_weights_after_whole_copies_and_back(optimizer: str, tmp_path: Path) -> None:
-    asked = [*IMAGES, f"optimizer={optimizer}", "test=false"]
-    half, both = [*asked, "trainer.max_epochs=1"], [*asked, "trainer.max_epochs=2"]
-    *_, there, back, straight = in_two_processes(
-        tmp_path,
-        {
-            "whole": ["trainer=ddp", *half],
-            "split": ["trainer=fsdp", *half],
-            "there": ["trainer=fsdp", *both, f"resume={tmp_path}/whole"],
-            "back": ["trainer=ddp", *both, f"resume={tmp_path}/split"],
-            "straight": ["trainer=ddp", *both],
-        },
-    )
-    for name in ("train/loss_epoch", "val/loss"):
-        assert there[name] == pytest.approx(straight[name], rel=1e-4), name
-        assert back[name] == pytest.approx(straight[name], rel=1e-4), name
+def test_a_run_goes_on_with_split_weights_after_whole_copies_and_back(tmp_path: Path) -> None:
+    runs = {}
+    for optimizer in ("adamw", "sgd"):
+        asked = [*IMAGES, f"optimizer={optimizer}", "test=false"]
+        half, both = [*asked, "trainer.max_epochs=1"], [*asked, "trainer.max_epochs=2"]
+        runs |= {
+            f"whole-{optimizer}": ["trainer=ddp", *half],
+            f"split-{optimizer}": ["trainer=fsdp", *half],
+            f"there-{optimizer}": ["trainer=fsdp", *both, f"resume={tmp_path}/whole-{optimizer}"],
+            f"back-{optimizer}": ["trainer=ddp", *both, f"resume={tmp_path}/split-{optimizer}"],
+            f"straight-{optimizer}": ["trainer=ddp", *both],
+        }
+    measured = dict(zip(runs, in_two_processes(tmp_path, runs), strict=True))
+    for optimizer in ("adamw", "sgd"):
+        for name in ("train/loss_epoch", "val/loss"):
+            straight = pytest.approx(measured[f"straight-{optimizer}"][name], rel=1e-4)
+            assert measured[f"there-{optimizer}"][name] == straight, (optimizer, name)
+            assert measured[f"back-{optimizer}"][name] == straight, (optimizer, name)
 
 
 @pytest.mark.slow
@@ -109,6 +111,23 @@ def test_a_network_whose_last_layer_is_its_embedding_can_be_split(mirror: Path, 
     asked = [*model, *QUIET, *TWO, *short, f"paths.mirror={mirror}"]
     whole, split = in_two_processes(tmp_path, {each: [f"trainer={each}", *asked] for each in ("ddp", "fsdp")})
     assert split["val/loss"] == pytest.approx(whole["val/loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ to compile a network")
+def test_split_weights_that_are_compiled_have_the_losses_of_plain_ones(tmp_path: Path) -> None:
+    asked = ["data=digits", "model=mlp", *QUIET, *TWO, "trainer.max_steps=3", "test=false"]
+    runs = {
+        "plain": ["trainer=ddp", *asked],
+        "compiled": ["trainer=ddp", "compile=true", *asked],
+        "split": ["trainer=fsdp", "compile=true", *asked],
+    }
+    plain, compiled, split = in_two_processes(tmp_path, runs)
+    for name in ("train/loss", "val/loss"):
+        assert compiled[name] == pytest.approx(plain[name], rel=1e-3), name
+        assert split[name] == pytest.approx(plain[name], rel=1e-3), name
+    names = [torch.load(tmp_path / f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in runs]
+    assert names[0].keys() == names[1].keys() == names[2].keys()
 
 
 def in_two_processes(folder: Path, runs: dict[str, list[str]]) -> list[dict[str, float]]:

@@ -80,7 +80,7 @@ def test_a_rank_that_hangs_ends_the_run_in_a_sentence_that_names_it(tmp_path: Pa
     run = subprocess.Popen(
         [
             *(sys.executable, "-m", "lantu", "train", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"),
-            *("trainer.strategy.timeout.minutes=1", "data=digits", "model=mlp", "trainer.max_epochs=1000000"),
+            *("trainer.strategy.timeout.minutes=0.5", "data=digits", "model=mlp", "trainer.max_epochs=1000000"),
             *("trainer.enable_progress_bar=false", "logger=csv", f"paths.root={tmp_path}", f"paths.run={tmp_path}/run"),
         ],
         cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
