@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ with heard():
         except BaseException:
             said = "stuck again"
 """
+
+
+@pytest.fixture(autouse=True)
+def somebody_at_the_terminal() -> Iterator[None]:
+    """A shell lets what it starts in the background ignore Ctrl-C; so would this process and its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def press_where_it_is_swallowed() -> None:

@@ -61,8 +61,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     host = socket.gethostname().partition(".")[0]
     ports = {name: _free_port() for name in ("controller_port", "first_port", "second_port")}
     (folder / "slurm.conf").write_text(CONF.format(folder=folder, host=host, **ports))
-    kept = {name: os.environ.get(name) for name in ("SLURM_CONF", "PATH")}
+    kept = {name: os.environ.get(name) for name in ("SLURM_CONF", "PATH", "MASTER_ADDR")}
     os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    os.environ["MASTER_ADDR"] = "127.0.0.1"  # to which the names of the nodes do not lead
     files = {"key-file": "key", "socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
     options = [f"--{name}={folder / file}" for name, file in {**files, "seed-file": "munged.seed"}.items()]
     nodes = [["slurmd", "-D", "-N", name] for name in ("n0", "n1")]

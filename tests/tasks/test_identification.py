@@ -58,3 +58,20 @@ def test_the_recipe_tells_languages_apart_and_says_how_well_for_each(
     assert (result.run_dir / "figures" / "languages_test.png").is_file()
     journal = [json.loads(line) for line in (result.run_dir / "journal" / "records.jsonl").read_text().splitlines()]
     assert any(record.get("path") == "tables/languages_test.json" for record in journal)
+
+
+def test_a_masked_model_of_the_languages_is_fine_tuned_to_tell_them_apart(
+    train_shortly: Callable[..., lantu.Result], texts: Path, tmp_path: Path
+) -> None:
+    small = ("data.batch_size=16", f"paths.mirror={texts}", "save_model=false")
+    first = train_shortly("experiment=languages_masked", *small, "data.vocab_size=300", f"paths.run={tmp_path}/first")
+    folder = first.run_dir / "transformers"
+    second = train_shortly(
+        "data=udhr_identification", "model=bert", f"model.pretrained={folder}", f"data.tokenizer={folder}", *small,
+        "data.length=20", "data.max_length=64", "optimizer.lr=0.0", f"paths.run={tmp_path}/second",
+    )  # fmt: skip
+    before, after = first.module.net.net.state_dict(), second.module.net.net.state_dict()
+    shared = [name for name in before if name.startswith("model.")]
+    assert shared
+    assert all(torch.equal(before[name], after[name]) for name in shared)
+    assert "test/accuracy_by_script/Cyrillic" in second.metrics

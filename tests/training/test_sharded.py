@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,23 @@ def test_a_network_whose_last_layer_is_its_embedding_can_be_split(mirror: Path, 
     asked = [*model, *QUIET, *TWO, *short, f"paths.mirror={mirror}"]
     whole, split = in_two_processes(tmp_path, {each: [f"trainer={each}", *asked] for each in ("ddp", "fsdp")})
     assert split["val/loss"] == pytest.approx(whole["val/loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ to compile a network")
+def test_split_weights_that_are_compiled_have_the_losses_of_plain_ones(tmp_path: Path) -> None:
+    asked = ["data=digits", "model=mlp", *QUIET, *TWO, "trainer.max_steps=3", "test=false"]
+    runs = {
+        "plain": ["trainer=ddp", *asked],
+        "compiled": ["trainer=ddp", "compile=true", *asked],
+        "split": ["trainer=fsdp", "compile=true", *asked],
+    }
+    plain, compiled, split = in_two_processes(tmp_path, runs)
+    for name in ("train/loss", "val/loss"):
+        assert compiled[name] == pytest.approx(plain[name], rel=1e-3), name
+        assert split[name] == pytest.approx(plain[name], rel=1e-3), name
+    names = [torch.load(tmp_path / f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in runs]
+    assert names[0].keys() == names[1].keys() == names[2].keys()
 
 
 def in_two_processes(folder: Path, runs: dict[str, list[str]]) -> list[dict[str, float]]:

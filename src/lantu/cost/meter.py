@@ -11,6 +11,7 @@ from lantu.cost import preflight, words, work
 from lantu.cost.energy import EnergyMeter
 from lantu.cost.prices import Budget, Economics
 from lantu.cost.totals import Totals
+from lantu.due import agreed, recorded_every
 from lantu.models.sharding import is_sharded
 
 LIVE_SECONDS = 10.0
@@ -95,7 +96,7 @@ class CostMeter(Callback):
         if self.estimate is None:
             self._estimate(trainer, took)
         # every rank looks at the same steps, since looking adds up over the ranks
-        if trainer.global_step % (trainer.log_every_n_steps or 50) == 0 and self._due(trainer, self._live_seconds):
+        if trainer.global_step % recorded_every(trainer) == 0 and self._due(trainer, self._live_seconds):
             self._look(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -166,8 +167,7 @@ class CostMeter(Callback):
             self.energy_source = self.energy_source or self._energy.source()
 
     def _due(self, trainer: Trainer, seconds: float) -> bool:
-        due = time.monotonic() - self._looked >= seconds
-        return bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due
+        return agreed(trainer, time.monotonic() - self._looked >= seconds)
 
     def _look(self, trainer: Trainer) -> dict[str, float]:
         """Log what has been used, and stop at the budget."""

@@ -25,13 +25,20 @@ def units(net: nn.Module) -> list[nn.Module]:
 def shard(net: nn.Module, mesh: Any, *, bf16: bool = False) -> None:
     """Leave every device of a one-dimensional mesh with its share of each weight, in place (Zhao et al. 2023, FSDP).
 
+    Of a network that is to be compiled, each part is, by itself: gathering weights in between cannot be translated.
+
     Args:
         bf16: gather weights as bfloat16, which sends half as much; gradients are still summed in float32.
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
-    for part in (*reversed(units(net)), net):  # inner ones first
+    parts = units(net)
+    if net._compiled_call_impl is not None and parts:
+        net._compiled_call_impl = None
+        for part in parts:
+            part.compile()
+    for part in (*reversed(parts), net):  # inner ones first
         fully_shard(part, mesh=mesh, mp_policy=policy)
 
 

@@ -11,10 +11,12 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
+from lantu.due import recorded_every
 from lantu.errors import UserError
 from lantu.models.sharding import is_sharded, shard
 from lantu.optim import l1_norm, parameter_groups
 from lantu.tasks.mean import Mean
+from lantu.tasks.shares import Shares
 
 Batch = tuple[Tensor, ...]
 """Inputs and targets first; what follows them is for the tasks that know it."""
@@ -52,6 +54,7 @@ class Task(pl.LightningModule):
         self.l1 = l1
         self._optimizer = optimizer
         self._scheduler = scheduler
+        self._shares = Shares()
         self.metrics = nn.ModuleDict()
         self.mean_loss = nn.ModuleDict({f"{stage}_": Mean() for stage in ("train", "val", "test")})
 
@@ -76,6 +79,10 @@ class Task(pl.LightningModule):
         """How much a batch's mean loss counts in the mean over a stage: the number of what it is a mean of."""
         return len(y)
 
+    def training_weight(self, y: Tensor) -> int | Tensor:
+        """What a training batch's mean loss is a mean over; a tensor, a scalar, where that is not its examples."""
+        return self.weight(y)
+
     def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
         """Feed a batch to the metrics of a stage."""
         metrics.update(output, y)
@@ -88,11 +95,21 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         _, loss = self._output_and_loss(batch, "train")
-        if (share := self._share(batch_idx)) != 1:
+        ranks, micro_batches = self._cut()
+        uneven = isinstance(self._shares.weight, Tensor) and (ranks > 1 or micro_batches > 1)
+        share = self._shares.among_ranks(ranks) if uneven else self._share(batch_idx)
+        if uneven or share != 1:
             loss = loss * share
         if self._is_shown():
             self.log("train/loss", self._over_ranks(loss), prog_bar=True, on_step=True, on_epoch=False)
-        return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
+        if self.l1:
+            loss = loss + self.l1 * l1_norm(self.net)
+        return loss * self._shares.among_micro_batches() if uneven and micro_batches > 1 else loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Before gradients are clipped: make them those of the whole batch's mean."""
+        if self._shares.noted:
+            self._shares.correct(self.net.parameters(), divided_by=self._cut()[1])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._output_and_loss(batch, "val")
@@ -146,7 +163,7 @@ class Task(pl.LightningModule):
         """
         if self._trainer is None:
             return False
-        every = self.trainer.log_every_n_steps or 50
+        every = recorded_every(self.trainer)
         return self.global_step < every or (self.global_step + 1) % every == 0
 
     def _over_ranks(self, loss: Tensor) -> Tensor:
@@ -181,10 +198,18 @@ class Task(pl.LightningModule):
         output = self.answer(x, stage=stage)
         loss = self.loss(output, y, stage=stage)
         mean: Any = self.mean_loss[f"{stage}_"]
-        mean.add(loss.detach(), self.weight(y))
+        weight = self.training_weight(y) if stage == "train" else self.weight(y)
+        mean.add(loss.detach(), weight)
+        if stage == "train":
+            self._shares.weight = weight
         if f"{stage}_" in self.metrics:
             self.observe(self.metrics[f"{stage}_"], output.detach(), y)
         return output, loss
+
+    def _cut(self) -> tuple[int, int]:
+        """Into how many ranks and micro-batches a step's batch is cut."""
+        trainer = self._trainer
+        return (trainer.world_size, trainer.accumulate_grad_batches) if trainer else (1, 1)
 
     def _share(self, batch_idx: int) -> float:
         """What this rank's mean loss counts in the mean over ranks, some of which may have an example more."""

@@ -65,6 +65,9 @@ class Classification(Task):
             return F.cross_entropy(output, y)
         return F.cross_entropy(output, y, weight=self.class_weights, label_smoothing=self.label_smoothing)
 
+    def training_weight(self, y: Tensor) -> int | Tensor:
+        return len(y) if self.class_weights is None else self.class_weights[y].sum()
+
     def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
         assert isinstance(metrics, MetricCollection)
         if isinstance(accuracy := metrics["accuracy"], Mean):

@@ -7,6 +7,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
+from lantu.due import recorded_every
 from lantu.interrupts import let_the_next_one_end_it, raise_if_asked
 from lantu.training.checkpoints import settled
 
@@ -20,7 +21,7 @@ class LearningRate(Callback):
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.optimizers and (trainer.global_step + 1) % (trainer.log_every_n_steps or 50) == 0:
+        if trainer.optimizers and (trainer.global_step + 1) % recorded_every(trainer) == 0:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             for logger in trainer.loggers:
                 logger.log_metrics({"train/lr": float(rate)}, step=trainer.global_step)
@@ -40,11 +41,20 @@ class BestCheckpoints(ModelCheckpoint):
             super()._remove_checkpoint(trainer, filepath)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.best_k_models and (there := self._best_there(trainer)) in self.best_k_models:
+            self.best_model_path, self.best_model_score = there, self.best_k_models[there]
         best = Path(self.best_model_path)
         if trainer.is_global_zero and best.is_file() and best.stem != BEST:
             part = best.with_name(f"{BEST}.part")
             shutil.copyfile(best, part)
             part.replace(best.with_name(f"{BEST}.ckpt"))
+
+    def _best_there(self, trainer: Trainer) -> str:
+        """The best checkpoint that rank zero, which writes them, has on its disk: a full one may have refused some."""
+        settled(trainer, Path(self.best_model_path))
+        scores = {path: float(score) for path, score in self.best_k_models.items() if Path(path).is_file()}
+        best = (min if self.mode == "min" else max)(scores, key=lambda path: scores[path], default=self.best_model_path)
+        return str(trainer.strategy.broadcast(best) if trainer.world_size > 1 else best)
 
 
 class Progress(RichProgressBar):

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lantu.due import recorded_every
 from lantu.tasks import Task
 
 
@@ -23,7 +24,7 @@ class Figures(Callback):
         self._y: list[Tensor] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step % (trainer.log_every_n_steps or 50) == 0 and "train/loss" in trainer.callback_metrics:
+        if trainer.global_step % recorded_every(trainer) == 0 and "train/loss" in trainer.callback_metrics:
             # kept as a tensor: reading its value now would make the host wait for the device
             self._train.append((trainer.global_step, trainer.callback_metrics["train/loss"].detach()))
 

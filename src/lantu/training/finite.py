@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from lantu.due import recorded_every
 from lantu.errors import Fault
 from lantu.models.sharding import is_sharded
 from lantu.training.points import resume_points
@@ -35,7 +36,7 @@ class FiniteLoss(Callback):
         """
         if torch.is_anomaly_enabled():  # that names the operation
             return
-        every = self.every or (1 if loss.device.type == "cpu" else trainer.log_every_n_steps or 50)
+        every = self.every or (1 if loss.device.type == "cpu" else recorded_every(trainer))
         if self._number % every or str(trainer.precision).startswith("16"):  # a scaled loss may overflow, and is mended
             return
         value = float(loss.detach())

@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.trainer.states import TrainerFn
 
+from lantu.due import agreed, recorded_every
 from lantu.errors import UserError
 from lantu.training import sums
 from lantu.training.checkpoints import LAST, settled
@@ -83,11 +84,11 @@ class ResumePoints(Callback):
         if self.steps and trainer.global_step % self.steps == 0:
             return True
         # ranks must agree, and asking them at every step would make a GPU wait
-        if batch_idx and trainer.world_size > 1 and trainer.global_step % (trainer.log_every_n_steps or 50):
+        if batch_idx and trainer.world_size > 1 and trainer.global_step % recorded_every(trainer):
             return False
         waited = time.monotonic() - self._saved_at
         due = waited >= (self.minutes * 60 if batch_idx else min(self.minutes * 60, EPOCH_SECONDS))
-        return bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due
+        return agreed(trainer, due)
 
     # Going on
 

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,9 @@ class Standing(Callback):
         if self._map is None and trainer.world_size > 1:
             place = self._run / FOLDER / str(trainer.global_rank)
             place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("w+b") as file:
-                file.truncate(_FORM.size)
+            with suppress(OSError), place.open("w+b") as file:  # a full disk: training can do without
+                file.write(bytes(_FORM.size))  # so that the disk has room for what is mapped
+                file.flush()
                 self._map = mmap.mmap(file.fileno(), _FORM.size)
         self._note(trainer, "preparing")
 
