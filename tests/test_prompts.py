@@ -17,6 +17,8 @@ from lantu.cli import _typed_text
         "你好,世界",
         "an end, \\",
         'one \\" more',
+        "<|rus|>Каждый",
+        "50% & more!",
     ],
 )
 def test_a_prompt_reaches_the_model_as_it_was_typed(text: str) -> None:

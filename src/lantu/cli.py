@@ -102,7 +102,7 @@ def _composed(command: str, arguments: list[str]) -> int:
 def _typed_text(argument: str) -> str:
     """`prompt=What's that, please?` as Hydra reads it: quoted, for it has signs that mean something in an override."""
     name, _, text = argument.partition("=")
-    if name != "prompt" or text[:1] in ("", '"', "'") or not set(text) & set(",:'=()[]{}#\""):
+    if name != "prompt" or text[:1] in ("", '"', "'") or re.fullmatch("[A-Za-z0-9_]*", text):
         return argument
     escaped = re.sub(r'(\\+)(?="|$)', r"\1\1", text).replace('"', r"\"")
     return f'prompt="{escaped}"'

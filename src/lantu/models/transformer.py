@@ -210,4 +210,7 @@ def _check_fits(config: Any, pretrained: str, *, vocab_size: int, places: int, p
         )
     known = getattr(config, "max_position_embeddings", None)
     if known is not None and places > known:
-        raise UserError(f"`data.max_length={places}`: `model.pretrained={pretrained}` has {known} places.")
+        raise UserError(
+            f"`model.pretrained={pretrained}` has {known} places, and the longest of these texts takes {places}: add "
+            f"`data.max_length={known}`, which cuts them there (`data.context={known}` of running text)."
+        )
