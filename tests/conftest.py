@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 import lantu
+from lantu.tracking.folder import RunFolder
 
 REPO = Path(__file__).resolve().parent.parent
 SHORT = (
@@ -70,6 +72,23 @@ def postgresql() -> Iterator[str]:
             command("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A small file system of its own, with options such as `ro` and `size=1m`."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("needs to mount a tmpfs, which only root may")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -142,3 +161,14 @@ def train(tmp_path: Path) -> Callable[..., lantu.Result]:
 def train_shortly(train: Callable[..., lantu.Result]) -> Callable[..., lantu.Result]:
     """Two steps, recorded but not shipped."""
     return lambda *overrides, **asked: train(*SHORT, *overrides, **asked)
+
+
+def mlflow_run_of(result: lantu.Result) -> str:
+    """The id of a run in MLflow once all of it is there, also where the machine is too busy for the run to wait."""
+    folder, deadline = RunFolder(result.run_dir), time.monotonic() + 200
+    while not folder.is_shipped():
+        assert time.monotonic() < deadline, folder.log.read_text()
+        time.sleep(0.1)
+    run_id = folder.shipped().run_id
+    assert run_id is not None
+    return run_id

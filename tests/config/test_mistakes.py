@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,18 @@ def test_a_users_own_config_folder_comes_before_ours(tmp_path: Path) -> None:
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert done.stdout.strip() == lr
+
+
+@pytest.mark.parametrize("typed", [["train"], ["train", "-m", "seed=0,1"]])
+def test_a_folder_where_nothing_can_be_written_is_named(
+    typed: list[str],
+    mounted: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = mounted("ro")
+    monkeypatch.delenv("LANTU_HOME", raising=False)
+    monkeypatch.chdir(folder)
+    assert main(typed) == 2
+    said = capsys.readouterr().err
+    assert f"{folder} cannot be written: its file system is read-only. `paths.root=DIR` keeps them" in said

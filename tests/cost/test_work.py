@@ -1,5 +1,6 @@
 """The arithmetic of a forward pass is counted right, and counting changes nothing."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -38,3 +39,21 @@ def test_tokens_are_counted_in_token_numbers_only() -> None:
 
 def test_the_peak_of_a_processor_is_not_claimed() -> None:
     assert peak_flops(torch.device("cpu"), "32-true") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "half"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4e12),
+        ("NVIDIA H200", 989.4e12),
+        ("NVIDIA H100 NVL", 835.5e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+    ],
+)
+def test_the_peak_of_a_gpu_counts_no_zeros_that_are_left_out(
+    name: str, half: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)  # drivers call them so
+    gpu = torch.device("cuda", 0)
+    assert peak_flops(gpu, "bf16-mixed") == half
+    assert peak_flops(gpu, "16-mixed") == half

@@ -17,6 +17,7 @@ from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.tracking.find import find_checkpoint
 from lantu.training.recipe import Recipe
+from tests.conftest import mlflow_run_of
 
 Train = Callable[..., lantu.Result]
 OPTIONS = (
@@ -123,9 +124,11 @@ def test_a_run_is_found_by_last_folder_file_id_name_and_best(train: Train, tmp_p
     first = train("model=linear", "optimizer.lr=0.05", "name=good", *shipped)
     second = train("model=linear", "optimizer.lr=1e-7", "name=poor", *shipped)
     store = tmp_path / "mlruns"
+    run_id = mlflow_run_of(first)
+    assert mlflow_run_of(second) != run_id
     for asked, result in {
-        "last": second, str(first.run_dir): first, str(first.best_checkpoint): first, first.run_id: first,
-        first.run_id[:12]: first, "poor": second, "best:digits": first,
+        "last": second, str(first.run_dir): first, str(first.best_checkpoint): first, run_id: first,
+        run_id[:12]: first, "poor": second, "best:digits": first,
     }.items():  # fmt: skip
         assert find_checkpoint(asked, store=store) == result.run_dir / "checkpoints" / "best.ckpt", asked
 

@@ -29,6 +29,9 @@ def test_a_sweep_is_a_parent_run_with_its_trials_as_children(sweep: Sweep, tmp_p
     ]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {run.data.tags["lantu.sweep"] for run in children} == {"mine"}
+    points = {(run.data.params["optimizer.lr"], run.data.params["seed"]) for run in children}
+    assert points == {("0.1", "0"), ("0.1", "1"), ("0.01", "0"), ("0.01", "1")}
+    assert len({run.data.tags["lantu.run_dir"] for run in children}) == 4
     assert parent.data.metrics["sweep/finished"] == 4
     spent = sum(run.data.metrics["cost/usd"] for run in children)
     assert parent.data.metrics["cost/usd"] == pytest.approx(spent)

@@ -86,6 +86,7 @@ def test_a_worker_that_dies_takes_its_trial_along_and_no_other(launcher: tuple[s
     assert "its process died" in said
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = ("seed=0,1,2", "trainer.max_epochs=40", "sweep.name=mine")
     process = start(tmp_path, *command)

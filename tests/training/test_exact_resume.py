@@ -88,6 +88,7 @@ def children(target: Any, *arguments: Any, ranks: int = 1) -> int:
 
 
 def as_rank(rank: int, ranks: int, port: int, target: Any, *arguments: Any) -> None:
+    torch.set_num_threads(1)  # the threads of the process that was forked are not there
     if ranks > 1:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
         os.environ |= {"WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank)}

@@ -121,3 +121,11 @@ def test_what_torch_says_of_a_driver_that_does_not_fit_becomes_what_to_do(said: 
     assert sentence in answer
     assert "trainer=cpu" in answer
     assert _of_cuda("CUDA out of memory") is None
+
+
+def test_a_disk_that_is_full_is_named(
+    train_shortly: Callable[..., lantu.Result], mounted: Callable[[str], Path]
+) -> None:
+    folder = mounted("size=256k")
+    with pytest.raises(Fault, match=rf"the disk that holds {folder}/run is full.* No checkpoint was kept before"):
+        train_shortly("model=mlp", f"paths.run={folder}/run", pictures=True)

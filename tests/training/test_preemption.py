@@ -27,6 +27,7 @@ SMALL = (
 
 def job(folder: Path, number: signal.Signals, room: int | None) -> None:
     """A run that is sent a signal after eight batches, as SLURM and submitit would."""
+    torch.set_num_threads(1)  # the threads of the process that was forked are not there
     os.environ["SUBMITIT_EXECUTOR"] = "local"
     sys.stderr = (folder / "said.txt").open("w", buffering=1)
 

@@ -56,15 +56,6 @@ def test_a_run_shows_its_results_where_they_are_and_what_to_type_next(tmp_path: 
     assert "GPU available" not in said
 
 
-def test_a_sweep_runs_every_combination_in_a_folder_of_its_own(tmp_path: Path) -> None:
-    status, said = finish(start(tmp_path, "-m", "optimizer.lr=1e-3,1e-2", "seed=0,1"))
-    assert status == 0, said
-    trials = [run for run in runs_of(tmp_path) if "mlflow.parentRunId" in run.data.tags]
-    found = {(run.data.params["optimizer.lr"], run.data.params["seed"]) for run in trials}
-    assert found == {("0.001", "0"), ("0.001", "1"), ("0.01", "0"), ("0.01", "1")}
-    assert len({run.data.tags["lantu.run_dir"] for run in trials}) == 4
-
-
 @pytest.mark.slow
 def test_two_first_runs_at_the_same_moment_share_one_new_store(tmp_path: Path) -> None:
     both = [start(tmp_path, f"seed={seed}") for seed in (1, 2)]

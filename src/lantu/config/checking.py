@@ -77,7 +77,8 @@ def _refuse(composition: Composition, part: str, missing: set[str]) -> None:
         instead = f"Add a model that fits these data, such as {' or '.join(f'`model={name}`' for name in fitting)}."
     else:
         having = data_with(missing)
-        instead = f"Data sets that have it: {', '.join(having)}." if having else "No data set has it."
+        what = "it" if len(missing) == 1 else "them"
+        instead = f"Data sets that have {what}: {', '.join(having)}." if having else f"No data set has {what}."
     raise UserError(
         f"{'the default ' if default else ''}`{part}={asks}` needs {lacking} of the data, which `data={data}` does not "
         f"have. {instead}"

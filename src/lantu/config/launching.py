@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from lantu.config.checking import check
 from lantu.config.composing import HYDRA_VERSION, compose
 from lantu.config.hardware import check_hardware
-from lantu.config.locations import add_user_conf, shipped_conf
+from lantu.config.locations import add_user_conf, check_writable, shipped_conf
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.errors import UserError
 from lantu.starting import imported_for_good
@@ -75,6 +75,8 @@ def _checked(command: str, arguments: list[str], asked: Namespace) -> list[str]:
     """Refuse what cannot run; returns the arguments, with `-m` where a recipe is a sweep by itself."""
     fixed = [each.input_line for each in parsed(asked.overrides, command) if not each.is_sweep_override()]
     shared = compose(*(fixed if asked.multirun else asked.overrides), command=command)
+    if command == "train" and not asked.cfg:
+        check_writable(shared.cfg.paths.store)
     if not asked.multirun and not shared.cfg.get("sweep", {}).get("always"):
         if not asked.cfg:
             check(shared)

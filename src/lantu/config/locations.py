@@ -28,3 +28,20 @@ def add_user_conf(folder: str) -> None:
         raise UserError(f"`--config-dir {folder}`: there is no such folder.")
     others = os.environ.get("LANTU_CONF", "")
     os.environ["LANTU_CONF"] = os.pathsep.join([str(path), *([others] if others else [])])
+
+
+def check_writable(folder: str) -> None:
+    """Refuse a folder that is to be made, or filled, where nothing can be written.
+
+    Raises:
+        UserError: which folder, why, and how to name another.
+    """
+    path = Path(folder).expanduser().absolute()
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        why = "its file system is read-only" if read_only else "you may not write there"
+        raise UserError(
+            f"runs would be kept in {path}, but {there} cannot be written: {why}. `paths.root=DIR` keeps them "
+            "in another folder, and so does the environment variable LANTU_HOME for all commands."
+        )

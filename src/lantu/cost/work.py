@@ -8,6 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 LATENCY_SECONDS = 0.5
 """How long answering single requests is timed at most."""
+HOPPER = {"sxm": (66.9e12, 494.7e12, 989.4e12), "nvl": (60e12, 417.5e12, 835.5e12)}
+"""Operations a second of NVIDIA's H200 (as the H100), and of H100 and H200 NVL: float32, TF32, 16 bits."""
 
 
 def forward_flops(net: nn.Module, x: Tensor) -> int:
@@ -37,15 +39,21 @@ def forward_flops(net: nn.Module, x: Tensor) -> int:
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """What a device can do in a second at best, as its maker says; None where that is not known, as for CPUs."""
+    """What a device can do in a second at best, as its maker says; None where that is not known, as for CPUs.
+
+    Of matrices in which no value is left out. Lightning's table has, for the H200 and the NVL kinds, those that the
+    maker prints for matrices half of whose values are zero, of which an ordinary network has none.
+    """
     if device.type != "cuda":
         return None
-    from lightning_fabric.utilities.throughput import _CUDA_FLOPS, get_available_flops
+    from lightning_fabric.utilities.throughput import get_available_flops
 
     dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
     name = torch.cuda.get_device_name(device).lower()
-    if "h200" in name and "sxm1" not in name and "nvl1" not in name:  # drivers call it just H200
-        return _CUDA_FLOPS["h200 sxm1"].get("tfloat32" if dtype is torch.float32 else dtype)
+    if "h200" in name or "h100 nvl" in name:
+        wide, tf32, half = HOPPER["nvl" if "nvl" in name else "sxm"]
+        single = wide if torch.get_float32_matmul_precision() == "highest" else tf32
+        return single if dtype is torch.float32 else half
     return get_available_flops(device, dtype)
 
 

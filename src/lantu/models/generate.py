@@ -59,6 +59,7 @@ def generate(
     context = getattr(net, "context", context)
     new_cache: Callable[[], Any] | None = getattr(net, "new_cache", None) if use_cache else None
     cache = new_cache() if new_cache else None
+    answer = net._call_impl  # as it is: a network that is compiled would be compiled anew for one length after another
     start = max(tokens.shape[1] - context, 0) if context else 0
     read = 0
     may_end_early = ended is not None  # else nobody looks, as a look makes the host wait for a GPU
@@ -74,9 +75,9 @@ def generate(
             start, read = tokens.shape[1] - max(context // 2, 1), 0
             cache = new_cache() if new_cache else None
         if cache is None:
-            logits = net(tokens[:, start:])[:, -1].float()
+            logits = answer(tokens[:, start:])[:, -1].float()
         else:
-            logits = net(tokens[:, start + read :], cache)[:, -1].float()
+            logits = answer(tokens[:, start + read :], cache)[:, -1].float()
             read = tokens.shape[1] - start
         if repetition_penalty != 1:
             seen = torch.zeros_like(logits, dtype=torch.bool) if seen is None else seen

@@ -117,7 +117,7 @@ def _show(folders: list[RunFolder], store: Path) -> None:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("run", "folder", "state", "MLflow"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "folder")  # which one copies
     table.add_column("waiting", justify="right")
     table.add_column("trouble", overflow="fold")
     states: Counter[str] = Counter()

@@ -1,5 +1,6 @@
 """What stopped a run, as a sentence that says what to type next. The traceback is kept in the run's folder."""
 
+import errno
 import re
 import traceback
 from collections.abc import Iterator
@@ -70,6 +71,8 @@ def _known(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -
         return Fault(_out_of_memory(said, trainer, data))
     if cuda := _of_cuda(said):
         return Fault(cuda)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Fault(f"the disk that holds {folder} is full, or your share of it. {how_to_go_on(folder)}")
     # torch says that a worker exited, and only in the cause that a signal ended it
     dead = re.search(
         r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: (\w+)|exited)",

@@ -17,6 +17,8 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
+from lantu.due import Asking
+
 AT_A_STEP = (
     "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step", "on_train_batch_end",
@@ -42,6 +44,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         """Find out, for one epoch, who listens to what."""
         super().on_run_start(data_fetcher)
+        self._asking = Asking()
         plain = is_plain(self.trainer) and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
         self._hooks = Hooks(self.trainer) if plain else None
 
@@ -50,8 +53,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         hooks, progress, connector = self._hooks, self.batch_progress, self.trainer._logger_connector
         if hooks is None or self.restarting:
             return super().advance(data_fetcher)
-        if self.trainer.world_size > 1:
-            self._broadcast_sigterm_tensor()
+        if self.trainer.world_size > 1 and self._asking.is_time(self.trainer):
+            self._broadcast_sigterm_tensor()  # as Lightning does, at every step
         batch, _, _ = next(data_fetcher)
         batch_idx = self.batch_idx + 1
         progress.is_last_batch = data_fetcher.done

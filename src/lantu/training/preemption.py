@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lantu.due import Asking
 from lantu.tracking.saying import say
 from lantu.training.points import is_clean, saved_now
 
@@ -26,6 +27,7 @@ class Preemption(Callback):
     def __init__(self) -> None:
         self._told: int | None = None
         self._kept: dict[int, Handler] = {}
+        self._asking = Asking()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen in place of submitit's and Lightning's handlers."""
@@ -60,9 +62,10 @@ class Preemption(Callback):
 
     def _is_told(self, trainer: Trainer) -> bool:
         """Whether any rank has had the signal: all of them must write the checkpoint at the same step."""
-        told = self._told is not None
         if trainer.world_size == 1:
-            return told
+            return self._told is not None
+        if not self._asking.is_time(trainer):
+            return False
         number = torch.tensor(self._told or 0, device=trainer.strategy.root_device)
         self._told = int(trainer.strategy.reduce(number, reduce_op="max")) or None
         return self._told is not None

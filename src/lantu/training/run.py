@@ -32,7 +32,7 @@ from lantu.training.preemption import Preemption, in_a_submitted_job
 from lantu.training.quiet import without_noise
 from lantu.training.recipe import Recipe
 from lantu.training.resume import checkpoint_to_resume, is_run
-from lantu.training.speeding import speed_up
+from lantu.training.speeding import compile_loss, speed_up
 from lantu.training.standing import Standing
 
 
@@ -104,6 +104,8 @@ def run(composition: Composition) -> Result:
     publish_facts(cfg, data, composition)
     task = build_task(cfg)
     speed_up(task.net, compiled=cfg.compile, channels_last=cfg.channels_last)
+    if cfg.compile:
+        compile_loss(task)
     loggers = build_all(cfg.logger)
     callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
     if not ranks.is_alone(cfg):
