@@ -18,9 +18,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if join := _joins(command):
             return join()
-        return _command(command)(arguments)
+        status = _command(command)(arguments)
+        if status:
+            _let_other_ranks_go(command)
+        return status
     except UserError as error:
         print(f"lantu {command}: {error}", file=sys.stderr)
+        _let_other_ranks_go(command)
         return error.status
     except KeyboardInterrupt:
         return 130
@@ -115,6 +119,14 @@ def _joins(command: str) -> Callable[[], int] | None:
 
         return torchrun.join
     return None
+
+
+def _let_other_ranks_go(command: str) -> None:
+    """Under torchrun they wait for what this one composes."""
+    if command == "train" and "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] == "0":
+        from lantu.training import torchrun
+
+        torchrun.end_without_a_run()
 
 
 def _version() -> int:

@@ -75,13 +75,14 @@ def test_a_run_or_file_that_is_not_there_is_answered_at_once(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("typed", ["predict run=0123456789", "train resume=0123456789", "compare"])
 def test_a_server_that_does_not_answer_is_named_at_once(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    typed: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as once_there:
         address = f"http://127.0.0.1:{once_there.getsockname()[1]}"
-    assert main(["predict", "run=0123456789", f"paths.tracking_uri={address}"]) == 2
+    assert main([*typed.split(), f"paths.tracking_uri={address}"]) == 2
     assert f"the MLflow server at {address} does not answer" in capsys.readouterr().err
 
 

@@ -177,19 +177,37 @@ def test_torchrun_trains_one_model_in_one_folder(start: Start, tmp_path: Path) -
     assert len(folders_with_checkpoints(tmp_path)) == 1
 
 
+def on_two_machines(start: Start, *asked: str) -> tuple[list[int], str]:
+    """Two agents of torchrun with a process each; how they ended, and what all have said."""
+    script = str(Path(__file__).resolve().parents[2] / "scripts" / "train.py")
+    meet = ("--rdzv-id", "two", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{find_free_network_port()}")
+    agent = ("torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *meet, script)
+    machines = [
+        start(*agent, *asked, "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2") for _ in range(2)
+    ]
+    said = "".join(each.communicate(timeout=PATIENCE)[0] for each in machines)
+    return [each.returncode for each in machines], said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE)
+def test_a_mistake_is_said_once_and_ends_the_ranks_of_all_machines(start: Start, tmp_path: Path) -> None:
+    statuses, said = on_two_machines(start, *SHORT, "trainer=ddp", "resume=nowhere")
+    assert all(statuses)
+    assert said.count("lantu train: ") == 1, said
+    assert "`resume=nowhere`: there is no such file or folder" in said
+    assert "exitcode  : 2" in said
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE)
 def test_two_machines_under_torchrun_train_one_model_to_the_losses_of_one_process(
     start: Start, train: Callable[..., lantu.Result], tmp_path: Path
 ) -> None:
-    script = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
     asked = ("data=breast_cancer", "model=mlp", "trainer.enable_progress_bar=false", "trainer.max_epochs=1")
-    meet = ("--rdzv-id", "two", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{find_free_network_port()}")
-    agent = ("torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *meet, str(script))
-    split = ("trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
-    machines = [start(*agent, *asked, *split, "save_model=false") for _ in range(2)]
-    said = "".join(each.communicate(timeout=PATIENCE)[0] for each in machines)
-    assert [each.returncode for each in machines] == [0, 0], said
+    statuses, said = on_two_machines(start, *asked, "trainer=fsdp", "save_model=false")
+    assert statuses == [0, 0], said
     assert said.count("kept in") == 1
     (checkpoints,) = {each.parent for each in tmp_path.rglob("runs/*/*/checkpoints/*.ckpt")}
     lines = [json.loads(each) for each in (checkpoints.parent / "journal/records.jsonl").read_text().splitlines()]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(minutes=10)
 """How long the others wait for rank zero, which may be reading configs from a slow disk."""
+NO_RUN = {"refused": True}
+"""What rank zero hands over in place of a composition when there is nothing to train."""
+_handed_over = False
 
 
 def is_there() -> bool:
@@ -48,15 +51,26 @@ def check(*, devices: int, nodes: int) -> None:
 
 def hand_over(composition: Composition) -> None:
     """Rank zero: give the others what to train. Any other rank, or without torchrun: nothing."""
+    global _handed_over  # noqa: PLW0603 - a process under torchrun trains one run
     if is_there() and os.environ["RANK"] == "0":
         _store().set(_key(), json.dumps(as_content(composition), default=str))
+        _handed_over = True
+
+
+def end_without_a_run() -> None:
+    """Rank zero: let the others go, if it has refused what it was asked; those of other machines would wait for it."""
+    if is_there() and os.environ["RANK"] == "0" and not _handed_over:
+        _store().set(_key(), json.dumps(NO_RUN))
 
 
 def join() -> int:
     """Take part, as any rank but zero, in the run that rank zero hands over; returns the exit status."""
     store = _store()
     store.wait([_key()], PATIENCE)
-    composition = from_content(json.loads(store.get(_key())))
+    content = json.loads(store.get(_key()))
+    if content == NO_RUN:
+        return UserError.status  # rank zero has said why
+    composition = from_content(content)
     from lantu.training.faults import sentence
     from lantu.training.run import run
 
