@@ -1,7 +1,7 @@
 """Start sooner: import what a run uses, and do not count it again and again on the way.
 
 Lightning imports torchmetrics, and torchmetrics all of its metrics: those of speech with scipy.signal, those of images
-with torchvision, those of texts with transformers. That was two fifths of the way to a run's first step, which every
+with torchvision, those of texts with transformers. That was a fifth of the way to a run's first step, which every
 run, trial and rank goes. Here torchmetrics' packages give their names when somebody asks for them, as Python 3.15's
 lazy imports will (PEP 810). What a name stands for does not change, only when it is loaded.
 """
@@ -27,7 +27,7 @@ LATER = "__later__"
 def uncounted() -> Iterator[None]:
     """Leave the garbage collector out while modules are imported: it looks at all of them many times and finds nothing.
 
-    A fifth of the time that importing takes. It is as it was afterwards.
+    A quarter of the time that importing took. It is as it was afterwards.
     """
     was_on = gc.isenabled()
     gc.disable()
