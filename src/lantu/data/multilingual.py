@@ -35,6 +35,9 @@ class MultilingualDataModule(TokenDataModule):
         options: of `TokenDataModule`; `split` gives shares of each text.
     """
 
+    tells_rows = True
+    """A batch's third tensor says which language each row is in."""
+
     def __init__(
         self,
         *,

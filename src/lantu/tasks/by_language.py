@@ -141,7 +141,10 @@ class TokenTask(TaskByLanguage):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        _check_keeps_apart(self.net, getattr(getattr(self.trainer, "datamodule", None), "spec", {}))
+        data = getattr(self.trainer, "datamodule", None)
+        if not getattr(data, "tells_rows", False):  # languages that are the targets of another task
+            self.by_language.clear()
+        _check_keeps_apart(self.net, getattr(data, "spec", {}))
 
     def weight(self, y: Tensor) -> Tensor:
         return (y != NOT_ASKED).sum()
