@@ -17,7 +17,7 @@ from lantu.training.lean import AT_A_STEP, LeanEpochLoop, is_plain, make_lean
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
-    "enable_checkpointing": False, "max_epochs": 2, "num_sanity_val_steps": 0,
+    "enable_checkpointing": False, "max_epochs": 2, "num_sanity_val_steps": 0, "log_every_n_steps": 3,
 }  # fmt: skip
 
 
@@ -37,8 +37,12 @@ class Witness(Callback):
             for each in args
         ]  # fmt: skip
         gradients = [None if p.grad is None else float(p.grad.sum()) for p in module.parameters()]
+        numbers = [
+            {key: float(value) for key, value in getattr(trainer._logger_connector, f"_{kind}_metrics").items()}
+            for kind in ("callback", "logged", "progress_bar")
+        ]
         state = {key: value for key, value in loop.state_dict().items() if key != "state_dict"}
-        self.seen.append((name, module._current_fx_name, told, gradients, copy.deepcopy(state)))
+        self.seen.append((name, module._current_fx_name, told, gradients, numbers, copy.deepcopy(state)))
 
 
 def _hook(name: str) -> Any:

@@ -1,6 +1,8 @@
 """Small callbacks that Lightning's own do not quite do."""
 
 import shutil
+import time
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,24 @@ class BestCheckpoints(ModelCheckpoint):
 
 
 class Progress(RichProgressBar):
-    """Lightning's progress bar without a version number that says nothing to anyone."""
+    """Lightning's progress bar; its numbers change as often as can be read, for reading them makes a GPU wait."""
+
+    SECONDS = 0.1
+    _read_at = -inf
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._read_at = -inf
+        super().on_train_epoch_end(trainer, pl_module)
+
+    def _update_metrics(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        now = time.monotonic()
+        if now - self._read_at >= self.SECONDS:
+            self._read_at = now
+            super()._update_metrics(trainer, pl_module)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         shown = super().get_metrics(trainer, pl_module)
-        shown.pop("v_num", None)
+        shown.pop("v_num", None)  # a version number that says nothing to anyone
         return shown
 
     def _get_train_description(self, current_epoch: int) -> str:

@@ -16,6 +16,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 
 from lantu.due import Asking
 
@@ -39,12 +40,15 @@ def make_lean(trainer: Trainer) -> None:
 class LeanEpochLoop(_TrainingEpochLoop):
     """Lightning's loop over the batches of an epoch, with a step of its own."""
 
-    _hooks: "Hooks | None" = None
+    def __init__(self, trainer: Trainer, **limits: Any) -> None:
+        super().__init__(trainer, **limits)
+        self._results: Results = Results(training=True)
+        self._asking = Asking()
+        self._hooks: Hooks | None = None
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         """Find out, for one epoch, who listens to what."""
         super().on_run_start(data_fetcher)
-        self._asking = Asking()
         plain = is_plain(self.trainer) and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
         self._hooks = Hooks(self.trainer) if plain else None
 
@@ -69,14 +73,18 @@ class LeanEpochLoop(_TrainingEpochLoop):
             progress.increment_started()
             output = self._learn(hooks, batch, batch_idx)
         progress.increment_processed()
-        self.update_lr_schedulers("step", update_plateau_schedulers=False)
-        if self._num_ready_batches_reached():
-            self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        if self.trainer.lr_scheduler_configs:
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
+            if self._num_ready_batches_reached():
+                self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         if output is None:
             raise StopIteration
 
         hooks.call("on_train_batch_end", output, batch, batch_idx)
-        connector.on_batch_end()
+        if self._results.has_news:
+            connector.on_batch_end()
+            self._results.has_news = False
+        self._results.batch = self._results.batch_size = None
         progress.increment_completed()
         connector.update_train_step_metrics()
 
@@ -108,6 +116,18 @@ class LeanEpochLoop(_TrainingEpochLoop):
             optimizer.step()
             counted.step.increment_completed()
         return result.asdict() if result.closure_loss is not None else {}
+
+
+class Results(_ResultCollection):
+    """What has been logged in training. Lightning looks at all of it after every batch, where a GPU has to wait for the
+    numbers that the progress bar shows; this knows when there is nothing new to look at.
+    """
+
+    has_news = False
+
+    def log(self, *args: Any, **options: Any) -> None:
+        self.has_news = True
+        super().log(*args, **options)
 
 
 def is_plain(trainer: Trainer) -> bool:
