@@ -27,10 +27,10 @@ class Mean(Metric):
         """Count a scalar that is itself the mean of `weight` things."""
         self._update_count += 1
         if isinstance(weight, Tensor):
-            self.total += value * weight
+            self.total.add_(value * weight)
         else:
             self.total.add_(value, alpha=weight)
-        self.weight += weight
+        self.weight.add_(weight)
 
     def update(self, value: Tensor, weight: float | Tensor = 1.0) -> None:
         """As `add`, for whoever takes this for any metric."""

@@ -17,6 +17,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
+from torch import Tensor
 
 from lantu.due import Asking
 
@@ -95,19 +96,20 @@ class LeanEpochLoop(_TrainingEpochLoop):
         summing = self._should_accumulate()
         if not summing:
             counted.step.increment_ready()
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            # before the forward pass, not after it as Lightning does: its activations may take the gradients' memory
+            counted.zero_grad.increment_ready()
+            hooks.call("on_before_zero_grad", optimizer)
+            counted.zero_grad.increment_started()
+            optimizer.zero_grad()
+            counted.zero_grad.increment_completed()
         with trainer.strategy.block_backward_sync() if summing and trainer.world_size > 1 else nullcontext():
             with hooks.inside("training_step"):
                 returned = trainer.strategy.training_step(batch, batch_idx)
-            result = ClosureResult.from_training_step_output(returned, trainer.accumulate_grad_batches)
-            if batch_idx % trainer.accumulate_grad_batches == 0:
-                counted.zero_grad.increment_ready()
-                hooks.call("on_before_zero_grad", optimizer)
-                counted.zero_grad.increment_started()
-                optimizer.zero_grad()
-                counted.zero_grad.increment_completed()
-            if result.closure_loss is not None:
-                hooks.call("on_before_backward", result.closure_loss)
-                result.closure_loss.backward()
+            loss, output = _loss_and_output(returned, share=trainer.accumulate_grad_batches)
+            if loss is not None:
+                hooks.call("on_before_backward", loss)
+                loss.backward()
                 hooks.call("on_after_backward")
         if not summing:
             hooks.call("on_before_optimizer_step", optimizer)
@@ -115,7 +117,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
                 trainer.lightning_module.clip_gradients(optimizer)
             optimizer.step()
             counted.step.increment_completed()
-        return result.asdict() if result.closure_loss is not None else {}
+        return output
 
 
 class Results(_ResultCollection):
@@ -197,6 +199,15 @@ class _Inside:
 
     def __exit__(self, *_: object) -> None:
         self._attributes["_current_fx_name"] = None
+
+
+def _loss_and_output(returned: Any, *, share: int) -> tuple[Tensor | None, dict[str, Any]]:
+    """The loss to go back from, and what is told of it: of what a training step returned, a tensor or a dictionary."""
+    if isinstance(returned, Tensor):
+        loss = returned / share if share > 1 else returned
+        return loss, {"loss": loss.detach()}
+    result = ClosureResult.from_training_step_output(returned, share)
+    return result.closure_loss, result.asdict() if result.closure_loss is not None else {}
 
 
 def _has_own(each: object, name: str, parent: type) -> bool:
