@@ -80,7 +80,7 @@ def trained(
     "options",
     [
         {},
-        {"scheduler": constant},
+        pytest.param({"scheduler": constant}, id="no schedule"),
         {"accumulate_grad_batches": 2},
         {"accumulate_grad_batches": 4, "gradient_clip_val": 0.5},
         {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
