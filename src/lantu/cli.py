@@ -18,13 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if join := _joins(command):
             return join()
-        status = _command(command)(arguments)
-        if status:
-            _let_other_ranks_go(command)
-        return status
+        return _command(command)(arguments)
     except UserError as error:
         print(f"lantu {command}: {error}", file=sys.stderr)
-        _let_other_ranks_go(command)
         return error.status
     except KeyboardInterrupt:
         return 130
@@ -32,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         # the reader has gone, as in `lantu catalog | head`: nothing more to say, also not at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        _let_other_ranks_go(command)
 
 
 def script(command: str) -> int:
@@ -122,7 +120,7 @@ def _joins(command: str) -> Callable[[], int] | None:
 
 
 def _let_other_ranks_go(command: str) -> None:
-    """Under torchrun they wait for what this one composes."""
+    """Under torchrun they wait for what this one composes; where it has handed that over, nothing is said."""
     if command == "train" and "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] == "0":
         from lantu.training import torchrun
 

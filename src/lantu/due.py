@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-LEAST_SECONDS = 1.0
-"""Between two questions that ranks ask each other while they train."""
+LEAST_SECONDS, MOST_STEPS = 1.0, 20
+"""Between two questions that ranks ask each other; steps may become slower at any time, hence the latter."""
 
 
 def recorded_every(trainer: Any) -> int:
@@ -21,9 +21,10 @@ def agreed(trainer: Any, due: T) -> T:
 
 
 class Asking:
-    """Picks the steps at which ranks ask each other something: about one a second, the same ones on all ranks.
+    """Picks, among steps of one kind, those at which ranks ask each other something: about one a second.
 
-    Asking at every step would keep a GPU from working ahead of its host. A process alone may ask at all of them.
+    They are the same ones on all ranks. Asking at every step would keep a GPU from working ahead of its host. A process
+    alone may ask at all of them.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,6 @@ class Asking:
         now, pause = time.monotonic(), 1
         if self._asked is not None and now > self._asked:
             pause = int(LEAST_SECONDS * (self._steps - self._last) / (now - self._asked))
-        self._next = self._steps + max(1, agreed(trainer, pause))
+        self._next = self._steps + agreed(trainer, min(max(1, pause), MOST_STEPS))
         self._last, self._asked = self._steps, now
         return True

@@ -1,4 +1,7 @@
-"""The lean step does what Lightning's does: the same hooks, counters and numbers, for whoever listens."""
+"""The lean step does what Lightning's does: the same hooks, counters and numbers, for whoever listens.
+
+But for one thing, which has a test of its own: gradients are freed before the training step, not after it.
+"""
 
 import copy
 from pathlib import Path
@@ -61,6 +64,8 @@ def trained(
     lean: bool,
     task: type[Classification] = Classification,
     scheduler: Any = cosine,
+    callbacks: Any = (),
+    ckpt_path: Path | None = None,
     **options: Any,
 ) -> tuple[Trainer, Witness, Classification]:
     seed_everything(0, verbose=False)
@@ -68,11 +73,11 @@ def trained(
     module = task(net, classes=3, optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.1), scheduler=scheduler)
     x, y = torch.randn(23, 4), torch.randint(3, (23,))
     witness = Witness()
-    trainer = Trainer(**QUIET | options, callbacks=[witness])
+    trainer = Trainer(**QUIET | options, callbacks=[witness, *callbacks])
     if lean:
         make_lean(trainer)
     loader = DataLoader(TensorDataset(x, y), batch_size=4)
-    trainer.fit(module, loader, loader)
+    trainer.fit(module, loader, loader, ckpt_path=ckpt_path, weights_only=True)
     return trainer, witness, module
 
 
@@ -140,6 +145,50 @@ def test_a_module_that_steps_in_its_own_way_is_let_to() -> None:
 def test_a_profiled_run_shows_lightnings_names(tmp_path: Path) -> None:
     trainer, *_ = trained(lean=True, profiler="simple", default_root_dir=tmp_path)
     assert "run_training_batch" in trainer.profiler.recorded_durations  # type: ignore[attr-defined]
+
+
+def test_the_first_validation_after_going_on_is_a_whole_one(tmp_path: Path) -> None:
+    class Counting(Classification):
+        validated: list[tuple[int, int]]
+
+        def on_validation_epoch_end(self) -> None:
+            super().on_validation_epoch_end()
+            batches = self.trainer.fit_loop.epoch_loop.val_loop.batch_progress.current.completed
+            self.validated = [*getattr(self, "validated", []), (self.global_step, batches)]
+
+    class Saving(Callback):
+        def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
+            trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
+
+    options: dict[str, Any] = {"task": Counting, "val_check_interval": 2, "log_every_n_steps": 1}
+    whole = trained(lean=True, callbacks=[Saving()], **options)[2].validated
+    assert {batches for _, batches in whole} == {6}
+    for step in (2, 4, 6):
+        for lean in (False, True):
+            *_, module = trained(lean=lean, ckpt_path=tmp_path / f"{step}.ckpt", **options)
+            assert [each for each in whole if each[0] > step] == module.validated, (step, lean)
+
+
+def test_a_step_that_asks_for_the_batch_alone_is_lightnings_to_take() -> None:
+    class Alone(Classification):
+        def training_step(self, batch: Any) -> torch.Tensor:  # type: ignore[override]
+            return super().training_step(batch, 0)
+
+    (trainer, _, module), (*_, theirs) = (trained(lean=lean, task=Alone) for lean in (True, False))
+    assert not is_plain(trainer)
+    assert all(torch.equal(*each) for each in zip(module.parameters(), theirs.parameters(), strict=True))
+
+
+def test_gradients_make_room_for_the_forward_pass() -> None:
+    class Looking(Classification):
+        gradients: set[bool]
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            self.gradients = getattr(self, "gradients", set()) | {p.grad is None for p in self.parameters()}
+            return super().training_step(batch, batch_idx)
+
+    (*_, ours), (*_, theirs) = (trained(lean=lean, task=Looking) for lean in (True, False))
+    assert (ours.gradients, theirs.gradients) == ({True}, {True, False})
 
 
 def test_data_hooks_are_called_where_they_are_written() -> None:

@@ -37,7 +37,8 @@ def check_writable(folder: str) -> None:
         UserError: which folder, why, and how to name another.
     """
     path = Path(folder).expanduser().absolute()
-    there = next(each for each in (path, *path.parents) if each.exists())
+    # Path.exists raises where one may not look
+    there = next(each for each in (path, *path.parents) if os.path.exists(each))
     if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
         read_only = os.statvfs(there).f_flag & os.ST_RDONLY
         why = "its file system is read-only" if read_only else "you may not write there"

@@ -189,6 +189,10 @@ _NO_FORM = ("architectures", "id2label", "label2id", "dtype", "transformers_vers
 """What a config says of a model's origin, not of its form."""
 
 
+_COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "data2vec-text")
+"""Models whose first place has the number after the padding token's (Liu et al. 2019), so that some are never used."""
+
+
 def attention_mask(tokens: Tensor, pad_id: int | None) -> Tensor | None:
     """1 where there is text, (N, L); None: everywhere."""
     if pad_id is None:
@@ -209,6 +213,8 @@ def _check_fits(config: Any, pretrained: str, *, vocab_size: int, places: int, p
             f"`model.pretrained={pretrained}` is padded with token {config.pad_token_id} and the data with {pad_id}."
         )
     known = getattr(config, "max_position_embeddings", None)
+    if known is not None and config.model_type in _COUNT_FROM_PADDING:
+        known -= config.pad_token_id + 1
     if known is not None and places > known:
         raise UserError(
             f"`model.pretrained={pretrained}` has {known} places, and the longest of these texts takes {places}: add "

@@ -96,6 +96,8 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         _, loss = self._output_and_loss(batch, "train")
         ranks, micro_batches = self._cut()
+        if batch_idx % micro_batches == 0:
+            self._shares.begin(micro_batches)
         uneven = isinstance(self._shares.weight, Tensor) and (ranks > 1 or micro_batches > 1)
         share = self._shares.among_ranks(ranks) if uneven else self._share(batch_idx)
         if uneven or share != 1:

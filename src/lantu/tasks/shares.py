@@ -22,6 +22,19 @@ class Shares:
         self.noted: list[Tensor] = []
         """The weights, over all ranks, of the micro-batches since the last step."""
 
+    def begin(self, micro_batches: int) -> None:
+        """The first micro-batch of a step. What an epoch that was cut short has left does not count.
+
+        Raises:
+            RuntimeError: all micro-batches of the last step are there, and it was not ended by `correct`.
+        """
+        if len(self.noted) == micro_batches > 1:
+            raise RuntimeError(
+                "the gradients of several batches were summed up and not corrected: a task that has its own "
+                "`on_before_optimizer_step` must call `super().on_before_optimizer_step(optimizer)`."
+            )
+        self.noted = []
+
     def among_ranks(self, ranks: int) -> Tensor:
         """This rank's share of the last micro-batch, 1 on average; notes that micro-batch. All ranks must ask."""
         assert isinstance(self.weight, Tensor)

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from lantu.errors import UserError
 
@@ -85,8 +86,11 @@ def _on_disk(run: str, store: Path) -> Path | None:
 
 def _refuse_other_file(path: Path, asked: str) -> None:
     """A checkpoint is a zip archive, or a pickle of old; anything else torch refuses in a paragraph on pickling."""
-    with path.open("rb") as file:
-        begins = file.read(2)
+    try:
+        with path.open("rb") as file:
+            begins = file.read(2)
+    except OSError as error:
+        raise UserError(f"`{asked}`: {path} cannot be read: {error.strerror}.") from error
     if begins and begins != b"PK" and begins[:1] != b"\x80":
         raise UserError(f"`{asked}`: this file is no checkpoint; a run keeps its own as RUN/checkpoints/*.ckpt.")
 
@@ -125,11 +129,13 @@ def refuse_silent(tracking_uri: str) -> None:
     address = urlsplit(tracking_uri)
     if address.scheme not in ("http", "https") or not address.hostname:
         return
+    if address.scheme in getproxies() and not proxy_bypass(address.hostname):
+        return  # reached through a proxy, whose matter it is
     try:
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname, port), timeout=ANSWER_SECONDS).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # the latter of a port that is none
+        reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
             f"the MLflow server at {address.scheme}://{address.netloc.rpartition('@')[2]} does not answer ({reason}). "
             "Name another with `paths.tracking_uri=...`, or null for the runs of this folder."

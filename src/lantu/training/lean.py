@@ -2,7 +2,8 @@
 
 At every step Lightning calls some twenty hooks of the module, the strategy and each callback, nearly all of which do
 nothing: a millisecond in all, longer than a small network's step. This loop asks once an epoch who has something to
-say, and then does the same things in the same order, with the same counters, for those.
+say, and then does the same things in the same order, with the same counters, for those. One thing comes earlier: the
+gradients of the last step are freed before the training step and not after it, so `p.grad` is None in there.
 """
 
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from lantu.due import Asking
@@ -58,6 +60,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         hooks, progress, connector = self._hooks, self.batch_progress, self.trainer._logger_connector
         if hooks is None or self.restarting:
             return super().advance(data_fetcher)
+        if self.val_loop.restarting:  # the one that a checkpoint went on from is done; the next is a whole one
+            self.val_loop.restarting = False
         if self.trainer.world_size > 1 and self._asking.is_time(self.trainer):
             self._broadcast_sigterm_tensor()  # as Lightning does, at every step
         batch, _, _ = next(data_fetcher)
@@ -67,9 +71,11 @@ class LeanEpochLoop(_TrainingEpochLoop):
 
         progress.increment_ready()
         connector.on_batch_start(batch)
-        if hooks.call("on_train_batch_start", batch, batch_idx) == -1:  # "enough of this epoch"
+        enough, output = False, None
+        if batch is None:
+            self._warning_cache.warn("the training data gave None for a batch, which is passed over.")
+        elif enough := hooks.call("on_train_batch_start", batch, batch_idx) == -1:  # Lightning's word for it
             progress.increment_by(0, is_last_batch=True)
-            output = None
         else:
             progress.increment_started()
             output = self._learn(hooks, batch, batch_idx)
@@ -78,7 +84,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
             self.update_lr_schedulers("step", update_plateau_schedulers=False)
             if self._num_ready_batches_reached():
                 self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
-        if output is None:
+        if enough:
             raise StopIteration
 
         hooks.call("on_train_batch_end", output, batch, batch_idx)
@@ -106,6 +112,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         with trainer.strategy.block_backward_sync() if summing and trainer.world_size > 1 else nullcontext():
             with hooks.inside("training_step"):
                 returned = trainer.strategy.training_step(batch, batch_idx)
+            if returned is None and trainer.world_size > 1:
+                raise RuntimeError("a training step that returns None leaves the other devices waiting.")
             loss, output = _loss_and_output(returned, share=trainer.accumulate_grad_batches)
             if loss is not None:
                 hooks.call("on_before_backward", loss)
@@ -137,6 +145,7 @@ def is_plain(trainer: Trainer) -> bool:
     module, strategy, precision = trainer.lightning_module, trainer.strategy, trainer.precision_plugin
     return (
         module.automatic_optimization
+        and is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
         and not any(_has_own(module, name, LightningModule) for name in IN_ITS_OWN_WAY)
         and not isinstance(trainer.optimizers[0], torch.optim.LBFGS)  # it takes several looks at a batch
         and type(strategy) in (SingleDeviceStrategy, DDPStrategy)

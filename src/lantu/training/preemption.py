@@ -27,7 +27,7 @@ class Preemption(Callback):
     def __init__(self) -> None:
         self._told: int | None = None
         self._kept: dict[int, Handler] = {}
-        self._asking = Asking()
+        self._in_training, self._in_validation = Asking(), Asking()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen in place of submitit's and Lightning's handlers."""
@@ -39,14 +39,14 @@ class Preemption(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keep a checkpoint where one can be made, and leave."""
-        if is_clean(trainer, batch_idx) and self._is_told(trainer):
+        if is_clean(trainer, batch_idx) and self._is_told(trainer, self._in_training):
             kept = bool(trainer.strategy.broadcast(saved_now(trainer)))  # rank zero writes
             step = f"a checkpoint is kept at step {trainer.global_step}"
             self._leave(step if kept else "no checkpoint could be kept now; it goes on from the newest one, if any")
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """There may be no time for the rest of a long validation; the newest checkpoint has to do."""
-        if self._is_told(trainer):
+        if self._is_told(trainer, self._in_validation):
             self._leave("it goes on from the newest checkpoint")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,11 +60,11 @@ class Preemption(Callback):
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._told = number
 
-    def _is_told(self, trainer: Trainer) -> bool:
+    def _is_told(self, trainer: Trainer, asking: Asking) -> bool:
         """Whether any rank has had the signal: all of them must write the checkpoint at the same step."""
         if trainer.world_size == 1:
             return self._told is not None
-        if not self._asking.is_time(trainer):
+        if not asking.is_time(trainer):
             return False
         number = torch.tensor(self._told or 0, device=trainer.strategy.root_device)
         self._told = int(trainer.strategy.reduce(number, reduce_op="max")) or None

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lantu.errors import UserError
 from lantu.tracking.find import AUTO
@@ -81,4 +81,7 @@ def _refuse_another_network(path: Path, checkpoint: dict[str, Any], task: nn.Mod
 
 
 def _shape(weights: dict[str, Any], name: str) -> str:
-    return " by ".join(map(str, weights[name].shape)) or "a number" if name in weights else "not there"
+    if name not in weights:
+        return "not there"
+    value = weights[name]  # a module's extra state may be anything
+    return (" by ".join(map(str, value.shape)) or "a number") if isinstance(value, Tensor) else "no weights"
