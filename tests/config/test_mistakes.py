@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from lantu.cli import main
+from lantu.errors import UserError
+from lantu.tracking.find import refuse_silent
 
 MISTAKES = {
     "modle=cnn": ["no option `modle`", "Did you mean `model`?"],
@@ -80,10 +82,24 @@ def test_a_server_that_does_not_answer_is_named_at_once(
     typed: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as once_there:
         address = f"http://127.0.0.1:{once_there.getsockname()[1]}"
     assert main([*typed.split(), f"paths.tracking_uri={address}"]) == 2
     assert f"the MLflow server at {address} does not answer" in capsys.readouterr().err
+
+
+def test_a_server_behind_a_proxy_is_the_proxys_matter_and_a_port_that_is_none_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for port in ("99999", "abc"):
+        with pytest.raises(UserError, match="does not answer"):
+            refuse_silent(f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    refuse_silent("https://mlflow.example.invalid")
+    monkeypatch.setenv("no_proxy", "example.invalid")
+    with pytest.raises(UserError, match="does not answer"):
+        refuse_silent("https://mlflow.example.invalid")
 
 
 def test_every_point_of_a_sweep_is_checked_before_the_first_job(

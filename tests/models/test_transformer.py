@@ -63,6 +63,18 @@ def test_published_weights_are_loaded_from_a_folder_and_checked_against_the_data
         Transformer(40, 3, max_length=10, pad_id=0, pretrained=str(tmp_path))
 
 
+def test_places_that_a_network_never_uses_are_not_offered(tmp_path):
+    options = {key: value for key, value in BERT.items() if key != "model_type"}
+    config = transformers.RobertaConfig(
+        vocab_size=40, max_position_embeddings=9, pad_token_id=1, num_labels=3, **options
+    )
+    transformers.RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"has 7 places.*takes 8.*data\.max_length=7"):
+        Transformer(40, 3, max_length=8, pad_id=None, pretrained=str(tmp_path))
+    net = Transformer(40, 3, max_length=7, pad_id=None, pretrained=str(tmp_path))
+    assert net(torch.randint(2, 40, (2, 7))).shape == (2, 3)
+
+
 def test_a_type_that_transformers_lacks_is_refused():
     with pytest.raises(UserError, match=r"model\.config\.model_type=birt"):
         Transformer(40, 3, max_length=9, pad_id=0, config={"model_type": "birt"})

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import lantu
+from lantu.tasks.shares import Shares
 from tests.training.test_sharded import in_two_processes
 
 Train = Callable[..., lantu.Result]
@@ -49,3 +50,14 @@ def test_two_processes_learn_what_one_does(kinds: dict[str, tuple[str, ...]], tr
         alone = train(*kinds[kind], "data.batch_size=20")
         assert together["train/loss_epoch"] == pytest.approx(alone.metrics["train/loss_epoch"], rel=1e-4), kind
         assert together["val/loss"] == pytest.approx(alone.metrics["val/loss"], rel=1e-4), kind
+
+
+def test_a_task_that_leaves_gradients_uncorrected_is_told_so_and_a_step_that_was_cut_short_is_forgotten() -> None:
+    shares = Shares()
+    for weight in (3.0, 1.0):
+        shares.weight = torch.tensor(weight)
+        shares.among_ranks(1)
+    with pytest.raises(RuntimeError, match=r"super\(\)\.on_before_optimizer_step"):
+        shares.begin(2)
+    shares.begin(3)
+    assert shares.noted == []
