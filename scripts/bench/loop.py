@@ -85,6 +85,7 @@ def steps_of(overrides: tuple[str, ...] | None, work: list[str], steps: int) -> 
         common = (
             "data=digits", *work, "trainer=cpu", "test=false", "save_model=false",
             "trainer.max_epochs=-1", f"trainer.max_steps={steps}", f"paths.root={folder}",
+            "trainer.limit_val_batches=0",  # nor does the loop by hand validate
         )  # fmt: skip
         if overrides is None:
             by_hand(lantu.compose(*common), steps)
