@@ -16,10 +16,11 @@ test: $(READY)  ## the tests, without the slow ones
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup $(AGAIN) $(ARGS)
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## ruff, mypy, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 ui: $(READY)  ## the MLflow UI over ./mlruns, on loopback
 	$(BIN)/lantu ui

@@ -2,7 +2,7 @@
 
 import sys
 
-from lantu.cli import script
+from lantu.cli.main import script
 
 if __name__ == "__main__":
     sys.exit(script("train"))

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import lantu
-from lantu.tracking.folder import RunFolder
+from lantu.tracking.run_folder import RunFolder
 
 REPO = Path(__file__).resolve().parent.parent
 SHORT = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lantu.cli import main
+from lantu.cli.main import main
 from lantu.interrupts import heard, raise_if_asked
 
 REPO = Path(__file__).resolve().parents[1]

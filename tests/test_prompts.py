@@ -3,7 +3,7 @@
 import pytest
 
 from lantu import compose
-from lantu.cli import _typed_text
+from lantu.cli.main import _typed_text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lantu
-from lantu.cli import main
+from lantu.cli.main import main
 from lantu.config.checking import check
 from lantu.config.sweeping import check_sweep
 

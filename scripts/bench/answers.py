@@ -14,8 +14,8 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import lantu
-from lantu.config.targets import build
-from lantu.tasks.scores import answer_scores
+from lantu.config.build import build
+from lantu.tasks.answer_scores import answer_scores
 
 
 def nearest(known: pd.DataFrame, asked: pd.DataFrame) -> list[str]:

@@ -114,15 +114,15 @@ def measure(what: str, uri: str) -> float:
         found = mlflow.search_runs(experiment_names=["bench"], max_results=100_000)
         assert len(found) > 1
         return time.perf_counter() - began
-    from lantu.compare import job
+    from lantu.compare import compare_command
     from lantu.compare.analysis import Options, analyse
     from lantu.compare.reading.runs import Selection
     from lantu.compare.reading.stores import open_reader
 
-    job.import_everything()
+    compare_command.import_everything()
     began = time.perf_counter()
     reader = open_reader(uri)
-    analysis = analyse(reader, Selection(sweeps=("bench",)), Options(business=job.shipped_business()))
+    analysis = analyse(reader, Selection(sweeps=("bench",)), Options(business=compare_command.shipped_business()))
     if what == "report":
         from lantu.compare.report.page import write_report
 

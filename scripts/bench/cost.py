@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lantu.cost import CostMeter
-from lantu.training.quiet import without_noise
+from lantu.log_noise import without_noise
 
 
 class Model(LightningModule):

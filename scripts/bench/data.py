@@ -22,7 +22,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 import lantu
-from lantu.config.targets import build
+from lantu.config.build import build
 
 ROWS, BATCH = 2000, 64
 

@@ -59,7 +59,7 @@ def child(overrides: list[str]) -> None:
     """Be a run that ends after its first step."""
     stages = Stages()
     import lantu
-    from lantu.config.targets import build, build_all
+    from lantu.config.build import build, build_all
     from lantu.training.run import build_task, completed, publish_facts
 
     stages.end("import")

@@ -32,13 +32,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from lantu.cost import CostMeter
 from lantu.cost.work import peak_flops, peak_memory_gib
+from lantu.log_noise import without_noise
 from lantu.models import GPT
 from lantu.optim import parameter_groups
 from lantu.tasks import LanguageModeling
 from lantu.training import FiniteLoss, LearningRate
-from lantu.training.lean import make_lean
-from lantu.training.quiet import without_noise
-from lantu.training.speeding import compile_loss, speed_up
+from lantu.training.loop.compile import compile_loss, speed_up
+from lantu.training.loop.lean_loop import make_lean
 
 SKIPPED = 10
 """Steps before a window: kernels are chosen and memory is asked for."""

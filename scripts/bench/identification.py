@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
 import lantu
-from lantu.config.targets import build
+from lantu.config.build import build
 
 
 def main(overrides: list[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import lantu
-from lantu.config.targets import build
+from lantu.config.build import build
 
 ORDERS = (0, 2, 4)
 

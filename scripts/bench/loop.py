@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lantu
-from lantu.config.targets import build
+from lantu.config.build import build
 from lantu.optim import parameter_groups
 from lantu.training.run import build_task, completed, publish_facts
 

@@ -90,7 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train = "from lantu.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+        train = "from lantu.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"
         ours = Lantu(
             [sys.executable, "-c", train, "train", f"paths.root={folder}", *options.overrides],
             folder=folder, log=folder / "ours.log", threads=options.threads,

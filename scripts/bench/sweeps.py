@@ -19,7 +19,7 @@ import sys
 import optuna, torch
 from pytorch_lightning import Trainer, seed_everything
 import lantu
-from lantu.config.targets import build
+from lantu.config.build import build
 from lantu.training.run import build_task
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -50,7 +50,7 @@ def nothing(self, cfg, sweep, trial):
     return SimpleNamespace(metrics={"val/loss_best": 1.0}, cost={}, run_id=None)
 
 RunTrial._train = nothing  # a trial that takes no time: what is left is the sweep's own
-from lantu.cli import main
+from lantu.cli.main import main
 begun = time.perf_counter()
 try:
     main(["train", "-m", "sweep.compare=false", "logger=none", f"seed=range({sys.argv[1]})"])

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lantu.models import CNN, GPT
-from lantu.training.memory import keep_freed_memory
-from lantu.training.speeding import speed_up
+from lantu.training.loop.compile import speed_up
+from lantu.training.loop.malloc import keep_freed_memory
 
 TURN = 3  # steps
 

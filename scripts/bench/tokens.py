@@ -22,10 +22,10 @@ LEVELS = ("byte", "char", "bpe")
 
 def ours(text: Path, folder: Path, level: str, vocabulary: Path) -> tuple[float, float, int]:
     """From a text to a file of tokens: seconds, seconds of processor time of all threads, and tokens."""
-    from lantu.data.corpus import Corpus
-    from lantu.data.token_file import kept
-    from lantu.data.tokenising import tokenised
-    from lantu.data.vocabulary import Bytes, Characters, Subwords, Vocabulary, different
+    from lantu.data.text.corpus import Corpus
+    from lantu.data.text.token_file import kept
+    from lantu.data.text.tokenize import tokenised
+    from lantu.data.text.vocabulary import Bytes, Characters, Subwords, Vocabulary, different
 
     shares = {"val": 0.05, "test": 0.0}
     start, busy = time.perf_counter(), time.process_time()
@@ -67,8 +67,8 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lantu.data.corpus import Text, pieces
-    from lantu.data.vocabulary import Subwords
+    from lantu.data.text.corpus import Text, pieces
+    from lantu.data.text.vocabulary import Subwords
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text", type=Path)

@@ -10,7 +10,7 @@ In a notebook:
 
 from typing import TYPE_CHECKING, Any
 
-from lantu.starting import import_metrics_when_used
+from lantu.lazy_imports import import_metrics_when_used
 
 if TYPE_CHECKING:
     from lantu.config.composing import Composition, compose

@@ -2,6 +2,6 @@
 
 import sys
 
-from lantu.cli import main
+from lantu.cli.main import main
 
 sys.exit(main())

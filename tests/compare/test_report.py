@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from lantu.cli import main
+from lantu.cli.main import main
 from lantu.compare.analysis import Analysis, Options, analyse
+from lantu.compare.compare_command import shipped_business
 from lantu.compare.decision import decide
-from lantu.compare.job import shipped_business
 from lantu.compare.methods.groups import group, short_names
 from lantu.compare.publish import compare_sweep
 from lantu.compare.reading.runs import Selection

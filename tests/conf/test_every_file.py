@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import get_object
 
 import lantu
-from lantu.config.catalog import fits
+from lantu.cli.catalog import fits
 from lantu.config.checking import check, targets
 from lantu.config.explain import leaves
 from lantu.config.locations import shipped_conf

@@ -45,7 +45,7 @@ def test_the_command_refuses_before_torch_is_imported(override: str, more: list[
     if override == "trainer=gpu" and gpus().generations:
         pytest.skip("needs a machine without a GPU")
     program = (
-        "import sys; from lantu.cli import main\n"
+        "import sys; from lantu.cli.main import main\n"
         f"status = main(['train', *{[override, *more]!r}])\n"
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lantu.cli import main
+from lantu.cli.main import main
 from lantu.errors import UserError
 from lantu.tracking.find import refuse_silent
 
@@ -114,7 +114,7 @@ def test_every_point_of_a_sweep_is_checked_before_the_first_job(
 @pytest.mark.parametrize("typed", ["train optimizer.wd=0.1", "train resume=nowhere", "predict", "evaluate run=nowhere"])
 def test_a_mistake_is_answered_before_torch_is_imported(typed: str, tmp_path: Path) -> None:
     code = (
-        f"import sys; from lantu.cli import main; status = main({typed.split()});"
+        f"import sys; from lantu.cli.main import main; status = main({typed.split()});"
         "heavy = [name for name in ('torch', 'pytorch_lightning', 'mlflow', 'pandas') if name in sys.modules];"
         "sys.exit(f'imported {heavy}' if heavy else status)"
     )
@@ -125,7 +125,7 @@ def test_a_mistake_is_answered_before_torch_is_imported(typed: str, tmp_path: Pa
 @pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
 def test_help_is_written_for_a_person_and_imports_nothing_heavy(script: str, tmp_path: Path) -> None:
     code = (
-        f"import sys; from lantu.cli import main; status = main([{script!r}, '--help']);"
+        f"import sys; from lantu.cli.main import main; status = main([{script!r}, '--help']);"
         "heavy = [name for name in ('torch', 'pytorch_lightning', 'mlflow', 'pandas') if name in sys.modules];"
         "sys.exit(f'imported {heavy}' if heavy else status)"
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lantu.config.targets import build, check_trusted
+from lantu.config.build import build, check_trusted
 from lantu.errors import UserError
 
 
@@ -18,7 +18,7 @@ from lantu.errors import UserError
         "torch.hub.load",
         "torch.nn.modules.module.warnings.warn",
         "lantu.training.provenance.subprocess.run",
-        "lantu.config.targets.build",
+        "lantu.config.build.build",
         "timm.models.load_checkpoint",
         "transformers.pipeline",
         "transformers.dynamic_module_utils.get_class_from_dynamic_module",

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lantu.data import Raw, held_out_questions, hub
-from lantu.data.dialogues import normalised
+from lantu.data.text.dialogue_split import normalised
 from lantu.errors import UserError
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from lantu.data import MultilingualDataModule, Raw, hub
-from lantu.data.mixtures import Mixture, Stretches, shares_of
-from lantu.data.sampling import Chosen
-from lantu.data.scripts import script_of
-from lantu.data.vocabulary import Subwords
+from lantu.data.samplers import Chosen
+from lantu.data.text.mixtures import Mixture, Stretches, shares_of
+from lantu.data.text.scripts import script_of
+from lantu.data.text.vocabulary import Subwords
 from lantu.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lantu.data.batches import Examples, Windows, loader
-from lantu.data.sampling import Chosen, EvenBatches, TrainingBatches
+from lantu.data.samplers import Chosen, EvenBatches, TrainingBatches
 from lantu.errors import UserError
 
 

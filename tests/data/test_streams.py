@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lantu.data.batches import loader
-from lantu.data.streams import Streams
+from lantu.data.text.contiguous import Streams
 
 
 @pytest.mark.parametrize(("length", "rows"), [(121, 4), (103, 4), (101, 3), (25, 1)])

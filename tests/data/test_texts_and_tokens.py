@@ -10,8 +10,8 @@ import torch
 
 from lantu.data import Raw, TextDataModule, TokenDataModule, hub
 from lantu.data.batches import Windows
-from lantu.data.sampling import Chosen
-from lantu.data.vocabulary import Bytes, Characters, Subwords
+from lantu.data.samplers import Chosen
+from lantu.data.text.vocabulary import Bytes, Characters, Subwords
 from lantu.errors import UserError
 
 

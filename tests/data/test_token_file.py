@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from lantu.data import TokenDataModule, tokenising
-from lantu.data.corpus import Text, pieces
-from lantu.data.token_file import UNUSED_DAYS, Mapped
+from lantu.data import TokenDataModule
+from lantu.data.text import tokenize
+from lantu.data.text.corpus import Text, pieces
+from lantu.data.text.token_file import UNUSED_DAYS, Mapped
 from lantu.errors import UserError
 
 LEVELS = pytest.mark.parametrize("level", ["char", "byte", "bpe", "word", "wordpiece"])
@@ -50,9 +51,9 @@ def files(path: Path, ending: str = "safetensors") -> list[Path]:
 def test_the_tokens_are_those_of_the_whole_text_though_it_is_read_in_pieces(
     text: Path, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lantu.data.corpus.CHUNK", 50)
-    monkeypatch.setattr(tokenising, "PIECE", 20)
-    monkeypatch.setattr(tokenising, "AT_ONCE", 300)
+    monkeypatch.setattr("lantu.data.text.corpus.CHUNK", 50)
+    monkeypatch.setattr(tokenize, "PIECE", 20)
+    monkeypatch.setattr(tokenize, "AT_ONCE", 300)
     made = data(text, level=level, split={"val": 0.25, "test": 0.0})
     whole = text.read_text(encoding="utf-8")
     border = len(whole) - round(0.25 * len(whole))
@@ -175,8 +176,8 @@ def test_a_worker_process_is_sent_the_place_of_the_tokens_and_not_the_tokens(tex
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lantu.data.corpus.CHUNK", 2**14)
-    monkeypatch.setattr(tokenising, "AT_ONCE", 2**15)
+    monkeypatch.setattr("lantu.data.text.corpus.CHUNK", 2**14)
+    monkeypatch.setattr(tokenize, "AT_ONCE", 2**15)
     text = tmp_path / "long.txt"
     text.write_text("A line of a text that is read in pieces.\n" * 100_000, encoding="utf-8")
     made = TokenDataModule(path=str(text), cache=str(tmp_path / "cache"), level="byte")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lantu.data import DialogueDataModule
-from lantu.data.answering import Turns
+from lantu.data.text.dialogues import Turns
 from lantu.errors import UserError
 
 

@@ -11,12 +11,12 @@ import torch
 from pytorch_lightning import Trainer
 
 import lantu
-from lantu.cli import main
+from lantu.checkpoints.embedded_config import Recipe
+from lantu.cli.main import main
 from lantu.inference.evaluate import evaluate
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.tracking.find import find_checkpoint
-from lantu.training.recipe import Recipe
 from tests.conftest import mlflow_run_of
 
 Train = Callable[..., lantu.Result]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lantu
-from lantu.config.catalog import entries, fits
+from lantu.cli.catalog import entries, fits
 from lantu.config.explain import leaves
 
 FITS = fits()

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from rich.console import Console
 
 import lantu
-from lantu.training.report import show
+from lantu.training.summary import show
 
 Train = Callable[..., lantu.Result]
 OPTIONS = ("trainer.max_steps=5", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "test=false")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lantu.cli import main
-from lantu.sweeps.folder import SweepFolder, sweeps_of
+from lantu.cli.main import main
+from lantu.sweeps.state.sweep_folder import SweepFolder, sweeps_of
 
 SHORT = ("model=linear", "trainer.max_epochs=1", "save_model=false", "test=false", "sweep.compare=false")
 UNDRAWN = "callbacks.figures=null"

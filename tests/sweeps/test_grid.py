@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from lantu.sweeps.folder import SweepFolder
+from lantu.sweeps.state.sweep_folder import SweepFolder
 from tests.sweeps.conftest import Sweep
 
 Find = Callable[[str], SweepFolder]
@@ -78,7 +78,7 @@ def test_a_failed_trial_does_not_end_the_sweep_and_is_tried_again_up_to_a_limit(
 def test_a_sweep_is_continued_by_its_name_alone(
     sweep: Sweep, the_sweep: Find, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lantu.cli import main
+    from lantu.cli.main import main
 
     assert sweep("seed=0,1", "sweep.name=mine") == 0
     folder = the_sweep("mine")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from lantu.sweeps.folder import SweepFolder, sweeps_of
+from lantu.sweeps.state.sweep_folder import SweepFolder, sweeps_of
 
 REPO = Path(__file__).resolve().parents[2]
 SHORT = (

@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from lantu.config.composing import Composition, compose, config_search
 from lantu.config.sweeping import Composer, distinct
 from lantu.errors import UserError
-from lantu.sweeps.objectives import directions_of
-from lantu.sweeps.request import Point, grid, read_request
-from lantu.sweeps.snapshot import composed
-from lantu.sweeps.space import read_space
+from lantu.sweeps.search.objectives import directions_of
+from lantu.sweeps.search.space import read_space
+from lantu.sweeps.state.request import Point, grid, read_request
+from lantu.sweeps.state.snapshot import composed
 
 
 @pytest.fixture

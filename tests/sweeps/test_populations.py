@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lantu.sweeps.folder import SweepFolder, sweeps_of
+from lantu.sweeps.state.sweep_folder import SweepFolder, sweeps_of
 from tests.sweeps.conftest import Sweep
 from tests.sweeps.test_launchers import start, trials_in_mlflow
 

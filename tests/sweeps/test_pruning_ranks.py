@@ -7,8 +7,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lantu.sweeps.search import open_storage
-from lantu.sweeps.trial import PRUNED
+from lantu.sweeps.search.study import open_storage
+from lantu.sweeps.state.sweep_folder import PRUNED
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -24,7 +24,7 @@ def test_all_ranks_stop_at_the_same_validation_when_the_study_says_so(tmp_path: 
     bad = study.ask()
     pruner = "{_target_:optuna.pruners.MedianPruner,n_startup_trials:1,n_warmup_steps:2}"
     callback = (
-        f"{{_target_:lantu.sweeps.pruning.Pruning,storage:'{storage}',study_name:mine,number:{bad.number},"
+        f"{{_target_:lantu.sweeps.search.pruning.Pruning,storage:'{storage}',study_name:mine,number:{bad.number},"
         f"pruner:{pruner},monitor:'val/loss',run_dir:'{tmp_path}'}}"
     )
     command = ("model=linear", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=8")

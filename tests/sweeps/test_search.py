@@ -7,8 +7,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lantu.sweeps.folder import SweepFolder
-from lantu.sweeps.search import journal_of, open_storage
+from lantu.sweeps.search.study import journal_of, open_storage
+from lantu.sweeps.state.sweep_folder import SweepFolder
 from tests.sweeps.conftest import Sweep
 
 Find = Callable[[str], SweepFolder]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lantu.sweeps.folder import SweepFolder, TrialFolder, sweeps_of
+from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder, sweeps_of
 from tests.sweeps.slurm import slurm  # noqa: F401 - a fixture
 from tests.sweeps.test_launchers import start, trials_in_mlflow
 

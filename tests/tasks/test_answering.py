@@ -12,7 +12,7 @@ import lantu
 from lantu.inference.rebuild import rebuild
 from lantu.serving.model import Model
 from lantu.tasks import Answering
-from lantu.tasks.scores import answer_scores
+from lantu.tasks.answer_scores import answer_scores
 from lantu.tracking.find import find_checkpoint
 
 COLOURS = {"sky": "blue", "grass": "green", "snow": "white", "coal": "black", "blood": "red", "sun": "yellow"}

@@ -12,7 +12,7 @@ import torch
 
 import lantu
 from lantu.tasks import LanguageModeling
-from lantu.tasks.by_language import LossByLanguage
+from lantu.tasks.metrics_by_language import LossByLanguage
 
 SMALL = ["data.batch_size=8", "data.context=32"]
 
@@ -114,7 +114,7 @@ def test_training_goes_on_with_other_rows_in_the_next_epoch(texts: Path) -> None
         ) -> None:
             seen.append(batch[0].flatten().tolist())
 
-    from lantu.config.targets import build
+    from lantu.config.build import build
 
     data = build(lantu.compose("data=udhr", "model=gpt", "data.batch_size=4", f"paths.mirror={texts}").cfg.data)
     net = torch.nn.Embedding(256, 256)

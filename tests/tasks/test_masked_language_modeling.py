@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from lantu.data.masking import masking_facts
-from lantu.data.vocabulary import Bytes, Subwords
+from lantu.data.text.masking import masking_facts
+from lantu.data.text.vocabulary import Bytes, Subwords
 from lantu.errors import UserError
 from lantu.models import MaskedTransformer
 from lantu.tasks import MaskedLanguageModeling

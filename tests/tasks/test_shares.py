@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lantu
-from lantu.tasks.shares import Shares
+from lantu.tasks.loss_weighting import Shares
 from tests.training.test_sharded import in_two_processes
 
 Train = Callable[..., lantu.Result]

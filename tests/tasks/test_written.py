@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from lantu.tasks.written import measures
+from lantu.tasks.text_quality import measures
 
 
 def test_measures_of_a_small_text_are_what_one_counts_by_hand() -> None:

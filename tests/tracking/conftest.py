@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lantu.tracking.ship import prepare
+from lantu.tracking.upload import prepare
 
 prepare()
 os.environ.setdefault("LANTU_SHIP_LINGER", "3")

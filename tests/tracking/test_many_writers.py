@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from lantu.cli.runs import sync_main
 from lantu.tracking import RunLogger, embedded_uri
-from lantu.tracking.commands import sync_main
-from lantu.tracking.folder import run_folders
+from lantu.tracking.run_folder import run_folders
 from tests.tracking.conftest import Process, Server, until
 
 Start = Callable[..., Process]

@@ -13,9 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from lantu.cli.runs import runs_main, sync_main
 from lantu.tracking import RunLogger, embedded_uri
-from lantu.tracking.commands import runs_main, sync_main
-from lantu.tracking.folder import RunFolder, run_folders
+from lantu.tracking.run_folder import RunFolder, run_folders
 from tests.tracking.conftest import Process, Server, until
 
 Start = Callable[..., Process]

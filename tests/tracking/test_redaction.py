@@ -3,7 +3,7 @@ import time
 import pytest
 import yaml
 
-from lantu.tracking.redaction import is_secret, redact, redact_tree, redact_value
+from lantu.redaction import is_secret, redact, redact_tree, redact_value
 
 
 @pytest.mark.parametrize(

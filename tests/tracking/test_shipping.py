@@ -13,8 +13,8 @@ from mlflow.entities import Metric, Run
 
 from lantu.tracking import RunLogger, embedded_uri, from_mlflow
 from lantu.tracking.destination import Destination
-from lantu.tracking.folder import RunFolder, Shipped
-from lantu.tracking.ship import ship_once
+from lantu.tracking.run_folder import RunFolder, Shipped
+from lantu.tracking.upload import ship_once
 
 OpenRun = Callable[..., RunLogger]
 

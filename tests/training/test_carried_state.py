@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 import lantu
 from lantu.data.batches import loader
-from lantu.data.streams import Streams
+from lantu.data.text.contiguous import Streams
 from lantu.errors import UserError
 from lantu.models import GPT, RNN
 from lantu.tasks import LanguageModeling

@@ -19,10 +19,10 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from safetensors.torch import load_file
 
 import lantu
+from lantu.checkpoints.files import LAST, PREVIOUS, CheckedFiles, refuse_damaged, write_checked
 from lantu.errors import UserError
 from lantu.inference.rebuild import rebuild
-from lantu.training.callbacks import BestCheckpoints
-from lantu.training.checkpoints import LAST, PREVIOUS, CheckedFiles, refuse_damaged, write_checked
+from lantu.training.callbacks.small import BestCheckpoints
 
 Train = Callable[..., lantu.Result]
 QUIET = ("model=mlp", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false", "test=false")

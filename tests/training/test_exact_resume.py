@@ -17,9 +17,9 @@ from lightning_fabric.plugins.environments.lightning import find_free_network_po
 
 import lantu
 from lantu.data.batches import Examples
-from lantu.data.sampling import Chosen
-from lantu.training.callbacks import Interruptible
-from lantu.training.points import KEY
+from lantu.data.samplers import Chosen
+from lantu.training.callbacks.exact_resume import KEY
+from lantu.training.callbacks.small import Interruptible
 
 COMMON = (
     "trainer=cpu", "trainer.deterministic=true", "trainer.log_every_n_steps=3", "trainer.enable_progress_bar=false",

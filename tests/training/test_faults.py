@@ -17,9 +17,9 @@ from torch import nn
 
 import lantu
 from lantu.errors import Fault
-from lantu.training.callbacks import Interruptible
+from lantu.training.callbacks.finite_loss import first_not_finite
+from lantu.training.callbacks.small import Interruptible
 from lantu.training.faults import _of_cuda, largest_that_fits
-from lantu.training.finite import first_not_finite
 
 QUIET = (
     "trainer=cpu",
@@ -30,9 +30,9 @@ QUIET = (
 )
 STARVED = """
 import resource, sys
-import lantu.training.run, lantu.training.job, lantu.serving.package
+import lantu.training.run, lantu.training.train_command, lantu.serving.package
 from pathlib import Path
-from lantu.cli import main
+from lantu.cli.main import main
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 2**31, size + 2**31))
 sys.exit(main(["train", *sys.argv[1:]]))

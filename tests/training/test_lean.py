@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lantu.optim import constant, cosine
 from lantu.tasks import Classification
-from lantu.training.lean import AT_A_STEP, LeanEpochLoop, is_plain, make_lean
+from lantu.training.loop.lean_loop import AT_A_STEP, LeanEpochLoop, is_plain, make_lean
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False,

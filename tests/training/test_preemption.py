@@ -15,8 +15,8 @@ import torch
 from pytorch_lightning import Callback
 
 import lantu
-from lantu.training.callbacks import Interruptible
-from lantu.training.points import KEY
+from lantu.training.callbacks.exact_resume import KEY
+from lantu.training.callbacks.small import Interruptible
 
 QUEUED_AGAIN = 7
 SMALL = (

@@ -16,9 +16,9 @@ from lightning_fabric.plugins.environments.lightning import find_free_network_po
 import lantu
 from lantu.errors import UserError
 from lantu.inference.rebuild import rebuild
-from lantu.sweeps.folder import SweepFolder
-from lantu.training import ranks, torchrun
-from lantu.training.ranks import to_start
+from lantu.sweeps.state.sweep_folder import SweepFolder
+from lantu.training.distributed import local_ranks, torchrun
+from lantu.training.distributed.local_ranks import to_start
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 SHORT = ("data=breast_cancer", "model=linear", "trainer.enable_progress_bar=false")
@@ -96,10 +96,10 @@ def test_a_trainer_that_does_not_fit_torchrun_is_told_what_would(monkeypatch: py
 def test_the_rank_that_was_ended_from_outside_is_named_and_not_the_one_it_took_along(tmp_path: Path) -> None:
     taken_along = "import sys, time; time.sleep(0.5); sys.exit(1)"
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    rank, process = ranks._watched(programs(taken_along, killed), tmp_path) or (None, None)
+    rank, process = local_ranks._watched(programs(taken_along, killed), tmp_path) or (None, None)
     assert rank == 1
     assert process is not None
-    said = str(ranks._trouble(tmp_path, rank, process, count=2, run_dir=tmp_path))
+    said = str(local_ranks._trouble(tmp_path, rank, process, count=2, run_dir=tmp_path))
     assert "rank 1 of 2" in said
     assert "the signal SIGKILL" in said
     assert "No checkpoint was kept before" in said
@@ -108,23 +108,23 @@ def test_the_rank_that_was_ended_from_outside_is_named_and_not_the_one_it_took_a
 def test_a_rank_that_waits_for_a_dead_one_is_ended_after_a_grace(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(ranks, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(local_ranks, "GRACE_SECONDS", 0.2)
     processes = programs("import time; time.sleep(600)", "raise SystemExit(3)")
-    rank, process = ranks._watched(processes, tmp_path) or (None, None)
+    rank, process = local_ranks._watched(processes, tmp_path) or (None, None)
     assert (rank, process) == (1, processes[1])
     assert processes[0].returncode == -signal.SIGKILL
 
 
 def test_ranks_that_all_end_well_are_no_trouble(tmp_path: Path) -> None:
-    assert ranks._watched(programs("", ""), tmp_path) is None
+    assert local_ranks._watched(programs("", ""), tmp_path) is None
 
 
 def test_a_rank_that_aborts_after_its_last_word_is_no_trouble_and_before_it_is(tmp_path: Path) -> None:
     (tmp_path / "0.json").write_text("{}")
     (tmp_path / "1.json").write_text('{"metrics": {"val/loss": 0.5}}')
-    assert ranks._watched(programs("", "import os; os.abort()"), tmp_path) is None
+    assert local_ranks._watched(programs("", "import os; os.abort()"), tmp_path) is None
     (tmp_path / "1.json").unlink()
-    rank, _ = ranks._watched(programs("", "import os; os.abort()"), tmp_path) or (None, None)
+    rank, _ = local_ranks._watched(programs("", "import os; os.abort()"), tmp_path) or (None, None)
     assert rank == 1
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import lantu
-from lantu.cli import main
+from lantu.cli.main import main
 from lantu.errors import UserError
-from lantu.tracking.folder import RunFolder
-from lantu.tracking.ship import ship_once
+from lantu.tracking.run_folder import RunFolder
 from lantu.tracking.store import embedded_uri
+from lantu.tracking.upload import ship_once
 
 Train = Callable[..., lantu.Result]
 QUIET = ("model=mlp", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false", "test=false")

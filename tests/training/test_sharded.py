@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch import nn
 
 import lantu
-from lantu.config.targets import build
+from lantu.config.build import build
 from lantu.errors import UserError
 from lantu.inference.rebuild import rebuild
 from lantu.models import GPT, RNN

@@ -13,7 +13,7 @@ from lantu.cost.work import forward_flops
 from lantu.errors import UserError
 from lantu.models import CNN
 from lantu.tasks import LanguageModeling
-from lantu.training.speeding import compile_loss, speed_up
+from lantu.training.loop.compile import compile_loss, speed_up
 
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ to compile a network")
 SHORT = ("trainer=cpu", "trainer.max_steps=3", "trainer.enable_progress_bar=false", "logger=none")

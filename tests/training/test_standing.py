@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lantu.training import standing
-from lantu.training.standing import DOING, places, who_is_late
+from lantu.training import rank_progress
+from lantu.training.rank_progress import DOING, places, who_is_late
 
 PATIENCE = 900
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="sees a stopped process by Linux's /proc")
@@ -29,10 +29,10 @@ def process() -> Iterator["subprocess.Popen[bytes]"]:
 
 def note(folder: Path, rank: int, *, events: int, doing: str, process: int, step: int = 7, since: float = 0) -> None:
     """What a rank leaves in its file."""
-    place = folder / standing.FOLDER / str(rank)
+    place = folder / rank_progress.FOLDER / str(rank)
     place.parent.mkdir(exist_ok=True)
     noted = (process, events, step, since or time.time(), DOING.index(doing), socket.gethostname().encode())
-    place.write_bytes(standing._FORM.pack(*noted))
+    place.write_bytes(rank_progress._FORM.pack(*noted))
 
 
 def test_the_rank_that_has_begun_less_is_the_one_that_is_late(tmp_path: Path) -> None:

@@ -5,19 +5,21 @@ Hydra imports this module at every start, also that of another program that has 
 
 import sys
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from lantu.sweeps.search.options import OptunaOptions, RayTuneOptions
+
 if TYPE_CHECKING:
-    from lantu.sweeps.folder import SweepFolder
     from lantu.sweeps.pools import Work
-    from lantu.sweeps.request import Point, Request
     from lantu.sweeps.rounds import Engine
-    from lantu.sweeps.sources import Source
+    from lantu.sweeps.search.trial_sources import Source
+    from lantu.sweeps.state.request import Point, Request
+    from lantu.sweeps.state.sweep_folder import SweepFolder
 
 
 class _LantuSweeper(Sweeper):
@@ -52,9 +54,9 @@ class GridSweeper(_LantuSweeper):
         self._params = dict(params)
 
     def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
-        from lantu.sweeps.request import grid
         from lantu.sweeps.rounds import pooled
-        from lantu.sweeps.sources import Grid
+        from lantu.sweeps.search.trial_sources import Grid
+        from lantu.sweeps.state.request import grid
         from lantu.sweeps.sweeper import Conductor
 
         typed = {each.partition("=")[0] for each in arguments}
@@ -68,61 +70,27 @@ class GridSweeper(_LantuSweeper):
         return conductor.conduct([*dimensions, *arguments])
 
 
-class OptunaSweeper(_LantuSweeper):
+class OptunaSweeper(OptunaOptions, _LantuSweeper):
     """A search by Optuna; conf/hydra/sweeper/optuna.yaml says what may be set."""
 
-    def __init__(
-        self,
-        *,
-        sampler: Mapping[str, Any],
-        pruner: Mapping[str, Any],
-        n_trials: int | None,
-        n_jobs: int | None,
-        timeout: float | None,
-        storage: str | None,
-        study_name: str | None,
-        warm_start: Sequence[str],
-        params: Mapping[str, Any],
-    ) -> None:
-        self.sampler, self.pruner = sampler, pruner
-        self.n_trials, self.n_jobs, self.timeout = n_trials, n_jobs, timeout
-        self.storage, self.study_name = storage, study_name
-        self.warm_start, self.params = tuple(warm_start), params
-
     def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
-        from lantu.sweeps.searching import conductor
+        from lantu.sweeps.configured_search import conductor
 
         return conductor(self, cfg=cfg, context=context).conduct(arguments)
 
 
-class RayTuneSweeper(_LantuSweeper):
+class RayTuneSweeper(RayTuneOptions, _LantuSweeper):
     """A population by Ray Tune; conf/hydra/sweeper/ray_tune.yaml says what may be set."""
-
-    def __init__(
-        self,
-        *,
-        scheduler: Mapping[str, Any],
-        n_trials: int,
-        timeout: float | None,
-        num_cpus: float,
-        num_gpus: float,
-        address: str | None,
-        retries: int,
-        params: Mapping[str, Any],
-    ) -> None:
-        self.scheduler, self.params = scheduler, params
-        self.n_trials, self.timeout, self.retries = n_trials, timeout, retries
-        self.num_cpus, self.num_gpus, self.address = num_cpus, num_gpus, address
 
     def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
         from hydra_plugins.lantu_launchers import require
-        from lantu.sweeps.searching import read_configured_space
+        from lantu.sweeps.configured_search import read_configured_space
         from lantu.sweeps.sweeper import Conductor
 
         require("ray", "hydra/sweeper=ray_tune", "ray")
 
         def engine(request: "Request", folder: "SweepFolder", work: "Work") -> "Engine":
-            from lantu.sweeps.tuning import Tuning
+            from lantu.sweeps.search.ray_tune import Tuning
 
             return Tuning(self, read_configured_space(self.params, request, work.context), request, folder, work)
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.better import direction
 from lantu.compare import table as tables
 from lantu.compare.methods.curves import Curve, curves, samples_per_step
 from lantu.compare.methods.groups import Groups, group
@@ -18,6 +17,7 @@ from lantu.compare.methods.roi import Measured, Outlook, outlook
 from lantu.compare.methods.scaling import Law, Refused, fit
 from lantu.compare.methods.statistics import Comparison, compare
 from lantu.compare.reading.runs import Reader, Runs, Selection, read
+from lantu.metric_direction import direction
 
 SHOWN_CURVES = 6
 """Groups whose learning curves are drawn: as many as eyes can tell apart."""

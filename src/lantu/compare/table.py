@@ -89,7 +89,7 @@ def arrange(table: pd.DataFrame, *, sort: str | None, columns: Iterable[str] | N
 def _column(table: pd.DataFrame, name: str, option: str) -> str:
     if name in table.columns:
         return name
-    from lantu.config.near import did_you_mean
+    from lantu.suggestions import did_you_mean
 
     names = [str(each) for each in table.columns]
     raise UserError(

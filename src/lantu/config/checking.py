@@ -12,9 +12,9 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from lantu.config.composing import Composition, compose, config_search
 from lantu.config.explain import leaves, options
 from lantu.config.locations import user_confs
-from lantu.config.near import did_you_mean
 from lantu.config.signatures import Signature, accepts, signature_of, spelled
 from lantu.errors import UserError
+from lantu.suggestions import did_you_mean
 
 SPECIAL_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 _FACT = re.compile(r"\$\{spec\.(\w+)[^}]*\}")

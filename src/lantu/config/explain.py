@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lantu.config.near import did_you_mean
 from lantu.errors import UserError
+from lantu.suggestions import did_you_mean
 
 
 @contextmanager

@@ -7,11 +7,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from lantu.cost import preflight, words, work
+from lantu import units
+from lantu.cost import preflight, work
 from lantu.cost.energy import EnergyMeter
 from lantu.cost.prices import Budget, Economics
 from lantu.cost.totals import Totals
-from lantu.due import agreed, recorded_every
+from lantu.intervals import broadcast_from_rank_zero, log_interval
 from lantu.models.sharding import is_sharded
 
 LIVE_SECONDS = 10.0
@@ -96,7 +97,7 @@ class CostMeter(Callback):
         if self.estimate is None:
             self._estimate(trainer, took)
         # every rank looks at the same steps, since looking adds up over the ranks
-        if trainer.global_step % recorded_every(trainer) == 0 and self._due(trainer, self._live_seconds):
+        if trainer.global_step % log_interval(trainer) == 0 and self._due(trainer, self._live_seconds):
             self._look(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -167,7 +168,7 @@ class CostMeter(Callback):
             self.energy_source = self.energy_source or self._energy.source()
 
     def _due(self, trainer: Trainer, seconds: float) -> bool:
-        return agreed(trainer, time.monotonic() - self._looked >= seconds)
+        return broadcast_from_rank_zero(trainer, time.monotonic() - self._looked >= seconds)
 
     def _look(self, trainer: Trainer) -> dict[str, float]:
         """Log what has been used, and stop at the budget."""
@@ -213,7 +214,7 @@ class CostMeter(Callback):
             self._log(trainer, self.estimate.metrics())
             self._print(
                 trainer,
-                f"  estimate: {words.time_taken(seconds)}, {words.energy(kwh)}, {words.money(usd)}, "
+                f"  estimate: {units.format_duration(seconds)}, {units.format_energy(kwh)}, {units.format_money(usd)}, "
                 f"{memory:.1f} GiB of memory ({self.estimate.memory_share:.0%})",
             )
         self._batch_ended = None

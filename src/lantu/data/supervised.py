@@ -11,9 +11,9 @@ import pandas as pd
 from torch import Tensor
 
 from lantu.data import labels
+from lantu.data.base import DataModule
 from lantu.data.batches import Examples
 from lantu.data.cleaning import missing, repeated, row_hashes
-from lantu.data.module import DataModule
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, completed, strata_of
 from lantu.errors import UserError
@@ -146,7 +146,7 @@ class SupervisedDataModule(DataModule):
 
 
 def _no_column(option: str, name: str, columns: list[str], where: str) -> str:
-    from lantu.config.near import did_you_mean
+    from lantu.suggestions import did_you_mean
 
     shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
     return f"`{option}={name}`: {where} has no such column.{did_you_mean(name, columns)} There are: {shown}."

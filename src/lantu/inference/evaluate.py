@@ -6,15 +6,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
-from lantu.config.targets import build
+from lantu.config.build import build
 from lantu.data import TokenDataModule
 from lantu.errors import UserError
-from lantu.inference.asked import check_split
+from lantu.inference.arguments import check_split
 from lantu.inference.rebuild import Rebuilt, rebuild
+from lantu.log_noise import without_noise
 from lantu.tasks import LanguageModeling
+from lantu.tasks.text_sampling import written
 from lantu.tracking.find import find_checkpoint
-from lantu.training.quiet import without_noise
-from lantu.training.samples import written
 
 
 def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict[str, float]:

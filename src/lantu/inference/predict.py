@@ -9,16 +9,16 @@ import pandas as pd
 from omegaconf import DictConfig, ListConfig
 from pytorch_lightning import Trainer, seed_everything
 
-from lantu.config.targets import build
+from lantu.config.build import build
 from lantu.data.sources import read_table
 from lantu.errors import UserError
-from lantu.inference.answers import as_columns
-from lantu.inference.asked import WRITERS, check_input, check_output
+from lantu.inference.arguments import WRITERS, check_input, check_output
+from lantu.inference.predictions import as_columns
 from lantu.inference.rebuild import Rebuilt, rebuild
+from lantu.log_noise import without_noise
 from lantu.models.generate import check_sampling
 from lantu.tasks import LanguageModeling
 from lantu.tracking.find import find_checkpoint
-from lantu.training.quiet import without_noise
 
 
 def predict(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> pd.DataFrame:

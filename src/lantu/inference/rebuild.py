@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
-from lantu.config.targets import build, check_trusted
+from lantu.checkpoints.embedded_config import Recipe
+from lantu.checkpoints.load import load
+from lantu.config.build import build, check_trusted
 from lantu.data import DataModule
 from lantu.errors import UserError
 from lantu.tasks import Task
-from lantu.training.checkpoints import refuse_damaged
-from lantu.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -55,16 +54,6 @@ def rebuild(checkpoint: Path, *, data_options: Any = None) -> Rebuilt:
     task = build(cfg.task, net=net)
     task.load_state_dict(loaded["state_dict"])
     return Rebuilt(cfg=cfg, data=data, task=task.eval())
-
-
-def load(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint's content, read without unpickling any code."""
-    refuse_damaged(checkpoint)
-    try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is cut, foreign or hostile
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{checkpoint} cannot be read as a checkpoint of weights and plain values: {reason}") from error
 
 
 def _use_this_machines_mirror(cfg: DictConfig) -> None:

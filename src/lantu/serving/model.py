@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from lantu.data.batches import loader
-from lantu.inference.answers import as_columns
+from lantu.inference.predictions import as_columns
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.tasks import LanguageModeling
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lantu.data import DataModule
-from lantu.starting import uncounted
+from lantu.lazy_imports import gc_paused
 
 LOADER = "lantu.serving.model"
 """The module whose `_load_pyfunc` MLflow calls to load the model."""
@@ -26,7 +26,7 @@ def write_model(folder: Path, *, checkpoint: Path, data: DataModule, recipe_key:
         data: which the model was trained on; tells the inputs' signature.
         recipe_key: the callback state under which the checkpoint holds the run's config.
     """
-    with uncounted():
+    with gc_paused():
         from mlflow.models import ModelSignature
         from mlflow.pyfunc import save_model
 
@@ -71,7 +71,7 @@ def signature(data: DataModule) -> tuple[Any, Any]:
 
 def _slim(checkpoint: Path, data: DataModule, recipe_key: str) -> dict[str, Any]:
     """What rebuilding needs of a checkpoint."""
-    from lantu.inference.rebuild import load
+    from lantu.checkpoints.load import load
 
     whole = load(checkpoint)
     preparation = type(data).__qualname__

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from lantu.data import DataModule
-from lantu.sweeps.folder import SweepFolder
+from lantu.sweeps.state.sweep_folder import SweepFolder
 from lantu.tracking import journal
-from lantu.tracking.folder import RunFolder
 from lantu.tracking.journal import Journal
+from lantu.tracking.run_folder import RunFolder
 
 MOST_TRAINING = 20_000
 Rows = tuple[Any, np.ndarray]

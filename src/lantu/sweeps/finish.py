@@ -8,20 +8,20 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from lantu.cost import words
+from lantu import units
 from lantu.errors import UserError
-from lantu.sweeps.folder import SweepFolder, TrialFolder
 from lantu.sweeps.outcome import best_trial, outdo, register
 from lantu.sweeps.parent import ParentRun
 from lantu.sweeps.progress import counted
-from lantu.sweeps.standing import Watcher
+from lantu.sweeps.state.status import Watcher
+from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
 
 
 def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: float) -> int:
     """Say how a sweep went, and compare its trials; returns how many failed."""
     console = Console(highlight=False)
     standing = Watcher(sweep).look()
-    took = words.time_taken(time.time() - begun)
+    took = units.format_duration(time.time() - begun)
     console.print(f"\n[bold]{sweep.name}[/bold]: {counted(standing)} in {took}", soft_wrap=True)
     for cause, trials in causes(sweep).items():
         console.print(f"[red]failed[/red]      {len(trials)} x {escape(cause)}", soft_wrap=True)
@@ -35,7 +35,11 @@ def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: flo
         )
     spent = sweep.spent()
     if spent["usd"]:
-        parts = words.time_taken(3600 * spent["hours"]), words.energy(spent["kwh"]), words.money(spent["usd"])
+        parts = (
+            units.format_duration(3600 * spent["hours"]),
+            units.format_energy(spent["kwh"]),
+            units.format_money(spent["usd"]),
+        )
         console.print(f"cost        {parts[0]} of device time, {parts[1]}, {parts[2]}")
     best = best_trial(sweep)
     if cfg.sweep.baselines and best is not None:

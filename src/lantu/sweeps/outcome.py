@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lantu.sweeps.folder import SweepFolder, TrialFolder
 from lantu.sweeps.parent import ParentRun
-from lantu.sweeps.standing import Watcher
+from lantu.sweeps.state.status import Watcher
+from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
 from lantu.sweeps.trial import PARENT
 
 SHOWN = ("accuracy", "auroc", "f1", "r2", "rmse", "loss")
@@ -24,7 +24,7 @@ def outdo(sweep: SweepFolder, best: TrialFolder, parent: ParentRun, console: Con
     """Measure a trivial and a classical model on the best trial's data, and show all three."""
     from omegaconf import OmegaConf
 
-    from lantu.config.targets import build
+    from lantu.config.build import build
     from lantu.sweeps.baselines import baselines, record
 
     data = build(OmegaConf.load(best.path / "config.yaml").data)
@@ -52,7 +52,7 @@ def outdo(sweep: SweepFolder, best: TrialFolder, parent: ParentRun, console: Con
 
 def register(name: str, best: TrialFolder, parent: ParentRun, console: Console, *, arrived: bool) -> None:
     """Put the best trial's model into MLflow's registry."""
-    from lantu.tracking.folder import RunFolder
+    from lantu.tracking.run_folder import RunFolder
 
     run_id = RunFolder(best.path).shipped().run_id
     model = best.path / "model"

@@ -10,15 +10,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lantu.sweeps.folder import SweepFolder
+from lantu.redaction import redact
+from lantu.sweeps.state.sweep_folder import SweepFolder
 from lantu.sweeps.trial import PARENT
 from lantu.tracking import journal
-from lantu.tracking.folder import RunFolder
 from lantu.tracking.journal import Journal
-from lantu.tracking.redaction import redact
-from lantu.tracking.ship import family
-from lantu.tracking.shipper import Shipper, sync_in_background
+from lantu.tracking.run_folder import RunFolder
 from lantu.tracking.store import absolute, embedded_uri
+from lantu.tracking.upload import family
+from lantu.tracking.uploader import Uploader, sync_in_background
 
 PATIENCE_SECONDS = 20.0  # how long the end of a sweep waits for shipping that gets nowhere
 
@@ -37,7 +37,7 @@ class ParentRun:
         self._store = Path(str(node.store if node else cfg.paths.store)).absolute()
         uri = node.tracking_uri if node else None
         self._tracking_uri = absolute(uri) if uri else None
-        self._shipper: Shipper | None = None
+        self._shipper: Uploader | None = None
         self._closed = False
 
     @property
@@ -89,7 +89,7 @@ class ParentRun:
         self._journal.append("params", values={**params, "sweep.objective": ", ".join(content["objectives"])})
         self._journal.flush()
         if self._ships:
-            self._shipper = Shipper(self._run, self.uri, family=True)
+            self._shipper = Uploader(self._run, self.uri, family=True)
             sync_in_background(self._store, self._tracking_uri)
         return self
 

@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lantu.cost import words
-from lantu.sweeps.folder import State, SweepFolder, TrialFolder
-from lantu.sweeps.standing import Standing, Watcher
+from lantu import units
+from lantu.sweeps.state.status import Standing, Watcher
+from lantu.sweeps.state.sweep_folder import State, SweepFolder, TrialFolder
 
 COLOURS = {
     "finished": "green",
@@ -83,7 +83,7 @@ class Progress:
         total = self.planned
         bar = ProgressBar(total=total, completed=standing.ended, width=30, pulse=total is None)
         left = standing.seconds_left(total)
-        ends = f"  about {words.time_taken(left)} left" if left and standing.ended < (total or 0) else ""
+        ends = f"  about {units.format_duration(left)} left" if left and standing.ended < (total or 0) else ""
         row.add_row(bar, f"{standing.ended}{f'/{total}' if total is not None else ''}", counted(standing), ends)
         best = standing.best
         return Group(row, Text(f"best so far  {best}" if best else "", style="bold"))
@@ -101,7 +101,7 @@ def _line(trial: TrialFolder, state: State, standing: Standing) -> str:
     value = state.values.get(f"{metric}_best", state.values.get(metric))
     said = [f"{metric} {value:.4g}"] if value is not None and state.status == "finished" else []
     said += [state.reason] if state.reason else []
-    seconds = words.time_taken(state.ended - state.started) if state.started else ""
+    seconds = units.format_duration(state.ended - state.started) if state.started else ""
     return f"  [{colour}]{state.status:<9}[/]{trial.name}  [dim]{seconds}[/]  {'; '.join(said)}"
 
 

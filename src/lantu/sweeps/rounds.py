@@ -8,10 +8,10 @@ from typing import Protocol
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 
-from lantu.sweeps.folder import ENDED, SweepFolder, TrialFolder
 from lantu.sweeps.pools.pool import Ended, Job, Pool, Work, open_pool
-from lantu.sweeps.request import Request, without_identity
-from lantu.sweeps.sources import Source
+from lantu.sweeps.search.trial_sources import Source
+from lantu.sweeps.state.request import Request, without_identity
+from lantu.sweeps.state.sweep_folder import ENDED, SweepFolder, TrialFolder
 
 
 class Engine(Protocol):

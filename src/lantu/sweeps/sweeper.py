@@ -16,16 +16,16 @@ from lantu.config.composing import Composition
 from lantu.config.sweeping import Composer, distinct
 from lantu.errors import UserError
 from lantu.interrupts import heard, raise_if_asked
-from lantu.sweeps.folder import SweepFolder
-from lantu.sweeps.naming import find_or_name
-from lantu.sweeps.objectives import directions_of, objectives_of
+from lantu.redaction import redact
 from lantu.sweeps.pools import Work
-from lantu.sweeps.request import Point, Request, read_request
 from lantu.sweeps.rounds import MakeEngine
-from lantu.sweeps.snapshot import composed, from_snapshot, refuse_difference, settings, take_snapshot
+from lantu.sweeps.search.objectives import directions_of, objectives_of
+from lantu.sweeps.state.identity import find_or_name
+from lantu.sweeps.state.request import Point, Request, read_request
+from lantu.sweeps.state.snapshot import composed, from_snapshot, refuse_difference, settings, take_snapshot
+from lantu.sweeps.state.sweep_folder import SweepFolder
 from lantu.sweeps.trial import RunTrial
 from lantu.tracking.owner import place
-from lantu.tracking.redaction import redact
 
 
 class Conductor:

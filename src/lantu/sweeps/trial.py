@@ -15,10 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lantu.interrupts import raise_if_asked
-from lantu.sweeps.failures import record_failure, sentence
-from lantu.sweeps.folder import State, SweepFolder, TrialFolder
+from lantu.redaction import redact
+from lantu.sweeps.state.failures import record_failure, sentence
+from lantu.sweeps.state.sweep_folder import PRUNED, State, SweepFolder, TrialFolder
 from lantu.tracking.owner import place
-from lantu.tracking.redaction import redact
 from lantu.tracking.store import absolute
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 PARENT = "parent.json"
 """The file in which a sweep notes what its trials' loggers need to know of the parent run."""
-PRUNED = "pruned.txt"
-"""The file in which a trial's callback notes why it was ended early."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,8 @@ class RunTrial:
         state.reason = pruned.read_text() if pruned.is_file() else ""
 
     def _train(self, cfg: DictConfig, sweep: SweepFolder, trial: TrialFolder) -> "Result":
-        from lantu.training.job import composition_of
         from lantu.training.run import run
+        from lantu.training.train_command import composition_of
 
         composition = composition_of(cfg)
         self._prepare(composition.cfg, sweep, trial)
@@ -139,10 +137,10 @@ def _pruning(sweep: SweepFolder, trial: TrialFolder) -> dict[str, Any] | None:
     pruner = sweeper.get("pruner")
     if not pruner or pruner["_target_"].endswith("NopPruner"):
         return None
-    from lantu.sweeps.search import journal_of
+    from lantu.sweeps.search.study import journal_of
 
     return {
-        "_target_": "lantu.sweeps.pruning.Pruning",
+        "_target_": "lantu.sweeps.search.pruning.Pruning",
         "storage": sweeper.storage or journal_of(sweep),
         "study_name": sweeper.study_name or sweep.name,
         "number": trial.number,

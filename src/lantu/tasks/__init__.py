@@ -1,12 +1,12 @@
 """Learning problems: one LightningModule each, for any architecture that answers in the right shape."""
 
-from lantu.tasks.answering import Answering
 from lantu.tasks.base import Task
-from lantu.tasks.by_language import TaskByLanguage, TokenTask
 from lantu.tasks.classification import Classification
-from lantu.tasks.identification import Identification
+from lantu.tasks.dialogue import Answering
+from lantu.tasks.language_identification import Identification
 from lantu.tasks.language_modeling import LanguageModeling
 from lantu.tasks.masked_language_modeling import MaskedLanguageModeling
+from lantu.tasks.metrics_by_language import TaskByLanguage, TokenTask
 from lantu.tasks.question_answering import QuestionAnswering
 from lantu.tasks.regression import Regression
 

@@ -11,12 +11,12 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from lantu.due import recorded_every
 from lantu.errors import UserError
+from lantu.intervals import log_interval
 from lantu.models.sharding import is_sharded, shard
 from lantu.optim import l1_norm, parameter_groups
-from lantu.tasks.mean import Mean
-from lantu.tasks.shares import Shares
+from lantu.tasks.loss_weighting import Shares
+from lantu.tasks.running_mean import Mean
 
 Batch = tuple[Tensor, ...]
 """Inputs and targets first; what follows them is for the tasks that know it."""
@@ -165,7 +165,7 @@ class Task(pl.LightningModule):
         """
         if self._trainer is None:
             return False
-        every = recorded_every(self.trainer)
+        every = log_interval(self.trainer)
         return self.global_step < every or (self.global_step + 1) % every == 0
 
     def _over_ranks(self, loss: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torchmetrics.classification import (
 
 from lantu.errors import UserError
 from lantu.tasks.base import Task
-from lantu.tasks.mean import Mean
+from lantu.tasks.running_mean import Mean
 
 
 class Classification(Task):

@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from lantu.errors import UserError
 from lantu.models.generate import NOTHING, generate
 from lantu.tasks.base import Batch
-from lantu.tasks.by_language import TokenTask
-from lantu.tasks.writing import Writing
+from lantu.tasks.metrics_by_language import TokenTask
+from lantu.tasks.streaming import Writing
 
 Encode = Callable[[str], ArrayLike]
 Decode = Callable[[list[int]], str]

@@ -10,9 +10,9 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from lantu.errors import UserError
-from lantu.targets import NOT_ASKED
+from lantu.ignore_index import NOT_ASKED
 from lantu.tasks.base import Batch
-from lantu.tasks.by_language import TokenTask
+from lantu.tasks.metrics_by_language import TokenTask
 
 
 class MaskedLanguageModeling(TokenTask):
@@ -28,7 +28,7 @@ class MaskedLanguageModeling(TokenTask):
         vocab_size: of the data.
         mask_id: the token that hides another.
         special_ids: tokens that are no text: never chosen, and never shown in another's place.
-        word_starts: whether each token begins a word, as bits in hexadecimal (`lantu.data.masking`); for whole words.
+        word_starts: whether each token begins a word, as hexadecimal bits (`lantu.data.text.masking`); for whole words.
         masked: share of the tokens that are chosen.
         whole_words: choose words rather than tokens, so that no piece gives away the others.
         replaced, kept: shares of the chosen that are shown as a random token, and as they are.

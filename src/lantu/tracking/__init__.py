@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lantu.redaction import redact
     from lantu.tracking.logger import RunLogger
     from lantu.tracking.names import from_mlflow, to_mlflow
-    from lantu.tracking.redaction import redact
-    from lantu.tracking.shipper import sync_in_background
     from lantu.tracking.store import embedded_uri, ensure_store
+    from lantu.tracking.uploader import sync_in_background
 
 _HOMES = {
     "RunLogger": "logger",

@@ -152,7 +152,7 @@ def _from_mlflow(run: str, store: Path, tracking_uri: str | None, *, fetch: bool
 def _best_of(client: Any, experiment: str) -> Any:
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        from lantu.config.near import did_you_mean
+        from lantu.suggestions import did_you_mean
 
         names = [each.name for each in client.search_experiments()]
         raise UserError(

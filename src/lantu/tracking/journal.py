@@ -20,7 +20,7 @@ from typing import Any
 from zlib import crc32
 
 from lantu.errors import UserError
-from lantu.tracking.saying import say
+from lantu.notices import warn_once
 
 FORMAT = "lantu-journal"
 VERSION = 1
@@ -106,7 +106,7 @@ class Journal:
             try:
                 os.fsync(self._fd)
             except OSError as error:
-                say(f"the journal {self.path} could not be brought to disk: {error.strerror}.")
+                warn_once(f"the journal {self.path} could not be brought to disk: {error.strerror}.")
 
     def close(self) -> None:
         self.flush()
@@ -114,7 +114,7 @@ class Journal:
         if self._held:
             self.lost += len(self._held)
         if self.lost:
-            say(
+            warn_once(
                 f"{self.lost} records of this run could not be written to {self.path} and are lost; "
                 "all before them are kept."
             )
@@ -152,7 +152,7 @@ class Journal:
             try:
                 line = line[os.write(self._fd, line) :]
             except OSError as error:
-                say(
+                warn_once(
                     f"the journal {self.path} takes no more records ({error.strerror}). Training goes on; "
                     f"what was written is kept, and up to {HELD_LIMIT >> 20} MiB wait in memory for room."
                 )
@@ -205,11 +205,6 @@ class Reader:
                     yield self.offset, record
                 elif line != b"\n":
                     self.damaged += 1
-
-    @property
-    def remaining(self) -> int:
-        """Bytes that have not been read."""
-        return self.path.stat().st_size - self.offset
 
 
 def head(path: Path) -> Record | None:

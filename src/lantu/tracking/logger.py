@@ -12,14 +12,14 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
+from lantu.notices import warn_once
+from lantu.redaction import redact, redact_tree, redact_value
 from lantu.tracking import journal
 from lantu.tracking.deferred import hand_over_tensors
-from lantu.tracking.folder import RunFolder, store_of
 from lantu.tracking.journal import Journal
-from lantu.tracking.live import LiveJournal, status_of
+from lantu.tracking.live_journal import LiveJournal, status_of
 from lantu.tracking.parameters import LONGEST_PARAM, LONGEST_TAG, as_text, flatten, shorten
-from lantu.tracking.redaction import redact, redact_tree, redact_value
-from lantu.tracking.saying import say
+from lantu.tracking.run_folder import RunFolder, store_of
 
 
 class RunLogger(Logger):
@@ -167,7 +167,7 @@ class RunLogger(Logger):
                 try:
                     values[name] = float(value)
                 except (TypeError, ValueError):
-                    say(f"the metric `{name}` is not a number but a {type(value).__name__}: not recorded.")
+                    warn_once(f"the metric `{name}` is not a number but a {type(value).__name__}: not recorded.")
         opened = self._open()
         if tensors:
             self._live.append_when_arrived(step, values, tensors)
@@ -240,7 +240,7 @@ class RunLogger(Logger):
         try:
             self._folder.spool.put(local, artifact_path)
         except OSError as error:
-            say(f"the artifact {local} could not be kept: {error.strerror or error}.")
+            warn_once(f"the artifact {local} could not be kept: {error.strerror or error}.")
             return
         opened.append("artifact", name=local.name, to=artifact_path)
 
@@ -252,7 +252,7 @@ class RunLogger(Logger):
         try:
             self._folder.spool.put_text(redact(text), name, folder or None)
         except OSError as error:
-            say(f"the artifact {artifact_file} could not be kept: {error.strerror or error}.")
+            warn_once(f"the artifact {artifact_file} could not be kept: {error.strerror or error}.")
             return
         opened.append("artifact", name=name, to=folder or None)
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lantu.tracking.redaction import redact
+from lantu.redaction import redact
 
 _TEXT = {
     ".yaml",

@@ -1,17 +1,17 @@
 """One run from config to result."""
 
-from lantu.starting import uncounted
+from lantu.lazy_imports import gc_paused
 
-with uncounted():
-    from lantu.training.callbacks import BestCheckpoints, LearningRate, Progress
-    from lantu.training.figures import Figures
-    from lantu.training.finite import FiniteLoss
-    from lantu.training.points import ResumePoints
+with gc_paused():
+    from lantu.training.callbacks.exact_resume import ResumeCheckpoint
+    from lantu.training.callbacks.figures import Figures
+    from lantu.training.callbacks.finite_loss import FiniteLoss
+    from lantu.training.callbacks.safetensors_file import SafetensorsFile
+    from lantu.training.callbacks.small import BestCheckpoints, LearningRate, Progress
+    from lantu.training.callbacks.text_samples import Samples
+    from lantu.training.callbacks.transformers_folder import TransformersFolder
+    from lantu.training.distributed.fsdp2 import Sharded
     from lantu.training.run import Result, run, train
-    from lantu.training.safetensors_file import SafetensorsFile
-    from lantu.training.samples import Samples
-    from lantu.training.sharded import Sharded
-    from lantu.training.transformers_folder import TransformersFolder
 
 __all__ = [
     "BestCheckpoints",
@@ -20,7 +20,7 @@ __all__ = [
     "LearningRate",
     "Progress",
     "Result",
-    "ResumePoints",
+    "ResumeCheckpoint",
     "SafetensorsFile",
     "Samples",
     "Sharded",
@@ -28,3 +28,6 @@ __all__ = [
     "run",
     "train",
 ]
+
+ResumePoints = ResumeCheckpoint
+"""The name of `ResumeCheckpoint` in configs written before version 0.2."""

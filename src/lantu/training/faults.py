@@ -12,8 +12,8 @@ from pytorch_lightning import Trainer
 from lantu.cost.work import peak_memory_gib
 from lantu.data import DataModule
 from lantu.errors import Fault, UserError
-from lantu.tracking.redaction import redact
-from lantu.training.standing import Standing
+from lantu.redaction import redact
+from lantu.training.rank_progress import Standing
 
 TRACEBACK = "error.txt"
 """The file in the run's folder with the whole traceback."""

@@ -11,13 +11,13 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from rich.markup import escape
 
+from lantu.checkpoints.embedded_config import Recipe
+from lantu.checkpoints.files import is_last
 from lantu.config.composing import Composition
 from lantu.config.explain import leaves
 from lantu.data import DataModule
 from lantu.tracking import RunLogger
 from lantu.training import provenance
-from lantu.training.checkpoints import is_last
-from lantu.training.recipe import Recipe
 
 NO_PARAMETERS = (
     *("name", "paths", "logger", "sweep", "resume", "callbacks.pruning"),

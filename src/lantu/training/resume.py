@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lantu.checkpoints.embedded_config import Recipe
+from lantu.checkpoints.files import is_last
 from lantu.errors import UserError
 from lantu.tracking.find import AUTO
-from lantu.training.checkpoints import is_last
-from lantu.training.recipe import Recipe
 
 
 def is_run(resume: str) -> bool:
@@ -28,7 +28,7 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path, task: nn.Module) -> 
     Raises:
         UserError: there is nothing that can be read, the file is damaged, or it is of another network.
     """
-    from lantu.inference.rebuild import load
+    from lantu.checkpoints.load import load
 
     if resume is None:
         return None
@@ -51,8 +51,8 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path, task: nn.Module) -> 
 
 def _newest_good(*folders: Path) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint that can be read, in the first folder with one; damaged ones are named and passed over."""
-    from lantu.inference.rebuild import load
-    from lantu.tracking.saying import say
+    from lantu.checkpoints.load import load
+    from lantu.notices import warn_once
 
     for folder in folders:
         # the best one may be newer, but was made in the middle of things: it is for when no other can be read
@@ -60,7 +60,7 @@ def _newest_good(*folders: Path) -> tuple[Path, dict[str, Any]] | None:
             try:
                 return path, load(path)
             except UserError:
-                say(f"the checkpoint {path} is damaged; the one before it is used.")
+                warn_once(f"the checkpoint {path} is damaged; the one before it is used.")
     return None
 
 

@@ -9,31 +9,32 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 
+from lantu.checkpoints.embedded_config import Recipe
+from lantu.checkpoints.files import write_checked
+from lantu.config.build import build, build_all
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
 from lantu.config.hardware import check_hardware, look_for_gpus_quickly
 from lantu.config.naming import experiment_name, run_name
-from lantu.config.targets import build, build_all
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
-from lantu.data.sampling import check_share
+from lantu.data.samplers import check_share
 from lantu.errors import UserError
 from lantu.interrupts import heard
+from lantu.log_noise import without_noise
 from lantu.tasks import Task
 from lantu.tracking import RunLogger
 from lantu.tracking.find import place_to_resume
-from lantu.training import faults, ranks, record, torchrun
-from lantu.training.callbacks import Interruptible
-from lantu.training.checkpoints import write_checked
-from lantu.training.lean import make_lean
-from lantu.training.memory import keep_freed_memory
-from lantu.training.points import ResumePoints, resume_points
-from lantu.training.preemption import Preemption, in_a_submitted_job
-from lantu.training.quiet import without_noise
-from lantu.training.recipe import Recipe
+from lantu.training import faults, record
+from lantu.training.callbacks.exact_resume import ResumeCheckpoint, resume_points
+from lantu.training.callbacks.preemption import Preemption, in_a_submitted_job
+from lantu.training.callbacks.small import Interruptible
+from lantu.training.distributed import local_ranks, torchrun
+from lantu.training.loop.compile import compile_loss, speed_up
+from lantu.training.loop.lean_loop import make_lean
+from lantu.training.loop.malloc import keep_freed_memory
+from lantu.training.rank_progress import Standing
 from lantu.training.resume import checkpoint_to_resume, is_run
-from lantu.training.speeding import compile_loss, speed_up
-from lantu.training.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,10 @@ def run(composition: Composition) -> Result:
     cfg = completed(composition)
     check_hardware(cfg)
     without_noise()
-    if count := ranks.to_start(cfg):
+    if count := local_ranks.to_start(cfg):
         check_share(cfg.data.batch_size, ranks=count)
         build(cfg.data).prepare_data()  # downloaded by one process
-        return Result.from_report(ranks.run_in_processes(composition, count=count))
+        return Result.from_report(local_ranks.run_in_processes(composition, count=count))
     torchrun.hand_over(composition)
     keep_freed_memory()
     seed_everything(cfg.seed, workers=True, verbose=False)
@@ -108,11 +109,11 @@ def run(composition: Composition) -> Result:
         compile_loss(task)
     loggers = build_all(cfg.logger)
     callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
-    if not ranks.is_alone(cfg):
+    if not local_ranks.is_alone(cfg):
         callbacks.append(Standing(Path(cfg.paths.run)))
     if in_a_submitted_job():
         callbacks.append(Preemption())
-    callbacks.sort(key=lambda each: not isinstance(each, ResumePoints))  # before any other one begins with a batch
+    callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # before any other one begins with a batch
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
     if cfg.lean:
         make_lean(trainer)
@@ -239,7 +240,7 @@ def build_task(cfg: DictConfig) -> Task:
 
 def _read(cfg: DictConfig, best: Path | None) -> tuple[LightningModule, DataModule]:
     """What other processes trained: the task with the weights of a checkpoint, and its data."""
-    from lantu.inference.rebuild import load
+    from lantu.checkpoints.load import load
 
     if best is None or not best.is_file():
         raise UserError("the ranks that trained this model have ended and left no checkpoint file to read it from.")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lantu.better import direction
 from lantu.compare.methods.statistics import Comparison
+from lantu.metric_direction import direction
 
 COSTS = (
     "cost/usd",

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from lantu.better import direction
 from lantu.errors import UserError
+from lantu.metric_direction import direction
 
 INFINITE = 1e300
 """MLflow keeps infinities as the largest number that the database has."""
@@ -106,7 +106,7 @@ def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode
         )
     runs = reader.read(info, metric=metric, mode=direction(metric, mode))
     if runs.score.notna().sum() == 0:
-        from lantu.config.near import did_you_mean
+        from lantu.suggestions import did_you_mean
 
         names = reader.metric_names(info)
         known = ", ".join(name for name in names if name.startswith("val/")) or ", ".join(names[:12]) or "none at all"
@@ -135,7 +135,7 @@ def wide(rows: list[Any], ids: "pd.Index[str]", dtype: str) -> pd.DataFrame:
 
 
 def unknown(what: str, name: str, known: list[str]) -> UserError:
-    from lantu.config.near import did_you_mean
+    from lantu.suggestions import did_you_mean
 
     there = f" There are: {', '.join(sorted(map(str, known))[:20])}." if known else f" There is no {what} yet."
     return UserError(f"`{what}={name}`: there is no {what} of that name.{did_you_mean(name, known)}{there}")

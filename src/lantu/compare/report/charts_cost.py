@@ -5,7 +5,6 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from lantu.better import direction
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.decision import WORDS, money
 from lantu.compare.methods.pareto import front, telling_costs
@@ -14,6 +13,7 @@ from lantu.compare.methods.scaling import Law, budget_curve
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, without_worst
 from lantu.compare.table import number
+from lantu.metric_direction import direction
 
 MOST_DOTS = 1500
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from lantu.better import direction
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.methods.pareto import front, telling_costs
 from lantu.compare.report.svg import COLOURS, spans_magnitudes
+from lantu.metric_direction import direction
 
 GREY = "#8d99a6"
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))

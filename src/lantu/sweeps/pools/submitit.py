@@ -21,8 +21,8 @@ from submitit.core.utils import DelayedSubmission
 
 from lantu.errors import UserError
 from lantu.interrupts import raise_if_asked
-from lantu.sweeps.folder import ENDED, SweepFolder
 from lantu.sweeps.pools.pool import Ended, Job, Work, first_line
+from lantu.sweeps.state.sweep_folder import ENDED, SweepFolder
 
 NOTE = "job.json"
 """The file in a trial's folder that names its SLURM job, so that a sweep that starts again waits for it."""

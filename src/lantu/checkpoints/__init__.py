@@ -1,0 +1,1 @@
+"""Checkpoint files: written whole, verified when read, and carrying the config they came from."""

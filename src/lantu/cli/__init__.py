@@ -1,0 +1,1 @@
+"""The `lantu` command: one file per command, nothing heavy imported before it is needed."""

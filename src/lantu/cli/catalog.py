@@ -1,0 +1,94 @@
+"""The catalogue: every data set, model and recipe with its sentence, and which models fit which data."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.global_hydra import GlobalHydra
+
+from lantu.config.checking import facts_of_models
+from lantu.config.composing import compose, config_search
+from lantu.config.explain import groups, options
+from lantu.errors import UserError
+from lantu.suggestions import did_you_mean
+
+SHOWN = ("data", "model", "experiment")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a config group."""
+
+    group: str
+    name: str
+    sentence: str
+
+
+def entries(group: str) -> list[Entry]:
+    """What a group offers, with the first comment of each file."""
+    with config_search():
+        return [Entry(group, name, _sentence(group, name)) for name in options(group)]
+
+
+def fits() -> dict[str, list[str]]:
+    """For every data set, the models that ask for no fact that it does not have."""
+    asked = facts_of_models()
+    with config_search():
+        known = {name: set(compose(f"data={name}").cfg.get("spec") or {}) for name in options("data")}
+    return {data: [model for model, facts in asked.items() if facts <= known[data]] for data in known}
+
+
+def catalog_main(arguments: list[str]) -> int:
+    """`lantu catalog [GROUP ...]`."""
+    parser = argparse.ArgumentParser("lantu catalog", description="List what can be composed.")
+    parser.add_argument("groups", nargs="*", help="config groups, such as optimizer; none: data, model, experiment")
+    asked = parser.parse_args(arguments).groups
+    with config_search():
+        known = groups()
+        for group in asked:
+            if group not in known:
+                raise UserError(
+                    f"there is no group `{group}`.{did_you_mean(group, known)} The groups are: {', '.join(known)}."
+                )
+        _show(asked or [group for group in SHOWN if group in known], with_fits=not asked)
+    return 0
+
+
+def _show(shown: list[str], *, with_fits: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for group in shown:
+        table = Table(
+            title=group, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2)
+        )
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column()
+        for entry in entries(group):
+            table.add_row(f"{group}={entry.name}", entry.sentence)
+        console.print(table, "")
+    if with_fits:
+        table = Table(
+            title="which models fit which data", title_justify="left", title_style="bold", box=None, show_header=False,
+            padding=(0, 2),
+        )  # fmt: skip
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column()
+        for data, models in fits().items():
+            table.add_row(data, ", ".join(models))
+        console.print(table, "")
+        others = ", ".join(group for group in groups() if group not in shown)
+        console.print(f"`lantu catalog GROUP` lists the others: {others}.", highlight=False)
+
+
+def _sentence(group: str, name: str) -> str:
+    """The first comment of a config file that is not a Hydra directive."""
+    for source in GlobalHydra.instance().config_loader().get_sources():
+        file = Path(source.path) / group / f"{name}.yaml"
+        if source.scheme() == "file" and file.is_file():
+            for line in file.read_text().splitlines():
+                if line.startswith("#") and "@package" not in line:
+                    return line.lstrip("# ").strip()
+            return ""
+    return ""

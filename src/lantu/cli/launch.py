@@ -1,0 +1,131 @@
+"""Hand a checked command to Hydra: one run, or a sweep on any launcher."""
+
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lantu.config.checking import check
+from lantu.config.composing import HYDRA_VERSION, compose
+from lantu.config.hardware import check_hardware
+from lantu.config.locations import add_user_conf, check_writable, shipped_conf
+from lantu.config.sweeping import check_sweep, parsed
+from lantu.errors import UserError
+from lantu.lazy_imports import import_permanently
+
+JOBS = {
+    "train": "lantu.training.train_command",
+    "evaluate": "lantu.inference.evaluate",
+    "predict": "lantu.inference.predict",
+    "compare": "lantu.compare.compare_command",
+}
+"""The module whose `job(cfg)` does the work of a command; imported when the work starts, since it imports torch."""
+
+SPELLED = {"compare": {"experiment": "experiments", "sweep": "sweeps"}}
+"""Options that are typed by the name of a config group, which Hydra would take for a choice of a file."""
+
+
+def launch(command: str, arguments: list[str]) -> int:
+    """Check a command's overrides, every point of a sweep included, then run it.
+
+    Hydra's own flags (`-m`, `--cfg job`, `--info`, ...) work as everywhere; `--config-dir` names a folder that is
+    searched before ours.
+
+    Raises:
+        UserError: an override cannot work.
+    """
+    arguments = [_spelled(each, SPELLED.get(command, {})) for each in arguments]
+    asked = get_args_parser().parse_intermixed_args(arguments)
+    resumed = next((each for each in asked.overrides if each.startswith("sweep.resume=")), None)
+    if command == "train" and resumed and not asked.multirun:
+        arguments = ["--multirun", *arguments]
+    if command == "train" and resumed and len(asked.overrides) == 1:
+        from lantu.sweeps.state.resume_command import command_of
+
+        arguments += command_of(resumed.partition("=")[2])
+    if arguments:
+        asked = get_args_parser().parse_intermixed_args(arguments)
+    if asked.multirun and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError(
+            "torchrun trains one run, and `-m` asks for a sweep. Leave torchrun out: `lantu train -m trainer=ddp ...` "
+            "starts a trial's processes itself, and `hydra/launcher=slurm_node` does on a cluster."
+        )
+    # Hydra itself refuses overrides on both sides of a flag, as in `lr=1 -m seed=0,1`
+    arguments = [*(each for each in arguments if each not in asked.overrides), *asked.overrides]
+    if asked.config_dir:
+        add_user_conf(asked.config_dir)
+        arguments = _without_option(arguments, "--config-dir", "-cd")
+    if not (asked.config_name or asked.info or asked.hydra_help or asked.shell_completion):
+        arguments = _checked(command, arguments, asked)
+    sys.argv = [sys.argv[0], *arguments]
+    try:
+        hydra.main(config_path=str(shipped_conf()), config_name=command, version_base=HYDRA_VERSION)(run_job)()
+    except SystemExit as end:  # how a job or a sweep inside Hydra says its exit status
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def _checked(command: str, arguments: list[str], asked: Namespace) -> list[str]:
+    """Refuse what cannot run; returns the arguments, with `-m` where a recipe is a sweep by itself."""
+    fixed = [each.input_line for each in parsed(asked.overrides, command) if not each.is_sweep_override()]
+    shared = compose(*(fixed if asked.multirun else asked.overrides), command=command)
+    if command == "train" and not asked.cfg:
+        check_writable(shared.cfg.paths.store)
+    if not asked.multirun and not shared.cfg.get("sweep", {}).get("always"):
+        if not asked.cfg:
+            check(shared)
+            # of a sweep the workers ask: its command may be typed on a machine without a GPU
+            if command == "train":
+                check_hardware(shared.cfg)
+            _check_named(command, shared.cfg)
+        return arguments
+    if not shared.sweeper.startswith("hydra_plugins.lantu_sweepers."):  # ours check their trials themselves
+        check_sweep(asked.overrides, command=command)
+    return arguments if asked.multirun or asked.cfg else ["--multirun", *arguments]
+
+
+def _check_named(command: str, cfg: DictConfig) -> None:
+    """Refuse runs and files that are not there, before a folder is made for a run that cannot begin."""
+    if command == "train" and cfg.resume:
+        from lantu.tracking.find import AUTO, place_to_resume
+
+        if cfg.resume == AUTO and "${now:" in str(cfg.paths._get_node("run")._value()):
+            raise UserError(
+                "`resume=auto` looks for a checkpoint in the run's own folder, which is a new one at every start: add "
+                "`paths.run=FOLDER`, or name the run that is to go on: `resume=FOLDER`, or `resume=ID` of MLflow."
+            )
+        paths = cfg.paths
+        place_to_resume(str(cfg.resume), store=Path(paths.store), tracking_uri=paths.tracking_uri, fetch=False)
+    if command in ("evaluate", "predict"):
+        from lantu.inference.arguments import validate_arguments
+
+        validate_arguments(cfg)
+
+
+def run_job(cfg: DictConfig) -> Any:
+    """Hydra's task function. A function of a light module, so that every launcher can send it to its workers."""
+    return import_permanently(JOBS[str(HydraConfig.get().job.config_name)]).job(cfg)
+
+
+def _spelled(argument: str, names: dict[str, str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{names.get(key, key)}{equals}{value}"
+
+
+def _without_option(arguments: list[str], *names: str) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for each in arguments:
+        if skip:
+            skip = False
+        elif each in names:
+            skip = True
+        elif not each.startswith(tuple(f"{name}=" for name in names)):
+            kept.append(each)
+    return kept

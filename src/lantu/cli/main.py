@@ -1,0 +1,138 @@
+"""The `lantu` command; the files under scripts/ call the same code."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+
+from lantu.errors import UserError
+
+COMPOSED = ("train", "evaluate", "predict", "compare")
+"""Commands that are configured by Hydra, each with a primary config of its own name."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns its exit status: 0 done, 1 failed, 2 a mistake in what was asked."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command, arguments = (argv[0], argv[1:]) if argv else ("--help", [])
+    try:
+        if join := _joins(command):
+            return join()
+        return _command(command)(arguments)
+    except UserError as error:
+        print(f"lantu {command}: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader has gone, as in `lantu catalog | head`: nothing more to say, also not at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    finally:
+        _let_other_ranks_go(command)
+
+
+def script(command: str) -> int:
+    """What a file under scripts/ runs."""
+    return main([command, *sys.argv[1:]])
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    if name in ("--help", "-h", "help"):
+        from lantu.cli.help import show_overview
+
+        return lambda _: show_overview()
+    if name in ("--version", "version"):
+        return lambda _: _version()
+    if name in COMPOSED:
+        return lambda arguments: _composed(name, arguments)
+    plain = _plain_commands()
+    if name in plain:
+        return plain[name]()
+    from lantu.suggestions import did_you_mean
+
+    known = [*COMPOSED, *plain]
+    raise UserError(f"there is no command `{name}`.{did_you_mean(name, known)} There are: {', '.join(known)}.")
+
+
+def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
+    """Commands with arguments of their own; what they need is imported when they are called."""
+
+    def catalog() -> Callable[[list[str]], int]:
+        from lantu.cli.catalog import catalog_main
+
+        return catalog_main
+
+    def runs() -> Callable[[list[str]], int]:
+        from lantu.cli.runs import runs_main
+
+        return runs_main
+
+    def sweeps() -> Callable[[list[str]], int]:
+        from lantu.cli.sweeps import sweeps_main
+
+        return sweeps_main
+
+    def sync() -> Callable[[list[str]], int]:
+        from lantu.cli.runs import sync_main
+
+        return sync_main
+
+    def ui() -> Callable[[list[str]], int]:
+        from lantu.cli.ui import ui_main
+
+        return ui_main
+
+    return {"catalog": catalog, "runs": runs, "sweeps": sweeps, "sync": sync, "ui": ui}
+
+
+def _composed(command: str, arguments: list[str]) -> int:
+    """Check what was asked while nothing heavy has been imported, then let Hydra run it."""
+    if any(each in ("--help", "-h") for each in arguments):
+        from lantu.cli.help import show_help
+
+        return show_help(command)
+    from lantu.cli.launch import launch
+
+    return launch(command, [_typed_text(each) if command == "predict" else each for each in arguments])
+
+
+def _typed_text(argument: str) -> str:
+    """`prompt=What's that, please?` as Hydra reads it: quoted, for it has signs that mean something in an override."""
+    name, _, text = argument.partition("=")
+    if name != "prompt" or text[:1] in ("", '"', "'") or re.fullmatch("[A-Za-z0-9_]*", text):
+        return argument
+    escaped = re.sub(r'(\\+)(?="|$)', r"\1\1", text).replace('"', r"\"")
+    return f'prompt="{escaped}"'
+
+
+def _joins(command: str) -> Callable[[], int] | None:
+    """How to take part in a run that another process has composed; None: this one composes."""
+    if "LANTU_RANK_OF" in os.environ:
+        from lantu.training.join_local import join
+
+        return join
+    if command == "train" and "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
+        from lantu.training.join_torchrun import join
+
+        return join
+    return None
+
+
+def _let_other_ranks_go(command: str) -> None:
+    """Under torchrun they wait for what this one composes; where it has handed that over, nothing is said."""
+    if command == "train" and "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] == "0":
+        from lantu.training.distributed import torchrun
+
+        torchrun.end_without_a_run()
+
+
+def _version() -> int:
+    from importlib.metadata import version
+
+    print(f"lantu {version('lantu')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

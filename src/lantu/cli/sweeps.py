@@ -1,0 +1,107 @@
+"""`lantu sweeps`: how it stands with the sweeps of a store, also with one that another process conducts."""
+
+import argparse
+import time
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from lantu import units
+from lantu.errors import UserError
+from lantu.sweeps.finish import causes
+from lantu.sweeps.progress import COLOURS, counted
+from lantu.sweeps.state.identity import unknown
+from lantu.sweeps.state.status import Watcher
+from lantu.sweeps.state.sweep_folder import SweepFolder, sweep_folders, sweeps_of
+
+EVERY = 1.0
+
+
+def sweeps_main(argv: list[str]) -> int:
+    """List the sweeps, or show one with its trials; returns 0."""
+    parser = argparse.ArgumentParser("lantu sweeps", description="How it stands with the sweeps of this folder.")
+    parser.add_argument("name", nargs="?", help="show this one, with its trials")
+    parser.add_argument("--watch", action="store_true", help="go on showing until it has ended")
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path("mlruns"),
+        metavar="DIR",
+        help="the folder that holds runs/ (default: mlruns)",
+    )
+    asked = parser.parse_args(argv)
+    if not asked.store.is_dir():
+        raise UserError(
+            f"there is no folder {asked.store}. Sweep first (`lantu train -m ...`), or name it: --store DIR."
+        )
+    console = Console(highlight=False)
+    if asked.name is None:
+        sweeps = list(sweep_folders(asked.store))
+        if not sweeps:
+            console.print(f"No sweep in {asked.store} yet: `lantu train -m optimizer.lr=1e-3,1e-2` is one.")
+            return 0
+        console.print(_overview(sweeps))
+        return 0
+    sweep = SweepFolder(sweeps_of(asked.store) / asked.name)
+    if not sweep.exists():
+        raise UserError(unknown(sweeps_of(asked.store), asked.name))
+    if asked.watch and console.is_terminal:
+        _watch(sweep, console)
+    else:
+        _show(sweep, console)
+    return 0
+
+
+def _overview(sweeps: list[SweepFolder]) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    for name in ("sweep", "began", "state", "trials", "best", "cost"):
+        table.add_column(name, style="bold" if name == "sweep" else None, overflow="fold", no_wrap=name == "began")
+    for sweep in sweeps:
+        standing = Watcher(sweep).look()
+        began = datetime.fromtimestamp(sweep.content()["created"]).strftime("%m-%d %H:%M")
+        best = standing.best
+        shown = f"{best.metric} {best.value:.4g}\n{escape(best.name)}" if best else ""
+        state = "[cyan]running[/]" if sweep.owner.is_alive() else "stopped" if standing.counts["planned"] else "ended"
+        cost = units.format_money(sweep.spent()["usd"])
+        table.add_row(sweep.name, began, state, counted(standing, separator="\n"), shown, cost)
+    return table
+
+
+def _watch(sweep: SweepFolder, console: Console) -> None:
+    with Live(console=console, auto_refresh=False) as live:
+        watcher = Watcher(sweep)
+        while True:
+            live.update(_overview([sweep]), refresh=True)
+            if not sweep.owner.is_alive() or not watcher.look().counts:
+                return
+            time.sleep(EVERY)
+
+
+def _show(sweep: SweepFolder, console: Console) -> None:
+    content = sweep.content()
+    console.print(_overview([sweep]), "", sep="\n")
+    objective = content["objectives"][0]
+    table = Table(box=None, padding=(0, 1))
+    for name in ("", "trial", "status", objective.removesuffix("_best"), "took", "cost"):
+        table.add_column(name, justify="right" if name in ("", "took", "cost") else "left")
+    for trial in sweep.trials():
+        state = trial.state()
+        value = state.values.get(objective, state.values.get(objective.removesuffix("_best")))
+        usd = state.values.get("cost/usd")
+        table.add_row(
+            str(trial.number),
+            escape(trial.name),
+            f"[{COLOURS.get(state.status, 'white')}]{state.status}[/]",
+            "" if value is None else f"{value:.4g}",
+            units.format_duration(state.ended - state.started) if state.ended else "",
+            "" if usd is None else units.format_money(usd),
+        )
+    console.print(table, "")
+    for cause, trials in causes(sweep).items():
+        console.print(f"[red]failed[/red]  {len(trials)} x {escape(cause)}", soft_wrap=True)
+    console.print(f"lantu train sweep.resume={sweep.name}   continue, or try failed ones again", soft_wrap=True)
+    console.print(f"lantu compare sweep={sweep.name}        what won, by how much, at what cost", soft_wrap=True)

@@ -1,0 +1,212 @@
+"""What every data module has: batches, facts, a report, a fingerprint, and a state that applies it to new inputs."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from lantu.data.batches import loader
+from lantu.data.cleaning_report import Report
+from lantu.data.samplers import EvenBatches, TrainingBatches
+from lantu.data.splitting import SPLITS, shares
+from lantu.errors import UserError
+
+
+class DataModule(LightningDataModule):
+    """Reads once, in `prepare_data`, what one of its kinds describes in `read`.
+
+    Args:
+        batch_size: examples of a training, validation or test batch, of all devices together.
+        workers: processes that prepare batches; None: as many as pay on this machine, often none.
+        split: shares cut off for "val" and "test" where the source has no such part.
+        split_seed: decides which rows they are, whatever the training's seed.
+        cache: folder for decoded images and tokens.
+    """
+
+    unit = "examples"
+    stops: tuple[str, ...] = ()
+    """Texts that end what a language model writes, unless others are asked for."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 64,
+        workers: int | None = None,
+        split: dict[str, float] | None = None,
+        split_seed: int = 0,
+        cache: str = "mlruns/cache",
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UserError(f"`data.batch_size={batch_size}` must be at least 1.")
+        if workers is not None and workers < 0:
+            raise UserError(f"`data.workers={workers}` must be 0 or more, or null for what pays on this machine.")
+        self.batch_size = batch_size
+        self.workers = workers
+        self.shares = shares(split)
+        self.split_seed = split_seed
+        self.cache = Path(cache)
+        self.spec: dict[str, Any] = {}
+        """The facts that a model may ask for; known after `setup`."""
+        self.report = Report(unit=self.unit)
+        self.fingerprints: dict[str, str] = {}
+        """A digest of each split's content."""
+        self.splits: dict[str, Dataset] = {}
+        self.learned: dict[str, Any] = {}
+        """What was learned from the training split, as plain values: statistics, classes, vocabulary."""
+        self.begins = (0, 0)
+        """Where a resumed training goes on: an epoch, and how many of its batches are done."""
+        self._training: TrainingBatches | None = None
+
+    def read(self) -> None:
+        """Fill `splits`, `spec`, `fingerprints` and `report`; and `learned`, unless it was restored."""
+        raise NotImplementedError
+
+    def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
+        """Batches of new inputs, prepared as in training, and the rows that they came from.
+
+        Raises:
+            UserError: the file cannot be read, or lacks a column.
+        """
+        raise UserError(f"{type(self).__name__} does not predict from files.")
+
+    def examples_of(self, inputs: Any) -> Dataset:
+        """New inputs, as a client of a served model sends them, prepared as in training."""
+        raise UserError(f"{type(self).__name__} does not answer requests.")
+
+    def schema(self) -> list[dict[str, str]]:
+        """The inputs' names and MLflow types."""
+        raise NotImplementedError
+
+    def encode(self, text: str) -> np.ndarray:
+        """Token numbers (T,) of a text, where the data are running text."""
+        raise UserError(f"{type(self).__name__} has no running text.")
+
+    def decode(self, tokens: Any) -> str:
+        """The text of token numbers, where the data are running text."""
+        raise UserError(f"{type(self).__name__} has no running text.")
+
+    def prompt(self, text: str) -> str:
+        """What a person typed, as the training text has it, for a model to go on from."""
+        return text
+
+    def origin(self) -> dict[str, Any]:
+        """Where the data are from and what a row looks like: MLflow's name, source_type, source and schema."""
+        raise NotImplementedError
+
+    # What Lightning calls
+
+    def prepare_data(self) -> None:
+        self._read_once()
+
+    def setup(self, stage: str) -> None:
+        self._read_once()
+
+    def train_dataloader(self) -> DataLoader:
+        return self._batches("train", training=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._batches("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._batches("test")
+
+    def weight(self, batch_idx: int) -> float:
+        """What this rank's mean over its share of a training batch counts in the mean over the ranks."""
+        return self._training.weight(batch_idx) if self._training else 1.0
+
+    def batches_done(self, batches: int, *, batch_size: int) -> int:
+        """How many of today's training batches hold the examples of `batches` of another size.
+
+        Raises:
+            UserError: they do not make up whole batches.
+        """
+        done, rest = divmod(batches * batch_size, self.batch_size)
+        if rest:
+            raise UserError(
+                f"`data.batch_size={self.batch_size}`: the checkpoint lies inside an epoch, after {batches} batches of "
+                f"{batch_size} examples, which are no whole number of batches of {self.batch_size}. "
+                f"`data.batch_size={batch_size}` goes on from it, or one that divides {batch_size}."
+            )
+        return done
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learned": self.learned, "spec": self.spec, "fingerprints": self.fingerprints}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.fingerprints and self.fingerprints != state_dict["fingerprints"]:
+            warnings.warn("the data have changed since this checkpoint was made", stacklevel=2)
+        if not self.splits:
+            self.learned = state_dict["learned"]
+            self.spec = state_dict["spec"]
+            self._expected = state_dict["fingerprints"]
+
+    # What the record keeps
+
+    @property
+    def fingerprint(self) -> str:
+        """One digest of all splits."""
+        from hashlib import blake2b
+
+        joined = "".join(self.fingerprints[name] for name in sorted(self.fingerprints))
+        return blake2b(joined.encode(), digest_size=8).hexdigest()
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Each split as an MLflow data set, with its digest."""
+        contexts = {"train": "training", "val": "validation", "test": "test"}
+        return [
+            {
+                **self.origin(),
+                "digest": self.fingerprints[name],
+                "profile": json.dumps({"num_rows": self.report.sizes[name], "split": name}),
+                "context": contexts[name],
+            }
+            for name in self.splits
+        ]
+
+    def _read_once(self) -> None:
+        if self.splits:
+            return
+        self.read()
+        self.splits = {name: self.splits[name] for name in SPLITS if name in self.splits}
+        self.report.sizes = {name: self.report.sizes[name] for name in self.splits}
+        if not len(self.splits["train"]):  # type: ignore[arg-type]
+            raise UserError(f"{self.report.title or 'The data'}: after cleaning there is nothing left to train on.")
+        expected = getattr(self, "_expected", None)
+        if expected and expected != self.fingerprints:
+            warnings.warn("the data have changed since the model was trained on them", stacklevel=3)
+
+    def _batches(self, split: str, *, training: bool = False) -> Any:
+        if split not in self.splits:
+            return []  # Lightning takes no batches for no such stage
+        examples = self.splits[split]
+        options: dict[str, Any] = {"batch_size": self._rows(split), **self._share()}
+        size = len(examples)  # type: ignore[arg-type]
+        batches = TrainingBatches(size, **options, **self._order(split)) if training else EvenBatches(size, **options)
+        if isinstance(batches, TrainingBatches):
+            self._training = batches
+        return loader(examples, batch_size=self.batch_size, workers=self._workers(), batches=batches)
+
+    def _rows(self, split: str) -> int:
+        """Examples of a batch of a split, of all ranks together."""
+        return self.batch_size
+
+    def _order(self, split: str) -> dict[str, Any]:
+        """Options of `TrainingBatches`: in which order training takes the examples, and where it begins."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # the run's, on every rank
+        shuffle = not (self.trainer and self.trainer.overfit_batches)
+        # a resumed trainer may ask for batches before it knows its epoch: to count them, for a schedule
+        return {"seed": seed, "shuffle": shuffle, "epoch": self.begins[0], "start": self.begins[1]}
+
+    def _share(self) -> dict[str, int]:
+        """Which rank of how many this is."""
+        return dict(self.trainer.distributed_sampler_kwargs or {}) if self.trainer else {}
+
+    def _workers(self) -> int:
+        return self.workers or 0

@@ -1,0 +1,1 @@
+"""Images: decoding, and data modules for image problems."""

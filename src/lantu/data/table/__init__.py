@@ -1,0 +1,1 @@
+"""Tables: what each column is, and the data module."""

@@ -1,0 +1,81 @@
+"""Tables: a row is an example, its columns become features."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lantu.data.batches import Examples, loader
+from lantu.data.sources import Raw, read_table, table_file
+from lantu.data.supervised import SupervisedDataModule
+from lantu.data.table import columns
+from lantu.errors import UserError
+
+
+class TableDataModule(SupervisedDataModule):
+    """Numbers standardised, categories one-hot, dates as numbers; missing values filled in and marked.
+
+    Batches are x float32 (N, features) and the target.
+
+    Args:
+        path: a file of your own, instead of a source.
+        ignore: columns that must not be learned from, such as an id.
+        numbers: standard (mean 0, deviation 1) or quantile (normal scores of ranks, against outliers and skew).
+        options: of `SupervisedDataModule`.
+    """
+
+    unit = "rows"
+
+    def __init__(
+        self,
+        *,
+        source: Callable[[], Raw] | None = None,
+        path: str | None = None,
+        ignore: list[str] | None = None,
+        numbers: str = "standard",
+        **options: Any,
+    ) -> None:
+        super().__init__(source=source or _own_file(path), **options)
+        if numbers not in ("standard", "quantile"):
+            raise UserError(f"`data.numbers={numbers}`: numbers are brought to one scale as standard or as quantile.")
+        self.ignore = ignore or []
+        self.numbers = numbers
+
+    def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
+        unknown = [name for name in self.ignore if name not in rows]
+        if unknown:
+            raise UserError(f"`data.ignore`: the table has no column {unknown[0]!r}.")
+        inputs = rows.drop(columns=[self.target, *self.ignore])
+        return {"columns": columns.state(columns.learn(inputs, self.report, numbers=self.numbers))}
+
+    def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
+        return Examples(torch.from_numpy(columns.encode(rows, self._columns)), y)
+
+    def facts(self) -> dict[str, Any]:
+        names = [feature for column in self._columns for feature in column.features]
+        return {"kind": "table", "features": len(names), "feature_names": names}
+
+    def schema(self) -> list[dict[str, str]]:
+        return [{"name": column.name, "type": column.type} for column in self._columns]
+
+    def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
+        rows, _ = read_table(path)
+        return loader(self.examples_of(rows), batch_size=self.batch_size, workers=0), rows
+
+    def examples_of(self, inputs: pd.DataFrame) -> Examples:
+        return self.prepared(inputs, None)
+
+    @property
+    def _columns(self) -> list[columns.Column]:
+        return [columns.Column(**each) for each in self.learned["columns"]]
+
+
+def _own_file(path: str | None) -> Callable[[], Raw]:
+    if path is None:
+        raise UserError("`data.path` must name a table: add `data.path=FILE` to the command.")
+    return partial(table_file, path)

@@ -1,0 +1,1 @@
+"""Texts: vocabularies, tokenizing, and a data module per problem."""

@@ -1,0 +1,188 @@
+"""Question and answer pairs for a language model that answers: it reads the question and writes the answer."""
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lantu.data.sources import Raw, table_file
+from lantu.data.splitting import SPLITS
+from lantu.data.text.dialogue_split import held_out_questions, normalised
+from lantu.data.text.language_modeling import TokenDataModule, token_facts
+from lantu.data.text.vocabulary import Vocabulary, asked_for, check_level
+from lantu.errors import UserError
+from lantu.ignore_index import NOT_ASKED
+
+TURN = "\n"
+"""Ends a question, and ends an answer."""
+
+
+class Turns(Dataset):
+    """Pairs of token rows. Batches are x int64 (N, T), padded with 0, and y the same one token on, -100 but in answers.
+
+    Args:
+        questions, answers: token numbers of each pair, the ends included.
+        context: the most tokens that a network sees at once; what an answer has beyond is cut.
+    """
+
+    def __init__(self, questions: list[list[int]], answers: list[list[int]], context: int) -> None:
+        pairs = [(question + answer)[: context + 1] for question, answer in zip(questions, answers, strict=True)]
+        self.ends = np.array([len(pair) for pair in pairs]).cumsum()
+        self.tokens = np.array([token for pair in pairs for token in pair], dtype=np.int64)
+        self.asked = np.array([len(question) for question in questions])
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        rows = np.asarray(indices)
+        begins = np.where(rows > 0, self.ends[rows - 1], 0)
+        lengths = self.ends[rows] - begins
+        places = np.arange(lengths.max())
+        tokens = self.tokens[np.minimum(begins[:, None] + places, len(self.tokens) - 1)]
+        inside = places < lengths[:, None]
+        x = np.where(inside, tokens, 0)[:, :-1]
+        y = np.where(inside & (places >= self.asked[rows][:, None]), tokens, NOT_ASKED)[:, 1:]
+        return torch.from_numpy(x), torch.from_numpy(y)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x, y = self.__getitems__([index])
+        return x[0], y[0]
+
+
+class DialogueDataModule(TokenDataModule):
+    """Rows of a question and its answer. The loss is of the answer's tokens alone; batches are those of `Turns`.
+
+    Questions are divided by `held_out_questions`: those that are alike stay in one part, whatever their answers are.
+    Pairs that repeat another of their part are left out. `references` gives what a part's questions may be answered.
+
+    Args:
+        path: a table of your own (CSV, Parquet, JSON lines), instead of a source.
+        question, answer: the columns.
+        language: a column that answers are scored by; None: there is none.
+        alike: share of trigrams in common from which on two questions stay together; see `held_out_questions`.
+        level: bpe or byte.
+        context: tokens of a question and its answer together; a question has half of them at most, its end being kept.
+        options: of `TokenDataModule`; `split` gives shares of the different questions.
+    """
+
+    unit = "answers"
+    stops = (TURN,)
+
+    def __init__(
+        self,
+        *,
+        source: Callable[[], Raw] | None = None,
+        path: str | None = None,
+        question: str = "question",
+        answer: str = "answer",
+        language: str | None = None,
+        alike: float | None = 0.7,
+        level: str = "bpe",
+        context: int = 128,
+        **options: Any,
+    ) -> None:
+        check_level(level, ("bpe", "byte"))
+        if source is None and path is None:
+            raise UserError("`data.path` must name a table with dialogues: add `data.path=FILE` to the command.")
+        super().__init__(source=source or partial(table_file, str(path)), level=level, context=context, **options)
+        if context < 4:
+            raise UserError(f"`data.context={context}`: a question and its answer need at least 4 tokens.")
+        self.question, self.answer, self.language = question, answer, language
+        self.alike = alike
+        self.references: dict[str, pd.DataFrame] = {}
+        """The different questions of each part: question, answers (a list), language; known after `setup`."""
+
+    def read(self) -> None:
+        self._origin = raw = held_out_questions(
+            self.source, question=self.question, alike=self.alike, split=self.shares, split_seed=self.split_seed
+        )
+        for column in (self.answer, *([self.language] if self.language else [])):
+            if column not in raw.rows:
+                raise UserError(f"{raw.name} has no column {column!r}; it has {', '.join(raw.rows.columns)}.")
+        rows = self._cleaned(raw)
+        if not (rows["part"] == "train").any():
+            raise UserError(f"{raw.name} has no pair of a question and an answer left to train on.")
+        if "vocabulary" not in self.learned:
+            training = rows[rows["part"] == "train"]
+            self.learned = {"vocabulary": self._learned([*training["question"], *training["answer"]]).state()}
+        vocabulary = self._vocabulary()
+        if TURN not in vocabulary.decode(vocabulary.encode(f"a{TURN}a")):
+            raise UserError(
+                f"`data.tokenizer={self.tokenizer}` does not keep the line end that stands between a question and its "
+                "answer. Leave `data.tokenizer` out, or name one over bytes, such as GPT-2's."
+            )
+        for name in SPLITS:
+            part = rows[rows["part"] == name]
+            if len(part):
+                self.splits[name] = self._turns(part, vocabulary)
+                content = "\0".join([*part["question"], *part["answer"]])
+                self.fingerprints[name] = blake2b(content.encode(), digest_size=16).hexdigest()
+                self.report.sizes[name] = len(part)
+                self.references[name] = (
+                    part.groupby([part["question"].map(normalised), "language"], sort=False)
+                    .agg(question=("question", "first"), answers=("answer", list), language=("language", "first"))
+                    .reset_index(drop=True)
+                )
+        measured = rows[rows["part"] == ("val" if "val" in self.splits else "train")]["answer"] + TURN
+        tokens = sum(map(len, vocabulary.encode_pieces(measured.tolist())))
+        self.spec = token_facts(
+            vocabulary,
+            context=self.context,
+            contiguous=False,
+            bytes_per_token=sum(len(each.encode()) for each in measured) / tokens,
+        )
+        self.report.title = f"{raw.name}: {len(rows):,} questions with an answer, {vocabulary.size:,} different tokens"
+
+    def prompt(self, text: str) -> str:
+        """A question on one line, as the training questions are, with the end that calls for an answer."""
+        return one_line(text) + TURN
+
+    def encode(self, text: str) -> np.ndarray:
+        """Token numbers (T,), at most half of the context: the end of a long question is kept."""
+        return super().encode(text)[-(self.context // 2) :]
+
+    def schema(self) -> list[dict[str, str]]:
+        return [{"name": name, "type": "string"} for name in (self.question, self.answer)]
+
+    def _cleaned(self, raw: Raw) -> pd.DataFrame:
+        """The columns question, answer, language and part, each pair once in its part."""
+        rows = pd.DataFrame(
+            {
+                "question": raw.rows[self.question].fillna("").map(one_line),
+                "answer": raw.rows[self.answer].fillna("").map(one_line),
+                "language": raw.rows[self.language].astype(str) if self.language else "",
+                "part": raw.split,
+            }
+        )
+        empty = rows["question"].eq("") | rows["answer"].eq("")
+        self.report.note(int(empty.sum()), "rows without a question or an answer left out")
+        rows = rows[~empty]
+        pairs = pd.DataFrame({"q": rows["question"].map(normalised), "a": rows["answer"].map(normalised)})
+        twice = pairs.duplicated()
+        self.report.note(int(twice.sum()), "pairs that occur twice left out")
+        return rows[~twice].reset_index(drop=True)
+
+    def _turns(self, part: pd.DataFrame, vocabulary: Vocabulary) -> Turns:
+        half = self.context // 2
+        questions, answers = (
+            [each.tolist() for each in vocabulary.encode_pieces((part[column] + TURN).tolist())]
+            for column in ("question", "answer")
+        )
+        return Turns([each[-half:] for each in questions], answers, self.context)
+
+    def _learned(self, texts: list[str]) -> Vocabulary:
+        return asked_for(
+            texts, tokenizer=self.tokenizer, level=self.level, size=self.vocab_size, min_count=self.min_count
+        )
+
+
+def one_line(text: object) -> str:
+    """A text without line ends and runs of spaces."""
+    return " ".join(str(text).split())

@@ -1,0 +1,46 @@
+"""What `evaluate` and `predict` are asked for must be there; looked for before anything heavy is imported."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from lantu.errors import UserError
+from lantu.tracking.find import look_for_checkpoint
+
+SPLITS = ("test", "val")
+WRITERS = {
+    ".csv": lambda frame, path: frame.to_csv(path, index=False),
+    ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
+    ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True, force_ascii=False),
+}
+"""How a data frame is written, by the ending of the file."""
+
+
+def validate_arguments(cfg: DictConfig) -> None:
+    """Raise a `UserError` for the first thing that a command names and that is not there."""
+    if "split" in cfg:
+        check_split(cfg.split)
+    if "input" in cfg:
+        check_input(cfg.input)
+        check_output(cfg.output)
+    look_for_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
+
+
+def check_split(split: str) -> None:
+    """Raise a `UserError` unless it is one of `SPLITS`."""
+    if split not in SPLITS:
+        raise UserError(f"`split={split}`: the splits are {' and '.join(SPLITS)}.")
+
+
+def check_input(path: str | None) -> None:
+    """Raise a `UserError` unless the file or folder is there, or none is named."""
+    if path is not None and not Path(path).expanduser().exists():
+        raise UserError(f"`input={path}`: there is no such file or folder.")
+
+
+def check_output(output: str | None) -> None:
+    """Raise a `UserError` unless the file can be written, or none is named."""
+    if output is not None and Path(output).suffix not in WRITERS:
+        raise UserError(f"`output={output}`: the ending says the format, and must be one of {', '.join(WRITERS)}.")
+    if output is not None and not Path(output).expanduser().parent.is_dir():
+        raise UserError(f"`output={output}`: there is no folder {Path(output).parent}.")

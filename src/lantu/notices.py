@@ -1,0 +1,14 @@
+"""What the record has to tell the person at the terminal: one sentence, once."""
+
+import sys
+
+from lantu.redaction import redact
+
+_said: set[str] = set()
+
+
+def warn_once(sentence: str) -> None:
+    """Print a sentence on standard error, unless this process has said it before."""
+    if sentence not in _said:
+        _said.add(sentence)
+        print(f"lantu: {redact(sentence)}", file=sys.stderr, flush=True)

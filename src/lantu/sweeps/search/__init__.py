@@ -1,0 +1,1 @@
+"""Searches: spaces, samplers, pruning, studies."""

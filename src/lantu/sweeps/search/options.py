@@ -1,0 +1,37 @@
+"""What a search may be told; the sweepers in `hydra_plugins` are these with a `sweep` method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(kw_only=True, eq=False)
+class OptunaOptions:
+    """A search by Optuna; conf/hydra/sweeper/optuna.yaml says what may be set."""
+
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any]
+    n_trials: int | None
+    n_jobs: int | None
+    timeout: float | None
+    storage: str | None
+    study_name: str | None
+    warm_start: tuple[str, ...]
+    params: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        self.warm_start = tuple(self.warm_start)
+
+
+@dataclass(kw_only=True, eq=False)
+class RayTuneOptions:
+    """A population by Ray Tune; conf/hydra/sweeper/ray_tune.yaml says what may be set."""
+
+    scheduler: Mapping[str, Any]
+    n_trials: int
+    timeout: float | None
+    num_cpus: float
+    num_gpus: float
+    address: str | None
+    retries: int
+    params: Mapping[str, Any]

@@ -1,0 +1,239 @@
+"""A search: an Optuna study that is asked for points and told how they did."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lantu.errors import UserError
+from lantu.sweeps.search.space import Space
+from lantu.sweeps.state.request import Point
+from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+
+SAME_IN_A_ROW = 25  # repeated suggestions after which a small space counts as searched
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """What a search may be told, beside its sampler and pruner."""
+
+    n_trials: int | None
+    """Trials in the study, those of other machines included; None: until time or budget is over."""
+    n_jobs: int
+    """Trials that run at the same time."""
+    timeout: float | None
+    """Seconds after which no further trial begins."""
+    objectives: tuple[str, ...]
+    directions: tuple[str, ...]
+    """minimize or maximize, one for each objective."""
+    storage: str | None
+    """A database's URI; None: a journal file in the sweep's folder."""
+    study_name: str
+    warm_start: tuple[str, ...] = ()
+    """Earlier sweeps whose trials the search begins with."""
+
+
+class Search:
+    """Asks a study for trials, one for each worker that is free: what has ended by then is known to it."""
+
+    def __init__(
+        self,
+        space: Space,
+        folder: SweepFolder,
+        options: SearchOptions,
+        *,
+        sampler: "Callable[[int], BaseSampler]",
+        pruner: "BasePruner | None",
+    ) -> None:
+        """Open the study; `sampler` is told how many trials there have been, so as not to draw the same again."""
+        self._space, self._folder, self._options = space, folder, options
+        self.study = open_study(folder, options, pruner=pruner)
+        self.study.sampler = sampler(len(self.study.get_trials(False)))
+        self._begun = time.monotonic()
+        self._exhausted = False
+        self._leftover = self._left_by_an_earlier_run()
+        if not self.study.trials:
+            self._learn_from_earlier_sweeps()
+
+    def planned(self) -> int | None:
+        return self._options.n_trials
+
+    def next(self, running: int) -> list[TrialFolder]:
+        room = self._options.n_jobs - running
+        batch, self._leftover = self._leftover[:room], self._leftover[room:]
+        repeats = 0
+        while len(batch) < room and not self._is_over() and repeats < SAME_IN_A_ROW:
+            trial = self.study.ask()
+            point = self._space.suggest(trial)
+            twin = self._finished_twin(point)
+            if twin is not None:  # the same run would give the same result: it is not paid for again
+                repeats += 1
+                trial.set_user_attr("lantu.from", f"{self._folder.name}/{twin.number}")
+                self._tell(trial.number, twin)
+                continue
+            batch.append(self._folder.trial(trial.number).plan(point))
+        return batch
+
+    def tell(self, trial: TrialFolder) -> None:
+        self._tell(trial.number, trial)
+
+    def spec(self) -> dict[str, Any]:
+        """Where a trial's callback finds the study, for pruning."""
+        return {"storage": self._options.storage, "study_name": self._options.study_name}
+
+    def _tell(self, number: int, trial: TrialFolder) -> None:
+        from optuna.trial import TrialState
+
+        state = trial.state()
+        values = objective_values(state.values, self._options.objectives)
+        outcome = TrialState.COMPLETE if values and state.status == "finished" else TrialState.FAIL
+        if state.status == "pruned":
+            outcome = TrialState.PRUNED
+        try:
+            told = values if outcome == TrialState.COMPLETE else None
+            self.study.tell(number, told, state=outcome, skip_if_finished=True)
+        except RuntimeError:  # an exhausted grid asks a loop to stop that is not Optuna's own
+            self._exhausted = True
+
+    def _is_over(self) -> bool:
+        options = self._options
+        late = options.timeout is not None and time.monotonic() - self._begun > options.timeout
+        enough = options.n_trials is not None and self._counted() >= options.n_trials
+        return self._exhausted or late or enough
+
+    def _counted(self) -> int:
+        """Trials of the study, without those that came from earlier sweeps or cost nothing."""
+        return sum("lantu.from" not in each.system_attrs | each.user_attrs for each in self.study.get_trials(False))
+
+    def _finished_twin(self, point: Point) -> TrialFolder | None:
+        for trial in self._folder.trials():
+            if trial.point.key == point.key and trial.state().status == "finished":
+                return trial
+        return None
+
+    def _left_by_an_earlier_run(self) -> list[TrialFolder]:
+        """Trials that this sweep has begun and not ended: their process was killed."""
+        from optuna.trial import TrialState
+
+        running = {each.number for each in self.study.get_trials(False, states=(TrialState.RUNNING,))}
+        left = []
+        for trial in self._folder.trials():
+            if trial.number not in running:
+                continue
+            if trial.state().status == "planned":
+                left.append(trial)
+            else:
+                self.tell(trial)
+                running.discard(trial.number)
+        return left
+
+    def _learn_from_earlier_sweeps(self) -> None:
+        from optuna import create_trial
+
+        distributions = {each.key.lstrip("+"): each.distribution() for each in self._space.all()}
+        for name in self._options.warm_start:
+            earlier = SweepFolder(self._folder.path.parent / name)
+            if not earlier.exists():
+                known = ", ".join(sorted(each.parent.name for each in earlier.path.parent.glob("*/sweep.json")))
+                raise UserError(
+                    f"`hydra.sweeper.warm_start`: there is no sweep `{name}`. There are: {known or 'none'}."
+                )
+            for trial in earlier.trials():
+                state = trial.state()
+                values = objective_values(state.values, self._options.objectives)
+                params = _params(trial.point, distributions)
+                if state.status == "finished" and values and params:
+                    chosen = {key: distributions[key] for key in params}
+                    attrs = {"lantu.from": f"{name}/{trial.number}"}
+                    self.study.add_trial(
+                        create_trial(params=params, distributions=chosen, values=values, user_attrs=attrs)
+                    )
+
+
+def open_study(
+    folder: SweepFolder,
+    options: SearchOptions,
+    *,
+    pruner: "BasePruner | None" = None,
+) -> "Study":
+    """The sweep's study, created where there is none.
+
+    Raises:
+        UserError: the storage cannot be opened.
+    """
+    import optuna
+
+    quiet()
+    try:
+        return optuna.create_study(
+            study_name=options.study_name,
+            storage=open_storage(options.storage or journal_of(folder)),
+            pruner=pruner,
+            directions=list(options.directions),
+            load_if_exists=True,
+        )
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"`hydra.sweeper.storage={options.storage}` cannot be opened: {first}.") from error
+
+
+def open_storage(uri: str) -> "BaseStorage":
+    """A database by its URI, or a journal file by its path."""
+    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages.journal import JournalFileBackend
+
+    return get_storage(uri) if "://" in uri else JournalStorage(JournalFileBackend(uri))
+
+
+def journal_of(folder: SweepFolder) -> str:
+    """The journal file of a sweep's study; `optuna-dashboard` opens it as it is."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    return str(folder.path / "study.log")
+
+
+def quiet() -> None:
+    """Optuna says every trial's result, which the sweep's own display shows."""
+    import warnings
+
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+
+
+def objective_values(values: dict[str, float], objectives: Sequence[str]) -> list[float] | None:
+    """The numbers that decide, in order; None when one is missing or no number."""
+    found = [values.get(name, values.get(name.removesuffix("_best"))) for name in objectives]
+    numbers = [each for each in found if each is not None and math.isfinite(each)]
+    return numbers if len(numbers) == len(found) else None
+
+
+def _params(point: Point, distributions: dict[str, Any]) -> dict[str, Any]:
+    """A point's values as a study's parameters; empty when one lies outside the space."""
+    found: dict[str, Any] = {}
+    for override in point.overrides:
+        key, _, text = override.lstrip("+").partition("=")
+        among = distributions.get(key)
+        if among is None:
+            continue
+        if hasattr(among, "choices"):
+            match = [each for each in among.choices if str(each) == text]
+        else:
+            try:
+                match = [float(text)]
+            except ValueError:
+                return {}
+        if not match or not among._contains(among.to_internal_repr(match[0])):
+            return {}
+        found[key] = match[0]
+    return found

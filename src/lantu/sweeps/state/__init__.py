@@ -1,0 +1,1 @@
+"""What a sweep keeps on disk: its plan, its trials and their status."""

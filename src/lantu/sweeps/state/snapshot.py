@@ -1,0 +1,95 @@
+"""Config files as they were when a sweep began: later edits reach neither its waiting trials nor its resumed ones."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import HydraContext, RunMode
+from omegaconf import open_dict
+
+from lantu.config.composing import Composition
+from lantu.config.explain import explained, leaves
+from lantu.config.sweeping import Composer
+from lantu.errors import UserError
+from lantu.sweeps.state.request import OPERATIONAL, Point, Request
+
+_FILE = "file://"
+
+
+def take_snapshot(context: HydraContext, target: Path) -> None:
+    """Copy every config folder on the search path, in place of an earlier copy."""
+    shutil.rmtree(target, ignore_errors=True)
+    for number, element in enumerate(context.config_loader.get_search_path().get_path()):
+        source = Path(element.path.removeprefix(_FILE))
+        if "://" not in str(source) and source.is_dir():
+            shutil.copytree(source, target / f"{number}", ignore=lambda _, names: [n for n in names if _other(n)])
+
+
+def from_snapshot(context: HydraContext, snapshot: Path) -> HydraContext:
+    """The same context, reading the copies."""
+    copied = ConfigSearchPathImpl()
+    for number, element in enumerate(context.config_loader.get_search_path().get_path()):
+        copy = snapshot / f"{number}"
+        copied.append(element.provider, f"{_FILE}{copy}" if copy.is_dir() else element.path)
+    return HydraContext(config_loader=ConfigLoaderImpl(copied), callbacks=context.callbacks)
+
+
+def settings(composer: Composer, request: Request, points: list[Point]) -> dict[str, dict[str, str]]:
+    """What decides the result of trials, by the files that they choose: for telling whether two sweeps differ.
+
+    Values that vary are left out.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for chosen in dict.fromkeys(tuple(filter(composer.chooses, point.overrides)) for point in points):
+        cfg = composer(chosen).cfg
+        files = {override.partition("=")[0] for override in chosen}
+        vary = {key.lstrip("+~") for key in request.keys if key not in files}
+        found[" ".join(chosen)] = {
+            name: str(value)
+            for name, value in leaves(cfg).items()
+            if not _is_below(name, vary) and not _is_below(name, {*OPERATIONAL, "hydra"})
+        }
+    return found
+
+
+def refuse_difference(name: str, before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> None:
+    """Raise when trials of now could not be compared with those of before.
+
+    Raises:
+        UserError: names what differs.
+    """
+    for chosen in before.keys() & now.keys():
+        old, new = before[chosen], now[chosen]
+        changed = [
+            f"  {key}: {old.get(key, '(not there)')} -> {new.get(key, '(not there)')}"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key)
+        ]
+        if changed:
+            shown = "\n".join([*changed[:10], *([f"  and {len(changed) - 10} more"] if len(changed) > 10 else [])])
+            raise UserError(
+                f"the sweep `{name}` cannot go on: its config has changed since it began, so that its trials could "
+                f"not be compared.\n{shown}\nUndo the change, or begin another sweep: `sweep.name=...`."
+            )
+
+
+def composed(loader: ConfigLoader, overrides: Sequence[str]) -> Composition:
+    """A trial's config, without Hydra's own part."""
+    with explained(list(overrides), "train"):
+        cfg = loader.load_configuration(config_name="train", overrides=list(overrides), run_mode=RunMode.RUN)
+    chosen = cfg.hydra.runtime.choices
+    choices = {str(group): file for group, file in chosen.items() if not str(group).startswith("hydra/")}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return Composition(cfg, choices, list(overrides))
+
+
+def _is_below(name: str, parents: set[str]) -> bool:
+    return any(name == each or name.startswith(f"{each}.") for each in parents)
+
+
+def _other(name: str) -> bool:
+    return "." in name and not name.endswith((".yaml", ".yml"))

@@ -1,0 +1,1 @@
+"""Lightning callbacks, one idea a file."""

@@ -1,0 +1,89 @@
+"""The callback that ends a run whose loss is no longer a number, and finds the layer where that began."""
+
+import math
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from lantu.errors import Fault
+from lantu.intervals import log_interval
+from lantu.models.sharding import is_sharded
+from lantu.training.callbacks.exact_resume import resume_points
+
+
+class FiniteLoss(Callback):
+    """Reads the loss at every step on a CPU, and at the logged steps on a GPU, where reading makes the host wait.
+
+    Args:
+        every: steps between two looks; None: as above. 1 on a GPU finds the very step.
+    """
+
+    def __init__(self, *, every: int | None = None) -> None:
+        self.every = every
+        self._batch: Any = None
+        self._number = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._batch, self._number = batch, batch_idx
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Look while the weights are still those that gave the loss.
+
+        Raises:
+            Fault: naming the step, the batch, the layer, and where to go on.
+        """
+        if torch.is_anomaly_enabled():  # that names the operation
+            return
+        every = self.every or (1 if loss.device.type == "cpu" else log_interval(trainer))
+        if self._number % every or str(trainer.precision).startswith("16"):  # a scaled loss may overflow, and is mended
+            return
+        value = float(loss.detach())
+        if math.isfinite(value):
+            return
+        where = _origin(pl_module, self._batch, trainer)
+        points = resume_points(trainer)
+        path = points.path if points and points.path.is_file() else ""
+        kept = f"The last checkpoint from before is {path}. " if path else "No checkpoint was kept before. "
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        raise Fault(
+            f"the loss became {value} at step {trainer.global_step} (epoch {trainer.current_epoch}, batch "
+            f"{self._number}): {where}. {kept}What helps: `optimizer.lr={rate / 10:.2g}`, "
+            f"`trainer.gradient_clip_val=1.0`; `debug=anomaly` names the operation."
+        )
+
+
+def _origin(module: LightningModule, batch: Any, trainer: Trainer) -> str:
+    x = batch[0] if isinstance(batch, tuple | list) else batch
+    if isinstance(x, Tensor) and not torch.isfinite(x).all():
+        return "the batch's own inputs are not all finite, so look at the data"
+    net = getattr(module, "net", module)
+    if is_sharded(net):  # another pass needs all ranks, whose losses may be finite
+        return "the layers are on several devices and were not searched"
+    for name, weight in net.named_parameters():
+        if not torch.isfinite(weight).all():
+            return f"the weights of `{name}` are no longer finite, so the update before was too large"
+    with torch.no_grad(), trainer.precision_plugin.forward_context():
+        name = first_not_finite(net, x)
+    return f"`{name}` is the first layer whose output is not finite" if name else "every layer's output is finite"
+
+
+def first_not_finite(net: nn.Module, x: Any) -> str | None:
+    """Run a batch (N, ...) again and name the first module whose output is not finite; None: all are."""
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
+                found.append(f"{name or 'net'} ({type(module).__name__})")
+
+        return hook
+
+    hooks = [each.register_forward_hook(watch(name)) for name, each in net.named_modules()]
+    try:
+        net(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None

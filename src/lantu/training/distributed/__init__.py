@@ -1,0 +1,1 @@
+"""Several processes: starting ranks, joining them, following their progress, sharding."""

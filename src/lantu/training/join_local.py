@@ -1,0 +1,40 @@
+"""Be one rank of a run that another process on this machine has composed and started."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+from lantu.errors import UserError
+from lantu.training.distributed import torchrun
+from lantu.training.distributed.local_ranks import COMPOSITION, VARIABLE
+from lantu.training.faults import sentence
+from lantu.training.run import run
+
+
+def join() -> int:
+    """Be the rank that the environment names, in a run that another process announced; returns the exit status."""
+    folder = Path(os.environ.pop(VARIABLE))  # what this rank starts itself is no rank
+    threading.Thread(target=_end_with_the_starter, daemon=True).start()
+    composition = torchrun.from_content(json.loads((folder / COMPOSITION).read_text()))
+    status = 0
+    try:
+        report = run(composition).report()
+    except UserError as error:
+        report, status = {"error": str(error), "status": error.status}, error.status
+    except Exception as error:
+        # the causes of a sweep's failures are counted by their sentences, so these name no folder
+        of_a_sweep = composition.cfg.sweep.trial is not None
+        said = sentence(error, Path() if of_a_sweep else Path(composition.cfg.paths.run))
+        report, status = {"error": said, "status": 1}, 1
+    draft = folder / f"{os.environ['LOCAL_RANK']}.draft"
+    draft.write_text(json.dumps(report, default=str))
+    draft.rename(draft.with_suffix(".json"))
+    return status
+
+
+def _end_with_the_starter() -> None:
+    """A rank that nobody watches any more must not go on: its peers may be gone too."""
+    os.read(0, 1)  # not through sys.stdin, whose lock Python wants when it ends
+    os.kill(os.getpid(), signal.SIGKILL)

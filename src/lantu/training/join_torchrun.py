@@ -1,0 +1,32 @@
+"""Be one rank, other than zero, of a run that torchrun has started."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from lantu.errors import UserError
+from lantu.training.distributed import torchrun
+from lantu.training.faults import sentence
+from lantu.training.run import run
+
+
+def join() -> int:
+    """Take part, as any rank but zero, in the run that rank zero hands over; returns the exit status."""
+    store = torchrun.store()
+    store.wait([torchrun.key()], torchrun.PATIENCE)
+    content = json.loads(store.get(torchrun.key()))
+    if content == torchrun.NO_RUN:
+        return UserError.status  # rank zero has said why
+    composition = torchrun.from_content(content)
+    try:
+        run(composition)
+    except UserError:
+        raise
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        said = sentence(error, Path(composition.cfg.paths.run))
+        print(f"lantu train: rank {os.environ['RANK']}: {said}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,1 @@
+"""The training loop: lean steps, compilation, memory allocation."""

@@ -1,0 +1,90 @@
+"""What a person sees when a run has ended: results, where they are kept, what to type next."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lantu import units
+from lantu.training.run import Result
+
+SHOWN_FIRST = ("accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bits_per_byte", "loss")
+
+
+def show(result: Result, console: Console | None = None) -> None:
+    """Print the end of a run."""
+    console = console or Console()
+    names = sorted(
+        {
+            name.partition("/")[2]
+            for name in result.metrics
+            if name.startswith(("val/", "test/")) and not name.endswith("_best")
+        },
+        key=_rank,
+    )
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("metric", style="cyan")
+    stages = [stage for stage in ("val", "test") if any(name.startswith(f"{stage}/") for name in result.metrics)]
+    for stage in stages:
+        table.add_column(stage, justify="right")
+    for name in names:
+        values = [result.metrics.get(f"{stage}/{name}") for stage in stages]
+        table.add_row(name, *("" if value is None else f"{value:.4g}" for value in values))
+    console.print(f"\n[bold]{escape(str(result.cfg.name))}[/bold]", highlight=False)
+    console.print(table, "")
+    if result.cost:
+        console.print(f"cost        {_cost(result)}", highlight=False, soft_wrap=True)
+    console.print(f"kept in     {_short(result.run_dir)}", highlight=False, soft_wrap=True)
+    if result.run_id:
+        console.print(
+            f"MLflow run  {result.run_id} in experiment {result.cfg.experiment_name}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print("next        lantu ui                           compare runs in the browser", highlight=False)
+    console.print("            lantu evaluate run=last            measure this model again", highlight=False)
+    if not result.answers:
+        _suggest_fine_tuning(console, result.run_dir / "transformers")
+    elif result.cfg.spec.kind == "tokens":
+        console.print('            lantu predict run=last prompt="..."  let it write', highlight=False)
+    else:
+        console.print("            lantu predict run=last input=FILE  apply it to new data", highlight=False)
+
+
+def _suggest_fine_tuning(console: Console, folder: Path) -> None:
+    """What to do with a model that answers nothing by itself, if the run has left it where it can be taken up."""
+    if folder.is_dir():
+        shown = escape(_short(folder))
+        console.print("            fine-tune it for a task, such as data=trec:", highlight=False)
+        console.print(
+            f"            lantu train model=bert model.pretrained={shown} data.tokenizer={shown} data=trec",
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        advice = "callbacks=[default,transformers]   leave a folder to fine-tune from"
+        console.print(f"            {escape(advice)}", highlight=False)
+
+
+def _cost(result: Result) -> str:
+    cost = result.cost
+    sure = "estimated" if "gpu" not in result.energy_source else "GPU measured"
+    parts = (
+        f"{units.format_duration(3600 * cost['cost/device_hours'])} of device time",
+        f"{units.format_energy(cost['cost/kwh'])} ({sure})",
+        f"{units.format_mass(cost['cost/co2e_kg'])} CO2e",
+        units.format_money(cost["cost/usd"]),
+    )
+    return ", ".join(parts)
+
+
+def _rank(name: str) -> tuple[int, str]:
+    return (SHOWN_FIRST.index(name) if name in SHOWN_FIRST else len(SHOWN_FIRST), name)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,30 @@
+"""Amounts as people say them."""
+
+from math import floor, log10
+
+
+def format_duration(seconds: float) -> str:
+    """ "42 s", "7 min", "3.2 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def format_energy(kwh: float) -> str:
+    """In Wh below 1 kWh."""
+    return f"{kwh:.2f} kWh" if kwh >= 1 else f"{_short(1000 * kwh)} Wh"
+
+
+def format_mass(kg: float) -> str:
+    """In mg, g or kg."""
+    return f"{kg:.2f} kg" if kg >= 1 else f"{1000 * kg:.2g} g" if kg >= 1e-3 else f"{1e6 * kg:.2g} mg"
+
+
+def format_money(usd: float) -> str:
+    """To two digits that say something."""
+    return f"${usd:,.2f}" if usd >= 1 else f"${_short(usd)}"
+
+
+def _short(value: float) -> str:
+    """Two digits that say something, without an exponent."""
+    return f"{value:.{max(0, 1 - floor(log10(value)))}f}" if value > 0 else "0"

@@ -1,0 +1,81 @@
+"""Starting sooner changes when things are imported, and nothing else."""
+
+import gc
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from lantu.lazy_imports import gc_paused
+
+LIST = """
+import importlib, json, pkgutil, sys
+LATE = ["scipy.signal", "sklearn", "torchvision", "transformers"]
+loaded = [name for name in LATE if name in sys.modules]
+asked = json.load(sys.stdin)
+import torchmetrics
+packages = [each.name for each in pkgutil.walk_packages(torchmetrics.__path__, "torchmetrics.") if each.ispkg]
+found = {}
+for package in map(importlib.import_module, ["torchmetrics", *packages]):
+    names = asked.get(package.__name__) or [
+        each for each in dir(package) if each[0] != "_" and each != "scipy"  # which one package lets show through
+    ]
+    things = [(name, getattr(package, name)) for name in names]
+    found[package.__name__] = {name: getattr(it, "__qualname__", getattr(it, "__name__", "")) for name, it in things}
+print(json.dumps([loaded, found]))
+"""
+
+
+def listed(before: str, asked: dict[str, dict[str, str]]) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Of a fresh process: which of the heavy modules it has loaded, and torchmetrics' names and what they stand for."""
+    command = [sys.executable, "-c", before + LIST]
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded, found = json.loads(done.stdout.splitlines()[-1])
+    return loaded, found
+
+
+def test_torchmetrics_means_the_same_by_every_name_but_loads_it_when_asked() -> None:
+    _, without = listed("", {})
+    loaded, found = listed("import lantu.training, lantu.data, lantu.models", without)
+    assert loaded == []
+    assert len(without) > 30
+    assert found == without
+
+
+def test_a_metric_that_needs_transformers_works_when_it_is_asked_for() -> None:
+    import torch
+    from torchmetrics.text import BERTScore
+    from transformers import BertConfig, BertModel
+
+    class Tokenizer:
+        def __call__(self, texts: list[str], *_: object, **__: object) -> dict[str, object]:
+            rows = torch.tensor([[2, *(4 + ord(sign) % 30 for sign in text[:6].ljust(6)), 3] for text in texts])
+            return {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+
+    torch.manual_seed(0)
+    form = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    score = BERTScore(model=BertModel(form), user_tokenizer=Tokenizer(), num_layers=1, max_length=8)
+    assert score(["a cat sat"], ["a cat sat"])["f1"].item() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_function_goes_before_the_module_of_its_name() -> None:
+    import_module("torchmetrics.functional.text.squad")
+    from torchmetrics.functional import text
+
+    assert callable(text.squad)
+
+
+def test_speech_metrics_still_mend_scipy_for_old_packages() -> None:
+    import_module("torchmetrics.audio")
+    import_module("torchmetrics.functional.audio")
+    assert hasattr(import_module("scipy.signal"), "hamming")
+
+
+def test_the_garbage_collector_is_as_it_was_after_imports() -> None:
+    assert gc.isenabled()
+    with gc_paused():
+        assert not gc.isenabled()
+    assert gc.isenabled()
