@@ -83,6 +83,39 @@ def test_regression_metrics_are_in_the_targets_own_units(tmp_path: Path) -> None
     assert found["test/r2"] == pytest.approx(reference.r2_score(truth, guess), rel=1e-3)
 
 
+def test_figures_that_a_split_cannot_tell_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    negatives = measured(Classification(Echo(), classes=2), torch.randn(20, 2), torch.zeros(20).long(), tmp_path)
+    assert set(negatives) == {"test/loss", "test/accuracy", "test/precision"}
+    assert "test/auroc" in capsys.readouterr().err
+    task = Regression(Echo(), target_names=["y"], target_mean=[0.0], target_std=[1.0])
+    for rows in (1, 3):
+        assert "test/r2" not in measured(task, torch.randn(rows, 1), torch.ones(rows, 1), tmp_path)
+
+
+def test_macro_means_are_over_the_classes_that_occur(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    logits, y = torch.randn(150, 4), torch.randint(0, 3, (150,))
+    logits[:, 3] -= 1.0
+    found = measured(Classification(Echo(), classes=4), logits, y, tmp_path)
+    predicted, share = logits.argmax(1).numpy(), logits.double().softmax(1).numpy()
+    assert (predicted == 3).any()
+    each = [reference.roc_auc_score(y == number, share[:, number]) for number in range(3)]
+    assert found["test/f1"] == pytest.approx(reference.f1_score(y, predicted, average="macro", labels=[0, 1, 2]))
+    assert found["test/auroc"] == pytest.approx(np.mean(each), rel=1e-5)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(101_325.0, 10.0), (1.7e9, 5_000.0), (-1e12, 3.0)])
+def test_r2_of_a_target_far_from_zero_is_scikit_learns(tmp_path: Path, mean: float, std: float) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(300, 1))
+    guess = truth + rng.normal(size=(300, 1)) * 0.1
+    task = Regression(Echo(), target_names=["y"], target_mean=[mean], target_std=[std])
+    found = measured(task, torch.tensor(guess).float(), torch.tensor(truth).float(), tmp_path)
+    assert found["test/r2"] == pytest.approx(reference.r2_score(truth, guess), rel=1e-4)
+    assert found["test/rmse"] == pytest.approx(std * reference.mean_squared_error(truth, guess) ** 0.5, rel=1e-4)
+
+
 def test_language_metrics_follow_from_the_loss(tmp_path: Path) -> None:
     torch.manual_seed(0)
     logits, y = torch.randn(6, 5, 11), torch.randint(0, 11, (6, 5))

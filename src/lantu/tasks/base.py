@@ -14,6 +14,7 @@ from torchmetrics import Metric, MetricCollection
 from lantu.errors import UserError
 from lantu.intervals import log_interval
 from lantu.models.sharding import is_sharded, shard
+from lantu.notices import warn_once
 from lantu.optim import l1_norm, parameter_groups
 from lantu.tasks.loss_weighting import Shares
 from lantu.tasks.running_mean import Mean
@@ -220,11 +221,24 @@ class Task(pl.LightningModule):
 
     def _log_stage(self, stage: str, *, loss_name: str | None = None) -> None:
         mean: Any = self.mean_loss[f"{stage}_"]
-        values = {loss_name or f"{stage}/loss": mean.compute(), **self.derived(stage, mean.compute())}
+        mean_loss = mean.compute()
+        values = {loss_name or f"{stage}/loss": mean_loss, **self.derived(stage, mean_loss)}
         mean.reset()
         if f"{stage}_" in self.metrics:
             metrics: Any = self.metrics[f"{stage}_"]
-            values |= metrics.compute()
+            values |= self._knowable(metrics.compute(), loss=mean_loss)
             metrics.reset()
         scalars = {name: value for name, value in values.items() if value.numel() == 1}
         self.log_dict(scalars, prog_bar=False, on_epoch=True, on_step=False)
+
+    def _knowable(self, values: dict[str, Tensor], *, loss: Tensor) -> dict[str, Tensor]:
+        """The metrics without those that are NaN although the loss is a number: the split cannot tell them."""
+        if not loss.isfinite():
+            return values
+        unknown = [name for name, value in values.items() if value.numel() == 1 and bool(value.isnan())]
+        if unknown and self.trainer.is_global_zero and not self.trainer.sanity_checking:
+            warn_once(
+                f"{', '.join(unknown)} cannot be known from this split (it lacks a class, or its rows are few or all "
+                "alike), so the figure is left out."
+            )
+        return {name: value for name, value in values.items() if name not in unknown}

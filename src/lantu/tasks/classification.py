@@ -6,28 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import (
-    BinaryAUROC,
-    BinaryF1Score,
-    BinaryPrecision,
-    BinaryRecall,
-    MulticlassAccuracy,
-    MulticlassAUROC,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-)
+from torchmetrics.classification import BinaryPrecision, MulticlassAccuracy
 
 from lantu.errors import UserError
 from lantu.tasks.base import Task
+from lantu.tasks.known_metrics import AUROC, F1, MacroAUROC, MacroF1, MacroPrecision, MacroRecall, Recall
 from lantu.tasks.running_mean import Mean
 
 
 class Classification(Task):
     """Cross-entropy over classes. Networks answer logits (N, classes), targets are class numbers (N,).
 
-    With two classes precision, recall, F1 and AUROC are those of class 1; with more they are means over the classes
-    (macro). Accuracy is the share of correct examples.
+    With two classes precision, recall, F1 and AUROC are those of class 1, the positive one; with more they are means
+    over the classes that occur in the split (macro). Accuracy is the share of correct examples.
 
     Args:
         classes: how many; class_names: what they are called, in order.
@@ -89,31 +80,25 @@ class Classification(Task):
                 {
                     "accuracy": accuracy,
                     "precision": BinaryPrecision(),
-                    "recall": BinaryRecall(),
-                    "f1": BinaryF1Score(),
-                    "auroc": BinaryAUROC(),
+                    "recall": Recall(),
+                    "f1": F1(),
+                    "auroc": AUROC(),
                 },
                 compute_groups=False,
             )
         return MetricCollection(
             {
                 "accuracy": accuracy,
-                "precision": MulticlassPrecision(self.classes),
-                "recall": MulticlassRecall(self.classes),
-                "f1": MulticlassF1Score(self.classes),
-                "auroc": MulticlassAUROC(self.classes),
+                "precision": MacroPrecision(self.classes),
+                "recall": MacroRecall(self.classes),
+                "f1": MacroF1(self.classes),
+                "auroc": MacroAUROC(self.classes),
             },
             compute_groups=False,
         )
 
 
-_OF_ALL_CLASSES = (
-    MulticlassAccuracy,
-    MulticlassPrecision,
-    MulticlassRecall,
-    MulticlassF1Score,
-    MulticlassAUROC,
-)
+_OF_ALL_CLASSES = (MulticlassAccuracy, MacroPrecision, MacroRecall, MacroF1, MacroAUROC)
 
 
 def _weights(asked: str | list[float] | None, counts: list[int] | None, classes: int) -> Tensor | None:

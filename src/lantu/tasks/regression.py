@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
 
 from lantu.errors import UserError
 from lantu.tasks.base import Task
+from lantu.tasks.known_metrics import R2
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
 
@@ -50,7 +51,7 @@ class Regression(Task):
                     "mse": MeanSquaredError(),
                     "rmse": MeanSquaredError(squared=False),
                     "mae": MeanAbsoluteError(),
-                    "r2": R2Score(),
+                    "r2": R2(),
                 },
                 compute_groups=False,
             )
@@ -64,8 +65,9 @@ class Regression(Task):
         return standardised.float() * self.target_std + self.target_mean
 
     def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
-        # flattened: torchmetrics wants (N,) for one target; for several the scores are over all of them
-        metrics.update(self.in_units(output).flatten(), self.in_units(y).flatten())
+        # In the target's units but around its mean, which changes none of the scores: far from zero the squares of
+        # float32 would round the variance away. Flattened: for several targets the scores are over all of them.
+        metrics.update((output.float() * self.target_std).flatten(), (y.float() * self.target_std).flatten())
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """Predictions (N, targets) in the target's own units."""
