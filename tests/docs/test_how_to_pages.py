@@ -27,6 +27,7 @@ def blocks(page: Path) -> Iterator[tuple[str, str, bool]]:
         yield language, code, not only_checked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
