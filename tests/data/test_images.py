@@ -84,10 +84,10 @@ def test_damaged_and_repeated_pictures_are_counted_and_named(tmp_path: Path) -> 
 def test_pictures_are_decoded_once(tmp_path: Path) -> None:
     fill(tmp_path / "a")
     first = module(tmp_path / "a", tmp_path / "cache")
-    (pixels,) = (tmp_path / "cache").rglob("pixels.npy")
-    written = pixels.stat().st_mtime_ns
+    (pixels,) = (tmp_path / "cache").rglob("*.safetensors")
+    written = pixels.stat().st_ino
     second = module(tmp_path / "a", tmp_path / "cache")
-    assert pixels.stat().st_mtime_ns == written
+    assert pixels.stat().st_ino == written
     assert first.fingerprints == second.fingerprints
 
 

@@ -113,7 +113,7 @@ def test_the_file_describes_itself_to_others(text: Path) -> None:
     made = data(text, level="bpe")
     with safe_open(files(text)[0], "np") as file:
         assert np.array_equal(file.get_tensor("train"), tokens_of(made))
-        assert file.metadata()["version"] == "1"
+        assert file.metadata()["version"] == "2"
         facts = json.loads(file.metadata()["facts"])
     assert facts["val"]["fingerprint"] == made.fingerprints["val"]
     assert tokens_of(made).dtype == np.uint16
@@ -125,7 +125,7 @@ def test_a_damaged_or_foreign_file_is_written_anew(text: Path, damage: str) -> N
     right = data(text, level="bpe")
     for file in (*files(text), *files(text, "json")):
         content = file.read_bytes()
-        older = content.replace(b'"version": "1"', b'"version": "0"')
+        older = content.replace(b'"version": "2"', b'"version": "0"')
         cut = content[: len(content) // 2]
         damaged = {"cut": cut, "empty": b"", "foreign": b"\x89PNG" * 2000, "longer": content + b"\0", "older": older}
         file.unlink()  # what is mapped must not shrink

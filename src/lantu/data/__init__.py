@@ -2,7 +2,8 @@
 
 from lantu.data.base import DataModule
 from lantu.data.image.classification import ImageDataModule
-from lantu.data.sources import Raw, hub, image_folder, rdatasets, sklearn, table_file, text_files
+from lantu.data.image.folder import image_folder
+from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
 from lantu.data.table.module import TableDataModule
 from lantu.data.text.classification import TextDataModule
 from lantu.data.text.dialogue_split import held_out_questions

@@ -14,11 +14,14 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
+from lantu.data.files import visible_files, with_endings
 from lantu.errors import UserError
 
-PARTS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
+PARTS = {
+    "train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 """What sources call their parts, and what they are called here."""
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 READERS: dict[str, Callable[..., pd.DataFrame]] = {
     ".csv": pd.read_csv,
     ".tsv": partial(pd.read_csv, sep="\t"),
@@ -42,6 +45,8 @@ class Raw:
     bad_rows: int = 0
     key: str = ""
     """Changes when the source changes; cheap to know."""
+    notes: tuple[tuple[int, str], ...] = ()
+    """What was passed over: counts, and what they are of."""
 
 
 def hub(
@@ -148,33 +153,6 @@ def table_file(path: str, *, name: str | None = None) -> Raw:
     )
 
 
-def image_folder(path: str) -> Raw:
-    """Pictures in a folder per class, with or without folders train, validation and test above them.
-
-    Raises:
-        UserError: no such folder, or no pictures in class folders.
-    """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"`data.path={path}`: there is no such folder.")
-    files = image_files(folder)
-    parts = [file.relative_to(folder).parts for file in files]
-    divided = bool(parts) and all(part[0] in PARTS and len(part) > 2 for part in parts)
-    depth = 1 if divided else 0
-    if not parts or any(len(part) < depth + 2 for part in parts):
-        raise UserError(
-            f"`data.path={path}`: the pictures ({', '.join(IMAGE_ENDINGS)}) must lie in one folder per class, "
-            "such as cats/1.jpg and dogs/2.jpg, with or without folders train, validation and test above those."
-        )
-    split = np.array([PARTS[part[0]] for part in parts]) if divided else np.repeat("train", len(files))
-    rows = pd.DataFrame({"image": [str(file) for file in files], "label": [part[depth] for part in parts]})
-    changed = max(file.stat().st_mtime_ns for file in files)
-    return Raw(
-        name=folder.name, rows=rows, split=split, source={"uri": str(folder.resolve())},
-        key=f"{folder.resolve()}-{len(files)}-{changed}",
-    )  # fmt: skip
-
-
 def text_files(path: str, *, name: str | None = None) -> Raw:
     """Text of your own to learn to write: a file, or every .txt file of a folder, each one document.
 
@@ -184,17 +162,12 @@ def text_files(path: str, *, name: str | None = None) -> Raw:
         UserError: no such file or folder, or nothing in it.
     """
     place = Path(path).expanduser()
-    files = sorted(place.rglob("*.txt")) if place.is_dir() else [place]
+    files = with_endings(visible_files(place), (".txt",))[0] if place.is_dir() else [place]
     if not files or not all(file.is_file() for file in files):
         what = "holds no .txt files" if place.is_dir() else "does not exist"
         raise UserError(f"`data.path={path}` {what}. Give a text file, or a folder with .txt files.")
     rows = pd.DataFrame({"text": pd.Series(files, dtype=object)})
     return Raw(name=name or place.name, rows=rows, split=_undivided(rows), source={"uri": str(place.resolve())})
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Every picture under a folder, in order of path."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS)
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, int]:

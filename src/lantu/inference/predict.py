@@ -30,7 +30,9 @@ def predict(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> pd.DataFrame:
     answers = trainer.predict(rebuilt.task, dataloaders=loader)
     assert answers is not None
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame({"input": rows})
-    return frame.reset_index(drop=True).join(as_columns(rebuilt.task, answers, loader.dataset), rsuffix="_of_model")
+    # the rows' index is the number of their example; a row that could not be read has none, and gets no answer
+    columns = as_columns(rebuilt.task, answers, loader.dataset)
+    return frame.join(columns, rsuffix="_of_model").reset_index(drop=True)
 
 
 def job(cfg: DictConfig) -> Any:

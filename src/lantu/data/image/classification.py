@@ -12,10 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader, workers_for
-from lantu.data.image.decoding import Pixels, decode, decoded
-from lantu.data.sources import Raw, image_files, image_folder
+from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, surveyed, unreadable_names
+from lantu.data.image.folder import image_files, image_folder
+from lantu.data.image.reading import Rendering
+from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule
 from lantu.errors import UserError
+from lantu.notices import warn_once
 
 
 class ImageDataModule(SupervisedDataModule):
@@ -28,6 +31,10 @@ class ImageDataModule(SupervisedDataModule):
         image: the column with the pictures.
         size: height and width in pixels that pictures are brought to; None: their own where they agree, otherwise
             their median, at most 224.
+        background: grey level beneath transparent pixels, 0 to 255; None: white, or black where pictures would vanish.
+        levels: which levels are black and white in pictures of more than eight bits; None: 0 and 65,535, or of
+            floating-point pictures what they reach.
+        max_unreadable: share of the pictures that may be left out because they cannot be read.
         options: of `SupervisedDataModule`.
     """
 
@@ -40,23 +47,45 @@ class ImageDataModule(SupervisedDataModule):
         path: str | None = None,
         image: str = "image",
         size: int | None = None,
+        background: int | None = None,
+        levels: tuple[float, float] | None = None,
+        max_unreadable: float = 0.25,
         **options: Any,
     ) -> None:
         super().__init__(source=source or _own_folder(path), **options)
         if size is not None and size < 1:
             raise UserError(f"`data.size={size}` must be at least 1 pixel.")
+        if background is not None and not 0 <= background <= 255:
+            raise UserError(f"`data.background={background}` is a grey level, 0 (black) to 255 (white).")
+        if levels is not None and (len(levels) != 2 or not levels[0] < levels[1]):
+            raise UserError(f"`data.levels={list(levels)}` must be the black and the white level, such as [0,4095].")
+        if not 0 <= max_unreadable <= 1:
+            raise UserError(f"`data.max_unreadable={max_unreadable}` is a share, 0 to 1.")
         self.image = image
         self.size = size
+        self.background = background
+        self.levels = (float(levels[0]), float(levels[1])) if levels is not None else None
+        self.max_unreadable = max_unreadable
 
     def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
         if self.image not in rows:
             raise UserError(f"`data.image={self.image}`: {raw.name} has the columns {', '.join(rows.columns)}.")
-        shape = tuple(self.learned["shape"]) if "shape" in self.learned else None
-        self._pixels: Pixels = decoded(rows[self.image], key=raw.key, size=self.size, shape=shape, cache=self.cache)
-        rows[self.image] = np.arange(len(rows))  # from here on a picture is its place among the pixels
-        self.report.note(
-            len(self._pixels.unreadable), "pictures that could not be read left out", names=self._pixels.unreadable
+        for count, what in raw.notes:
+            self.report.note(count, what)
+        cells = rows[self.image]
+        content = content_key(cells)
+        if "shape" not in self.learned:
+            found = surveyed(
+                cells, size=self.size, background=self.background, levels=self.levels, cache=self.cache, content=content
+            )
+            self._shape, self._rendering = found.shape, found.rendering
+            for count, what in found.findings:
+                self.report.note(count, what)
+        self._pixels: Pixels = decoded(
+            cells, shape=self._shape, rendering=self._rendering, cache=self.cache, content=content
         )
+        self._report_losses(cells)
+        rows[self.image] = np.arange(len(rows))  # from here on a picture is its place among the pixels
         return self._pixels.readable
 
     def hashes(self, rows: pd.DataFrame) -> np.ndarray:
@@ -67,7 +96,7 @@ class ImageDataModule(SupervisedDataModule):
         pixels = self._pixels.array
         chosen = rows[self.image].to_numpy()
         mean, std = channel_statistics(pixels, chosen)
-        return {"shape": list(pixels.shape[1:]), "mean": mean, "std": std}
+        return {"shape": list(pixels.shape[1:]), "rendering": self._rendering.state(), "mean": mean, "std": std}
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         return Examples(self._pixels.array, y, rows=rows[self.image].to_numpy(), finish=self._finisher())
@@ -87,17 +116,51 @@ class ImageDataModule(SupervisedDataModule):
         return [{"name": f"{self.image} {channels}x{height}x{width}", "type": "binary"}]
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
+        """A row for each picture; those that cannot be read are no examples, and say why in `unreadable`."""
         files = [path] if path.is_file() else image_files(path)
         if not files:
             raise UserError(f"`input={path}`: there are no pictures.")
-        shape = tuple(self.learned["shape"])
-        pixels = np.stack([_readable(decode(str(file), shape), file) for file in files])
-        return loader(self.examples_of(pixels), batch_size=self.batch_size, workers=0), pd.DataFrame(
-            {"image": map(str, files)}
-        )
+        cells = pd.Series([str(file) for file in files], dtype=object)
+        pixels, reasons = read_all(cells, self._shape, self._rendering)
+        rows = pd.DataFrame({"image": cells})
+        if reasons:
+            if len(reasons) == len(files):
+                raise UserError(f"`input={path}`: no picture can be read: {unreadable_names(cells, reasons)[0]}.")
+            readable = ~rows.index.isin(reasons)
+            rows["unreadable"] = pd.Series(reasons, dtype=object).reindex(rows.index)
+            # the number of its example, by which its answer is found
+            rows.index = pd.Index(np.where(readable, readable.cumsum() - 1, -1))
+            names = ", ".join(unreadable_names(cells, reasons)[:5]) + (", ..." if len(reasons) > 5 else "")
+            warn_once(f"{len(reasons)} of {len(files)} pictures cannot be read and get no answer: {names}.")
+        return loader(self.examples_of(pixels), batch_size=self.batch_size, workers=0), rows
 
     def examples_of(self, inputs: np.ndarray) -> Examples:
         return Examples(inputs, finish=self._finisher())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        if "shape" in self.learned:
+            height, width, channels = self.learned["shape"]
+            self._shape = (height, width, channels)
+            self._rendering = Rendering.restored(self.learned.get("rendering"))
+
+    def _report_losses(self, cells: pd.Series) -> None:
+        """Name the pictures that cannot be read, and refuse to go on where many cannot."""
+        lost, names = self._pixels.unreadable, unreadable_names(cells, self._pixels.unreadable)
+        self.report.note(len(lost), "pictures that could not be read left out", names=names)
+        if len(lost) > self.max_unreadable * len(cells):
+            raise UserError(
+                f"{len(lost):,} of {len(cells):,} pictures cannot be read: {', '.join(names[:3])}"
+                f"{', ...' if len(lost) > 3 else ''}. Mend or remove them, or type `data.max_unreadable=1` to go on "
+                "without them."
+            )
+        plain, readable = self._pixels.plain, len(cells) - len(lost)
+        self.report.note(plain, "pictures show one colour alone")
+        if plain > readable / 2:
+            warn_once(
+                f"{plain:,} of {readable:,} pictures show one colour alone, and tell a model nothing. Look at them; "
+                "`data.background` and `data.levels` say how transparency and more than 8 bits are shown."
+            )
 
     def _finisher(self) -> "Standardise":
         return Standardise(self.learned["mean"], self.learned["std"])
@@ -135,9 +198,3 @@ def _own_folder(path: str | None) -> Callable[[], Raw]:
     if path is None:
         raise UserError("`data.path` must name a folder of pictures: add `data.path=DIR` to the command.")
     return partial(image_folder, path)
-
-
-def _readable(pixels: np.ndarray | None, file: Path) -> np.ndarray:
-    if pixels is None:
-        raise UserError(f"{file} cannot be read as a picture.")
-    return pixels

@@ -1,0 +1,37 @@
+"""Find a person's files in a folder, and pass over what systems and editors put beside them."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+SYSTEM = {
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
+    "ehthumbs.db", "desktop.ini", "icon\r", "__pycache__",
+}  # fmt: skip
+"""Files and folders of operating systems, storage devices and editors, in lower case; others begin with a dot."""
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """Every file under a folder, sorted, without hidden and system ones; linked folders are entered once."""
+    found, entered = [], set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(here)
+        if place in entered:
+            folders.clear()
+            continue
+        entered.add(place)
+        folders[:] = sorted(name for name in folders if is_visible(name))
+        found.extend(Path(here, name) for name in files if is_visible(name))
+    return sorted(found)
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder is a person's own."""
+    return not name.startswith(".") and name.lower() not in SYSTEM
+
+
+def with_endings(files: list[Path], endings: tuple[str, ...]) -> tuple[list[Path], dict[str, int]]:
+    """The files with one of some endings, whatever their case, and how many of each other ending there are."""
+    wanted = [file for file in files if file.suffix.lower() in endings]
+    others = Counter(file.suffix.lower() or file.name for file in files if file.suffix.lower() not in endings)
+    return wanted, dict(others.most_common())
