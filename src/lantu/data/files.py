@@ -13,7 +13,8 @@ SYSTEM = {
 
 def visible_files(folder: Path) -> list[Path]:
     """Every file under a folder, sorted, without hidden and system ones; linked folders are entered once."""
-    found, entered = [], set()
+    found: list[Path] = []
+    entered: set[str] = set()
     for here, folders, files in os.walk(folder, followlinks=True):
         place = os.path.realpath(here)
         if place in entered:

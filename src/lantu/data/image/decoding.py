@@ -216,7 +216,7 @@ def _look(cell: Any) -> _Look | None:
                 finite = values[np.isfinite(values)] if picture.mode == "F" else values
                 reach = (float(finite.min()), float(finite.max())) if finite.size else None
                 return look(deep="floats" if picture.mode == "F" else "integers", reach=reach)
-            if has_alpha(picture) and picture.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[index]
+            if has_alpha(picture) and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
                 return look(clear=True, vanishes=_vanishes_on(picture))
             return look()
     except Unreadable:

@@ -169,7 +169,7 @@ def _is_empty(cell: Any) -> bool:
 
 
 def _eight_bits(picture: Image.Image, rendering: Rendering) -> np.ndarray:
-    levels = np.nan_to_num(np.asarray(picture, dtype=np.float64), posinf=np.finfo(np.float32).max)
+    levels = np.nan_to_num(np.asarray(picture, dtype=np.float64), posinf=float(np.finfo(np.float32).max))
     black, white = rendering.floats if picture.mode == "F" else rendering.integers
     return np.clip((levels - black) * (255 / (white - black)), 0, 255).round().astype(np.uint8)
 
