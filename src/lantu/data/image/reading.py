@@ -41,9 +41,10 @@ class Rendering:
     @classmethod
     def restored(cls, state: dict[str, Any] | None) -> "Rendering":
         """From `state`; of checkpoints that were written before there was one, the default."""
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in (state or {}).items()}
-        )
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in (state or {}).items()
+        }
+        return cls(**values)
 
 
 def read_picture(cell: Any, shape: Shape | None = None, rendering: Rendering = Rendering()) -> np.ndarray:
