@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from lantu.data import TokenDataModule
 from lantu.data.text import tokenize
-from lantu.data.text.corpus import Text, pieces
+from lantu.data.text.corpus import pieces
 from lantu.data.text.token_file import UNUSED_DAYS, Mapped
 from lantu.errors import UserError
 
@@ -202,13 +202,6 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(text: Path) -> None:
     (text.parent / "cache").write_text("a file, where a folder should be")
     with pytest.raises(UserError, match=r"cannot be written.*`paths\.cache=DIR`"):
         data(text)
-
-
-def test_a_text_that_is_not_utf8_is_a_sentence_that_names_the_file(tmp_path: Path) -> None:
-    (tmp_path / "latin.txt").write_bytes("Grüße ".encode("latin-1") * 100)
-    with pytest.raises(UserError, match=r"latin\.txt is no UTF-8 text"):
-        data(tmp_path / "latin.txt")
-    assert Text(("a", "b")).characters == 3
 
 
 def test_files_that_nobody_opened_for_a_month_are_removed_when_another_is_written(text: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.data.files import visible_files, with_endings
+from lantu.data.parquet import naming_the_damaged_file, read_parquet
 from lantu.errors import UserError
 
 PARTS = {
@@ -25,7 +26,7 @@ PARTS = {
 READERS: dict[str, Callable[..., pd.DataFrame]] = {
     ".csv": pd.read_csv,
     ".tsv": partial(pd.read_csv, sep="\t"),
-    ".parquet": pd.read_parquet,
+    ".parquet": read_parquet,
     ".jsonl": partial(pd.read_json, lines=True),
 }
 
@@ -45,7 +46,7 @@ class Raw:
     bad_rows: int = 0
     key: str = ""
     """Changes when the source changes; cheap to know."""
-    notes: tuple[tuple[int, str], ...] = ()
+    passed_over: tuple[tuple[int, str], ...] = ()
     """What was passed over: counts, and what they are of."""
 
 
@@ -73,7 +74,7 @@ def hub(
     if folder is not None and folder.is_dir():
         if texts := _only_texts(folder):
             return text_files(str(texts[0] if len(texts) == 1 else folder), name=path)
-        loaded = _load_dataset(str(folder))
+        loaded = naming_the_damaged_file(folder, partial(_load_dataset, str(folder)))
         source: dict[str, Any] = {"path": path, "read_from": str(folder)}
     elif elsewhere is not None:
         copy = f"the folder that holds the folder `{mirror_folder or path}`"
@@ -88,7 +89,10 @@ def hub(
         raise UserError(
             f"`{path}` has the parts {', '.join(loaded)}; none of them is called train, validation or test."
         )
-    frames = [_frame(rows) for rows in parts.values()]
+    if "read_from" in source:
+        frames = [naming_the_damaged_file(Path(source["read_from"]), partial(_frame, rows)) for rows in parts.values()]
+    else:
+        frames = [_frame(rows) for rows in parts.values()]
     return Raw(
         name=path,
         rows=pd.concat(frames, ignore_index=True),
@@ -179,6 +183,8 @@ def read_table(path: Path) -> tuple[pd.DataFrame, int]:
         raise UserError(f"{path}: tables end in {', '.join(READERS)}.")
     try:
         rows, bad = _read_csv(path, reader) if path.suffix.lower() in (".csv", ".tsv") else (reader(path), 0)
+    except UserError:
+        raise
     except (ValueError, OSError) as error:  # pandas' and pyarrow's errors are of these kinds
         raise UserError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}.") from error
     if not len(rows):
@@ -248,6 +254,7 @@ def _frame(rows: Any) -> pd.DataFrame:
     """A hub data set as a data frame: pictures stay encoded, class numbers become names in their order."""
     import datasets
 
+    rows.data.validate(full=True)  # texts that are no UTF-8 would otherwise be noticed when they are first used
     names = {}
     for column, feature in rows.features.items():
         if isinstance(feature, datasets.Image):

@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer, seed_everything
 
 from lantu.config.build import build
 from lantu.data.sources import read_table
+from lantu.data.text.encoding import read_text
 from lantu.errors import UserError
 from lantu.inference.arguments import WRITERS, check_input, check_output
 from lantu.inference.predictions import as_columns
@@ -96,7 +97,7 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
 def _prompts(path: Path) -> list[str]:
     """The prompts of a file: each line of a .txt that is not empty, or the column `prompt` of a table."""
     if path.suffix.lower() == ".txt":
-        prompts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        prompts = [line for line in read_text(path).splitlines() if line.strip()]
     else:
         rows, _ = read_table(path)
         if "prompt" not in rows:

@@ -70,7 +70,7 @@ class ImageDataModule(SupervisedDataModule):
     def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
         if self.image not in rows:
             raise UserError(f"`data.image={self.image}`: {raw.name} has the columns {', '.join(rows.columns)}.")
-        for count, what in raw.notes:
+        for count, what in raw.passed_over:
             self.report.note(count, what)
         cells = rows[self.image]
         content = content_key(cells)

@@ -52,7 +52,7 @@ def image_folder(path: str) -> Raw:
         rows=pd.DataFrame({"image": [str(file) for file in files], "label": [part[depth] for part in parts]}),
         split=np.array([PARTS[part[0].lower()] for part in parts]) if divided else np.repeat("train", len(files)),
         source={"uri": str(folder.resolve())},
-        notes=tuple(note for note in notes if note[0]),
+        passed_over=tuple(note for note in notes if note[0]),
     )
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from lantu.data.batches import Examples, loader
 from lantu.data.sources import Raw, read_table, table_file
 from lantu.data.supervised import SupervisedDataModule
+from lantu.data.text.encoding import read_text
 from lantu.data.text.masking import masking_facts
 from lantu.data.text.vocabulary import Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
@@ -109,7 +110,7 @@ class TextDataModule(SupervisedDataModule):
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         if path.suffix == ".txt" and path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_text(path).splitlines()
             rows = pd.DataFrame({self.text: [line for line in lines if line.strip()]})
         else:
             rows, _ = read_table(path)

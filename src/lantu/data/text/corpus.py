@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b, file_digest
 from pathlib import Path
 
-from lantu.errors import UserError
+from lantu.data.text.encoding import encoding_of, is_utf8
 
 CHUNK = 2**18
 """Characters that are read at once."""
@@ -17,7 +17,7 @@ _CUT = re.compile(r"(?<=\S)(?=[ \n]\S)")
 
 @dataclass(frozen=True)
 class Text:
-    """One or more texts, in memory or in files of UTF-8, with a line's end between them."""
+    """One or more texts, in memory or in files, with a line's end between them."""
 
     sources: tuple[str | Path, ...]
 
@@ -30,7 +30,7 @@ class Text:
         """The characters from `begin` to `end`, a few at a time.
 
         Raises:
-            UserError: a file is not UTF-8.
+            UserError: a file is no text.
         """
         place = 0
         for chunk in self._all():
@@ -57,13 +57,10 @@ class Text:
             if number:
                 yield "\n"
             if isinstance(source, str):
-                yield source
+                yield source.removeprefix("\ufeff")  # a byte order mark is no text
                 continue
-            with source.open(encoding="utf-8") as file:
-                try:
-                    yield from iter(lambda: file.read(CHUNK), "")
-                except UnicodeDecodeError as error:
-                    raise UserError(f"{source} is no UTF-8 text: {error.reason}.") from error
+            with source.open(encoding=encoding_of(source)) as file:
+                yield from iter(partial(file.read, CHUNK), "")
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,15 @@ class Corpus:
         for name in dict.fromkeys(split):
             mine = tuple(each for each, part in zip(documents, split, strict=True) if part == name)
             self.texts[name] = [Text(mine)] if joined else [Text((each,)) for each in mine]
+
+    def other_encodings(self) -> dict[str, list[Path]]:
+        """The files that are not UTF-8, by their encoding; reads the files."""
+        found: dict[str, list[Path]] = {}
+        for text in (each for texts in self.texts.values() for each in texts):
+            for source in text.sources:
+                if isinstance(source, Path) and not is_utf8(encoding := encoding_of(source)):
+                    found.setdefault(encoding, []).append(source)
+        return found
 
     @cached_property
     def digest(self) -> str:

@@ -85,6 +85,8 @@ class TokenDataModule(DataModule):
     def read(self) -> None:
         self._origin = raw = self.source()
         corpus = self._corpus(raw)
+        for encoding, paths in corpus.other_encodings().items():
+            self.report.note(len(paths), f"texts read as {encoding}, not UTF-8", names=[str(path) for path in paths])
         if "vocabulary" not in self.learned:
             found = self._known(corpus)
             self.learned = {"vocabulary": found["vocabulary"]}

@@ -1,0 +1,83 @@
+"""Text files are read in the encoding that they have; a byte order mark is no text."""
+
+from pathlib import Path
+
+import pytest
+
+from lantu.data import TextDataModule, TokenDataModule
+from lantu.data.text.corpus import Text
+from lantu.data.text.encoding import encoding_of, read_text
+from lantu.errors import UserError
+
+GERMAN = "Die Grüße der Bäcker und Müller gehen an die schöne Straße über dem Fluß. Das weiß man überall.\n" * 40
+RUSSIAN = "Все люди рождаются свободными и равными в своем достоинстве и правах. Они наделены разумом.\n" * 40  # noqa: RUF001
+JAPANESE = "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。\n" * 40
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (GERMAN, "utf-8"), (GERMAN, "utf-8-sig"), (GERMAN, "utf-16"), (GERMAN, "utf-32"), (GERMAN, "utf-16-le"),
+        (GERMAN, "utf-16-be"), (GERMAN, "latin-1"), (GERMAN, "cp1252"), (RUSSIAN, "cp1251"), (RUSSIAN, "koi8-r"),
+        (RUSSIAN, "utf-16"), (JAPANESE, "shift_jis"), (JAPANESE, "euc-jp"), (JAPANESE, "utf-8-sig"), ("", "utf-8"),
+    ],
+)  # fmt: skip
+def test_the_text_is_that_which_was_written(text: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(text.encode(encoding))
+    assert read_text(path) == text
+    assert "".join(Text((path,)).chunks()) == text
+
+
+def test_a_byte_order_mark_is_no_character_of_a_text(tmp_path: Path) -> None:
+    for name in ("1.txt", "2.txt"):
+        (tmp_path / name).write_text("the cat sat on the mat. " * 40, encoding="utf-8-sig")
+    made = TokenDataModule(path=str(tmp_path), cache=str(tmp_path / "cache"), context=8)
+    made.setup("fit")
+    assert "\ufeff" not in made.training_text()
+    assert not made.report.found
+    assert "".join(Text(("\ufeffa", "\ufeffb")).chunks()) == "a\nb"
+
+
+def test_another_encoding_is_said_in_every_run(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(GERMAN.encode("cp1252"))
+    for _ in range(2):
+        made = TokenDataModule(path=str(tmp_path), cache=str(tmp_path / "cache"), context=8)
+        made.setup("fit")
+        assert any("texts read as cp125" in line and "a.txt" in line for line in made.report.lines())
+        assert "ü" in made.training_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, "no text: it holds zero bytes"),
+        (RUSSIAN.encode()[:500] + b"\xff" + RUSSIAN.encode(), "UTF-8 text that is damaged near byte 500"),
+        (GERMAN.encode("utf-16") + b"x", "begins as UTF-16 text, but is damaged"),
+    ],
+)
+def test_what_is_no_text_is_a_sentence_that_names_the_file(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "strange.txt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"strange\.txt .*{said}"):
+        encoding_of(path)
+
+
+def test_hidden_texts_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.TXT").write_text("seen " * 100, encoding="utf-8")
+    for name in (".ipynb_checkpoints/a.txt", "._a.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("hidden " * 100, encoding="utf-8")
+    made = TokenDataModule(path=str(tmp_path), cache=str(tmp_path / "cache"), context=8, split={"val": 0, "test": 0})
+    made.setup("fit")
+    assert made.training_text() == "seen " * 100
+
+
+def test_lines_to_predict_for_are_read_in_their_encoding(tmp_path: Path) -> None:
+    rows = "text,label\n" + "".join(f"{word} tag {n},{word}\n" for n in range(20) for word in ("schön", "übel"))
+    (tmp_path / "a.csv").write_text(rows, encoding="utf-8")
+    made = TextDataModule(path=str(tmp_path / "a.csv"), target="label")
+    made.setup("fit")
+    (tmp_path / "new.txt").write_text("schön tag\nübel tag\n", encoding="utf-16")
+    _, found = made.predict_rows(tmp_path / "new.txt")
+    assert found["text"].tolist() == ["schön tag", "übel tag"]
