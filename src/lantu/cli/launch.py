@@ -18,6 +18,7 @@ from lantu.config.locations import add_user_conf, check_writable, shipped_conf
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.errors import UserError
 from lantu.lazy_imports import import_permanently
+from lantu.redaction import redact
 
 JOBS = {
     "train": "lantu.training.train_command",
@@ -110,7 +111,20 @@ def _check_named(command: str, cfg: DictConfig) -> None:
 
 def run_job(cfg: DictConfig) -> Any:
     """Hydra's task function. A function of a light module, so that every launcher can send it to its workers."""
-    return import_permanently(JOBS[str(HydraConfig.get().job.config_name)]).job(cfg)
+    command = str(HydraConfig.get().job.config_name)
+    job = import_permanently(JOBS[command]).job
+    if command not in ("evaluate", "predict") or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        return job(cfg)
+    try:
+        return job(cfg)
+    except Exception as error:  # a checkpoint or a file from elsewhere can be wrong in ways that nobody foresaw
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        print(
+            f"lantu {command}: the run's model cannot be applied to these data: {type(error).__name__}: "
+            f"{redact(reason)[:300]} (HYDRA_FULL_ERROR=1 shows where).",
+            file=sys.stderr,
+        )
+        sys.exit(UserError.status)
 
 
 def _spelled(argument: str, names: dict[str, str]) -> str:

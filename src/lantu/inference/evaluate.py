@@ -41,7 +41,7 @@ def job(cfg: DictConfig) -> dict[str, float]:
     without_noise()
     try:
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
-        rebuilt = rebuild(checkpoint, data_options=cfg.data)
+        rebuilt = rebuild(checkpoint, data_options=cfg.data, cache=cfg.paths.cache)
         metrics = evaluate(rebuilt, build(cfg.trainer), split=cfg.split)
     except UserError as error:
         print(f"lantu evaluate: {error}", file=sys.stderr)

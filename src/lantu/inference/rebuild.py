@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.checkpoints.load import load
-from lantu.config.build import build, check_trusted
+from lantu.config.build import build
+from lantu.config.foreign import closed
 from lantu.data import DataModule
 from lantu.errors import UserError
 from lantu.tasks import Task
@@ -26,27 +27,54 @@ class Rebuilt:
     """With the checkpoint's weights, in evaluation mode."""
 
 
-def rebuild(checkpoint: Path, *, data_options: Any = None) -> Rebuilt:
-    """Rebuild a run from its checkpoint. No code is unpickled, and only trusted targets are built.
+def rebuild(checkpoint: Path, *, data_options: Any = None, cache: str | None = None) -> Rebuilt:
+    """Rebuild a run from its checkpoint. No code is unpickled, and only what `allowed_targets.py` lists is built.
 
     Args:
         checkpoint: as `find_checkpoint` found it.
         data_options: options of the data module to change, such as a path on this machine.
+        cache: folder for decoded images and tokens; None: the data module's default, whatever the config says.
 
     Raises:
-        UserError: the file is no checkpoint of Lantu's, is damaged, or names something that is not trusted.
+        UserError: the file is no checkpoint of Lantu's, is damaged, names something that is not trusted, or its parts
+            do not fit together.
     """
     loaded = load(checkpoint)
-    config = Recipe.read(loaded)
+    config = _stored_config(loaded)
     if config is None:
         raise UserError(f"{checkpoint} holds no config: Lantu did not write it, so its model cannot be rebuilt.")
-    for part in ("data", "model", "task", "peft"):
-        check_trusted(config.get(part) or {})
-    cfg = OmegaConf.create(config)
+    cfg = OmegaConf.create(closed(config))
+    try:
+        return _rebuilt(cfg, loaded, data_options=data_options, cache=cache)
+    except (UserError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # a foreign config and foreign weights can disagree in any way
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")[:300]
+        raise UserError(
+            f"{checkpoint} cannot be rebuilt: its config, its data's state and its weights do not fit together "
+            f"({type(error).__name__}: {reason})."
+        ) from error
+
+
+def _stored_config(loaded: Any) -> Any:
+    """The config inside a loaded checkpoint; None when Lantu did not write it."""
+    try:
+        return Recipe.read(loaded)
+    except (AttributeError, KeyError, TypeError):  # callbacks that are no mapping, a state without a config
+        return None
+
+
+def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, data_options: Any, cache: str | None) -> Rebuilt:
     _use_this_machines_mirror(cfg)
-    cfg.data = OmegaConf.merge(cfg.data, data_options or {})
+    if OmegaConf.is_config(data_options):
+        data_options = OmegaConf.to_container(data_options, resolve=True)
+    written_to = cfg.data.pop("cache", None)  # such a folder is the user's choice, not the config's
+    cfg.data = OmegaConf.merge(cfg.data, {"cache": cache} if cache and written_to else {}, data_options or {})
     data = build(cfg.data)
-    data.load_state_dict(loaded[type(data).__qualname__])
+    state = loaded[type(data).__qualname__]
+    if not isinstance(state["learned"], dict) or not isinstance(state["spec"], dict):
+        raise TypeError("what the data module learned is no mapping")
+    data.load_state_dict(state)
     net = build(_without_pretrained(cfg.model))
     adapt = build(cfg.get("peft"))
     if adapt is not None:

@@ -1,16 +1,21 @@
 """Find the checkpoint that a person means by `run=...` or `resume=...`; imports nothing heavy for a file or folder."""
 
+import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from lantu.errors import UserError
+from lantu.redaction import redact
 
 AUTO = "auto"
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 ANSWER_SECONDS = 10.0
 """How long a server may take to accept a connection; MLflow itself would try again for minutes."""
 
@@ -63,13 +68,15 @@ def place_to_resume(resume: str, *, store: Path, tracking_uri: str | None = None
         )
     try:
         client = _client(resume, store, tracking_uri)
-        found = _by_id(client, resume)
+        with _answers(resume, store, tracking_uri):
+            found = _by_id(client, resume)
     except UserError as error:
         raise UserError(str(error).replace(f"`run={resume}`", f"`resume={resume}`").split(" `run=last`")[0]) from error
     local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
     if local.is_dir():
         return str(local)
-    return str(_downloaded(client, found.info.run_id, store, names=CHECKPOINTS[::-1], fetch=fetch))
+    with _answers(resume, store, tracking_uri):
+        return str(_downloaded(client, found.info.run_id, store, names=CHECKPOINTS[::-1], fetch=fetch))
 
 
 def _on_disk(run: str, store: Path) -> Path | None:
@@ -119,6 +126,7 @@ def _client(run: str, store: Path, tracking_uri: str | None) -> Any:
         raise UserError(f"`run={run}`: there is no file, folder or MLflow store of that name ({store} has no runs).")
     if tracking_uri is not None:
         refuse_silent(tracking_uri)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 take minutes
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri or f"sqlite:///{store.resolve() / 'mlflow.db'}")
@@ -144,9 +152,28 @@ def refuse_silent(tracking_uri: str) -> None:
 
 def _from_mlflow(run: str, store: Path, tracking_uri: str | None, *, fetch: bool) -> Path:
     client = _client(run, store, tracking_uri)
-    found = _best_of(client, run.removeprefix("best:")) if run.startswith("best:") else _by_id(client, run)
-    local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
-    return _in_folder(local) or _downloaded(client, found.info.run_id, store, fetch=fetch)
+    with _answers(run, store, tracking_uri):
+        found = _best_of(client, run.removeprefix("best:")) if run.startswith("best:") else _by_id(client, run)
+        local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
+        return _in_folder(local) or _downloaded(client, found.info.run_id, store, fetch=fetch)
+
+
+@contextmanager
+def _answers(run: str, store: Path, tracking_uri: str | None) -> Iterator[None]:
+    """Turn whatever a server or a damaged database makes MLflow raise into a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = redact(next(iter(str(error).splitlines()), "") or type(error).__name__)[:300]
+        if tracking_uri is None:
+            raise UserError(
+                f"`run={run}`: MLflow's database {store / 'mlflow.db'} cannot be read ({reason}). "
+                f"`lantu sync --rebuild --store {store}` makes it again from the runs' journals; a run folder or a "
+                f"checkpoint file works without it."
+            ) from error
+        raise UserError(f"`run={run}`: the MLflow server's answer cannot be used ({reason}).") from error
 
 
 def _best_of(client: Any, experiment: str) -> Any:
@@ -197,6 +224,8 @@ def _downloaded(
     client: Any, run_id: str, store: Path, names: tuple[str, ...] = CHECKPOINTS, *, fetch: bool = True
 ) -> Path:
     """Where a run's checkpoint comes to lie on this machine; with `fetch` it does."""
+    if not RUN_ID.fullmatch(run_id):  # it becomes a folder's name
+        raise UserError("the MLflow server answers with a run id that is none.")
     folder = store / "cache" / "downloads" / run_id
     kept = [each.path for each in client.list_artifacts(run_id, "checkpoints")]
     for name in (f"checkpoints/{each}" for each in names):

@@ -1,0 +1,84 @@
+"""What a config from elsewhere (a checkpoint, a folder, an MLflow server) may name as `_target_`, and where.
+
+Every entry is a public class or function whose constructor only computes: it opens no file or connection, starts no
+process, unpickles nothing. The exceptions are `SOURCES` and `lantu.models.gpt2`, which read plain data by design; their
+options are limited in `foreign.py`. Nothing is allowed by pattern, and nothing is reached by attributes of something
+else. `tests/config/test_allowed_targets.py` checks every entry. A user adds packages with `LANTU_TRUSTED=my_package`.
+"""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _named(package: str, names: str) -> frozenset[str]:
+    return frozenset(f"{package}.{name}" for name in names.split())
+
+
+DATA = _named(
+    "lantu.data",
+    """DialogueDataModule IdentificationDataModule ImageDataModule MultilingualDataModule QuestionDataModule
+    TableDataModule TextDataModule TokenDataModule""",
+)
+"""The node `data` itself."""
+SOURCES = _named("lantu.data", "held_out_questions hub image_folder rdatasets sklearn table_file text_files")
+"""`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
+MODELS = _named(
+    "lantu.models",
+    "CNN FastText GPT Linear MLP MaskedTransformer RNN ReadingTransformer Transformer Upscale gpt2",
+) | {"timm.create_model", "torchvision.models.get_model"}
+LAYERS = _named(
+    "torch.nn",
+    """AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d AvgPool1d AvgPool2d BatchNorm1d
+    BatchNorm2d Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d Dropout Dropout1d Dropout2d ELU Embedding Flatten
+    GELU GLU GRU GroupNorm Hardswish Identity InstanceNorm1d InstanceNorm2d LSTM LayerNorm LeakyReLU Linear LogSoftmax
+    MaxPool1d
+    MaxPool2d Mish ModuleList MultiheadAttention PReLU RMSNorm RNN ReLU ReLU6 SELU Sequential SiLU Sigmoid Softmax
+    Softplus Tanh TransformerEncoderLayer Unflatten Upsample""",
+)
+"""Together with `MODELS`: the node `model` and everything in it."""
+ADAPTERS = _named("lantu.models", "lora")
+"""The node `peft`."""
+TASKS = _named(
+    "lantu.tasks",
+    """Answering Classification Identification LanguageModeling MaskedLanguageModeling QuestionAnswering Regression""",
+)
+"""The node `task` itself."""
+LOSSES = _named(
+    "torch.nn",
+    """BCEWithLogitsLoss CTCLoss CrossEntropyLoss GaussianNLLLoss HuberLoss KLDivLoss L1Loss MSELoss NLLLoss
+    PoissonNLLLoss SmoothL1Loss""",
+)
+METRICS = _named(
+    "torchmetrics",
+    """AUROC Accuracy AveragePrecision CalibrationError CohenKappa ConcordanceCorrCoef ConfusionMatrix CosineSimilarity
+    ExactMatch ExplainedVariance F1Score FBetaScore HammingDistance HingeLoss JaccardIndex KLDivergence
+    KendallRankCorrCoef LogCoshError MatthewsCorrCoef MeanAbsoluteError MeanAbsolutePercentageError MeanMetric
+    MeanSquaredError MeanSquaredLogError MinkowskiDistance PearsonCorrCoef Perplexity Precision R2Score Recall
+    RelativeSquaredError SpearmanCorrCoef Specificity SymmetricMeanAbsolutePercentageError TweedieDevianceScore
+    WeightedMeanAbsolutePercentageError""",
+) | _named(
+    "torchmetrics.classification",
+    """BinaryAUROC BinaryAccuracy BinaryAveragePrecision BinaryCalibrationError BinaryCohenKappa BinaryF1Score
+    BinaryFBetaScore BinaryJaccardIndex BinaryMatthewsCorrCoef BinaryPrecision BinaryRecall BinarySpecificity
+    MulticlassAUROC MulticlassAccuracy MulticlassAveragePrecision MulticlassCalibrationError MulticlassCohenKappa
+    MulticlassF1Score MulticlassFBetaScore MulticlassJaccardIndex MulticlassMatthewsCorrCoef MulticlassPrecision
+    MulticlassRecall MulticlassSpecificity MultilabelAUROC MultilabelAccuracy MultilabelAveragePrecision
+    MultilabelF1Score MultilabelPrecision MultilabelRecall""",
+)
+"""Together with `LOSSES`: everything inside the node `task`."""
+
+TRANSFORMERS = _words(
+    """albert bert big_bird camembert convbert deberta deberta-v2 distilbert electra ernie megatron-bert mobilebert
+    modernbert mpnet nystromformer roberta roberta-prelayernorm roformer xlm xlm-roberta xlm-roberta-xl xlnet"""
+)
+"""`model.config.model_type` of transformers: none compiles kernels or fetches a backbone when it is built."""
+
+
+def allowed(part: str, path: tuple[str, ...]) -> frozenset[str]:
+    """What the node at a path inside a part of the config may name: `("source",)` inside `data`, for example."""
+    if part == "data":
+        return SOURCES if path and path[-1] == "source" else DATA if not path else frozenset()
+    if part == "task":
+        return TASKS if not path else LOSSES | METRICS
+    return {"model": MODELS | LAYERS, "peft": ADAPTERS if not path else frozenset()}.get(part, frozenset())
