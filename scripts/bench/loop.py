@@ -110,7 +110,9 @@ def by_hand(composition: lantu.Composition, steps: int) -> None:
     while done < steps:
         for x, y in batches:
             optimizer.zero_grad()
-            task.loss(task.net(x), y, stage="train").backward()
+            loss = task.loss(task.net(x), y, stage="train")
+            assert isinstance(loss, torch.Tensor)
+            loss.backward()
             optimizer.step()
             Clock.ends.append((time.perf_counter(), time.thread_time()))
             done += 1

@@ -14,6 +14,14 @@ def log_interval(trainer: Any) -> int:
     return int(trainer.log_every_n_steps) or 50
 
 
+def steps_done(trainer: Any) -> int:
+    """Batches after which the optimizer stepped: the step under which numbers are recorded.
+
+    `trainer.global_step` is the same number where a task has one optimizer. With several it counts all of their steps.
+    """
+    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
 def broadcast_from_rank_zero(trainer: Any, due: T) -> T:
     """What rank zero says, by its clock, on every rank; all of them must ask. On a GPU this makes the host wait."""
     answer: T = trainer.strategy.broadcast(due) if trainer.world_size > 1 else due

@@ -3,17 +3,18 @@
 import time
 from typing import Any
 
+from lightning_fabric.utilities.apply_func import move_data_to_device
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
 
-from lantu import units
+from lantu import loggers, units
 from lantu.cost import preflight, work
 from lantu.cost.energy import EnergyMeter
 from lantu.cost.prices import Budget, Economics
 from lantu.cost.totals import Totals
-from lantu.intervals import broadcast_from_rank_zero, log_interval
+from lantu.intervals import broadcast_from_rank_zero, log_interval, steps_done
 from lantu.models.sharding import is_sharded
+from lantu.notices import warn_once
 
 LIVE_SECONDS = 10.0
 """Between two looks at energy and money while training."""
@@ -49,7 +50,8 @@ class CostMeter(Callback):
         """The cost when the last stage ended, named as it is logged."""
         self.stopped_by: str | None = None
         self._energy: EnergyMeter | None = None
-        self._example: Tensor | None = None  # one input, to count and to time with
+        self._example: Any = None  # a batch of one example's inputs, to count and to time with
+        self._looked_at_a_batch = False
         self._flops_per_sample = 0.0
         self._begun = 0.0
         self._batch_ended: float | None = None
@@ -75,9 +77,9 @@ class CostMeter(Callback):
         self._batch_begun = time.monotonic()
         if self._batch_ended is not None:
             self.now.waiting_seconds += self._batch_begun - self._batch_ended
-        if self._example is None and isinstance(batch, tuple | list) and hasattr(pl_module, "net"):
-            self._example = batch[0][:1].detach().clone()
-            self._flops_per_sample = work.forward_flops(pl_module.net, self._example)
+        if not self._looked_at_a_batch:
+            self._looked_at_a_batch = True
+            self._count(pl_module, batch)
             self._batch_begun = time.monotonic()
 
     def on_train_batch_end(
@@ -86,18 +88,19 @@ class CostMeter(Callback):
         now = time.monotonic()
         took = now - (self._batch_ended or self._batch_begun)
         self._batch_ended = now
-        x = batch[0] if isinstance(batch, tuple | list) else batch
+        x = batch[0] if isinstance(batch, tuple | list) and batch else batch
+        examples = work.examples_in(batch)
         self.now.training_seconds += took
         self.now.steps += 1
-        self.now.samples += len(x)
+        self.now.samples += examples
         self.now.tokens += work.tokens_in(x)
-        self.now.flops += 3 * self._flops_per_sample * len(x)  # the backward pass takes twice the forward one
+        self.now.flops += 3 * self._flops_per_sample * examples  # the backward pass takes twice the forward one
         if self._energy is None:
             return
         if self.estimate is None:
             self._estimate(trainer, took)
         # every rank looks at the same steps, since looking adds up over the ranks
-        if trainer.global_step % log_interval(trainer) == 0 and self._due(trainer, self._live_seconds):
+        if steps_done(trainer) % log_interval(trainer) == 0 and self._due(trainer, self._live_seconds):
             self._look(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -111,8 +114,12 @@ class CostMeter(Callback):
             return
         measured = {"cost/peak_memory_gib": work.peak_memory_gib(trainer.strategy.root_device)}
         if self._example is not None and not is_sharded(pl_module.net):  # which no rank can run alone
-            with trainer.precision_plugin.forward_context():
-                measured["speed/latency_ms"] = work.latency_ms(pl_module.net, self._example.to(pl_module.device))
+            try:
+                with trainer.precision_plugin.forward_context():
+                    example = move_data_to_device(self._example, pl_module.device)
+                    measured["speed/latency_ms"] = work.latency_ms(pl_module.net, example)
+            except Exception as error:  # measuring must not end a run
+                warn_once(f"`speed/latency_ms` was not measured: {type(error).__name__}: {error}")
         self._log(trainer, measured)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -160,6 +167,22 @@ class CostMeter(Callback):
             devices=trainer.world_size,
             grams_co2e_per_kwh=self._energy.grams_co2e_per_kwh(),
         )
+
+    def _count(self, task: LightningModule, batch: Any) -> None:
+        """Count the operations of one example, where the task has one network and it takes the batch's inputs."""
+        net = getattr(task, "net", None)
+        if net is None:
+            return
+        try:
+            example = work.one_example(batch)
+            self._flops_per_sample = work.forward_flops(net, example)
+            self._example = example
+        except Exception as error:  # measuring must not end a run
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            warn_once(
+                f"operations and latency are not measured: `{type(net).__name__}` does not take the first part of a "
+                f"batch by itself ({reason[:200]})."
+            )
 
     def _clock(self) -> None:
         if self._energy is not None:
@@ -220,14 +243,10 @@ class CostMeter(Callback):
         self._batch_ended = None
 
     def _log(self, trainer: Trainer, values: dict[str, float]) -> None:
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                logger.log_metrics(values, step=trainer.global_step)
+        loggers.log_metrics(trainer, values, step=steps_done(trainer))
 
     def _tag(self, trainer: Trainer, tags: dict[str, str]) -> None:
-        for logger in trainer.loggers if trainer.is_global_zero else []:
-            if hasattr(logger, "log_tags"):
-                logger.log_tags(tags)
+        loggers.log_tags(trainer, tags)
 
     def _print(self, trainer: Trainer, line: str) -> None:
         if self.say and trainer.is_global_zero:

@@ -3,6 +3,9 @@
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.apply_func import apply_to_collection
+from pytorch_lightning.utilities.data import extract_batch_size
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -12,7 +15,35 @@ HOPPER = {"sxm": (66.9e12, 494.7e12, 989.4e12), "nvl": (60e12, 417.5e12, 835.5e1
 """Operations a second of NVIDIA's H200 (as the H100), and of H100 and H200 NVL: float32, TF32, 16 bits."""
 
 
-def forward_flops(net: nn.Module, x: Tensor) -> int:
+def one_example(batch: Any) -> Any:
+    """The inputs of a batch's first example, as a batch of one: a copy, at any depth of lists and dicts.
+
+    Raises:
+        ValueError: the inputs hold no tensor.
+    """
+    x = batch[0] if isinstance(batch, tuple | list) else batch
+    if isinstance(x, list | tuple):  # one thing for each example, such as images of different sizes
+        x = type(x)(x[:1])
+        return apply_to_collection(x, Tensor, lambda each: each.detach().clone())
+    if not isinstance(x, Tensor | dict):
+        raise ValueError(f"inputs are a {type(x).__name__}")
+    return apply_to_collection(x, Tensor, lambda each: each[:1].detach().clone())
+
+
+def examples_in(batch: Any) -> int:
+    """How many examples a batch holds; 0 where that cannot be told."""
+    x = batch[0] if isinstance(batch, tuple | list) and batch else batch
+    if isinstance(x, Tensor):
+        return len(x) if x.ndim else 1
+    if isinstance(x, list | tuple):
+        return len(x)
+    try:
+        return int(extract_batch_size(batch))
+    except MisconfigurationException:
+        return 0
+
+
+def forward_flops(net: nn.Module, x: Any) -> int:
     """Floating-point operations of a forward pass over one example (1, ...): matrix products, convolutions, attention.
 
     A multiplication and an addition count as two. Recurrent layers, whose fused kernels the counter does not see, are
@@ -34,7 +65,7 @@ def forward_flops(net: nn.Module, x: Tensor) -> int:
         for name, parameter in module.named_parameters()
         if name.startswith("weight")
     )
-    tokens = x.shape[1] if x.ndim > 1 else 1
+    tokens = x.shape[1] if isinstance(x, Tensor) and x.ndim > 1 else 1
     return counter.get_total_flops() + 2 * recurrent * tokens
 
 
@@ -57,20 +88,20 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
     return get_available_flops(device, dtype)
 
 
-def latency_ms(net: nn.Module, x: Tensor) -> float:
-    """Median time to answer one example, in milliseconds."""
+def latency_ms(net: nn.Module, x: Any) -> float:
+    """Median time to answer a batch of one example, in milliseconds."""
     import time
 
     training = [module for module in net.modules() if module.training]
     net.eval()
-    one, seconds = x[:1], []
+    device, seconds = next(net.parameters()).device, []
     end = time.perf_counter() + LATENCY_SECONDS
     try:
         with torch.inference_mode():
             for turn in range(20):
                 begin = time.perf_counter()
-                net(one)
-                _wait(one)
+                net(x)
+                _wait(device)
                 if turn:  # the first one warms up
                     seconds.append(time.perf_counter() - begin)
                 if time.perf_counter() > end and seconds:
@@ -111,6 +142,6 @@ def tokens_in(x: Any) -> int:
     return x.numel() if isinstance(x, Tensor) and x.ndim == 2 and not x.is_floating_point() else 0
 
 
-def _wait(x: Tensor) -> None:
-    if x.is_cuda:
-        torch.cuda.synchronize(x.device)
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,6 +1,7 @@
 """Data modules, one per modality: read, clean, split, standardise and batch, and publish what a model must know."""
 
 from lantu.data.base import DataModule
+from lantu.data.fingerprints import fingerprint_of
 from lantu.data.image.classification import ImageDataModule
 from lantu.data.image.folder import image_folder
 from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
@@ -24,6 +25,7 @@ __all__ = [
     "TableDataModule",
     "TextDataModule",
     "TokenDataModule",
+    "fingerprint_of",
     "held_out_questions",
     "hub",
     "image_folder",

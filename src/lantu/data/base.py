@@ -4,22 +4,29 @@ import json
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lantu.data.batches import loader
 from lantu.data.cleaning_report import Report
 from lantu.data.samplers import EvenBatches, TrainingBatches
 from lantu.data.splitting import SPLITS, shares
-from lantu.errors import UserError
+from lantu.errors import UserError, lacks
+
+if TYPE_CHECKING:
+    from mlflow.types import Schema
 
 
 class DataModule(LightningDataModule):
     """Reads once, in `prepare_data`, what one of its kinds describes in `read`.
+
+    A data module of your own needs `read` to be trained on; `examples_of` and `predict_rows` to predict and to be
+    served; `schema` or `input_signature` to tell MLflow's clients what to send. Nothing outside `lantu.data` asks for
+    the class of a data module or for `spec["kind"]`.
 
     Args:
         batch_size: examples of a training, validation or test batch, of all devices together.
@@ -63,26 +70,86 @@ class DataModule(LightningDataModule):
         self.begins = (0, 0)
         """Where a resumed training goes on: an epoch, and how many of its batches are done."""
         self._training: TrainingBatches | None = None
+        self._measured: dict[str, EvenBatches] = {}
 
     def read(self) -> None:
-        """Fill `splits`, `spec`, `fingerprints` and `report`; and `learned`, unless it was restored."""
-        raise NotImplementedError
+        """Fill `splits`, `spec` and `fingerprints`, and `learned` unless it was restored; `report` says what was found.
+
+        `splits["train"]` is needed; "val" and "test" may be left out. `fingerprints` has a digest for every split:
+        `lantu.data.fingerprint_of` makes one of bytes, texts and arrays.
+        """
+        raise lacks(self, "read", "to train")
+
+    def collate(self, examples: list[Any]) -> Any:
+        """A batch of single examples, for data sets without `__getitems__`, which fetch whole batches themselves.
+
+        The default stacks tensors and arrays of one shape. Images of different sizes stay lists:
+        `images, targets = zip(*examples); return list(images), list(targets)`.
+        """
+        return default_collate(examples)
+
+    def examples_of(self, inputs: Any) -> Dataset:
+        """New inputs, prepared as in training, without targets.
+
+        Args:
+            inputs: a data frame, an array or a list, as a client of a served model sends them; or paths.
+
+        Raises:
+            UserError: they lack a column, or cannot be read.
+        """
+        raise lacks(self, "examples_of", "to predict for new inputs and to be served")
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
-        """Batches of new inputs, prepared as in training, and the rows that they came from.
+        """Batches of the inputs in a file or folder, prepared as in training, and the rows that they came from.
 
         Raises:
             UserError: the file cannot be read, or lacks a column.
         """
-        raise UserError(f"{type(self).__name__} does not predict from files.")
+        raise lacks(self, "predict_rows", "to predict for a file or a folder")
 
-    def examples_of(self, inputs: Any) -> Dataset:
-        """New inputs, as a client of a served model sends them, prepared as in training."""
-        raise UserError(f"{type(self).__name__} does not answer requests.")
+    def batches_of(self, inputs: Any) -> DataLoader:
+        """Batches of new inputs, in their order."""
+        return self.loader(self.examples_of(inputs))
+
+    def loader(self, examples: Dataset) -> DataLoader:
+        """Batches of examples in their order, on this process alone."""
+        return loader(examples, batch_size=self.batch_size, workers=0, collate=self.collate)
 
     def schema(self) -> list[dict[str, str]]:
-        """The inputs' names and MLflow types."""
-        raise NotImplementedError
+        """The columns of a request: `{"name": ..., "type": ...}` each, with a type of MLflow's (double, string)."""
+        raise lacks(self, "schema", "to tell MLflow's clients what the model takes")
+
+    def input_signature(self) -> "Schema":
+        """MLflow's schema of a request; the default makes it from `schema`. A value may be missing in any column."""
+        from mlflow.types import ColSpec, Schema
+
+        return Schema([ColSpec(each["type"], each["name"], required=False) for each in self.schema()])
+
+    def row_ids(self, split: str) -> list[Any] | None:
+        """A name for each example of a split, such as its file or its number in the source; None: they have none."""
+        return None
+
+    def rows_of_batch(self, split: str, batch_idx: int) -> list[int] | None:
+        """Which examples of a split make up a batch of validation or test on this rank; None: not known."""
+        batches = self._measured.get(split)
+        return batches.batch(batch_idx) if batches is not None else None
+
+    def classical_features(self, split: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Examples as a classical model takes them: features (N, F), dense or sparse, and targets (N,).
+
+        Args:
+            rows: which examples of the split.
+        """
+        raise lacks(self, "classical_features", "to fit the baselines of a sweep")
+
+    def classical_model(self, *, classifies: bool, shape: tuple[int, int]) -> tuple[str, Any]:
+        """What a careful person tries first on such data: its description, and an unfitted estimator of scikit-learn.
+
+        Args:
+            classifies: whether the target is a class or a number.
+            shape: of the training features.
+        """
+        raise lacks(self, "classical_model", "to fit the baselines of a sweep")
 
     def encode(self, text: str) -> np.ndarray:
         """Token numbers (T,) of a text, where the data are running text."""
@@ -98,7 +165,7 @@ class DataModule(LightningDataModule):
 
     def origin(self) -> dict[str, Any]:
         """Where the data are from and what a row looks like: MLflow's name, source_type, source and schema."""
-        raise NotImplementedError
+        return {"name": type(self).__name__, "source_type": "local", "source": "", "schema": None}
 
     # What Lightning calls
 
@@ -174,6 +241,16 @@ class DataModule(LightningDataModule):
         if self.splits:
             return
         self.read()
+        if "train" not in self.splits:
+            raise UserError(f"`{type(self).__name__}.read` must fill `self.splits['train']`; it did not.")
+        for name, examples in self.splits.items():
+            self.report.sizes.setdefault(name, len(examples))  # type: ignore[arg-type]
+            if name not in self.fingerprints:
+                raise UserError(
+                    f"`{type(self).__name__}.read` must fill `self.fingerprints[{name!r}]`, by which a run tells that "
+                    "its data have changed: `lantu.data.fingerprint_of(...)` makes a digest of bytes, texts and arrays."
+                )
+        self.report.title = self.report.title or type(self).__name__
         self.splits = {name: self.splits[name] for name in SPLITS if name in self.splits}
         self.report.sizes = {name: self.report.sizes[name] for name in self.splits}
         if not len(self.splits["train"]):  # type: ignore[arg-type]
@@ -191,7 +268,11 @@ class DataModule(LightningDataModule):
         batches = TrainingBatches(size, **options, **self._order(split)) if training else EvenBatches(size, **options)
         if isinstance(batches, TrainingBatches):
             self._training = batches
-        return loader(examples, batch_size=self.batch_size, workers=self._workers(), batches=batches)
+        else:
+            self._measured[split] = batches
+        return loader(
+            examples, batch_size=self.batch_size, workers=self._workers(), batches=batches, collate=self.collate
+        )
 
     def _rows(self, split: str) -> int:
         """Examples of a batch of a split, of all ranks together."""

@@ -92,17 +92,23 @@ class Windows(Dataset):
 
 
 def loader(
-    dataset: Dataset, *, batch_size: int, workers: int, batches: TrainingBatches | EvenBatches | None = None
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    workers: int,
+    batches: TrainingBatches | EvenBatches | None = None,
+    collate: Callable[[list[Any]], Any] | None = None,
 ) -> DataLoader:
-    """Batches of a data set that fetches them whole.
+    """Batches of a data set; one with `__getitems__` fetches them whole.
 
     Args:
+        collate: makes a batch of the single examples of a data set without `__getitems__`; None: they stay a list.
         batch_size: examples of a batch that follow each other, where `batches` does not say which make one up.
     """
     return DataLoader(
         dataset,
         num_workers=workers,
-        collate_fn=as_it_is,
+        collate_fn=as_it_is if hasattr(dataset, "__getitems__") or collate is None else collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
         # one of its own: otherwise each pass over the data would draw from the numbers that dropout goes on with

@@ -120,6 +120,10 @@ class EvenBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._batches)
 
+    def batch(self, number: int) -> list[int]:
+        """The examples of one batch."""
+        return list(self._batches[number])
+
     def __len__(self) -> int:
         return len(self._batches)
 

@@ -145,6 +145,13 @@ class SupervisedDataModule(DataModule):
         return rows, split
 
 
+def linear_model(*, classifies: bool) -> tuple[str, Any]:
+    """The plainest linear model of scikit-learn, by name: logistic regression, or ridge with its penalty chosen."""
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+
+    return ("logistic", LogisticRegression(max_iter=1000)) if classifies else ("ridge", RidgeCV(np.logspace(-3, 3, 13)))
+
+
 def _no_column(option: str, name: str, columns: list[str], where: str) -> str:
     from lantu.suggestions import did_you_mean
 

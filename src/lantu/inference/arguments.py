@@ -5,15 +5,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lantu.errors import UserError
+from lantu.table_files import ENDINGS
 from lantu.tracking.find import look_for_checkpoint
 
 SPLITS = ("test", "val")
-WRITERS = {
-    ".csv": lambda frame, path: frame.to_csv(path, index=False),
-    ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
-    ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True, force_ascii=False),
-}
-"""How a data frame is written, by the ending of the file."""
+NOT_WRITTEN = (".xls", ".xlsx", ".ods", ".tsv", ".txt", "")
+"""Endings that are refused before a model is loaded. Of others the task knows which it writes."""
 
 
 def validate_arguments(cfg: DictConfig) -> None:
@@ -39,8 +36,14 @@ def check_input(path: str | None) -> None:
 
 
 def check_output(output: str | None) -> None:
-    """Raise a `UserError` unless the file can be written, or none is named."""
-    if output is not None and Path(output).suffix not in WRITERS:
-        raise UserError(f"`output={output}`: the ending says the format, and must be one of {', '.join(WRITERS)}.")
+    """Raise a `UserError` if the file's ending names no format, or its folder is not there."""
+    if output is not None and Path(output).suffix in NOT_WRITTEN:
+        check_ending(output, ENDINGS)
     if output is not None and not Path(output).expanduser().parent.is_dir():
         raise UserError(f"`output={output}`: there is no folder {Path(output).parent}.")
+
+
+def check_ending(output: str | None, endings: tuple[str, ...]) -> None:
+    """Raise a `UserError` unless a file's ending is one of those that the task writes, or none is named."""
+    if output is not None and Path(output).suffix not in endings:
+        raise UserError(f"`output={output}`: the ending says the format, and must be one of {', '.join(endings)}.")

@@ -7,13 +7,10 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
 from lantu.config.build import build
-from lantu.data import TokenDataModule
 from lantu.errors import UserError
 from lantu.inference.arguments import check_split
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.log_noise import without_noise
-from lantu.tasks import LanguageModeling
-from lantu.tasks.text_sampling import written
 from lantu.tracking.find import find_checkpoint
 
 
@@ -26,9 +23,9 @@ def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict
     measure = trainer.test if split == "test" else trainer.validate
     (metrics,) = measure(rebuilt.task, datamodule=rebuilt.data, verbose=False)
     found = {name: float(value) for name, value in metrics.items()}
-    task, data = rebuilt.task, rebuilt.data
-    if split == "test" and isinstance(task, LanguageModeling) and task.goes_on and isinstance(data, TokenDataModule):
-        found |= written(task, data)[1]
+    if split == "test":
+        shown = rebuilt.task.samples(rebuilt.data, stage="test")
+        found |= {name: float(value) for name, value in shown.items() if isinstance(value, int | float)}
     return found
 
 

@@ -13,12 +13,12 @@ from lantu.config.build import build
 from lantu.data.sources import read_table
 from lantu.data.text.encoding import read_text
 from lantu.errors import UserError
-from lantu.inference.arguments import WRITERS, check_input, check_output
-from lantu.inference.predictions import as_columns
+from lantu.inference.arguments import check_ending, check_input, check_output
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.log_noise import without_noise
 from lantu.models.generate import check_sampling
-from lantu.tasks import LanguageModeling
+from lantu.table_files import write_table
+from lantu.tasks.outputs import Outputs, join, to_host
 from lantu.tracking.find import find_checkpoint
 
 
@@ -27,13 +27,20 @@ def predict(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> pd.DataFrame:
 
     A column of the file that is called as an answer keeps its name; the answer's then ends in `_of_model`.
     """
+    return predicted(rebuilt, trainer, path)[0]
+
+
+def predicted(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> tuple[pd.DataFrame, Outputs]:
+    """As `predict`, and what the task predicted before it became columns: boxes, masks, waveforms."""
     loader, rows = rebuilt.data.predict_rows(path)
-    answers = trainer.predict(rebuilt.task, dataloaders=loader)
-    assert answers is not None
+    batches = trainer.predict(rebuilt.task, dataloaders=loader)
+    if not batches:
+        raise UserError(f"`input={path}`: there is nothing in it to predict for.")
+    outputs = join([to_host(batch) for batch in batches])
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame({"input": rows})
+    columns = rebuilt.task.to_frame(outputs, loader.dataset)
     # the rows' index is the number of their example; a row that could not be read has none, and gets no answer
-    columns = as_columns(rebuilt.task, answers, loader.dataset)
-    return frame.join(columns, rsuffix="_of_model").reset_index(drop=True)
+    return frame.join(columns, rsuffix="_of_model").reset_index(drop=True), outputs
 
 
 def job(cfg: DictConfig) -> Any:
@@ -45,7 +52,8 @@ def job(cfg: DictConfig) -> Any:
         _check_sampling(cfg)
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)
-        if isinstance(rebuilt.task, LanguageModeling):
+        check_ending(cfg.output, rebuilt.task.endings)
+        if rebuilt.task.prompted:
             return _write_on(rebuilt, cfg)
         if not rebuilt.task.answers:
             raise UserError(
@@ -55,7 +63,9 @@ def job(cfg: DictConfig) -> Any:
             )
         if cfg.input is None:
             raise UserError("`predict` needs something to predict for: add `input=FILE` (a table, images or texts).")
-        frame = predict(rebuilt, build(cfg.trainer), Path(cfg.input))
+        frame, outputs = predicted(rebuilt, build(cfg.trainer), Path(cfg.input))
+        if cfg.output is not None:
+            rebuilt.task.write(outputs, Path(cfg.output), frame=frame)
     except UserError as error:
         print(f"lantu predict: {error}", file=sys.stderr)
         sys.exit(2)
@@ -63,14 +73,12 @@ def job(cfg: DictConfig) -> Any:
         with pd.option_context("display.max_columns", None, "display.width", 160):
             print(frame)
     else:
-        WRITERS[Path(cfg.output).suffix](frame, cfg.output)
         print(f"{len(frame)} predictions written to {cfg.output}")
     return None
 
 
 def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
-    task = rebuilt.task
-    assert isinstance(task, LanguageModeling)
+    task: Any = rebuilt.task
     seed_everything(cfg.seed, verbose=False)
     data = rebuilt.data
     options = {name: cfg[name] for name in ("tokens", "temperature", "top_k", "top_p", "repetition_penalty")}
@@ -82,7 +90,7 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
         if cfg.output is None:
             print("\n\n---\n\n".join(texts))
             return
-        WRITERS[Path(cfg.output).suffix](pd.DataFrame({"prompt": prompts, "text": texts}), cfg.output)
+        write_table(pd.DataFrame({"prompt": prompts, "text": texts}), Path(cfg.output))
         print(f"{len(texts)} texts written to {cfg.output}")
         return
     prompt = data.prompt(cfg.prompt or "\n")

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 
 from lantu.data import DataModule
+from lantu.errors import UserError
 from lantu.lazy_imports import gc_paused
+from lantu.notices import warn_once
+from lantu.tasks import Task
 
 LOADER = "lantu.serving.model"
 """The module whose `_load_pyfunc` MLflow calls to load the model."""
@@ -17,23 +20,22 @@ KEPT = ("state_dict", "pytorch-lightning_version")
 REQUIRED = ("lantu", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "pandas")
 
 
-def write_model(folder: Path, *, checkpoint: Path, data: DataModule, recipe_key: str) -> None:
+def write_model(folder: Path, *, checkpoint: Path, data: DataModule, task: Task, recipe_key: str) -> None:
     """Write a checkpoint as an MLflow model.
 
     Args:
         folder: to be made anew, such as `model` in the run's folder.
         checkpoint: of Lightning; optimizer and loop states are left out.
         data: which the model was trained on; tells the inputs' signature.
+        task: tells the outputs' signature.
         recipe_key: the callback state under which the checkpoint holds the run's config.
     """
     with gc_paused():
-        from mlflow.models import ModelSignature
         from mlflow.pyfunc import save_model
 
     shutil.rmtree(folder, ignore_errors=True)
     weights = folder.parent / "weights.ckpt"
     torch.save(_slim(checkpoint, data, recipe_key), weights)
-    inputs, outputs = signature(data)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*input example was not provided.*")
@@ -41,32 +43,22 @@ def write_model(folder: Path, *, checkpoint: Path, data: DataModule, recipe_key:
                 str(folder),
                 loader_module=LOADER,
                 data_path=str(weights),
-                signature=ModelSignature(inputs=inputs, outputs=outputs),
+                signature=signature(data, task),
                 pip_requirements=[f"{name}=={version(name)}" for name in REQUIRED],
             )
     finally:
         weights.unlink()
 
 
-def signature(data: DataModule) -> tuple[Any, Any]:
-    """MLflow schemas of what goes in and what comes out."""
-    import numpy as np
-    from mlflow.types import ColSpec, Schema, TensorSpec
+def signature(data: DataModule, task: Task) -> Any:
+    """MLflow's schemas of a request and of an answer; None where the data module or the task does not tell them."""
+    from mlflow.models import ModelSignature
 
-    spec = data.spec
-    if spec["kind"] == "image":
-        shape = (-1, spec["height"], spec["width"], spec["channels"])
-        inputs = Schema([TensorSpec(np.dtype("uint8"), shape, name=None)])
-    elif spec["kind"] == "tokens":
-        inputs = Schema([ColSpec("string", "prompt")])
-    else:
-        # a value may be missing: preparation fills it in
-        inputs = Schema([ColSpec(each["type"], each["name"], required=False) for each in data.schema()])
-    if spec["kind"] == "tokens":
-        return inputs, Schema([ColSpec("string", "text")])
-    if spec["task"] in ("classification", "question_answering"):
-        return inputs, Schema([ColSpec("string", "prediction"), ColSpec("double", "probability")])
-    return inputs, Schema([ColSpec("double", "prediction")])
+    try:
+        return ModelSignature(inputs=data.input_signature(), outputs=task.output_signature())
+    except UserError as error:
+        warn_once(f"the MLflow model has no signature, so its clients are not told what to send: {error}")
+        return None
 
 
 def _slim(checkpoint: Path, data: DataModule, recipe_key: str) -> dict[str, Any]:

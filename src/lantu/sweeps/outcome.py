@@ -1,6 +1,7 @@
 """What becomes of a sweep's best trial: measured against baselines, and registered."""
 
 import json
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,15 +23,18 @@ def best_trial(sweep: SweepFolder) -> TrialFolder | None:
 
 def outdo(sweep: SweepFolder, best: TrialFolder, parent: ParentRun, console: Console) -> None:
     """Measure a trivial and a classical model on the best trial's data, and show all three."""
+    from hydra.utils import get_class
     from omegaconf import OmegaConf
 
     from lantu.config.build import build
-    from lantu.sweeps.baselines import baselines, record
+    from lantu.sweeps.baselines import record
 
-    data = build(OmegaConf.load(best.path / "config.yaml").data)
+    cfg = OmegaConf.load(best.path / "config.yaml")
+    data = build(cfg.data)
     data.prepare_data()
     try:
-        found = baselines(data)
+        task: Any = get_class(cfg.task["_target_"])
+        found = task.baselines(data)
     except ValueError as error:
         console.print(f"baselines   none: {error}")
         return

@@ -1,46 +1,45 @@
 """What every learning problem shares: the step, the optimizer, the metrics' life."""
 
-from collections.abc import Callable
-from math import inf
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
-from lantu.errors import UserError
-from lantu.intervals import log_interval
+from lantu.errors import UserError, lacks
+from lantu.intervals import log_interval, steps_done
 from lantu.models.sharding import is_sharded, shard
 from lantu.notices import warn_once
-from lantu.optim import l1_norm, parameter_groups
+from lantu.optim import l1_norm
+from lantu.tasks.interface import TaskInterface
 from lantu.tasks.loss_weighting import Shares
+from lantu.tasks.optimization import OptimizerFactory, SchedulerFactory, check_manual, configured
+from lantu.tasks.outputs import Outputs
 from lantu.tasks.running_mean import Mean
 
-Batch = tuple[Tensor, ...]
-"""Inputs and targets first; what follows them is for the tasks that know it."""
-OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
-SchedulerFactory = Callable[..., LRScheduler | ReduceLROnPlateau | None]
+Batch = tuple[Any, ...]
+"""Inputs and targets first, each a tensor, a list or a dict; what follows them is for the tasks that know it."""
 
 
-class Task(pl.LightningModule):
+class Task(TaskInterface):
     """A network, its loss and its metrics. A subclass says what the loss is and what the metrics are fed.
 
+    What a task answers for beside that (predictions, figures, samples, baselines) is in `TaskInterface`.
+
     Args:
-        net: any module whose forward takes the batch's first tensor.
+        net: any module whose forward takes the batch's first part.
         optimizer: called with parameter groups; weight decay is taken off biases and norms. None: cannot train.
         scheduler: called with the optimizer and `total_steps`; None, or an answer of None, keeps the learning rate.
         l1: weight of the sum of absolute weights (matrices only) in the training objective.
+        extra_metrics: further metrics of torchmetrics by name, measured in validation and test; each is fed what
+            `observe_extra` says, such as the probabilities of all classes.
     """
 
     metrics: nn.ModuleDict
     """One MetricCollection per stage: "train", "val", "test"; a stage may be left out."""
-    keeps_outputs = True
-    """Whether a test batch's outputs are small enough to be kept for pictures."""
-    answers = True
-    """Whether a trained model is of use as it is; False: only to be fine-tuned for another task."""
 
     def __init__(
         self,
@@ -49,6 +48,7 @@ class Task(pl.LightningModule):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         l1: float = 0.0,
+        extra_metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -57,7 +57,14 @@ class Task(pl.LightningModule):
         self._scheduler = scheduler
         self._shares = Shares()
         self.metrics = nn.ModuleDict()
+        self.extra_metrics = nn.ModuleDict()
+        if extra_metrics:
+            check_metrics(extra_metrics)
+            for stage in ("val", "test"):
+                collection = MetricCollection(dict(extra_metrics), compute_groups=False)
+                self.extra_metrics[f"{stage}_"] = collection.clone(prefix=f"{stage}/")
         self.mean_loss = nn.ModuleDict({f"{stage}_": Mean() for stage in ("train", "val", "test")})
+        self._loss_parts = nn.ModuleDict({f"{stage}_": nn.ModuleDict() for stage in ("train", "val", "test")})
 
     def configure_model(self) -> None:
         """Split the network's weights over the devices, where the trainer's strategy is to do so."""
@@ -65,27 +72,49 @@ class Task(pl.LightningModule):
             bf16 = str(self.trainer.precision) == "bf16-mixed"
             shard(self.net, self.device_mesh["data_parallel"], bf16=bf16)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:
         return self.net(x)
 
-    def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
-        """The mean loss of a batch, a scalar; `stage` is "train", "val" or "test"."""
-        raise NotImplementedError(f"{type(self).__name__} must say what its loss is")
+    def loss(self, output: Any, y: Any, *, stage: str) -> Tensor | dict[str, Tensor]:
+        """The mean loss of a batch, a scalar; or its parts by name, whose sum it is and which are logged as well.
 
-    def answer(self, x: Tensor, *, stage: str) -> Tensor:
+        Args:
+            output: what `answer` gave.
+            y: the batch's targets.
+            stage: "train", "val" or "test".
+        """
+        raise lacks(self, "loss", "to train")
+
+    def answer(self, x: Any, *, stage: str) -> Any:
         """The network's output for a batch."""
         return self.net(x)
 
-    def weight(self, y: Tensor) -> int | Tensor:
+    def output_and_loss(self, x: Any, y: Any, *, stage: str) -> tuple[Any, Tensor | dict[str, Tensor]]:
+        """A batch's output and its loss; to be overridden for networks that compute their loss themselves."""
+        output = self.answer(x, stage=stage)
+        return output, self.loss(output, y, stage=stage)
+
+    def collect(self, output: Any, y: Any) -> Outputs | None:
+        """What is kept of a batch of validation or test for `figures` and `per_example`; None: nothing.
+
+        The default keeps the network's output as "output" and the targets as "y".
+        """
+        return {"output": output, "y": y} if self.keeps_outputs else None
+
+    def weight(self, y: Any) -> int | Tensor:
         """How much a batch's mean loss counts in the mean over a stage: the number of what it is a mean of."""
         return len(y)
 
-    def training_weight(self, y: Tensor) -> int | Tensor:
+    def training_weight(self, y: Any) -> int | Tensor:
         """What a training batch's mean loss is a mean over; a tensor, a scalar, where that is not its examples."""
         return self.weight(y)
 
-    def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
+    def observe(self, metrics: MetricCollection, output: Any, y: Any) -> None:
         """Feed a batch to the metrics of a stage."""
+        metrics.update(output, y)
+
+    def observe_extra(self, metrics: MetricCollection, output: Any, y: Any) -> None:
+        """Feed a batch to the metrics that the config adds; the default gives them output and targets."""
         metrics.update(output, y)
 
     def use_metrics(self, make: Callable[[], MetricCollection], *, stages: tuple[str, ...] = ("val", "test")) -> None:
@@ -94,7 +123,32 @@ class Task(pl.LightningModule):
             # ModuleDict refuses "train" and "eval", which are methods of Module
             self.metrics[f"{stage}_"] = make().clone(prefix=f"{stage}/")
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def metric_directions(self) -> dict[str, str]:
+        """For each metric that says which direction is better (`higher_is_better`): "max" or "min", by `val/name`."""
+        found = {}
+        for collections in (self.metrics, self.extra_metrics):
+            for collection in collections.values():
+                for name, metric in collection.items():  # type: ignore[operator]
+                    if metric.higher_is_better is not None:
+                        found[name] = "max" if metric.higher_is_better else "min"
+        return found
+
+    def measure(self, output: Any, y: Any, loss: Tensor, *, stage: str) -> None:
+        """Count a batch in the stage's mean loss and metrics. A task with a `training_step` of its own calls it."""
+        self._mean(stage).add(loss.detach(), self.training_weight(y) if stage == "train" else self.weight(y))
+        if f"{stage}_" in self.metrics:
+            self.observe(self.metrics[f"{stage}_"], _detached(output), y)
+        if f"{stage}_" in self.extra_metrics:
+            self.observe_extra(self.extra_metrics[f"{stage}_"], _detached(output), y)
+
+    def log_train_loss(self, loss: Tensor, **parts: Tensor) -> None:
+        """Record a training batch's loss as `train/loss`, and further scalars as `train/NAME`, where they are due."""
+        if self._is_shown():
+            for name, value in {"loss": loss, **parts}.items():
+                shown = name == "loss"
+                self.log(f"train/{name}", self._over_ranks(value), prog_bar=shown, on_step=True, on_epoch=False)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         _, loss = self._output_and_loss(batch, "train")
         ranks, micro_batches = self._cut()
         if batch_idx % micro_batches == 0:
@@ -103,8 +157,7 @@ class Task(pl.LightningModule):
         share = self._shares.among_ranks(ranks) if uneven else self._share(batch_idx)
         if uneven or share != 1:
             loss = loss * share
-        if self._is_shown():
-            self.log("train/loss", self._over_ranks(loss), prog_bar=True, on_step=True, on_epoch=False)
+        self.log_train_loss(loss)
         if self.l1:
             loss = loss + self.l1 * l1_norm(self.net)
         return loss * self._shares.among_micro_batches() if uneven and micro_batches > 1 else loss
@@ -114,13 +167,16 @@ class Task(pl.LightningModule):
         if self._shares.noted:
             self._shares.correct(self.net.parameters(), divided_by=self._cut()[1])
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._output_and_loss(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
+        """Measures; returns what `collect` keeps of the batch, with the numbers of its examples as "row"."""
+        return self._measured(batch, batch_idx, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor] | None:
-        """Measures; returns the batch's outputs for callbacks that draw them."""
-        output, _ = self._output_and_loss(batch, "test")
-        return {"output": output.detach(), "y": batch[1]} if self.keeps_outputs else None
+    def test_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
+        """As `validation_step`."""
+        return self._measured(batch, batch_idx, "test")
+
+    def on_fit_start(self) -> None:
+        check_manual(self)
 
     def on_validation_start(self) -> None:
         self._agree()
@@ -142,21 +198,34 @@ class Task(pl.LightningModule):
         return {}
 
     def configure_optimizers(self) -> Any:
-        assert self._optimizer is not None, "a task without an optimizer can evaluate, not train"
-        optimizer = self._optimizer(parameter_groups(self.net))
-        self._allow_clipping(optimizer)
-        if is_sharded(self.net) and isinstance(optimizer, SGD):  # of those, torch has a fused step in Adam only
-            for group in optimizer.param_groups:
-                group["fused"] = False
-        if self._scheduler is None:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        scheduler = self._scheduler(optimizer, total_steps=-1 if steps == inf else int(steps))
-        if scheduler is None:
-            return optimizer
-        if isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return self.optimizer_of(self.net)
+
+    def optimizer_of(
+        self,
+        net: nn.Module,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        optimizers: int = 1,
+    ) -> dict[str, Any]:
+        """An optimizer with its schedule for a part of the task, for `configure_optimizers`.
+
+        A task with several returns a list of these, sets `automatic_optimization = False` and steps them itself.
+
+        Args:
+            net: the part whose weights it optimizes.
+            optimizer, scheduler: None: those of the config, `optimizer=...` and `scheduler=...`.
+            optimizers: how many the task has.
+        """
+        optimizer, scheduler = optimizer or self._optimizer, scheduler or self._scheduler
+        assert optimizer is not None, "a task without an optimizer can evaluate, not train"
+        return configured(net, self.trainer, optimizer=optimizer, scheduler=scheduler, optimizers=optimizers)
+
+    def step_schedules(self) -> None:
+        """Step the schedules that change at every step; for tasks with manual optimization, once a batch."""
+        for config in self.trainer.lr_scheduler_configs:
+            if config.interval == "step" and not config.reduce_on_plateau:
+                config.scheduler.step()
 
     def _is_shown(self) -> bool:
         """Whether this step's loss is recorded; those of a run's first steps always are.
@@ -167,7 +236,8 @@ class Task(pl.LightningModule):
         if self._trainer is None:
             return False
         every = log_interval(self.trainer)
-        return self.global_step < every or (self.global_step + 1) % every == 0
+        steps = steps_done(self.trainer)
+        return steps < every or (steps + 1) % every == 0
 
     def _over_ranks(self, loss: Tensor) -> Tensor:
         """A batch's loss over all ranks."""
@@ -182,32 +252,52 @@ class Task(pl.LightningModule):
                     if name not in module._non_persistent_buffers_set:
                         torch.distributed.broadcast(buffer, src=0)
 
-    def _allow_clipping(self, optimizer: Any) -> None:
-        """Lightning refuses to clip gradients of a fused optimizer at mixed precision, since it unscales them itself.
-
-        Only 16-mixed scales; at bf16-mixed there is nothing to unscale, and clipping is sound.
-        """
-        if not self.trainer.gradient_clip_val or not getattr(optimizer, "_step_supports_amp_scaling", False):
-            return
-        if str(self.trainer.precision) == "16-mixed":
-            raise UserError(
-                "`trainer.gradient_clip_val` with `trainer.precision=16-mixed` needs an optimizer that is not fused: "
-                "add `optimizer.fused=false`, or use `trainer.precision=bf16-mixed`."
-            )
-        optimizer._step_supports_amp_scaling = False
-
-    def _output_and_loss(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
-        x, y = batch
-        output = self.answer(x, stage=stage)
-        loss = self.loss(output, y, stage=stage)
-        mean: Any = self.mean_loss[f"{stage}_"]
+    def _output_and_loss(self, batch: Batch, stage: str) -> tuple[Any, Tensor]:
+        x, y = self._inputs_and_targets(batch)
+        output, loss = self.output_and_loss(x, y, stage=stage)
         weight = self.training_weight(y) if stage == "train" else self.weight(y)
-        mean.add(loss.detach(), weight)
+        if isinstance(loss, dict):
+            loss = self._sum_of(loss, weight, stage)
         if stage == "train":
             self._shares.weight = weight
-        if f"{stage}_" in self.metrics:
-            self.observe(self.metrics[f"{stage}_"], output.detach(), y)
+        self.measure(output, y, loss, stage=stage)
         return output, loss
+
+    def _inputs_and_targets(self, batch: Any) -> tuple[Any, Any]:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            held = f"{type(batch).__name__} of {len(batch)}" if hasattr(batch, "__len__") else type(batch).__name__
+            raise UserError(
+                f"`{type(self).__name__}` takes batches of inputs and targets, `(x, y)`, and got a {held}: change "
+                "`collate` of the data module, or override `training_step`, `validation_step` and `test_step`."
+            )
+        return batch[0], batch[1]
+
+    def _measured(self, batch: Batch, batch_idx: int, stage: str) -> Outputs | None:
+        output, _ = self._output_and_loss(batch, stage)
+        kept = self.collect(_detached(output), batch[1])
+        if kept is None:
+            return None
+        rows_of_batch = getattr(self._trainer and self._trainer.datamodule, "rows_of_batch", None)
+        rows = rows_of_batch(stage, batch_idx) if rows_of_batch else None
+        return kept if rows is None else {"row": rows, **kept}
+
+    def _sum_of(self, parts: dict[str, Tensor], weight: int | Tensor, stage: str) -> Tensor:
+        """The sum of a loss's parts; each is logged as `val/NAME`, and `train/NAME` where the loss is."""
+        means: Any = self._loss_parts[f"{stage}_"]
+        for name, value in parts.items():
+            if stage == "train":
+                if self._is_shown():
+                    self.log(f"train/{name}", self._over_ranks(value), on_step=True, on_epoch=False)
+                continue
+            if name not in means:
+                means[name] = Mean().to(self.device)
+            means[name].add(value.detach(), weight)
+        return torch.stack([value.float() for value in parts.values()]).sum()
+
+    def _mean(self, stage: str) -> Mean:
+        mean = self.mean_loss[f"{stage}_"]
+        assert isinstance(mean, Mean)
+        return mean
 
     def _cut(self) -> tuple[int, int]:
         """Into how many ranks and micro-batches a step's batch is cut."""
@@ -220,14 +310,19 @@ class Task(pl.LightningModule):
         return weight(batch_idx) if weight else 1.0
 
     def _log_stage(self, stage: str, *, loss_name: str | None = None) -> None:
-        mean: Any = self.mean_loss[f"{stage}_"]
-        mean_loss = mean.compute()
-        values = {loss_name or f"{stage}/loss": mean_loss, **self.derived(stage, mean_loss)}
+        mean = self._mean(stage)
+        loss = mean.compute()
+        values = {loss_name or f"{stage}/loss": loss, **self.derived(stage, loss)}
         mean.reset()
-        if f"{stage}_" in self.metrics:
-            metrics: Any = self.metrics[f"{stage}_"]
-            values |= self._knowable(metrics.compute(), loss=mean_loss)
-            metrics.reset()
+        parts: Any = self._loss_parts[f"{stage}_"]
+        for name, part in parts.items():
+            values[f"{stage}/{name}"] = part.compute()
+            part.reset()
+        for collections in (self.metrics, self.extra_metrics):
+            if f"{stage}_" in collections:
+                metrics: Any = collections[f"{stage}_"]
+                values |= self._knowable(metrics.compute(), loss=loss)
+                metrics.reset()
         scalars = {name: value for name, value in values.items() if value.numel() == 1}
         self.log_dict(scalars, prog_bar=False, on_epoch=True, on_step=False)
 
@@ -242,3 +337,23 @@ class Task(pl.LightningModule):
                 "alike), so the figure is left out."
             )
         return {name: value for name, value in values.items() if name not in unknown}
+
+
+def check_metrics(metrics: Mapping[str, Any]) -> None:
+    """Refuse what `task.extra_metrics` holds beside metrics.
+
+    Raises:
+        UserError: a value is no metric.
+    """
+    for name, metric in metrics.items():
+        if not isinstance(metric, Metric):
+            raise UserError(
+                f"`task.extra_metrics.{name}` is {metric!r}, not a metric of torchmetrics: type "
+                f"`task.extra_metrics.{name}._target_=torchmetrics.CohenKappa`, say."
+            )
+
+
+def _detached(output: Any) -> Any:
+    if isinstance(output, Tensor):  # by far the commonest, and at every step
+        return output.detach()
+    return apply_to_collection(output, Tensor, Tensor.detach)

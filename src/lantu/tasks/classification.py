@@ -1,17 +1,26 @@
 """Choose one class of several."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import BinaryPrecision, MulticlassAccuracy
 
+from lantu.data.base import DataModule
 from lantu.errors import UserError
 from lantu.tasks.base import Task
+from lantu.tasks.baselines import Baseline, fit_baselines
 from lantu.tasks.known_metrics import AUROC, F1, MacroAUROC, MacroF1, MacroPrecision, MacroRecall, Recall
+from lantu.tasks.outputs import Outputs
 from lantu.tasks.running_mean import Mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.types import Schema
 
 
 class Classification(Task):
@@ -59,19 +68,75 @@ class Classification(Task):
     def training_weight(self, y: Tensor) -> int | Tensor:
         return len(y) if self.class_weights is None else self.class_weights[y].sum()
 
-    def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
-        assert isinstance(metrics, MetricCollection)
+    def probabilities(self, output: Tensor) -> Tensor:
+        """Probabilities (N, classes) from logits; whatever is predicted, measured or drawn uses them."""
+        return output.float().softmax(dim=-1)
+
+    def observe(self, metrics: MetricCollection, output: Tensor, y: Tensor) -> None:
         if isinstance(accuracy := metrics["accuracy"], Mean):
             accuracy.add((output.argmax(dim=-1) == y).float().mean(), len(y))
             return
-        probabilities = output.float().softmax(dim=-1)
-        for metric in metrics.values():
-            metric.update(probabilities if isinstance(metric, _OF_ALL_CLASSES) else probabilities[:, 1], y)
+        self.observe_extra(metrics, output, y)
 
-    def predict_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        """Class numbers (N,) and probabilities (N, classes) of inputs without targets."""
-        probabilities = self.net(batch).float().softmax(dim=-1)
+    def observe_extra(self, metrics: MetricCollection, output: Tensor, y: Tensor) -> None:
+        """Feed probabilities (N, classes), or those of class 1 (N,) to a metric of two classes, and targets (N,)."""
+        probabilities = self.probabilities(output)
+        for metric in metrics.values():
+            metric.update(probabilities[:, 1] if _is_binary(metric) else probabilities, y)
+
+    def predictions(self, output: Tensor) -> Outputs:
+        """Class numbers (N,) and probabilities (N, classes)."""
+        probabilities = self.probabilities(output)
         return {"class": probabilities.argmax(dim=-1), "probability": probabilities}
+
+    def to_frame(self, outputs: Outputs, examples: Dataset) -> "pd.DataFrame":
+        """The class's name, its probability, and the probability of every class as `probability_NAME`."""
+        import pandas as pd
+
+        probabilities = outputs["probability"].double().numpy()
+        return pd.DataFrame(
+            {
+                "prediction": [self.class_names[number] for number in outputs["class"].tolist()],
+                "probability": probabilities.max(axis=1, initial=0.0),
+                **{f"probability_{name}": probabilities[:, number] for number, name in enumerate(self.class_names)},
+            }
+        )
+
+    def output_signature(self) -> "Schema":
+        from mlflow.types import ColSpec, Schema
+
+        columns = ["probability", *(f"probability_{name}" for name in self.class_names)]
+        return Schema([ColSpec("string", "prediction"), *(ColSpec("double", name) for name in columns)])
+
+    def per_example(self, outputs: Outputs) -> dict[str, Any]:
+        """Target and prediction by name, the prediction's probability, of two classes class 1's `score`, the loss."""
+        probabilities, y = self.probabilities(outputs["output"]), outputs["y"]
+        predicted = probabilities.argmax(dim=-1)
+        columns = {
+            "target": [self.class_names[number] for number in y.tolist()],
+            "prediction": [self.class_names[number] for number in predicted.tolist()],
+            "probability": probabilities.amax(dim=-1).numpy(),
+            **({"score": probabilities[:, 1].numpy()} if self.classes == 2 else {}),
+            "loss": self.example_losses(outputs["output"], y).numpy(),
+        }
+        return {"row": outputs["row"], **columns} if "row" in outputs else columns
+
+    def example_losses(self, output: Tensor, y: Tensor) -> Tensor:
+        """The loss (N,) of each example, as validation and test measure it."""
+        return F.cross_entropy(output.float(), y, reduction="none")
+
+    def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
+        """Of the test: the confusion matrix, ROC and precision-recall curves."""
+        yield from super().figures(stage, outputs)
+        if stage == "test" and outputs:
+            from lantu.tasks.plots import classification_figures
+
+            probabilities = self.probabilities(outputs["output"]).numpy()
+            yield from classification_figures(probabilities, outputs["y"].numpy(), self.class_names).items()
+
+    @classmethod
+    def baselines(cls, data: DataModule) -> list[Baseline]:
+        return fit_baselines(data, kind="classification")
 
     def _make_metrics(self) -> MetricCollection:
         accuracy = MulticlassAccuracy(self.classes, average="micro")
@@ -98,7 +163,15 @@ class Classification(Task):
         )
 
 
-_OF_ALL_CLASSES = (MulticlassAccuracy, MacroPrecision, MacroRecall, MacroF1, MacroAUROC)
+def _is_binary(metric: Metric) -> bool:
+    """Whether a metric is one of torchmetrics' for two classes, which takes the probability of class 1 alone.
+
+    A wrapper such as BootStrapper is what it wraps.
+    """
+    while isinstance(inner := getattr(metric, "base_metric", None) or getattr(metric, "_base_metric", None), Metric):
+        metric = inner
+    return any(each.__module__.startswith("torchmetrics.") and each.__name__.startswith("Binary")
+               for each in type(metric).__mro__)  # fmt: skip
 
 
 def _weights(asked: str | list[float] | None, counts: list[int] | None, classes: int) -> Tensor | None:

@@ -6,12 +6,14 @@ from typing import Any
 import pandas as pd
 import torch
 
+from lantu.data.base import DataModule
 from lantu.errors import UserError
 from lantu.tasks.answer_scores import answer_scores
 from lantu.tasks.language_modeling import Decode, Encode, LanguageModeling
 
 SHOWN = 8
 """Questions that a validation shows the answers to."""
+SCORES = ("exact_match", "token_f1", "chrf")
 AT_ONCE = 128
 """Questions that are answered in one batch."""
 
@@ -70,15 +72,30 @@ class Answering(LanguageModeling):
         questions = data.references[stage]["question"].tolist()[:SHOWN]
         return "", "\n\n".join(map("\n".join, zip(questions, self.answer_all(data, questions), strict=True)))
 
+    def samples(self, data: DataModule, *, stage: str = "val") -> dict[str, Any]:
+        """Answers to the first validation questions; of the test a table of every question's answer and its scores."""
+        if stage == "val":
+            return super().samples(data, stage=stage)
+        return {"answers_test": self._answer_test()}
+
+    def on_test_start(self) -> None:
+        super().on_test_start()
+        self.answered = None
+
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        data: Any = self.trainer.datamodule
-        asked = data.references["test"].head(sum(self.trainer.num_test_batches) * data.batch_size)
-        found = asked.assign(answer=self.answer_all(data, asked["question"].tolist()))
-        scores = answer_scores(found["answer"].tolist(), found["answers"].tolist())
-        values = {name: each.mean() for name, each in scores.items()}
-        if data.language:
-            for language, rows in found.groupby("language").groups.items():
-                values[f"chrf_by_language/{language}"] = scores["chrf"][list(rows)].mean()
+        found = self._answer_test()
+        values = {name: found[name].mean() for name in SCORES}
+        if self.trainer.datamodule.language:
+            for language, scores in found.groupby("language")["chrf"]:
+                values[f"chrf_by_language/{language}"] = scores.mean()
         self.log_dict({f"test/{name}": torch.tensor(float(value)) for name, value in values.items()})
-        self.answered = found.assign(**scores)
+
+    def _answer_test(self) -> pd.DataFrame:
+        """Answer the test's questions, once a test; every rank does, since a network may be spread over all of them."""
+        if self.answered is None:
+            data: Any = self.trainer.datamodule
+            asked = data.references["test"].head(sum(self.trainer.num_test_batches) * data.batch_size)
+            found = asked.assign(answer=self.answer_all(data, asked["question"].tolist()))
+            self.answered = found.assign(**answer_scores(found["answer"].tolist(), found["answers"].tolist()))
+        return self.answered

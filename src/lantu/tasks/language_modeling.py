@@ -1,10 +1,12 @@
 """Predict the next token."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import log
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric.utilities.apply_func import move_data_to_device
@@ -12,11 +14,18 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from lantu.data.base import DataModule
 from lantu.errors import UserError
 from lantu.models.generate import NOTHING, generate
 from lantu.tasks.base import Batch
 from lantu.tasks.metrics_by_language import TokenTask
+from lantu.tasks.outputs import Outputs
 from lantu.tasks.streaming import Writing
+from lantu.tasks.text_quality import measures
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.types import Schema
 
 Encode = Callable[[str], ArrayLike]
 Decode = Callable[[list[int]], str]
@@ -40,6 +49,7 @@ class LanguageModeling(TokenTask):
     """
 
     keeps_outputs = False  # logits over a vocabulary for every token
+    prompted = True
     goes_on = True
     """Whether the text written at the test goes on from the test split's; False: it answers, and is measured apart."""
 
@@ -117,17 +127,49 @@ class LanguageModeling(TokenTask):
             self._states["train"] = self.net.new_cache()  # type: ignore[operator]
             self._states["train"].states = checkpoint[CARRIED]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
         if batch_idx == 0:
             self._read["val"] = batch[0][:1].clone()
-        super().validation_step(batch, batch_idx)
+        return super().validation_step(batch, batch_idx)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor] | None:
+    def test_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
         if batch_idx == 0:
             self._read["test"] = batch[0][:1].clone()
         return super().test_step(batch, batch_idx)
 
-    def write(self, encode: Encode, decode: Decode, *, prompt: str, tokens: int = 200, **sampling: Any) -> str:
+    def respond(self, data: DataModule, inputs: Any, params: Mapping[str, Any] | None = None) -> "pd.DataFrame":
+        """What follows each prompt, as the column `text`.
+
+        Args:
+            inputs: a data frame with a column `prompt`.
+            params: tokens, temperature, top_k, top_p, stop.
+        """
+        import pandas as pd
+
+        prompts = [data.prompt(each) for each in inputs["prompt"]]
+        options = {"stop": data.stops, **(params or {})}
+        return pd.DataFrame({"text": self.write_all(data.encode, data.decode, prompts=prompts, **options)})
+
+    def output_signature(self) -> "Schema":
+        from mlflow.types import ColSpec, Schema
+
+        return Schema([ColSpec("string", "text")])
+
+    def usage(self, run_dir: Path) -> list[tuple[str, str]]:
+        return [('lantu predict run=last prompt="..."', "let it write")]
+
+    def samples(self, data: DataModule, *, stage: str = "val") -> dict[str, Any]:
+        """A text that goes on from the beginning of the split; of the test's also what is measured of it.
+
+        The measures are those of `lantu.tasks.text_quality`, named as they are logged: `test/distinct_1` and so on.
+        """
+        prompt, text = self.sample(data.decode, stage=stage)
+        if stage == "val":
+            return {"text": text}
+        found = measures(text[len(prompt) :], data.training_text())
+        return {"sample": text, **{f"test/{name}": float(np.float32(value)) for name, value in found.items()}}
+
+    def write_one(self, encode: Encode, decode: Decode, *, prompt: str, tokens: int = 200, **sampling: Any) -> str:
         """The prompt and what follows it; see `stream`."""
         return prompt + "".join(self.stream(encode, decode, prompt=prompt, tokens=tokens, **sampling))
 
@@ -178,7 +220,7 @@ class LanguageModeling(TokenTask):
     ) -> list[str]:
         """Each prompt and what follows it, several at a time; see `stream`.
 
-        At temperature 0 a text is what `write` makes of its prompt alone; else what is drawn hangs on its neighbours.
+        At temperature 0 a text is what `write_one` makes of its prompt alone; otherwise it depends on its neighbours.
 
         Args:
             batch_size: prompts at a time. Those of similar length go together; one longer than the context goes alone.

@@ -1,5 +1,6 @@
 """Predict tokens that were hidden, from all those around them."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,13 @@ class MaskedLanguageModeling(TokenTask):
         self.register_buffer("ordinary", (~special).nonzero()[:, 0], persistent=False)
         self.register_buffer("begins", _bits(word_starts, vocab_size) | special, persistent=False)
         self.use_metrics(lambda: MetricCollection({"accuracy": MulticlassAccuracy(vocab_size, average="micro")}))
+
+    def usage(self, run_dir: Path) -> list[tuple[str, str]]:
+        """How to fine-tune it; it predicts nothing by itself."""
+        folder = run_dir / "transformers"
+        if not folder.is_dir():
+            return [("callbacks=[default,transformers]", "leave a folder to fine-tune from")]
+        return [(f"lantu train model=bert model.pretrained={folder} data.tokenizer={folder} data=trec", "fine-tune it")]
 
     def hide(self, tokens: Tensor, *, stage: str) -> tuple[Tensor, Tensor]:
         """What is shown, and what is to be predicted: two of (N, T); the latter is -100 where nothing is asked."""

@@ -1,5 +1,6 @@
 """What is measured of each language and script, where the data are divided into languages."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import log
 from typing import Any
@@ -13,6 +14,7 @@ from torchmetrics import Metric
 from lantu.errors import UserError
 from lantu.ignore_index import NOT_ASKED
 from lantu.tasks.base import Task
+from lantu.tasks.outputs import Outputs
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class TaskByLanguage(Task):
     A subclass says which sums it takes over batches, and what they tell.
     """
 
+    figure_stages = ("val", "test")
     tables: dict[str, dict[str, list[Any]]]
     """For each stage that has been measured: columns with a row for each language, the best first."""
 
@@ -64,6 +67,15 @@ class TaskByLanguage(Task):
         if self._languages:
             for part in ("val", "test"):
                 self.by_language[f"{part}_"] = self.language_metric(len(self._languages)).to(self.device)
+
+    def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
+        """Those of the task; and the measure of every language, as a figure and as a table."""
+        yield from super().figures(stage, outputs)
+        if table := self.tables.get(stage):
+            from lantu.tasks.plots import by_language
+
+            yield f"languages_{stage}", by_language(table)
+            yield f"languages_{stage}", table
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
@@ -136,6 +148,7 @@ class TokenTask(TaskByLanguage):
     Batches of data with languages have a third tensor, as those of `lantu.data.MultilingualDataModule`.
     """
 
+    compiles_loss = True
     counts_bytes = True
     """Whether all of a row's text is predicted, so that its bits can be divided by its bytes."""
 

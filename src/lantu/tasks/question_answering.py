@@ -1,14 +1,20 @@
 """Find the stretch of a text that answers a question."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from lantu.errors import UserError
 from lantu.tasks.base import Batch, Task
+from lantu.tasks.outputs import Outputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.types import Schema
 
 
 class QuestionAnswering(Task):
@@ -49,7 +55,19 @@ class QuestionAnswering(Task):
         return {"first": first, "last": last, "score": score,
                 "probability": chances[rows, 0, first] * chances[rows, 1, last]}  # fmt: skip
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def to_frame(self, outputs: Outputs, examples: Dataset) -> "pd.DataFrame":
+        """For each question the answer's text as `prediction`, and its `probability`."""
+        import pandas as pd
+
+        found = [(text, probability) for _, text, probability in answers_of(examples, outputs)]
+        return pd.DataFrame(found, columns=["prediction", "probability"])
+
+    def output_signature(self) -> "Schema":
+        from mlflow.types import ColSpec, Schema
+
+        return Schema([ColSpec("string", "prediction"), ColSpec("double", "probability")])
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> Outputs:
         """The best span of every window, with the window's number."""
         x, y = batch
         return {"window": y[:, 2], **self.best_spans(self.net(x))}

@@ -51,6 +51,8 @@ class RunLogger(Logger):
     """
 
     takes_tensors = True
+    keeps_tables = True
+    """`log_table` takes columns and a file name."""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from pytorch_lightning import Trainer
 from lantu.cost.work import peak_memory_gib
 from lantu.data import DataModule
 from lantu.errors import Fault, UserError
+from lantu.loggers import log_tags
 from lantu.redaction import redact
 from lantu.training.rank_progress import Standing
 
@@ -175,6 +176,4 @@ def _keep(error: BaseException, *, trace: str, trainer: Trainer, folder: Path) -
     with suppress(OSError):  # a full disk must not hide why the run failed
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(redact(trace), encoding="utf-8")
-    for logger in trainer.loggers if trainer.is_global_zero else []:
-        if hasattr(logger, "log_tags"):
-            logger.log_tags({TAG: sentence(error, Path())})
+    log_tags(trainer, {TAG: sentence(error, Path())})

@@ -16,6 +16,7 @@ from lantu.checkpoints.files import is_last
 from lantu.config.composing import Composition
 from lantu.config.explain import leaves
 from lantu.data import DataModule
+from lantu.tasks import Task
 from lantu.tracking import RunLogger
 from lantu.training import provenance
 
@@ -40,12 +41,12 @@ class Kept:
         """The MLflow run; None without a logger, or while the server has not been reached."""
         return self._tracker.run_id if self._tracker else None
 
-    def keep_model(self, checkpoint: Path, data: DataModule) -> None:
+    def keep_model(self, checkpoint: Path, data: DataModule, task: Task) -> None:
         """Keep a checkpoint as an MLflow model, `model` among the run's artifacts."""
         if self._tracker is not None:
             from lantu.serving.package import write_model
 
-            write_model(self._folder / "model", checkpoint=checkpoint, data=data, recipe_key=Recipe.KEY)
+            write_model(self._folder / "model", checkpoint=checkpoint, data=data, task=task, recipe_key=Recipe.KEY)
             self._tracker.log_artifact(self._folder / "model")
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 
@@ -21,7 +22,9 @@ from lantu.data import DataModule
 from lantu.data.samplers import check_share
 from lantu.errors import UserError
 from lantu.interrupts import heard
+from lantu.intervals import steps_done
 from lantu.log_noise import without_noise
+from lantu.loggers import log_metrics
 from lantu.tasks import Task
 from lantu.tracking import RunLogger
 from lantu.tracking.find import place_to_resume
@@ -52,6 +55,8 @@ class Result:
     """How the energy is known: measured or estimated."""
     answers: bool
     """Whether the model says something of new data by itself; one that fills in hidden words does not."""
+    usage: list[tuple[str, str]]
+    """What to type next with the model: pairs of a command and what it does."""
     cfg: DictConfig
     trained: Callable[[], tuple[LightningModule, DataModule]]
     """Gives `module` and `data`; where other processes trained, by reading them from disk."""
@@ -72,7 +77,7 @@ class Result:
 
     def report(self) -> dict[str, Any]:
         """What another process needs to know of it, as JSON can hold it; `from_report` reads it."""
-        names = ("metrics", "run_id", "run_dir", "best_checkpoint", "cost", "energy_source", "answers")
+        names = ("metrics", "run_id", "run_dir", "best_checkpoint", "cost", "energy_source", "answers", "usage")
         return {name: getattr(self, name) for name in names} | {"cfg": OmegaConf.to_container(self.cfg, resolve=False)}
 
     @classmethod
@@ -135,7 +140,7 @@ def run(composition: Composition) -> Result:
             metrics = train(task, data, trainer, test=cfg.test, start=start)
             best = best_checkpoint(trainer)
             if best is not None and cfg.save_model and task.answers and not trainer.interrupted:
-                kept.keep_model(best, data)
+                kept.keep_model(best, data, task)
     finally:
         if meter:
             meter.close()
@@ -147,6 +152,7 @@ def run(composition: Composition) -> Result:
         cost=meter.spent if meter else {},
         energy_source=meter.energy_source if meter else "",
         answers=task.answers,
+        usage=task.usage(Path(cfg.paths.run)),
         cfg=cfg,
         trained=lambda: (task, data),
     )
@@ -171,8 +177,7 @@ def _best_so_far(trainer: Trainer) -> dict[str, float]:
     if score is None:
         return {}
     best = {f"{checkpoint.monitor}_best": float(score)}
-    for logger in trainer.loggers:
-        logger.log_metrics(best, step=trainer.global_step)
+    log_metrics(trainer, best, step=steps_done(trainer))
     return best
 
 
@@ -220,7 +225,23 @@ def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -
         if "auto" in cfg.task:
             cfg.task = compose(command=f"task/{cfg.task.auto}").cfg.task
             composition.choices["task"] = cfg.choices.task = cfg.spec.task
+        changed = task_class(cfg.task).facts(data.spec, as_plain(cfg.task, resolve=False))
+        cfg.spec = {**data.spec, **changed}
     check(composition)
+
+
+def task_class(node: DictConfig) -> type[Task]:
+    """The class of a task that a node of the config names.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = get_object(str(node["_target_"]))
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise UserError(
+            f"`task._target_={node['_target_']}` is no task: it must be a class made from `lantu.tasks.Task`."
+        )
+    return found
 
 
 def build_task(cfg: DictConfig) -> Task:
@@ -252,9 +273,9 @@ def _read(cfg: DictConfig, best: Path | None) -> tuple[LightningModule, DataModu
     return task, data
 
 
-def as_plain(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config as plain dictionaries and lists."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
+def as_plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
+    """A config as plain dictionaries and lists; interpolations resolved, or as they are written."""
+    plain = OmegaConf.to_container(cfg, resolve=resolve)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 

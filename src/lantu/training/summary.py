@@ -44,27 +44,13 @@ def show(result: Result, console: Console | None = None) -> None:
         )
     console.print("next        lantu ui                           compare runs in the browser", highlight=False)
     console.print("            lantu evaluate run=last            measure this model again", highlight=False)
-    if not result.answers:
-        _suggest_fine_tuning(console, result.run_dir / "transformers")
-    elif result.cfg.spec.kind == "tokens":
-        console.print('            lantu predict run=last prompt="..."  let it write', highlight=False)
-    else:
-        console.print("            lantu predict run=last input=FILE  apply it to new data", highlight=False)
+    for command, what in result.usage:
+        console.print(f"            {escape(_shorten(command)):<34} {what}", highlight=False, soft_wrap=True)
 
 
-def _suggest_fine_tuning(console: Console, folder: Path) -> None:
-    """What to do with a model that answers nothing by itself, if the run has left it where it can be taken up."""
-    if folder.is_dir():
-        shown = escape(_short(folder))
-        console.print("            fine-tune it for a task, such as data=trec:", highlight=False)
-        console.print(
-            f"            lantu train model=bert model.pretrained={shown} data.tokenizer={shown} data=trec",
-            highlight=False,
-            soft_wrap=True,
-        )
-    else:
-        advice = "callbacks=[default,transformers]   leave a folder to fine-tune from"
-        console.print(f"            {escape(advice)}", highlight=False)
+def _shorten(command: str) -> str:
+    """A command with the paths below the working directory as they would be typed."""
+    return command.replace(f"{Path.cwd()}/", "")
 
 
 def _cost(result: Result) -> str:

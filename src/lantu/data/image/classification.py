@@ -16,7 +16,7 @@ from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, su
 from lantu.data.image.folder import image_files, image_folder
 from lantu.data.image.reading import Rendering
 from lantu.data.sources import Raw
-from lantu.data.supervised import SupervisedDataModule
+from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.errors import UserError
 from lantu.notices import warn_once
 
@@ -114,6 +114,26 @@ class ImageDataModule(SupervisedDataModule):
     def schema(self) -> list[dict[str, str]]:
         height, width, channels = self.learned["shape"]
         return [{"name": f"{self.image} {channels}x{height}x{width}", "type": "binary"}]
+
+    def input_signature(self) -> Any:
+        from mlflow.types import Schema, TensorSpec
+
+        return Schema([TensorSpec(np.dtype("uint8"), (-1, *self.learned["shape"]), name=None)])
+
+    def classical_features(self, split: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Pixels, each channel standardised."""
+        x, y = self.splits[split].__getitems__(rows.tolist())  # type: ignore[attr-defined]
+        return x.flatten(1).numpy(), y.numpy().reshape(-1)
+
+    def classical_model(self, *, classifies: bool, shape: tuple[int, int]) -> tuple[str, Any]:
+        from sklearn.decomposition import PCA
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        name, model = linear_model(classifies=classifies)
+        components = PCA(min(100, *shape), random_state=0)
+        description = f"{name} regression on 100 principal components of the pixels"
+        return description, make_pipeline(StandardScaler(), components, model)
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         """A row for each picture; those that cannot be read are no examples, and say why in `unreadable`."""

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -62,6 +63,17 @@ class TableDataModule(SupervisedDataModule):
 
     def schema(self) -> list[dict[str, str]]:
         return [{"name": column.name, "type": column.type} for column in self._columns]
+
+    def classical_features(self, split: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+        """The columns as a network sees them."""
+        x, y = self.splits[split].__getitems__(rows.tolist())  # type: ignore[attr-defined]
+        return x.flatten(1).float().numpy(), y.numpy().reshape(-1)
+
+    def classical_model(self, *, classifies: bool, shape: tuple[int, int]) -> tuple[str, Any]:
+        from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+        trees = HistGradientBoostingClassifier if classifies else HistGradientBoostingRegressor
+        return "gradient-boosted trees", trees(random_state=0, early_stopping=False)
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         rows, _ = read_table(path)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader
 from lantu.data.sources import Raw, read_table, table_file
-from lantu.data.supervised import SupervisedDataModule
+from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.data.text.encoding import read_text
 from lantu.data.text.masking import masking_facts
 from lantu.data.text.vocabulary import Vocabulary, asked_for, check_level, restored
@@ -107,6 +107,25 @@ class TextDataModule(SupervisedDataModule):
 
     def schema(self) -> list[dict[str, str]]:
         return [{"name": self.text, "type": "string"}]
+
+    def classical_features(self, split: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+        """How often each text has each token: (N, vocabulary), sparse."""
+        from scipy.sparse import csr_matrix
+
+        x, y = self.splits[split].__getitems__(rows.tolist())  # type: ignore[attr-defined]
+        tokens = x.numpy()
+        texts, ids = np.repeat(np.arange(len(tokens)), tokens.shape[1]), tokens.reshape(-1)
+        real = ids != PAD_ID
+        ones = np.ones(int(real.sum()), dtype=np.float32)
+        counts = csr_matrix((ones, (texts[real], ids[real])), shape=(len(tokens), self._vocabulary().size))
+        return counts, y.numpy().reshape(-1)
+
+    def classical_model(self, *, classifies: bool, shape: tuple[int, int]) -> tuple[str, Any]:
+        from sklearn.feature_extraction.text import TfidfTransformer
+        from sklearn.pipeline import make_pipeline
+
+        name, model = linear_model(classifies=classifies)
+        return f"{name} regression on TF-IDF weights of the tokens", make_pipeline(TfidfTransformer(), model)
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         if path.suffix == ".txt" and path.is_file():

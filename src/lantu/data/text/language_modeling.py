@@ -156,6 +156,11 @@ class TokenDataModule(DataModule):
     def schema(self) -> list[dict[str, str]]:
         return [{"name": self.text, "type": "string"}]
 
+    def input_signature(self) -> Any:
+        from mlflow.types import ColSpec, Schema
+
+        return Schema([ColSpec("string", "prompt")])
+
     def batches_done(self, batches: int, *, batch_size: int) -> int:
         if self.contiguous and batch_size != self.batch_size:
             raise UserError(

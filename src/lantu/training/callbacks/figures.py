@@ -1,96 +1,96 @@
-"""A callback that draws a run's pictures, on disk and in the trackers."""
+"""A callback that draws a run's figures, on disk and in the trackers."""
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lantu.intervals import log_interval
-from lantu.tasks import Task
+from lantu.intervals import log_interval, steps_done
+from lantu.loggers import log_figure, log_table
+from lantu.notices import warn_once
+from lantu.tasks.outputs import Collector
 
 
 class Figures(Callback):
-    """Learning curves after fitting, and after the test what fits the task.
+    """The learning curve after fitting, and what `task.figures` draws of the last validation and of the test.
 
-    Pictures are written to `figures/` in the run's folder and handed to every logger that keeps artifacts.
+    Figures are written to `figures/` in the run's folder and handed to every logger that keeps artifacts; tables are
+    handed over as `tables/NAME.json`. A figure that cannot be drawn is left out, and said.
     """
 
     def __init__(self) -> None:
         self._train: list[tuple[int, Tensor]] = []
         self._val: list[tuple[int, float]] = []
-        self._output: list[Tensor] = []
-        self._y: list[Tensor] = []
+        self._outputs = {"val": Collector(), "test": Collector()}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step % log_interval(trainer) == 0 and "train/loss" in trainer.callback_metrics:
+        if steps_done(trainer) % log_interval(trainer) == 0 and "train/loss" in trainer.callback_metrics:
             # kept as a tensor: reading its value now would make the host wait for the device
-            self._train.append((trainer.global_step, trainer.callback_metrics["train/loss"].detach()))
+            self._train.append((steps_done(trainer), trainer.callback_metrics["train/loss"].detach()))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._outputs["val"].clear()
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self._collect(pl_module, "val", outputs)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking and "val/loss" in trainer.callback_metrics:
-            self._val.append((trainer.global_step, float(trainer.callback_metrics["val/loss"])))
+            self._val.append((steps_done(trainer), float(trainer.callback_metrics["val/loss"])))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._train or not trainer.is_global_zero or trainer.fast_dev_run:
-            return
-        from lantu.training.callbacks.plots import learning_curve
+        if self._train and trainer.is_global_zero and not trainer.fast_dev_run:
+            from lantu.tasks.plots import learning_curve
 
-        points = [(step, float(loss)) for step, loss in self._train]
-        self._keep(trainer, {"learning_curve": learning_curve({"train/loss": points, "val/loss": self._val})})
-        self._show_languages(trainer, pl_module, "val")
+            points = [(step, float(loss)) for step, loss in self._train]
+            log_figure(trainer, learning_curve({"train/loss": points, "val/loss": self._val}), "learning_curve")
+        if self._train:
+            self._draw(trainer, pl_module, "val")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._outputs["test"].clear()
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        if outputs is not None:
-            self._output.append(outputs["output"].cpu())
-            self._y.append(outputs["y"].cpu())
+        self._collect(pl_module, "test", outputs)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        output, y = _of_all_ranks(self._output), _of_all_ranks(self._y)
-        if trainer.is_global_zero and isinstance(pl_module, Task) and not trainer.fast_dev_run and output:
-            from lantu.training.callbacks.plots import outcome
+        self._draw(trainer, pl_module, "test")
 
-            self._keep(trainer, outcome(pl_module, torch.cat(output), torch.cat(y)))
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            self._show_languages(trainer, pl_module, "test")
-        self._output, self._y = [], []
+    def _collect(self, task: LightningModule, stage: str, outputs: Any) -> None:
+        if outputs is not None and stage in getattr(task, "figure_stages", ()):
+            self._outputs[stage].add(outputs)
 
-    def _keep(self, trainer: Trainer, figures: dict[str, Any]) -> None:
-        folder = _folder(trainer)
-        for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png")
-            _hand_over(trainer, folder / f"{name}.png")
-
-    def _show_languages(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
-        table = getattr(task, "tables", {}).get(stage)
-        if not table:
+    def _draw(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
+        """Draw and hand over a stage's figures; all ranks must call it, since each has a part of the outputs."""
+        collected = self._outputs[stage]
+        outputs, left_out = collected.joined(), collected.left_out
+        collected.clear()
+        if not trainer.is_global_zero or trainer.fast_dev_run or stage not in getattr(task, "figure_stages", ()):
             return
-        from lantu.training.callbacks.plots import by_language
-
-        self._keep(trainer, {f"languages_{stage}": by_language(table)})
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_table"):
-                logger.log_table(table, f"tables/languages_{stage}.json")
-
-
-def _of_all_ranks(batches: list[Tensor]) -> list[Tensor]:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return batches
-    gathered: list[list[Tensor]] = [[] for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(gathered, batches)
-    return [batch for rank in gathered for batch in rank]
+        if left_out:
+            warn_once(
+                f"the figures of the {stage} stage leave out {left_out:,} examples: outputs beyond "
+                f"{collected.limit / 2**30:.0f} GiB are not kept."
+            )
+        for name, figure in _drawn(task, stage, outputs):
+            if hasattr(figure, "savefig") or hasattr(figure, "save"):
+                log_figure(trainer, figure, name if stage == "test" or stage in name else f"{name}_{stage}")
+            else:
+                table = figure if isinstance(figure, Mapping) else figure.to_dict("list")
+                log_table(trainer, table, f"tables/{name}.json")
 
 
-def _folder(trainer: Trainer) -> Path:
-    folder = Path(trainer.default_root_dir) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _hand_over(trainer: Trainer, path: Path) -> None:
-    for logger in trainer.loggers:
-        if hasattr(logger, "log_artifact"):
-            logger.log_artifact(path, "figures")
+def _drawn(task: Any, stage: str, outputs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The task's figures, up to the first one that cannot be drawn: a drawing must not end a run that has trained."""
+    try:
+        yield from task.figures(stage, outputs)
+    except Exception as error:
+        warn_once(
+            f"a figure of the {stage} stage was left out: `{type(task).__name__}.figures` failed with "
+            f"{type(error).__name__}: {error}"
+        )

@@ -11,7 +11,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
 from lantu.checkpoints.files import settled
 from lantu.interrupts import let_the_next_one_end_it, raise_if_asked
-from lantu.intervals import log_interval
+from lantu.intervals import log_interval, steps_done
+from lantu.loggers import log_metrics
 
 BEST = "best"
 
@@ -19,14 +20,18 @@ BEST = "best"
 class LearningRate(Callback):
     """Records `train/lr` at the steps that are logged: one number, the rate of the first parameter group.
 
-    Lightning's LearningRateMonitor records one curve per group; ours differ in weight decay only.
+    A task with several optimizers has `train/lr_2` and so on for the others. Lightning's LearningRateMonitor records
+    one curve per group; ours differ in weight decay only.
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.optimizers and (trainer.global_step + 1) % log_interval(trainer) == 0:
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
-            for logger in trainer.loggers:
-                logger.log_metrics({"train/lr": float(rate)}, step=trainer.global_step)
+        step = steps_done(trainer)
+        if trainer.optimizers and (step + 1) % log_interval(trainer) == 0:
+            rates = {
+                "train/lr" if number == 1 else f"train/lr_{number}": float(optimizer.param_groups[0]["lr"])
+                for number, optimizer in enumerate(trainer.optimizers, start=1)
+            }
+            log_metrics(trainer, rates, step=step)
 
 
 class BestCheckpoints(ModelCheckpoint):

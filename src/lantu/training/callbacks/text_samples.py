@@ -1,67 +1,70 @@
-"""A callback that lets a language model write: at every validation, and at the end, where the text is measured."""
+"""A callback that shows what a model makes while it trains: at every validation, and at the end."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lantu.data import TokenDataModule
-from lantu.tasks import Answering, LanguageModeling
-from lantu.tasks.text_sampling import written
-from lantu.tracking.logger import RunLogger
+from lantu.errors import UserError
+from lantu.intervals import steps_done
+from lantu.loggers import log_artifact, log_figure, log_table
+from lantu.notices import warn_once
 
 
 class Samples(Callback):
-    """Texts that go on from the beginning of a split, always drawn alike, without touching the run's random numbers.
+    """Keeps what `task.samples` gives: texts, pictures, tables and numbers.
 
-    Those of the validations are rows of the table `samples/validation.json`, which MLflow shows. The test's is
-    `samples/sample.txt`, and what is measured of it is logged as `test/distinct_1` and so on (see
-    `lantu.tasks.text_quality`); a task that answers questions leaves its answers in `tables/answers_test.json` instead.
-    Every rank writes, since a network may be spread over all of them; the first one keeps.
+    Texts of the validations are rows of the table `samples/validation.json`, which MLflow shows; pictures are
+    `samples/NAME_STEP.png`. At the test a text is `samples/NAME.txt`, a picture `samples/NAME.png`, a table
+    `tables/NAME.json`, and a number a metric such as `test/distinct_1`. Every rank makes them, since a network may be
+    spread over all of them; the first one keeps.
     """
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[Any]] = {"step": [], "val/loss": [], "text": []}
-        self._text = ""
+        self._rows: dict[str, list[Any]] = {"step": [], "val/loss": []}
+        self._made: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data = _texts(trainer)
-        if data is None or not isinstance(pl_module, LanguageModeling) or trainer.sanity_checking:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or trainer.fast_dev_run:
             return
-        if trainer.state.fn != "fit" or trainer.fast_dev_run:
+        made = _made(trainer, pl_module, "val")
+        texts = {name: value for name, value in made.items() if isinstance(value, str)}
+        if not trainer.is_global_zero or not made:
             return
-        _, text = pl_module.sample(data.decode, stage="val")
-        if trainer.is_global_zero:
-            row = (trainer.global_step, float(trainer.callback_metrics["val/loss"]), text)
-            for column, value in zip(self._rows.values(), row, strict=True):
-                column.append(value)
-            for logger in trainer.loggers:
-                if isinstance(logger, RunLogger):  # others have a method of the same name and another meaning
-                    logger.log_table(self._rows, "samples/validation.json")
+        step = steps_done(trainer)
+        if texts:
+            loss = float(trainer.callback_metrics.get("val/loss", float("nan")))
+            before = len(self._rows["step"])
+            for name in texts:
+                self._rows.setdefault(name, [""] * before)
+            for name, column in self._rows.items():
+                column.append({"step": step, "val/loss": loss}.get(name, texts.get(name, "")))
+            log_table(trainer, self._rows, "samples/validation.json")
+        for name, value in made.items():
+            if hasattr(value, "savefig") or hasattr(value, "save"):
+                log_figure(trainer, value, f"{name}_{step}", folder="samples")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data = _texts(trainer)
-        if data is None or not isinstance(pl_module, LanguageModeling) or trainer.fast_dev_run:
+        if trainer.fast_dev_run:
             return
-        if not pl_module.goes_on:
-            return
-        self._text, found = written(pl_module, data)
-        pl_module.log_dict(found, sync_dist=trainer.world_size > 1)
+        self._made = _made(trainer, pl_module, "test")
+        numbers = {name: value for name, value in self._made.items() if isinstance(value, int | float)}
+        pl_module.log_dict(numbers, sync_dist=trainer.world_size > 1)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if isinstance(pl_module, Answering) and pl_module.answered is not None and trainer.is_global_zero:
-            table = pl_module.answered.to_dict("list")
-            for logger in trainer.loggers:
-                if isinstance(logger, RunLogger):
-                    logger.log_table(table, "tables/answers_test.json")
-        if not self._text or not trainer.is_global_zero:
-            return
-        path = Path(trainer.default_root_dir) / "samples" / "sample.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self._text, encoding="utf-8")
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_artifact"):
-                logger.log_artifact(path, "samples")
+        made, self._made = self._made, {}
+        for name, value in made.items() if trainer.is_global_zero else ():
+            if isinstance(value, str):
+                path = Path(trainer.default_root_dir) / "samples" / f"{name}.txt"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(value, encoding="utf-8")
+                log_artifact(trainer, path, "samples")
+            elif hasattr(value, "savefig") or hasattr(value, "save"):
+                log_figure(trainer, value, name, folder="samples")
+            elif not isinstance(value, int | float):
+                table = value if isinstance(value, Mapping) else value.to_dict("list")
+                log_table(trainer, table, f"tables/{name}.json")
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": {name: list(column) for name, column in self._rows.items()}}
@@ -72,6 +75,13 @@ class Samples(Callback):
             self._rows = {name: list(column) for name, column in state_dict["rows"].items()}
 
 
-def _texts(trainer: Trainer) -> TokenDataModule | None:
+def _made(trainer: Trainer, task: Any, stage: str) -> dict[str, Any]:
+    """What the task shows; {} if it has no such method, no data module, or data that it cannot show anything of."""
     data = getattr(trainer, "datamodule", None)
-    return data if isinstance(data, TokenDataModule) else None
+    if data is None or not hasattr(task, "samples"):
+        return {}
+    try:
+        return dict(task.samples(data, stage=stage))
+    except UserError as error:
+        warn_once(f"nothing is shown of the {stage} stage: {error}")
+        return {}

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lantu.errors import UserError
+from lantu.loggers import log_artifact
 from lantu.models.sharding import is_sharded
 
 
@@ -44,9 +45,7 @@ class TransformersFolder(Callback):
         vocabulary = trainer.datamodule.learned.get("vocabulary", {})
         if "json" in vocabulary:
             _write_tokenizer(vocabulary["json"], folder)
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_artifact"):
-                logger.log_artifact(folder)
+        log_artifact(trainer, folder)
 
 
 def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:

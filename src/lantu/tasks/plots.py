@@ -2,16 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay, confusion_matrix
-from torch import Tensor
-
-from lantu.tasks import Classification, Regression, Task
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 CLASSES_DRAWN = 12  # more curves or numbered cells than this cannot be told apart
@@ -69,21 +65,18 @@ def by_language(table: Mapping[str, Sequence[Any]]) -> Figure:
     return figure
 
 
-@singledispatch
-def outcome(task: Task, output: Tensor, y: Tensor) -> dict[str, Figure]:
-    """Pictures of a test split's outputs against its targets, by name; none for a task without its own."""
-    return {}
+def classification_figures(probabilities: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> dict[str, Figure]:
+    """The confusion matrix, ROC and precision-recall curves of a test split, by name.
 
-
-@outcome.register
-def _classification(task: Classification, output: Tensor, y: Tensor) -> dict[str, Figure]:
-    probabilities, truth = output.float().softmax(dim=-1).numpy(), y.numpy()
-    present = [number for number in range(task.classes) if 0 < (truth == number).sum() < len(truth)]
-    drawn = [1] if task.classes == 2 and 1 in present else present[:CLASSES_DRAWN]
+    Args:
+        probabilities: (N, classes); truth: class numbers (N,); names: of the classes.
+    """
+    present = [number for number in range(len(names)) if 0 < (truth == number).sum() < len(truth)]
+    drawn = [1] if len(names) == 2 and 1 in present else present[:CLASSES_DRAWN]
     roc, roc_axes = _sheet("ROC on the test split")
     curve, curve_axes = _sheet("Precision and recall on the test split")
     for number, colour in zip(drawn, COLOURS * 2, strict=False):
-        is_class, score, name = truth == number, probabilities[:, number], task.class_names[number]
+        is_class, score, name = truth == number, probabilities[:, number], names[number]
         style = {"color": colour, "linewidth": 1.5}
         RocCurveDisplay.from_predictions(is_class, score, name=name, ax=roc_axes, curve_kwargs=style)
         PrecisionRecallDisplay.from_predictions(is_class, score, name=name, ax=curve_axes, curve_kwargs=style)
@@ -92,14 +85,13 @@ def _classification(task: Classification, output: Tensor, y: Tensor) -> dict[str
     curve_axes.set(xlabel="recall", ylabel="precision")
     for axes in (roc_axes, curve_axes):
         axes.legend(frameon=False, fontsize=7)
-    return {"confusion": _confusion(task, probabilities, truth), "roc": roc, "precision_recall": curve}
+    return {"confusion": _confusion(probabilities, truth, names), "roc": roc, "precision_recall": curve}
 
 
-@outcome.register
-def _regression(task: Regression, output: Tensor, y: Tensor) -> dict[str, Figure]:
-    predicted, truth = task.in_units(output.cpu()).numpy(), task.in_units(y.cpu()).numpy()
+def regression_figures(predicted: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> dict[str, Figure]:
+    """Prediction against truth on a test split, both (N, targets), a figure for each target."""
     figures = {}
-    for column, name in enumerate(task.target_names):
+    for column, name in enumerate(names):
         figure, axes = _sheet(f"{name}: prediction against truth on the test split")
         shown = np.linspace(0, len(truth) - 1, min(len(truth), POINTS_DRAWN)).astype(int)
         axes.scatter(truth[shown, column], predicted[shown, column], s=8, alpha=0.5, color=COLOURS[0], linewidths=0)
@@ -107,21 +99,21 @@ def _regression(task: Regression, output: Tensor, y: Tensor) -> dict[str, Figure
         axes.plot([low, high], [low, high], color="0.4", linewidth=1, linestyle="--", label="perfect")
         axes.set(xlabel="truth", ylabel="prediction")
         axes.legend(frameon=False)
-        figures["predictions" if len(task.target_names) == 1 else f"predictions_{name}"] = figure
+        figures["predictions" if len(names) == 1 else f"predictions_{name}"] = figure
     return figures
 
 
-def _confusion(task: Classification, probabilities: np.ndarray, truth: np.ndarray) -> Figure:
-    counts = confusion_matrix(truth, probabilities.argmax(axis=1), labels=range(task.classes))
+def _confusion(probabilities: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> Figure:
+    counts = confusion_matrix(truth, probabilities.argmax(axis=1), labels=range(len(names)))
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     figure, axes = _sheet("Confusion on the test split", size=(6, 5.4))
     axes.grid(visible=False)
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.85)
     axes.set(xlabel="predicted", ylabel="true")
-    if task.classes <= CLASSES_DRAWN:
-        axes.set_xticks(range(task.classes), task.class_names, rotation=45, ha="right")
-        axes.set_yticks(range(task.classes), task.class_names)
+    if len(names) <= CLASSES_DRAWN:
+        axes.set_xticks(range(len(names)), list(names), rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), list(names))
         for row, column in np.ndindex(*counts.shape):
             if counts[row, column]:
                 colour = "black" if shares[row, column] > 0.5 else "white"

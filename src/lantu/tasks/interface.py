@@ -1,0 +1,147 @@
+"""What a task answers for beside its loss: predictions, figures, samples, baselines, what is stored of each example.
+
+Nothing outside `lantu.tasks` asks for the class of a task. Whatever depends on the kind of problem is one of these
+methods, each with a default; a task of your own overrides those for which the default is not right.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+
+from lantu.errors import lacks
+from lantu.table_files import ENDINGS, write_table
+from lantu.tasks.outputs import Outputs, join, to_host
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.types import Schema
+    from torch.utils.data import Dataset
+
+    from lantu.data.base import DataModule
+    from lantu.tasks.baselines import Baseline
+
+
+class TaskInterface(pl.LightningModule):
+    """The methods by which training, inference, serving and sweeps use a task."""
+
+    keeps_outputs = True
+    """Whether the outputs of validation and test are small enough to be kept for figures and tables."""
+    answers = True
+    """Whether a trained model is of use as it is; False: only to be fine-tuned for another task."""
+    prompted = False
+    """Whether the model writes text from a prompt rather than predicting for the rows of a file."""
+    figure_stages: tuple[str, ...] = ("test",)
+    """The stages whose figures are drawn: "val" (the last validation) and "test"."""
+    compiles_loss = False
+    """Whether `compile=true` translates the loss as well: it pays for a loss over a large vocabulary."""
+    endings: tuple[str, ...] = ENDINGS
+    """The file endings that `write` can write."""
+
+    @classmethod
+    def facts(cls, spec: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Facts of the data that this task changes before the network is built.
+
+        A network asks for `${spec.outputs}` logits. An ordinal task that needs one less than there are classes returns
+        `{"outputs": spec["classes"] - 1}`, and no model has to be edited.
+
+        Args:
+            spec: what the data module publishes.
+            options: the task's node of the config.
+        """
+        return {}
+
+    # New inputs
+
+    def predict_step(self, batch: Any, batch_idx: int = 0) -> Outputs:
+        """The predictions for a batch of inputs without targets."""
+        return self.predictions(self(batch))
+
+    def predictions(self, output: Any) -> Outputs:
+        """What a network's output says of each of N examples, by name: tensors (N, ...) or lists of N things."""
+        raise lacks(self, "predictions", "to predict for new inputs and to be served")
+
+    def to_frame(self, outputs: Outputs, examples: "Dataset") -> "pd.DataFrame":
+        """Predictions as a table with one row for each example.
+
+        Args:
+            outputs: what `predict_step` gave, on the CPU, all batches joined.
+            examples: the data set that they are of, in the same order.
+        """
+        raise lacks(self, "to_frame", "to show predictions as a table")
+
+    def output_signature(self) -> "Schema":
+        """MLflow's schema of the columns that `to_frame` gives."""
+        raise lacks(self, "output_signature", "to tell MLflow's clients what the model answers")
+
+    def write(self, outputs: Outputs, path: Path, *, frame: "pd.DataFrame") -> None:
+        """Write predictions to a file whose ending is one of `endings`.
+
+        Args:
+            outputs: as in `to_frame`.
+            path: the file, or a folder to be made.
+            frame: the rows of the input with the predictions beside them; the default writes it.
+        """
+        write_table(frame, path)
+
+    def respond(self, data: "DataModule", inputs: Any, params: Mapping[str, Any] | None = None) -> "pd.DataFrame":
+        """The answer to a request of a served model: one row for each input.
+
+        Args:
+            data: prepares the inputs as in training.
+            inputs: as a client sends them: a data frame, an array, a list.
+            params: options of the request.
+        """
+        batches = data.batches_of(inputs)
+        with torch.inference_mode():
+            outputs = [to_host(self.predict_step(batch, number)) for number, batch in enumerate(batches)]
+            return self.to_frame(join(outputs), batches.dataset)
+
+    def usage(self, run_dir: Path) -> list[tuple[str, str]]:
+        """What to type next with the trained model: pairs of a command and what it does."""
+        return [("lantu predict run=last input=FILE", "apply it to new data")]
+
+    # What shows a run
+
+    def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
+        """Named figures of a stage: matplotlib figures, pictures of Pillow, or tables (data frames, columns by name).
+
+        Called once at the end of training ("val", if in `figure_stages`) and once after the test. A figure is kept as
+        `figures/NAME.png` ("val": `NAME_val.png`), a table as `tables/NAME.json`.
+
+        Args:
+            stage: "val" or "test".
+            outputs: what `collect` kept, on the CPU, all batches joined; {} if nothing was kept.
+        """
+        return iter(())
+
+    def samples(self, data: "DataModule", *, stage: str = "val") -> dict[str, Any]:
+        """What is shown while the model trains, by name: texts, figures, pictures, tables; numbers become metrics.
+
+        Called after every validation and once before the end of the test, on every rank. Must not draw from the run's
+        own random numbers.
+        """
+        return {}
+
+    def per_example(self, outputs: Outputs) -> dict[str, Any] | None:
+        """What is stored of each example, as columns: row, target, prediction, probability or score, loss.
+
+        Args:
+            outputs: what `collect` kept of one batch or of several, on the CPU. `outputs["row"]`, where it is there,
+                numbers the examples in their split.
+
+        Returns:
+            Columns of equal length; None: nothing is stored.
+        """
+        return None
+
+    @classmethod
+    def baselines(cls, data: "DataModule") -> "list[Baseline]":
+        """Fit trivial and classical models on the training split, and measure them on the others.
+
+        Raises:
+            UserError: there is none for this task, or these data.
+        """
+        raise lacks(cls, "baselines", "to fit simple models that a sweep must beat")
