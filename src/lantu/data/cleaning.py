@@ -1,5 +1,6 @@
 """Find rows that must not be trained on. Nothing is removed here: masks are returned, and the caller reports them."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,39 @@ def repeated(hashes: np.ndarray, split: np.ndarray) -> np.ndarray:
     seen_before = np.empty(len(hashes), dtype=bool)
     seen_before[order] = pd.Series(hashes[order]).duplicated().to_numpy()
     return seen_before & (split == "train")
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Rows that occur in training and in another part."""
+
+    shared: np.ndarray
+    """Which training rows (N,) equal a held-out one."""
+    held_out: np.ndarray
+    """Which held-out rows (N,) equal a training row."""
+    repeats: int
+    """Rows that equal an earlier one, in whichever part."""
+    are_copies: bool
+    """Whether equal rows are one thing written twice; False: different things may look alike."""
+
+
+def copies_across(rows: pd.DataFrame, hashes: np.ndarray, split: np.ndarray) -> Copies:
+    """Find rows that occur in training and in another part.
+
+    Equal rows are copies where they are few (2% of all), or where one column nearly tells the rows apart, such as a key
+    or a measurement with many digits: two things do not agree in that by chance. People described by their sex, age
+    group and class do.
+    """
+    training = split == "train"
+    shared = training & np.isin(hashes, hashes[~training])
+    held_out = ~training & np.isin(hashes, hashes[training])
+    repeats = int(pd.Series(hashes).duplicated().sum())
+    if not shared.any():
+        return Copies(shared, held_out, repeats, are_copies=True)
+    different = len(hashes) - repeats
+    most = max(rows[name].astype(str).nunique() for name in rows)
+    identified = most >= 0.5 * different and most >= 0.2 * len(rows)
+    return Copies(shared, held_out, repeats, are_copies=repeats <= 0.02 * len(rows) or bool(identified))
 
 
 def missing(values: pd.Series) -> np.ndarray:

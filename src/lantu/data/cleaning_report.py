@@ -14,11 +14,26 @@ class Report:
     """Examples of each split."""
     unit: str = "examples"
     found: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """Sentences about what makes the scores doubtful, such as a copy of the target among the inputs."""
+    columns: list[dict[str, Any]] = field(default_factory=list)
+    """What each column of a table is."""
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Examples of each class in each split."""
 
     def note(self, count: int, what: str, *, names: list[str] | None = None) -> None:
         """Keep a finding, unless there is none: note(12, "duplicate rows left out of the training split")."""
         if count:
             self.found.append({"count": int(count), "what": what, **({"names": names} if names else {})})
+
+    def say(self, sentence: str) -> None:
+        """Keep a finding that is no count, such as how dates were read."""
+        self.found.append({"what": sentence})
+
+    def warn(self, sentence: str) -> None:
+        """Keep a finding that a person must know before trusting a score."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     def lines(self) -> list[str]:
         """For the terminal."""
@@ -27,9 +42,12 @@ class Report:
         for each in self.found:
             names = each.get("names", [])
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            lines.append(f"{each['count']:,} {each['what']}" + (f": {shown}" if shown else ""))
-        return lines
+            count = f"{each['count']:,} " if "count" in each else ""
+            lines.append(f"{count}{each['what']}" + (f": {shown}" if shown else ""))
+        return [*lines, *(f"warning: {sentence}" for sentence in self.warnings)]
 
     def to_dict(self) -> dict[str, Any]:
         """For the run's record."""
-        return {"title": self.title, "unit": self.unit, "sizes": self.sizes, "found": self.found}
+        kept = {"title": self.title, "unit": self.unit, "sizes": self.sizes, "found": self.found}
+        more = {"warnings": self.warnings, "columns": self.columns, "classes": self.classes}
+        return {**kept, **{name: value for name, value in more.items() if value}}

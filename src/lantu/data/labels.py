@@ -1,14 +1,17 @@
 """The two kinds of targets: classes, and numbers on a standardised scale."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
+from lantu.data.positive_class import positive_of
+from lantu.data.values import as_text
 from lantu.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST_CLASSES = 20
 """A column of numbers with more different values than this is taken for a quantity."""
@@ -21,34 +24,57 @@ class Classes:
     names: list[str]
     kind: Literal["classification"] = "classification"
 
+    @property
+    def positive(self) -> str | None:
+        """Of two classes the one that precision, recall, F1 and AUROC are about: the last."""
+        return self.names[-1] if len(self.names) == 2 else None
+
     @classmethod
-    def of(cls, values: pd.Series, *, named: list[str] | None = None) -> "Classes":
-        """The classes of a column: as named, as its categories are ordered, or sorted.
+    def of(cls, values: pd.Series, *, named: list[str] | None = None, positive: str | None = None) -> "Classes":
+        """The classes of a column: as named, as its categories are ordered, or sorted, with the positive of two last.
 
         Raises:
-            UserError: fewer than two classes, or values that the given names lack.
+            UserError: fewer than two classes, nearly as many as rows, or values that the given names lack.
         """
         texts = as_text(values)
         if named is not None:
             unknown = sorted(set(texts.unique()) - set(named))
             if unknown:
                 raise UserError(f"`data.classes={named}` lacks {unknown[0]!r}, which occurs in the data.")
-            return cls(list(named))
+            return cls(_with_last(list(named), positive))
         if isinstance(values.dtype, pd.CategoricalDtype):
             present = [str(name) for name in values.cat.categories]
         else:
-            present = list(as_text(pd.Series(np.sort(values.unique()))))
+            present = sorted(as_text(pd.Series(values.unique())), key=_in_order)
         if len(present) < 2:
             raise UserError(f"`data.target={values.name}` has the single value {present}; there is nothing to learn.")
-        return cls(present)
+        if len(present) > MOST_CLASSES and len(present) > len(values) / 2:
+            raise UserError(
+                f"`data.target={values.name}` has {len(present):,} different values in {len(values):,} rows: too many "
+                "to be classes. Name another column, or one of numbers with `data.task=regression`."
+            )
+        if positive is None and len(present) == 2 and not isinstance(values.dtype, pd.CategoricalDtype):
+            positive = positive_of(present, texts.value_counts().to_dict())
+        return cls(_with_last(present, positive))
 
-    def encode(self, values: pd.Series) -> Tensor:
+    def codes(self, values: pd.Series) -> np.ndarray:
+        """Class numbers (N,); -1 for a class that is not known. Letter case and spaces do not count."""
+        known = {loose(name): number for number, name in enumerate(self.names)}
+        found = pd.Categorical(as_text(values), categories=self.names).codes.astype(np.int64)
+        strange = np.flatnonzero(found < 0)
+        found[strange] = [known.get(loose(text), -1) for text in as_text(values.iloc[strange])]
+        return found
+
+    def encode(self, values: pd.Series) -> "Tensor":
         """Class numbers (N,); -1 for a class that is not known."""
-        codes = pd.Categorical(as_text(values), categories=self.names).codes
-        return torch.from_numpy(codes.astype(np.int64))
+        import torch
 
-    def facts(self, y: Tensor) -> dict[str, Any]:
+        return torch.from_numpy(self.codes(values))
+
+    def facts(self, y: "Tensor") -> dict[str, Any]:
         """What a model may need to know; y are the training targets."""
+        import torch
+
         counts = torch.bincount(y, minlength=len(self.names)).tolist()
         number = len(self.names)
         return {
@@ -57,6 +83,7 @@ class Classes:
             "classes": number,
             "class_names": list(self.names),
             "class_counts": counts,
+            "positive_class": self.positive,
         }
 
     def state(self) -> dict[str, Any]:
@@ -82,12 +109,14 @@ class Numbers:
             )
         return cls(str(values.name), float(numbers.mean()), std)
 
-    def encode(self, values: pd.Series) -> Tensor:
+    def encode(self, values: pd.Series) -> "Tensor":
         """(N, 1) on the standardised scale."""
+        import torch
+
         numbers = (pd.to_numeric(values).to_numpy(dtype=np.float64) - self.mean) / self.std
         return torch.from_numpy(numbers.astype(np.float32)[:, None])
 
-    def facts(self, y: Tensor) -> dict[str, Any]:
+    def facts(self, y: "Tensor") -> dict[str, Any]:
         return {
             "task": self.kind,
             "outputs": 1,
@@ -125,8 +154,28 @@ def kind_of(values: pd.Series, asked: str = "auto") -> str:
     return "regression" if numeric and values.nunique() > MOST_CLASSES else "classification"
 
 
-def as_text(values: pd.Series) -> pd.Series:
-    """Class values as their names: 1.0, which is what an integer becomes beside a missing value, is "1"."""
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
-    return values.astype(str)
+def loose(text: str) -> str:
+    """A class's name without what a person does not tell classes apart by: letter case and spaces."""
+    return " ".join(str(text).casefold().split())
+
+
+def _in_order(name: str) -> tuple[float, str]:
+    """Numbers by their size, before texts by their letters."""
+    try:
+        return (float(name), name)
+    except ValueError:
+        return (float("inf"), name)
+
+
+def _with_last(names: list[str], positive: str | None) -> list[str]:
+    if positive is None:
+        return names
+    found = [name for name in names if name == positive] or [name for name in names if loose(name) == loose(positive)]
+    if not found:
+        raise UserError(f"`data.positive={positive}`: the classes are {', '.join(names[:10])}.")
+    if len(names) != 2:
+        raise UserError(
+            f"`data.positive={positive}`: one of two classes can be the positive one, and there are {len(names)}; "
+            "their figures are means over the classes."
+        )
+    return [name for name in names if name != found[0]] + found

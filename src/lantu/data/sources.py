@@ -1,9 +1,7 @@
 """Where rows come from. A source is a function of a config; calling it reads."""
 
 import os
-import re
 import socket
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
+from lantu.data.csv_dialect import read_csv
 from lantu.data.files import visible_files, with_endings
 from lantu.data.parquet import naming_the_damaged_file, read_parquet
 from lantu.errors import UserError
@@ -23,12 +22,13 @@ PARTS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 """What sources call their parts, and what they are called here."""
-READERS: dict[str, Callable[..., pd.DataFrame]] = {
-    ".csv": pd.read_csv,
-    ".tsv": partial(pd.read_csv, sep="\t"),
-    ".parquet": read_parquet,
-    ".jsonl": partial(pd.read_json, lines=True),
+READERS: dict[str, Callable[..., tuple[pd.DataFrame, int, list[str]]]] = {
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": lambda path, as_text: (read_parquet(path), 0, []),
+    ".jsonl": lambda path, as_text: (_read_jsonl(path, as_text=as_text), 0, []),
 }
+"""By a file's ending: what gives its rows, how many could not be read, and sentences about what was assumed."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Raw:
     source: dict[str, Any] = field(default_factory=dict)
     """For MLflow: where they were read from."""
     bad_rows: int = 0
+    as_text: bool = False
+    """Whether values are texts as the file has them, to be read once it is known what each column is."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences about how the file was read."""
     key: str = ""
     """Changes when the source changes; cheap to know."""
     passed_over: tuple[tuple[int, str], ...] = ()
@@ -130,7 +134,7 @@ def rdatasets(package: str, item: str, *, mirror: str | None = None, mirror_file
     """A table of an R package, from the Rdatasets collection or its copy in a mirror folder."""
     file = Path(mirror).expanduser() / (mirror_file or f"{package}/{item}.csv") if mirror else None
     if file is not None and file.is_file():
-        return table_file(str(file), name=f"{item} ({package})")
+        return table_file(str(file), name=f"{item} ({package})", as_text=True)
     url = f"https://vincentarelbundock.github.io/Rdatasets/csv/{package}/{item}.csv"
     try:
         rows = pd.read_csv(url).drop(columns="rownames", errors="ignore")
@@ -139,13 +143,16 @@ def rdatasets(package: str, item: str, *, mirror: str | None = None, mirror_file
     return Raw(name=f"{item} ({package})", rows=rows, split=_undivided(rows), source={"uri": url}, key=url)
 
 
-def table_file(path: str, *, name: str | None = None) -> Raw:
-    """A table of your own: CSV (commas or semicolons), TSV, Parquet or JSON lines, by the file's ending.
+def table_file(path: str, *, name: str | None = None, as_text: bool = False) -> Raw:
+    """A table of your own: CSV in any common dialect, TSV, Parquet or JSON lines, by the file's ending.
+
+    Args:
+        as_text: keep the values of a CSV file as the texts that stand there; else each column is typed as pandas does.
 
     Raises:
         UserError: no such file, another ending, or content that is no table.
     """
-    rows, bad = read_table(Path(path).expanduser())
+    rows, bad, notes = read_table_with_notes(Path(path).expanduser(), as_text=as_text)
     stat = Path(path).expanduser().stat()
     return Raw(
         name=name or Path(path).name,
@@ -153,6 +160,8 @@ def table_file(path: str, *, name: str | None = None) -> Raw:
         split=_undivided(rows),
         source={"uri": str(Path(path).expanduser().resolve())},
         bad_rows=bad,
+        as_text=as_text,
+        notes=notes,
         key=f"{path}-{stat.st_size}-{stat.st_mtime_ns}",
     )
 
@@ -174,36 +183,44 @@ def text_files(path: str, *, name: str | None = None) -> Raw:
     return Raw(name=name or place.name, rows=rows, split=_undivided(rows), source={"uri": str(place.resolve())})
 
 
-def read_table(path: Path) -> tuple[pd.DataFrame, int]:
+def read_table(path: Path, *, as_text: bool = False) -> tuple[pd.DataFrame, int]:
     """A table by its file's ending, and how many rows could not be read."""
+    return read_table_with_notes(path, as_text=as_text)[:2]
+
+
+def read_table_with_notes(path: Path, *, as_text: bool = False) -> tuple[pd.DataFrame, int, list[str]]:
+    """A table by its file's ending, how many rows could not be read, and sentences about how it was read.
+
+    Raises:
+        UserError: no such file, another ending, or content that is no table.
+    """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file.")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise UserError(f"{path}: tables end in {', '.join(READERS)}.")
+        raise UserError(f"{path}: tables end in {', '.join(READERS)}. A spreadsheet can save its table as CSV.")
     try:
-        rows, bad = _read_csv(path, reader) if path.suffix.lower() in (".csv", ".tsv") else (reader(path), 0)
+        rows, bad, notes = reader(path, as_text=as_text)
     except UserError:
         raise
     except (ValueError, OSError) as error:  # pandas' and pyarrow's errors are of these kinds
-        raise UserError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"{path} cannot be read as a table: {str(error).splitlines()[0].rstrip('.')}.") from error
     if not len(rows):
         raise UserError(f"{path} is a table without rows.")
     rows.columns = [str(column).strip() for column in rows.columns]
-    return rows, bad
+    twice = sorted(set(rows.columns[rows.columns.duplicated()]))
+    if twice:
+        raise UserError(
+            f"{path}: {', '.join(map(repr, twice))} names more than one column. Give every column its own name."
+        )
+    return rows, bad, notes
 
 
-def _read_csv(path: Path, reader: Callable[..., pd.DataFrame]) -> tuple[pd.DataFrame, int]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        header = file.readline()
-    options: dict[str, Any] = {"sep": ";"} if header.count(";") > header.count(",") and path.suffix == ".csv" else {}
-    try:
-        return reader(path, **options), 0
-    except pd.errors.ParserError:  # a row with too many fields: read again, and count such rows
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", pd.errors.ParserWarning)
-            rows = reader(path, on_bad_lines="warn", **options)
-        return rows, sum(len(re.findall(r"line \d+", str(each.message))) for each in caught)
+def _read_jsonl(path: Path, *, as_text: bool) -> pd.DataFrame:
+    if not as_text:
+        return pd.read_json(path, lines=True)
+    # types as JSON has them: pandas would take 1700000000 for a date where the column is called modified_at
+    return pd.read_json(path, lines=True, dtype=False, convert_dates=False, precise_float=True)
 
 
 def _only_texts(folder: Path) -> list[Path]:

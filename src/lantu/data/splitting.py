@@ -12,12 +12,22 @@ DEFAULT = {"val": 0.1, "test": 0.1}
 """Shares that are cut off where the source has no such part itself."""
 
 
-def shares(asked: dict[str, float] | None) -> dict[str, float]:
+def shares(asked: dict[str, float] | str | None) -> dict[str, float]:
     """The checked shares of "val" and "test".
+
+    Args:
+        asked: shares that differ from the usual ones; "time" or "random" leave them as they are.
 
     Raises:
         UserError: another key, or shares that leave nothing to train on.
     """
+    if isinstance(asked, str):
+        if asked not in ("time", "random"):
+            raise UserError(
+                f"`data.split={asked}`: a split is random, time (with `data.time=COLUMN`), or shares such as "
+                "{val: 0.1, test: 0.2}."
+            )
+        asked = None
     wanted = {**DEFAULT, **(asked or {})}
     unknown = set(wanted) - {"val", "test"}
     if unknown:
@@ -41,13 +51,152 @@ def completed(split: np.ndarray, wanted: dict[str, float], *, strata: np.ndarray
     """
     split = split.astype("<U5")
     random = np.random.default_rng(seed)
-    lacking = {name: share for name, share in wanted.items() if share and not np.any(split == name)}
+    lacking = _lacking(split, wanted)
     left = 1.0
     for name, share in sorted(lacking.items()):
         rows = np.flatnonzero(split == "train")
         split[rows[_systematic(strata[rows], share / left, random)]] = name
         left -= share
     return split
+
+
+def with_every_class(split: np.ndarray, parts: list[str], *, classes: np.ndarray, seed: int) -> np.ndarray:
+    """Exchange rows so that each part has every class that has enough rows: one for training, then one for each part.
+
+    Args:
+        split: the part of each row (N,), as `completed` gave it.
+        parts: those that were cut off, and among which rows may be exchanged with training.
+        classes: class number of each row (N,).
+
+    Returns:
+        The part of each row (N,); parts keep their sizes.
+    """
+    split = split.copy()
+    random = np.random.default_rng((seed, 1))
+    free = np.isin(split, ["train", *parts])
+    for number, count in zip(*np.unique(classes[free], return_counts=True), strict=True):
+        order = ["train", *sorted(parts)][:count]
+        for part in order:
+            own = free & (classes == number)
+            if (own & (split == part)).any():
+                continue
+            givers = [each for each in ["train", *parts] if (own & (split == each)).sum() > (each in order)]
+            rows = np.flatnonzero(own & np.isin(split, givers))
+            # in exchange the part gives a row of the class of which it has the most
+            there = np.flatnonzero(split == part)
+            if not len(rows) or not len(there):
+                continue
+            taken = random.choice(rows)
+            most = np.bincount(classes[there]).argmax()
+            if (classes[there] == most).sum() < 2:
+                continue
+            given = random.choice(there[classes[there] == most])
+            split[taken], split[given] = part, split[taken]
+    return split
+
+
+def grouped(
+    split: np.ndarray, wanted: dict[str, float], *, groups: np.ndarray, strata: np.ndarray, seed: int
+) -> np.ndarray:
+    """As `completed`, with all rows of a group in one part.
+
+    Of several random orders of the groups the one is taken whose parts come nearest to the shares asked for, of rows
+    and of each stratum.
+
+    Args:
+        groups: group number of each row (N,); negative: a group of its own.
+
+    Raises:
+        UserError: there are fewer groups than parts.
+    """
+    split = split.astype("<U5")
+    lacking = _lacking(split, wanted)
+    rows = np.flatnonzero(split == "train")
+    if not lacking:
+        return split
+    alone = groups[rows] < 0
+    codes = np.where(alone, groups.max() + 1 + np.cumsum(alone), groups[rows])
+    members = np.unique(codes, return_inverse=True)[1]
+    count = int(members.max()) + 1
+    if count <= len(lacking):
+        raise UserError(
+            f"`data.group`: the rows fall into {count} group{'s' * (count != 1)}, too few for training and "
+            f"{' and '.join(lacking)}. Name a column with more values, or set `data.split.val=0`."
+        )
+    table = np.zeros((count, int(strata.max(initial=0)) + 1))
+    np.add.at(table, (members, strata[rows]), 1)
+    random = np.random.default_rng(seed)
+    best, best_cost = np.zeros(count, dtype=int), np.inf
+    for _ in range(20):
+        parts = _fill(table, [lacking[name] for name in sorted(lacking)], random.permutation(count))
+        cost = sum(
+            float(np.abs(table[parts == place + 1].sum(axis=0) - share * table.sum(axis=0)).sum())
+            for place, share in enumerate(lacking[name] for name in sorted(lacking))
+        )
+        if cost < best_cost:
+            best, best_cost = parts, cost
+    names = np.array(["train", *sorted(lacking)])
+    split[rows] = names[best[members]]
+    return split
+
+
+def by_time(split: np.ndarray, wanted: dict[str, float], *, times: np.ndarray) -> np.ndarray:
+    """As `completed`, with the newest rows in the test part and those before them in the validation part.
+
+    Rows of the same moment stay together, so that nothing is trained on what happened at the time of a test row.
+
+    Args:
+        times: moment of each row (N,), rising with time.
+    """
+    split = split.astype("<U5")
+    lacking = _lacking(split, wanted)
+    end = np.inf
+    total = int((split == "train").sum())
+    for name in (each for each in ("test", "val") if each in lacking):
+        rows = np.flatnonzero((split == "train") & (times < end))
+        ordered = np.sort(times[rows])
+        count = round(lacking[name] * total)
+        if not 0 < count < len(ordered):
+            continue
+        begin = ordered[len(ordered) - count]
+        if begin == ordered[0]:  # the oldest moment is that of most rows
+            continue
+        split[rows[times[rows] >= begin]] = name
+        end = begin
+    return split
+
+
+def check_sizes(split: np.ndarray, wanted: dict[str, float], *, unit: str) -> None:
+    """Raise a `UserError` for a part that was asked for and has no rows, or for nothing to train on."""
+    total = len(split)
+    for name, share in wanted.items():
+        if share and not np.any(split == name):
+            raise UserError(
+                f"`data.split.{name}={share:g}` of {total:,} {unit} leaves nothing in {name}. Ask for a larger share, "
+                f"or for none: `data.split.{name}=0`."
+            )
+    if np.sum(split == "train") < 2:
+        raise UserError(
+            f"{int(np.sum(split == 'train'))} of {total:,} {unit} are left to train on. Cut off less: "
+            "`data.split.val=0 data.split.test=0.2`."
+        )
+
+
+def _lacking(split: np.ndarray, wanted: dict[str, float]) -> dict[str, float]:
+    return {name: share for name, share in wanted.items() if share and not np.any(split == name)}
+
+
+def _fill(table: np.ndarray, targets: list[float], order: np.ndarray) -> np.ndarray:
+    """The part of each group, 0 for training: in order, a group goes to the first part that has room for it."""
+    sizes, parts = table.sum(axis=1), np.zeros(len(table), dtype=int)
+    wanted = [share * sizes.sum() for share in targets]
+    filled = [0.0] * len(targets)
+    for group in order:
+        for place, most in enumerate(wanted):
+            if filled[place] == 0 or filled[place] + sizes[group] / 2 <= most:
+                parts[group], filled[place] = place + 1, filled[place] + sizes[group]
+                break
+    return parts
 
 
 def _systematic(strata: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:

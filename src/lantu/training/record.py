@@ -125,7 +125,7 @@ def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule) -> None
         f"[bold]{escape(str(cfg.name))}[/bold]: {int(sizes['model/parameters']):,} parameters{trained}", highlight=False
     )
     for line in data.report.lines():
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def _own_tags(cfg: DictConfig, composition: Composition) -> dict[str, str]:

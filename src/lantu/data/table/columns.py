@@ -1,35 +1,44 @@
-"""From the columns of a table to numbers on one scale, learned on the training rows."""
+"""From the columns of a table to numbers on one scale, learned on the training rows and applied to every later one."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from lantu.data import dates
 from lantu.data.cleaning_report import Report
+from lantu.data.table.kinds import FEW, Kind, kinds_of, present
+from lantu.data.table.text_features import TextFeatures
+from lantu.data.values import as_text, is_missing, number, numbers, truths
 from lantu.errors import UserError
 
-MOST_CATEGORIES = 50
-"""A column of texts with more different ones is no category but a name or prose."""
-LEAST_NUMERIC = 0.95
-"""Share of a text column's values that must read as numbers for the column to be one of numbers."""
-
+MOST_LEVELS = 100
+"""Of a column with more than FEW categories, the most frequent ones that have a feature of their own."""
+LEAST_OF_A_LEVEL = 5
+"""Training rows that one of those must have."""
 LEVELS = np.linspace(0.005, 0.995, 100)
 """Of the quantiles that ranks are looked up in."""
+Say = Callable[[str], None]
+_YEAR, _WEEK, _DAY = 365.2425 * 86_400, 7 * 86_400, 86_400
+CYCLES = {"year": _YEAR, "week": _WEEK, "day": _DAY}
+"""Seconds of what a date has a place in; the week begins with the Thursday of 1970."""
 
 
 @dataclass(frozen=True)
 class Column:
     """How one column becomes numbers.
 
-    A number becomes (value - mean) / std, or, with quantiles, the normal score of its rank in training; with the median
-    for a missing one, and a second feature that marks those if there were any in training. A category becomes one
-    feature per value seen in training; a value not seen, or missing, has a feature of its own if training had missing
-    ones, and is all zeros otherwise.
+    A number or date becomes (value - mean) / std, or, with quantiles, the normal score of its rank in training; with
+    the median for a missing one, and a second feature that marks those if there were any in training. A date has its
+    places in the year, the week and the day besides, as sine and cosine. A category becomes one feature per value seen
+    in training; a value not seen, or missing, has a feature of its own if training had missing ones, and is all zeros
+    otherwise. Text becomes the principal components of its words' TF-IDF weights.
     """
 
     name: str
-    kind: Literal["number", "category", "date"]
+    kind: Literal["number", "category", "date", "boolean", "text"]
     type: str
     """Of its values, as MLflow calls it: double, long, boolean, string or datetime."""
     mean: float = 0.0
@@ -39,82 +48,205 @@ class Column:
     """At LEVELS; empty: the number is standardised."""
     categories: list[str] = field(default_factory=list)
     marks_missing: bool = False
+    decimal: str = "."
+    """The sign in front of a number's fraction."""
+    unit: str = ""
+    """What stands behind its numbers, such as kg."""
+    format: str = dates.ISO
+    """Of its dates."""
+    cycles: list[str] = field(default_factory=list)
+    """Of CYCLES: those that a date has features for."""
+    binary: bool = False
+    """Whether a number was 0 or 1 in training: then true, no and the like are read too."""
+    others: bool = False
+    """Whether there are categories without a feature of their own; they share one."""
+    text: dict[str, Any] = field(default_factory=dict)
+    """The state of `TextFeatures`; empty: the column's words have no features."""
 
     @property
     def features(self) -> list[str]:
         """Names of the features that it becomes."""
-        own = [f"{self.name}={value}" for value in self.categories] if self.kind == "category" else [self.name]
+        own = [self.name] if self.kind in ("number", "date", "boolean") else []
+        own += [f"{self.name} {part} of {cycle}" for cycle in self.cycles for part in ("sine", "cosine")]
+        own += [f"{self.name}={value}" for value in self.categories]
+        own += [f"{self.name}=another"] * self.others
+        own += [f"{self.name} words {place}" for place in range(TextFeatures.width(self.text))]
         return [*own, f"{self.name} missing"] if self.marks_missing else own
 
-    def encode(self, values: pd.Series) -> np.ndarray:
-        """(N, features) float32."""
-        if self.kind == "category":
-            codes = pd.Categorical(_as_category(values), categories=self.categories).codes
-            encoded = codes[:, None] == np.arange(len(self.categories))
-            absent = values.isna().to_numpy()
+    def encode(self, values: pd.Series, say: Say | None = None) -> np.ndarray:
+        """(N, features) float32.
+
+        Args:
+            say: is told, in a sentence, how many values could not be read or were not seen in training.
+        """
+        if self.kind in ("category", "text"):
+            parts = self._categories(values, say)
+            absent = (
+                values.isna().to_numpy() | as_category(values).map(is_missing, na_action="ignore").eq(True).to_numpy()
+            )
         else:
-            numbers = as_numbers(values)
-            absent = ~np.isfinite(numbers)
-            encoded = self._scaled(np.where(absent, self.median, numbers))[:, None]
-        parts = [encoded, absent[:, None]] if self.marks_missing else [encoded]
+            found = self.read(values, say)
+            absent = ~np.isfinite(found)
+            filled = np.where(absent, self.median, found)
+            parts = [self._scaled(filled)[:, None], *self._places(filled)]
+        if self.marks_missing:
+            parts.append(absent[:, None])
         return np.hstack(parts).astype(np.float32)
 
-    def _scaled(self, numbers: np.ndarray) -> np.ndarray:
+    def read(self, values: pd.Series, say: Say | None = None) -> np.ndarray:
+        """Numbers (N,) float64 of a column that is not one of categories; NaN for what is missing or cannot be read."""
+        if self.kind == "boolean":
+            found = truths(values)
+        elif self.kind == "date":
+            found = dates.seconds(values, self.format)
+        else:
+            found = numbers(values, decimal=self.decimal, unit=self.unit)
+        unread = np.isnan(found) & values.notna().to_numpy()
+        if unread.any():
+            found = self._otherwise(values, found, unread, say)
+            unread &= np.isnan(found)
+        if unread.any() and say is not None:
+            self._say_unread(values, unread, say)
+        return found
+
+    def _otherwise(self, values: pd.Series, found: np.ndarray, unread: np.ndarray, say: Say | None) -> np.ndarray:
+        """What the column's own notation does not read: booleans for 0 and 1, or a file with the other decimal sign."""
+        if self.binary:
+            return np.where(unread, truths(values), found)
+        if self.kind != "number" or pd.api.types.is_numeric_dtype(values):
+            return found
+        other = "," if self.decimal == "." else "."
+        there = present(values).astype(str)
+        texts = [text for text in there.unique() if not is_missing(text)]
+        if texts and not any(np.isnan(number(text, other, self.unit)) for text in texts):
+            if say is not None:
+                say(f"`{self.name}`: read with a decimal {'comma' if other == ',' else 'point'}, unlike in training")
+            return numbers(values, decimal=other, unit=self.unit)
+        return found
+
+    def _say_unread(self, values: pd.Series, unread: np.ndarray, say: Say) -> None:
+        texts = pd.Series(values.to_numpy()[unread]).astype(str).value_counts()
+        shown = ", ".join(repr(text[:20]) for text in texts.index[:3]) + (", ..." if len(texts) > 3 else "")
+        what = {"boolean": "neither true nor false", "date": "not dates"}.get(self.kind, "not numbers")
+        say(f"`{self.name}`: {int(unread.sum()):,} of {len(values):,} values are {what} ({shown}), treated as missing")
+
+    def _categories(self, values: pd.Series, say: Say | None) -> list[np.ndarray]:
+        texts = as_category(values)
+        parts = [np.zeros((len(values), 0))]
+        if self.categories or self.others:
+            codes = pd.Categorical(texts, categories=self.categories).codes
+            strange = (
+                (codes < 0) & texts.notna().to_numpy() & ~texts.map(is_missing, na_action="ignore").eq(True).to_numpy()
+            )
+            if strange.any():
+                codes = np.where(strange, self._loosely(texts), codes)
+                strange &= codes < 0
+            parts.append(codes[:, None] == np.arange(len(self.categories)))
+            if self.others:
+                parts.append(strange[:, None])
+            elif strange.any() and say is not None:
+                unseen = texts[strange].value_counts()
+                shown = ", ".join(repr(str(text)[:20]) for text in unseen.index[:3]) + (
+                    ", ..." if len(unseen) > 3 else ""
+                )
+                say(
+                    f"`{self.name}`: {int(strange.sum()):,} of {len(values):,} values are not among the training rows' "
+                    f"({shown})"
+                )
+        if self.text:
+            parts.append(TextFeatures(self.text).encode(texts))
+        return parts
+
+    def _loosely(self, texts: pd.Series) -> np.ndarray:
+        """Codes (N,) of categories that are the same but for letter case and spaces; -1 for none."""
+        known: dict[str, int] = {}
+        for code, name in enumerate(self.categories):
+            known[_loose(name)] = -1 if _loose(name) in known else code
+        return (
+            texts.map(lambda text: known.get(_loose(text), -1), na_action="ignore").fillna(-1).to_numpy(dtype=np.int64)
+        )
+
+    def _places(self, moments: np.ndarray) -> list[np.ndarray]:
+        angles = [2 * np.pi * (moments % CYCLES[name]) / CYCLES[name] for name in self.cycles]
+        return [np.stack([np.sin(angle), np.cos(angle)], axis=1) for angle in angles]
+
+    def _scaled(self, found: np.ndarray) -> np.ndarray:
         if not self.quantiles:
-            return (numbers - self.mean) / self.std
+            return (found - self.mean) / self.std
         from scipy.special import ndtri
 
-        return np.interp(numbers, self.quantiles, ndtri(LEVELS))
+        return np.interp(found, self.quantiles, ndtri(LEVELS))
 
 
-def learn(rows: pd.DataFrame, report: Report, *, numbers: str = "standard") -> list[Column]:
+def learn(
+    rows: pd.DataFrame,
+    report: Report,
+    *,
+    numbers: str = "standard",
+    day_first: bool | None = None,
+    keep: frozenset[str] = frozenset(),
+) -> list[Column]:
     """How to encode each column of the training rows; columns that cannot help are reported and left out.
 
     Args:
         numbers: standard, or quantile: ranks, which outliers and skew do not disturb.
+        day_first: how 03/04/2020 is read where a column does not decide it.
+        keep: columns that are inputs even if they look like keys.
 
     Raises:
         UserError: no column is left.
     """
-    learned: list[Column] = []
-    constant, prose = [], []
-    for name in rows.columns:
-        values = rows[name]
-        present = values.dropna()
-        if present.nunique() < 2 and (present.empty or not values.isna().any()):
-            constant.append(name)
-            continue
-        kind = _kind(present)
-        if kind == "prose":
-            prose.append(name)
-        elif kind == "category":
-            counted = _as_category(present).value_counts()
-            known = sorted(counted.index)
-            learned.append(
-                Column(name, "category", _type(values), categories=known, marks_missing=bool(values.isna().any()))
-            )
-        else:
-            learned.append(_number(name, kind, values, ranks=numbers == "quantile"))
-            unread = int(np.isnan(as_numbers(present)).sum())
-            report.note(unread, f"values of {name} that are no {kind} taken as missing")
-    report.note(int(rows.isna().to_numpy().sum()), "missing values in the training split filled in and marked")
-    report.note(len(constant), "columns with a single value left out", names=constant)
-    report.note(len(prose), f"columns with more than {MOST_CATEGORIES} different texts left out", names=prose)
+    kinds = kinds_of(rows, day_first=day_first, keep=keep)
+    learned = []
+    for name, kind in kinds.items():
+        report.columns.append(described(rows[name], kind))
+        for note in kind.notes:
+            report.say(note)
+        if kind.name not in ("key", "constant"):
+            learned.append(_learned(name, kind, rows[name], ranks=numbers == "quantile"))
+    report.note(
+        int(sum(each["missing"] for each in report.columns)),
+        "missing values in the training split filled in and marked",
+    )
+    for kind_name, what in (
+        ("constant", "with a single value left out"),
+        ("key", "that number or name the rows left out (`data.keep=[NAME]` keeps one)"),
+    ):
+        names = [name for name, kind in kinds.items() if kind.name == kind_name]
+        report.note(len(names), f"column{'s' * (len(names) > 1)} {what}", names=names)
     if not learned:
-        raise UserError("The table has no column to predict from: every one is constant, or free text.")
+        raise UserError("The table has no column to predict from: every one is constant, or only names the rows.")
     return learned
 
 
-def encode(rows: pd.DataFrame, columns: list[Column]) -> np.ndarray:
+def encode(rows: pd.DataFrame, columns: list[Column], say: Say | None = None) -> np.ndarray:
     """(N, features) float32 of all columns.
+
+    Args:
+        say: is told what could not be read.
 
     Raises:
         UserError: a column that the training rows had is not there.
     """
-    lacking = [column.name for column in columns if column.name not in rows]
+    named = {_loose(str(name)): name for name in rows}
+    lacking = [column.name for column in columns if column.name not in rows and _loose(column.name) not in named]
     if lacking:
         raise UserError(f"The table lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}.")
-    return np.hstack([column.encode(rows[column.name]) for column in columns])
+    found = {each.name: each.name if each.name in rows else named[_loose(each.name)] for each in columns}
+    return np.hstack([column.encode(rows[found[column.name]], say) for column in columns])
+
+
+def described(values: pd.Series, kind: Kind) -> dict[str, Any]:
+    """A column for the report."""
+    there = present(values)
+    examples = [str(value) for value in there.drop_duplicates().head(3)]
+    return {
+        "name": str(values.name),
+        "kind": kind.name,
+        "missing": len(values) - len(there),
+        "different": int(there.nunique()),
+        "examples": examples,
+    }
 
 
 def state(columns: list[Column]) -> list[dict[str, Any]]:
@@ -122,61 +254,70 @@ def state(columns: list[Column]) -> list[dict[str, Any]]:
     return [asdict(column) for column in columns]
 
 
-def as_numbers(values: pd.Series) -> np.ndarray:
-    """Numbers (N,) float64; seconds since 1970 for dates; NaN for what is neither."""
-    if pd.api.types.is_datetime64_any_dtype(values):
-        seconds = values.astype("datetime64[ns, UTC]" if values.dt.tz else "datetime64[ns]").astype("int64") / 1e9
-        return np.where(values.isna(), np.nan, seconds)
-    if pd.api.types.is_numeric_dtype(values):
-        return values.to_numpy(dtype=np.float64, na_value=np.nan)
-    numbers = pd.to_numeric(values, errors="coerce")
-    if numbers.notna().mean() < 0.5 and len(values.dropna()):
-        return as_numbers(pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601"))
-    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+def as_category(values: pd.Series) -> pd.Series:
+    """Values as stripped texts; None where there is none."""
+    return as_text(values).str.strip().astype(object).where(values.notna().to_numpy(), None)
 
 
-def _number(name: str, kind: Any, values: pd.Series, *, ranks: bool) -> Column:
-    numbers = as_numbers(values)
-    finite = numbers[np.isfinite(numbers)]
+def _learned(name: str, kind: Kind, values: pd.Series, *, ranks: bool) -> Column:
+    there = present(values)
+    gaps = len(there) < len(values)
+    if kind.name in ("category", "text"):
+        return _of_categories(name, kind, values, gaps)
+    assert kind.name in ("number", "boolean", "date")
+    how = {"decimal": kind.decimal, "unit": kind.unit, "format": kind.format or dates.ISO}
+    blank = Column(name, kind.name, _type(values, kind), **how)  # type: ignore[arg-type]
+    found = blank.read(values)
+    finite = found[np.isfinite(found)]
     median = float(np.median(finite))
-    filled = np.where(np.isfinite(numbers), numbers, median)
+    filled = np.where(np.isfinite(found), found, median)
+    learned = {
+        "mean": float(filled.mean()),
+        "std": float(filled.std()) or 1.0,
+        "median": median,
+        "quantiles": np.quantile(filled, LEVELS).tolist() if ranks else [],
+        "marks_missing": len(finite) < len(found),
+        "binary": kind.name == "number" and set(np.unique(finite)) == {0.0, 1.0},
+        "cycles": _cycles(finite) if kind.name == "date" else [],
+    }
+    return Column(**{**asdict(blank), **learned})
+
+
+def _of_categories(name: str, kind: Kind, values: pd.Series, gaps: bool) -> Column:
+    texts = as_category(present(values))
+    counts = texts.value_counts()
+    known, others = sorted(counts.index), False
+    if len(counts) > FEW:
+        known = sorted(counts.index[(counts >= LEAST_OF_A_LEVEL).to_numpy()][:MOST_LEVELS])
+        others = kind.name == "category"
+    words = float(np.average([len(text.split()) for text in counts.index], weights=counts))
+    text = TextFeatures.learn(texts).state if kind.name == "text" or (len(counts) > FEW and words >= 1.5) else {}
     return Column(
-        name,
-        kind,
-        _type(values),
-        mean=float(filled.mean()),
-        std=float(filled.std()) or 1.0,
-        median=median,
-        quantiles=np.quantile(filled, LEVELS).tolist() if ranks else [],
-        marks_missing=len(finite) < len(numbers),
-    )
+        name, kind.name, _type(values, kind), categories=known if kind.name == "category" else [],  # type: ignore[arg-type]
+        others=others, text=text, marks_missing=gaps,
+    )  # fmt: skip
 
 
-def _kind(present: pd.Series) -> str:
-    if pd.api.types.is_bool_dtype(present) or isinstance(present.dtype, pd.CategoricalDtype):
-        return "category"
-    if pd.api.types.is_datetime64_any_dtype(present):
-        return "date"
-    if pd.api.types.is_numeric_dtype(present):
-        return "number"
-    if pd.to_numeric(present, errors="coerce").notna().mean() >= LEAST_NUMERIC:
-        return "number"
-    if present.nunique() <= MOST_CATEGORIES:
-        return "category"
-    dates = pd.to_datetime(present, errors="coerce", utc=True, format="ISO8601")
-    return "date" if dates.notna().mean() >= LEAST_NUMERIC else "prose"
+def _cycles(moments: np.ndarray) -> list[str]:
+    """Those in which the dates do not all have the same place, and that they go through at least once."""
+    span = float(moments.max() - moments.min())
+    return [name for name, length in CYCLES.items() if len(np.unique(moments % length)) > 1 and span >= length * 0.9]
 
 
-def _type(values: pd.Series) -> str:
+def _type(values: pd.Series, kind: Kind) -> str:
     if pd.api.types.is_bool_dtype(values):
         return "boolean"
     if pd.api.types.is_datetime64_any_dtype(values):
         return "datetime"
-    if not pd.api.types.is_numeric_dtype(values):
+    if pd.api.types.is_numeric_dtype(values):
+        return "long" if pd.api.types.is_integer_dtype(values) else "double"
+    if kind.name == "boolean":
+        return "boolean" if present(values).astype(str).str.lower().isin(["true", "false"]).all() else "string"
+    if kind.name != "number" or kind.unit:
         return "string"
-    return "long" if pd.api.types.is_integer_dtype(values) else "double"
+    plain = present(values).astype(str).str.fullmatch(r"[+-]?\d{1,18}").all()
+    return "long" if plain and len(present(values)) == len(values) else "double"
 
 
-def _as_category(values: pd.Series) -> pd.Series:
-    texts = values.astype("string").str.strip()
-    return texts.astype(object).where(values.notna(), None)
+def _loose(text: str) -> str:
+    return " ".join(str(text).casefold().split())

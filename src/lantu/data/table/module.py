@@ -12,10 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader
-from lantu.data.sources import Raw, read_table, table_file
+from lantu.data.csv_dialect import with_numbers
+from lantu.data.sources import Raw, read_table_with_notes, table_file
 from lantu.data.supervised import SupervisedDataModule
 from lantu.data.table import columns
+from lantu.data.table.suspicions import suspicious
 from lantu.errors import UserError
+from lantu.notices import warn_once
 
 
 class TableDataModule(SupervisedDataModule):
@@ -26,6 +29,8 @@ class TableDataModule(SupervisedDataModule):
     Args:
         path: a file of your own, instead of a source.
         ignore: columns that must not be learned from, such as an id.
+        keep: columns to learn from even if they look like keys.
+        day_first: whether 03/04/2020 is the third of April; None: as the column decides, else by its separator.
         numbers: standard (mean 0, deviation 1) or quantile (normal scores of ranks, against outliers and skew).
         options: of `SupervisedDataModule`.
     """
@@ -38,24 +43,35 @@ class TableDataModule(SupervisedDataModule):
         source: Callable[[], Raw] | None = None,
         path: str | None = None,
         ignore: list[str] | None = None,
+        keep: list[str] | None = None,
+        day_first: bool | None = None,
         numbers: str = "standard",
+        duplicates: str = "auto",
         **options: Any,
     ) -> None:
-        super().__init__(source=source or _own_file(path), **options)
+        super().__init__(source=source or _own_file(path), duplicates=duplicates, **options)
         if numbers not in ("standard", "quantile"):
             raise UserError(f"`data.numbers={numbers}`: numbers are brought to one scale as standard or as quantile.")
         self.ignore = ignore or []
+        self.keep = keep or []
+        self.day_first = day_first
         self.numbers = numbers
 
     def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
-        unknown = [name for name in self.ignore if name not in rows]
-        if unknown:
-            raise UserError(f"`data.ignore`: the table has no column {unknown[0]!r}.")
-        inputs = rows.drop(columns=[self.target, *self.ignore])
-        return {"columns": columns.state(columns.learn(inputs, self.report, numbers=self.numbers))}
+        for option, names in (("ignore", self.ignore), ("keep", self.keep)):
+            for name in names:
+                self.column(rows, f"data.{option}", name)
+        left_out = [self.target, *self.ignore, *([self.group] if self.group and self.group not in self.keep else [])]
+        inputs = rows.drop(columns=left_out)
+        learned = columns.learn(
+            inputs, self.report, numbers=self.numbers, day_first=self.day_first, keep=frozenset(self.keep)
+        )
+        suspicious(inputs, rows[self.target], learned, self.report)
+        return {"columns": columns.state(learned)}
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
-        return Examples(torch.from_numpy(columns.encode(rows, self._columns)), y)
+        # of training rows, what could not be read is said once, by the first pass over them
+        return Examples(torch.from_numpy(columns.encode(rows, self._columns, self._say)), y)
 
     def facts(self) -> dict[str, Any]:
         names = [feature for column in self._columns for feature in column.features]
@@ -76,11 +92,20 @@ class TableDataModule(SupervisedDataModule):
         return "gradient-boosted trees", trees(random_state=0, early_stopping=False)
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
-        rows, _ = read_table(path)
-        return loader(self.examples_of(rows), batch_size=self.batch_size, workers=0), rows
+        rows, bad, notes = read_table_with_notes(path, as_text=True)
+        for sentence in [f"{bad} rows could not be read"] * bool(bad) + notes:
+            self._say(sentence)
+        return loader(self.examples_of(rows), batch_size=self.batch_size, workers=0), with_numbers(rows)
 
     def examples_of(self, inputs: pd.DataFrame) -> Examples:
         return self.prepared(inputs, None)
+
+    def _say(self, sentence: str) -> None:
+        """Tell a person what was found: in the report while the data are being read, on the terminal afterwards."""
+        if self.spec:
+            warn_once(sentence)
+        else:
+            self.report.say(sentence)
 
     @property
     def _columns(self) -> list[columns.Column]:
@@ -90,4 +115,4 @@ class TableDataModule(SupervisedDataModule):
 def _own_file(path: str | None) -> Callable[[], Raw]:
     if path is None:
         raise UserError("`data.path` must name a table: add `data.path=FILE` to the command.")
-    return partial(table_file, path)
+    return partial(table_file, path, as_text=True)

@@ -153,4 +153,4 @@ def without_common_padding(x: Tensor) -> Tensor:
 def _own_file(path: str | None) -> Callable[[], Raw]:
     if path is None:
         raise UserError("`data.path` must name a table with texts: add `data.path=FILE` to the command.")
-    return partial(table_file, path)
+    return partial(table_file, path, as_text=True)

@@ -1,0 +1,289 @@
+"""Read a CSV file as a spreadsheet would: its encoding, separator, quoting and header are found, not asked for."""
+
+import codecs
+import csv
+import re
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lantu.data.values import is_number
+from lantu.errors import UserError
+
+SEPARATORS = (",", ";", "\t", "|")
+SAMPLE_LINES = 100
+"""Lines that the separator and the header are found in; the libraries' detection takes seconds over a whole file."""
+_ENCODINGS = ["cp1252", "cp1250", "cp1251", "cp1253", "gb18030", "big5", "cp932", "euc_kr", "mac_roman", "koi8_r"]
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written."""
+
+    encoding: str
+    separator: str
+    quote: str
+    escape: str | None
+    header: int
+    """Lines up to and with the header."""
+    names: list[str]
+    fields: int
+    """Fields of a row of data; may be one more than there are names."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the user about what was assumed."""
+
+    def options(self) -> dict[str, Any]:
+        """As `pandas.read_csv` takes them."""
+        return {
+            "sep": self.separator,
+            "quotechar": self.quote,
+            "escapechar": self.escape,
+            "encoding": self.encoding,
+            "encoding_errors": "replace",
+            "skiprows": self.header,
+            "header": None,
+            "names": [*range(self.fields)],
+            "index_col": False,
+            "skipinitialspace": True,
+        }
+
+
+def read_csv(path: Path, *, as_text: bool = False) -> tuple[pd.DataFrame, int, list[str]]:
+    """The rows of a CSV file, how many rows could not be read, and sentences about what was assumed.
+
+    Args:
+        as_text: keep every value as the text that stands in the file, stripped, with NaN where nothing stands; else
+            pandas decides each column's type.
+
+    Raises:
+        UserError: the file has no header, or one that names two columns alike, or no rows.
+    """
+    dialect = find_dialect(path)
+    rows, bad, notes = _rows(path, dialect)
+    notes = [*dialect.notes, *notes]
+    # a separator at the end of each line, or an unnamed column without a value
+    empty = [name for name in rows if not str(name) and rows[name].isna().all()]
+    rows = rows.drop(columns=empty)
+    rows.columns = [name or f"Unnamed: {place}" for place, name in enumerate(rows.columns)]
+    if not len(rows):
+        raise UserError(f"{path} is a table without rows.")
+    if not as_text:
+        rows = _typed(rows)
+    rows.attrs["separator"] = dialect.separator
+    return rows, bad, notes
+
+
+def with_numbers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Texts as numbers in the columns where nothing is lost by it: not codes such as 007, nor 12,500.00."""
+    found = {}
+    for name in rows:
+        texts = rows[name].dropna()
+        numbers = pd.to_numeric(rows[name], errors="coerce")
+        codes = texts.astype(str).str.match(r"[+-]?0\d").any()
+        found[name] = rows[name] if codes or texts.empty or numbers[texts.index].isna().any() else numbers
+    return pd.DataFrame(found)
+
+
+def find_dialect(path: Path) -> Dialect:
+    """The dialect of a CSV file, found in its first lines.
+
+    Raises:
+        UserError: it has no header, or one that names two columns alike.
+    """
+    encoding, notes = _encoding(path)
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        lines = list(islice(file, SAMPLE_LINES))
+    if len(lines) == SAMPLE_LINES:
+        lines.pop()  # may be the beginning of a quoted field that goes on
+    if not any(line.strip() for line in lines):
+        raise UserError(f"{path} cannot be read as a table: it is empty.")
+    named = re.fullmatch(r"sep=(.)\s*", lines[0])  # what Excel writes
+    separator, quote, escape = _delimiters("".join(lines[1:] if named else lines), path)
+    separator = named[1] if named else separator
+    rows, ends = _split(lines, separator, quote, escape)
+    widths = Counter(len(row) for row in rows if row)
+    width = widths.most_common(1)[0][0]
+    place = next((number for number, row in enumerate(rows) if len(row) >= max(1, width - 1) and any(row)), 0)
+    if width > 1 and len(rows[place]) == 1:  # two columns: a line with one field is no header
+        place = next((number for number, row in enumerate(rows) if len(row) > 1), place)
+    if width == 1:
+        place = next((n for n, row in enumerate(rows) if row and row[0] and not row[0].startswith("#")), place)
+    before = [line.strip() for line in lines[: ends[place - 1] if place else 0] if line.strip()]
+    if before and not (named and len(before) == 1):
+        shown = before[0] if len(before[0]) <= 60 else before[0][:57] + "..."
+        notes.append(f"{len(before)} line{'s' * (len(before) > 1)} above the header passed over: {shown!r}")
+    header, data = [name.strip() for name in rows[place]], [row for row in rows[place + 1 :] if row]
+    header, fields = _widened(header, data, path)
+    _check_header(header, data, path)
+    if separator not in (",", "\t") or path.suffix.lower() == ".tsv" != separator == "\t":
+        notes.append(f"columns are separated by {_NAMES.get(separator, repr(separator))}")
+    return Dialect(encoding, separator, quote, escape, ends[place], header, fields, notes)
+
+
+def _encoding(path: Path) -> tuple[str, list[str]]:
+    """The name of a file's encoding; UTF-8 wherever the bytes allow it."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+        for mark, name in (
+            (codecs.BOM_UTF8, "utf-8-sig"),
+            (codecs.BOM_UTF32_LE, "utf-32"),
+            (codecs.BOM_UTF32_BE, "utf-32"),
+        ):
+            if head.startswith(mark):
+                return name, []
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16", []
+        if head.count(0) > len(head) // 5:  # Latin letters in UTF-16 have a zero in every second byte
+            return ("utf-16-le" if head[1:2] == b"\0" else "utf-16-be"), []
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        block, strange = head, None
+        while block:
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                strange = block
+                break
+            block = file.read(1 << 20)
+        if strange is None:
+            return "utf-8", []
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(head + (b"" if strange is head else strange[: 1 << 16]), cp_isolation=_ENCODINGS)
+    best = matches.best()
+    western = next((each for each in matches if each.encoding == "cp1252"), None)
+    # on few strange letters the library cannot tell code pages apart; most such files are Western
+    likely = western if western is not None and best is not None and western.chaos <= best.chaos + 0.02 else best
+    name = likely.encoding if likely is not None else "cp1252"
+    return name, [f"not UTF-8: read as {name}; if letters look wrong, save the file as UTF-8"]
+
+
+def _delimiters(sample: str, path: Path) -> tuple[str, str, str | None]:
+    """Separator, quote and escape signs."""
+    from clevercsv.detect import Detector
+
+    found = Detector().detect(sample, delimiters=list(SEPARATORS))
+    separator = found.delimiter if found is not None else ""
+    if not separator or separator not in sample:
+        first = next(line for line in sample.splitlines() if line.strip())
+        default = "\t" if path.suffix.lower() == ".tsv" else ","
+        separator = max(SEPARATORS, key=lambda each: (first.count(each), each == default))
+    quote = found.quotechar if found is not None else ""
+    escape = found.escapechar if found is not None else ""
+    return separator, quote or '"', escape or None
+
+
+def _split(lines: list[str], separator: str, quote: str, escape: str | None) -> tuple[list[list[str]], list[int]]:
+    """The rows of the sample, stripped, and behind which line each ends."""
+    reader = csv.reader(lines, delimiter=separator, quotechar=quote, escapechar=escape, skipinitialspace=True)
+    rows, ends = [], []
+    try:
+        for row in reader:
+            rows.append([value.strip() for value in row])
+            ends.append(reader.line_num)
+    except csv.Error:  # a sample that ends inside a field, or a NUL
+        pass
+    return rows, ends
+
+
+def _widened(header: list[str], data: list[list[str]], path: Path) -> tuple[list[str], int]:
+    """Names for the fields of a row, where rows have one more than the header: a last separator, or R's row names."""
+    longer = [row for row in data if len(row) > len(header)]
+    if len(longer) * 2 <= len(data) or not data:
+        return header, len(header)
+    if all(not any(row[len(header) :]) for row in longer):
+        return [*header, *[""] * (len(longer[0]) - len(header))], len(longer[0])
+    if all(len(row) == len(header) + 1 for row in data) and len({row[0] for row in data}) == len(data):
+        return ["", *header], len(header) + 1
+    raise UserError(
+        f"{path}: the header has {len(header)} names and the rows have {len(longer[0])} fields, so it is not known "
+        "which name belongs to which. Give every column a name."
+    )
+
+
+def _check_header(header: list[str], data: list[list[str]], path: Path) -> None:
+    twice = [name for name, count in Counter(name for name in header if name).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{path}: {', '.join(repr(name) for name in twice)} names more than one column (spaces around a name "
+            "do not count). Give every column a name of its own."
+        )
+    columns = [[row[place] for row in data if place < len(row) and row[place]] for place in range(len(header))]
+    numeric = [bool(column) and all(map(is_number, column[:50])) for column in columns]
+    pairs = [
+        (name, of_numbers, column) for name, of_numbers, column in zip(header, numeric, columns, strict=True) if name
+    ]
+    numbers = [is_number(name) for name, of_numbers, _ in pairs if of_numbers]
+    texts = [name in column for name, of_numbers, column in pairs if not of_numbers]
+    if data and numbers and all(numbers) and all(texts):
+        raise UserError(
+            f"{path} has no header: its first row holds values ({', '.join(header[:4])}). Put a row with the columns' "
+            "names above it."
+        )
+
+
+def _rows(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, int, list[str]]:
+    """All rows as texts, stripped; NaN where nothing stands."""
+    options = {**dialect.options(), "dtype": str, "keep_default_na": False, "na_values": []}
+    bad, notes = 0, []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # fields behind the last name would be cut off
+            rows = pd.read_csv(path, **options)
+    except (pd.errors.ParserError, pd.errors.ParserWarning):
+        rows, bad = _without_long_rows(path, dialect, options)
+    except pd.errors.EmptyDataError:
+        rows = pd.DataFrame(columns=range(dialect.fields), dtype=str)
+    short = rows.iloc[:, -1].isna().to_numpy() if rows.shape[1] > 1 else rows.iloc[:, 0].isna().to_numpy()
+    rows = rows.apply(lambda column: column.str.strip())
+    header = pd.Series([name if name else None for name in dialect.names], index=rows.columns, dtype=object)
+    again = (rows.eq(header) | header.isna()).all(axis=1).to_numpy() if len(rows) else short
+    lone = short & rows.iloc[:, 1:].isna().all(axis=1).to_numpy() & (rows.shape[1] > 2) if len(rows) else short
+    if again.any():
+        notes.append(f"{int(again.sum()):,} rows that repeat the header left out")
+    if lone.any():
+        shown = rows.loc[lone].iloc[0, 0]
+        notes.append(f"{int(lone.sum()):,} lines with one field left out, such as {str(shown)[:60]!r}")
+    cut = short & ~lone
+    if cut.any() and rows.shape[1] > 1:
+        notes.append(f"{int(cut.sum()):,} rows with fewer fields than the header: the last ones are taken as missing")
+    rows = rows.mask(rows.eq(""))
+    rows = rows[~(again | lone)].reset_index(drop=True)
+    rows.columns = dialect.names
+    return rows, bad, notes
+
+
+def _without_long_rows(path: Path, dialect: Dialect, options: dict[str, Any]) -> tuple[pd.DataFrame, int]:
+    """Read again without the rows that have too many fields, and count those."""
+    bad = 0
+
+    def left_out(row: list[str]) -> list[str] | None:
+        nonlocal bad
+        kept = row[: dialect.fields]
+        if any(value.strip() for value in row[dialect.fields :]):
+            bad += 1
+            return None
+        return kept
+
+    if path.stat().st_size > 1 << 28:  # the Python engine takes a minute for every gigabyte or so
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", pd.errors.ParserWarning)
+            rows = pd.read_csv(path, on_bad_lines="warn", **options)
+        return rows, sum(len(re.findall(r"line \d+", str(each.message))) for each in caught)
+    rows = pd.read_csv(path, engine="python", on_bad_lines=left_out, **options)
+    return rows, bad
+
+
+def _typed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each column as pandas reads it: numbers and booleans where all of its values are such."""
+    from io import StringIO
+
+    buffer = StringIO()
+    rows.to_csv(buffer, index=False)
+    buffer.seek(0)
+    return pd.read_csv(buffer)

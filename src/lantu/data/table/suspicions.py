@@ -1,0 +1,62 @@
+"""Inputs that tell the target too well: a copy of it, or something known only after it."""
+
+import numpy as np
+import pandas as pd
+
+from lantu.data.cleaning_report import Report
+from lantu.data.table.columns import Column, as_category
+
+TOO_WELL = 0.99
+"""Share of the training rows whose class one column alone tells; or of the target's variance."""
+_BINS = 50
+_LEAST = 50
+"""Training rows under which nothing is suspicious: by chance a column may separate a few."""
+
+
+def suspicious(rows: pd.DataFrame, target: pd.Series, columns: list[Column], report: Report) -> None:
+    """Warn of each column of the training rows that alone tells the target."""
+    if len(rows) < _LEAST:
+        return
+    numeric = pd.api.types.is_numeric_dtype(target) and target.nunique() > 20
+    found = target.to_numpy(dtype=np.float64) if numeric else pd.factorize(target)[0]
+    for column in columns:
+        share = (
+            _explained(_levels(column, rows[column.name]), found)
+            if numeric
+            else _told(column, rows[column.name], found)
+        )
+        if share >= TOO_WELL:
+            what = "of the variance of" if numeric else "of the rows'"
+            report.warn(
+                f"`{column.name}` alone tells {share:.1%} {what} `{target.name}`. If it copies the target, or is known "
+                f"only after it, leave it out: `data.ignore=[{column.name}]`"
+            )
+
+
+def _told(column: Column, values: pd.Series, classes: np.ndarray) -> float:
+    """The share of rows whose class the column's value tells; 0 where one class is nearly all of the rows."""
+    levels = _levels(column, values)
+    table = np.zeros((levels.max() + 1, classes.max() + 1))
+    np.add.at(table, (levels, classes), 1)
+    if (table > 0).any(axis=1).sum() > len(levels) / 5:  # most values occur once or twice: they tell nothing
+        return 0.0
+    told, commonest = table.max(axis=1).sum() / len(levels), table.sum(axis=0).max() / len(levels)
+    return float(told) if (1 - told) < 0.2 * (1 - commonest) else 0.0
+
+
+def _explained(levels: np.ndarray, target: np.ndarray) -> float:
+    """The share of the target's variance between the column's levels."""
+    sums, counts = np.bincount(levels, target - target.mean()), np.bincount(levels)
+    if (counts > 0).sum() > len(levels) / 5:
+        return 0.0
+    total = float(((target - target.mean()) ** 2).sum())
+    return float((sums[counts > 0] ** 2 / counts[counts > 0]).sum()) / total if total else 0.0
+
+
+def _levels(column: Column, values: pd.Series) -> np.ndarray:
+    """A number (N,) for each row: the column's category, or which of its quantiles the value lies in."""
+    if column.kind in ("category", "text"):
+        return pd.factorize(as_category(values), use_na_sentinel=False)[0]
+    found = column.read(values)
+    edges = np.unique(np.nanquantile(found, np.linspace(0, 1, min(_BINS, len(found) // 10) + 1)[1:-1]))
+    return np.where(np.isnan(found), len(edges) + 1, np.searchsorted(edges, found, side="right"))
