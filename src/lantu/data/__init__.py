@@ -1,5 +1,7 @@
 """Data modules, one per modality: read, clean, split, standardise and batch, and publish what a model must know."""
 
+from lantu.data.audio.classification import AudioDataModule
+from lantu.data.audio.folder import audio_folder
 from lantu.data.base import DataModule
 from lantu.data.fingerprints import fingerprint_of
 from lantu.data.image.classification import ImageDataModule
@@ -15,6 +17,7 @@ from lantu.data.text.language_modeling import TokenDataModule
 from lantu.data.text.multilingual import MultilingualDataModule
 
 __all__ = [
+    "AudioDataModule",
     "DataModule",
     "DialogueDataModule",
     "IdentificationDataModule",
@@ -25,6 +28,7 @@ __all__ = [
     "TableDataModule",
     "TextDataModule",
     "TokenDataModule",
+    "audio_folder",
     "fingerprint_of",
     "held_out_questions",
     "hub",

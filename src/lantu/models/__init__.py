@@ -8,6 +8,7 @@ from lantu.models.linear import Linear
 from lantu.models.lora import lora
 from lantu.models.mlp import MLP
 from lantu.models.rnn import RNN
+from lantu.models.speech_cnn import SpeechCNN
 from lantu.models.transformer import MaskedTransformer, ReadingTransformer, Transformer
 from lantu.models.upscale import Upscale
 
@@ -20,6 +21,7 @@ __all__ = [
     "Linear",
     "MaskedTransformer",
     "ReadingTransformer",
+    "SpeechCNN",
     "Transformer",
     "Upscale",
     "gpt2",

@@ -1,0 +1,1 @@
+"""Audio: reading recordings, log-mel features, augmentation, and data modules for audio problems."""

@@ -1,0 +1,206 @@
+"""Recordings with one target each: keywords, speakers, sounds."""
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lantu.data.audio.features import DRAWS, Augment, LogMel, with_deltas
+from lantu.data.audio.folder import audio_folder
+from lantu.data.audio.recordings import Recordings, audio_files, read_recordings
+from lantu.data.batches import Examples, loader
+from lantu.data.samplers import Chosen
+from lantu.data.sources import Raw
+from lantu.data.supervised import SupervisedDataModule
+from lantu.errors import UserError
+
+CHUNK = 256
+"""Recordings that are transformed at a time."""
+
+
+class AudioDataModule(SupervisedDataModule):
+    """Recordings as log-mel spectrograms of one length, standardised per mel band.
+
+    Batches are x float32 (N, channels, mels, frames) and the target, so that every network for images takes them.
+
+    Args:
+        path: a folder of your own instead of a source (see `lantu.data.audio_folder`).
+        audio: the column with the recordings.
+        sample_rate: samples per second that all are brought to; None: the one that most recordings have.
+        seconds: length that all are brought to, cut at the end or filled up with silence on both sides; None: that of
+            the longest but one in a hundred.
+        mels, window, hop: of `LogMel`.
+        deltas: append first and second differences in time as channels.
+        augment: options of `Augment`, for training.
+        options: of `SupervisedDataModule`.
+    """
+
+    unit = "recordings"
+
+    def __init__(
+        self,
+        *,
+        source: Callable[[], Raw] | None = None,
+        path: str | None = None,
+        audio: str = "audio",
+        sample_rate: int | None = None,
+        seconds: float | None = None,
+        mels: int = 40,
+        window: float = 0.025,
+        hop: float = 0.010,
+        deltas: bool = False,
+        augment: dict[str, float] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(source=source or _own_folder(path), **options)
+        if sample_rate is not None and sample_rate < 1000:
+            raise UserError(f"`data.sample_rate={sample_rate}`: at least 1000 samples a second.")
+        if seconds is not None and not seconds > 0:
+            raise UserError(f"`data.seconds={seconds}` must be more than 0.")
+        self.audio, self.sample_rate, self.seconds, self.deltas = audio, sample_rate, seconds, deltas
+        self.mel_options = {"mels": mels, "window": window, "hop": hop}
+        try:
+            self.augment = Augment(**(augment or {}))  # type: ignore[arg-type]
+        except TypeError as error:
+            known = ", ".join(Augment.__dataclass_fields__)
+            raise UserError(f"`data.augment={augment}`: there are the options {known}.") from error
+
+    def read(self) -> None:
+        self._cut = 0
+        super().read()
+        self.report.note(self._cut, f"recordings cut to {self.learned['samples'] / self.learned['rate']:.2f} s")
+
+    def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
+        if self.audio not in rows:
+            raise UserError(f"`data.audio={self.audio}`: {raw.name} has the columns {', '.join(rows.columns)}.")
+        self._read = read_recordings(rows[self.audio].tolist(), rate=self.learned.get("rate") or self.sample_rate)
+        rows[self.audio] = np.arange(len(rows))  # from here on a recording is its place among those read
+        self._report(self._read)
+        return self._read.readable
+
+    def hashes(self, rows: pd.DataFrame) -> np.ndarray:
+        target = pd.util.hash_array(rows[self.target].astype(str).to_numpy(dtype=object))
+        own = [_digest(self._read.waves[place]) for place in rows[self.audio]]
+        return np.array(own, dtype=np.uint64) ^ target
+
+    def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
+        rate = self._read.rate
+        lengths = np.array([len(self._read.waves[place]) for place in rows[self.audio]])
+        samples = int(self.seconds * rate) if self.seconds else int(np.quantile(lengths, 0.99))
+        self.learned = {**self.learned, "rate": rate, "samples": max(samples, round(self.mel_options["window"] * rate))}
+        x = self._features([self._read.waves[place] for place in rows[self.audio]])
+        mean, std = x.mean(dim=(0, 3)), x.std(dim=(0, 3)).clamp(min=1e-5)
+        return {"rate": rate, "samples": self.learned["samples"], "mean": mean.tolist(), "std": std.tolist()}
+
+    def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
+        waves = [self._read.waves[place] for place in rows[self.audio]]
+        self._cut += sum(len(wave) > self.learned["samples"] for wave in waves)
+        return self._examples(waves, y)
+
+    def facts(self) -> dict[str, Any]:
+        channels, mels = len(self.learned["mean"]), self.mel_options["mels"]
+        frames = self._mel().frames(self.learned["samples"])
+        return {
+            "kind": "audio",
+            "channels": channels,
+            "height": mels,
+            "width": frames,
+            "features": channels * mels * frames,
+            "sample_rate": self.learned["rate"],
+        }
+
+    def schema(self) -> list[dict[str, str]]:
+        return [{"name": f"{self.audio} at {self.learned['rate']} Hz", "type": "binary"}]
+
+    def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
+        files = [path] if path.is_file() else audio_files(path)
+        if not files:
+            raise UserError(f"`input={path}`: there are no recordings.")
+        read = read_recordings([str(file) for file in files], rate=self.learned["rate"])
+        if not read.readable.all():
+            names = [file.name for file, good in zip(files, read.readable, strict=True) if not good]
+            print(f"{len(names)} of {len(files)} recordings cannot be read and are left out: {', '.join(names[:5])}")
+        good = [number for number, each in enumerate(read.readable) if each]
+        examples = self._examples([read.waves[number] for number in good], None)
+        batches = loader(examples, batch_size=self.batch_size, workers=0)
+        return batches, pd.DataFrame({"audio": [str(files[number]) for number in good]})
+
+    def examples_of(self, inputs: Any) -> Examples:
+        """Waveforms (samples,) at the training's sample rate, or encoded files as bytes."""
+        cells = list(inputs)
+        if all(isinstance(each, bytes) for each in cells):
+            cells = read_recordings([{"bytes": each} for each in cells], rate=self.learned["rate"]).waves
+        return self._examples([np.asarray(each, dtype=np.float32) for each in cells], None)
+
+    def _mel(self) -> LogMel:
+        return LogMel(rate=self.learned["rate"], **self.mel_options)  # type: ignore[arg-type]
+
+    def _features(self, waves: list[np.ndarray]) -> Tensor:
+        """(N, channels, mels, frames), not yet standardised."""
+        mel, samples = self._mel(), self.learned["samples"]
+        parts = []
+        for first in range(0, len(waves), CHUNK):
+            x = mel(torch.from_numpy(np.stack([fitted(wave, samples) for wave in waves[first : first + CHUNK]])))
+            parts.append(with_deltas(x) if self.deltas else x[:, None])
+        return torch.cat(parts)
+
+    def _examples(self, waves: list[np.ndarray], y: Tensor | None) -> "Spectrograms":
+        mean, std = (torch.tensor(self.learned[name])[None, :, :, None] for name in ("mean", "std"))
+        silence = (torch.tensor(np.log(1e-6)) - mean) / std
+        silence[:, 1:] = -(mean / std)[:, 1:]  # differences of silence are zero
+        return Spectrograms((self._features(waves) - mean) / std, y, augment=self.augment, silence=silence[0])
+
+    def _report(self, read: Recordings) -> None:
+        self.report.note(len(read.unreadable), "recordings that could not be read left out", names=read.unreadable)
+        self.report.note(len(read.empty), "recordings without a sample left out", names=read.empty)
+        self.report.note(len(read.silent), "silent recordings", names=read.silent)
+        self.report.note(len(read.clipped), "clipped recordings", names=read.clipped)
+        self.report.note(read.resampled, f"recordings resampled to {read.rate} Hz")
+        self.report.note(read.mixed_down, "recordings with several channels averaged to one")
+
+
+class Spectrograms(Examples):
+    """Spectrograms (N, channels, mels, frames) in memory; those of a training batch are changed at random."""
+
+    def __init__(self, x: Tensor, y: Tensor | None, *, augment: Augment, silence: Tensor) -> None:
+        super().__init__(x, y)
+        self.augment, self.silence = augment, silence
+        self._drawn: tuple[tuple[int, int], np.ndarray] | None = None
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        batch = super().__getitems__(indices)
+        if not self.augment.is_on or not isinstance(indices, Chosen) or self.y is None:
+            return batch
+        x, y = batch
+        draws = self._draws(indices.seed, indices.epoch)[indices]
+        return self.augment(x, draws, silence=self.silence), y
+
+    def _draws(self, seed: int, epoch: int) -> np.ndarray:
+        if self._drawn is None or self._drawn[0] != (seed, epoch):
+            self._drawn = (seed, epoch), np.random.default_rng((seed, epoch)).random((len(self), DRAWS))
+        return self._drawn[1]
+
+
+def fitted(wave: np.ndarray, samples: int) -> np.ndarray:
+    """A waveform of one length: cut at the end, or with silence on both sides."""
+    if len(wave) >= samples:
+        return wave[:samples]
+    before = (samples - len(wave)) // 2
+    return np.pad(wave, (before, samples - len(wave) - before))
+
+
+def _digest(wave: np.ndarray) -> int:
+    return int.from_bytes(blake2b(wave.tobytes(), digest_size=8).digest(), "little")
+
+
+def _own_folder(path: str | None) -> Callable[[], Raw]:
+    if path is None:
+        raise UserError("`data.path` must name a folder of recordings: add `data.path=DIR` to the command.")
+    return partial(audio_folder, path)

@@ -1,0 +1,117 @@
+"""Read recordings: WAV, FLAC, OGG and MP3 through soundfile, brought to one sample rate and one channel."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lantu.errors import UserError
+
+ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".au")
+SILENT_PEAK = 1e-4
+"""A recording whose largest sample is below this (-80 dB of full scale) counts as silent."""
+CLIPPED_SHARE = 0.01
+"""A recording with more than this share of its samples at full scale counts as clipped."""
+
+
+@dataclass
+class Recordings:
+    """Waveforms and what was found in them."""
+
+    waves: list[np.ndarray]
+    """float32 (samples,) in [-1, 1] each; empty where a recording could not be read."""
+    rate: int
+    """Samples per second of all of them."""
+    unreadable: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    clipped: list[str] = field(default_factory=list)
+    resampled: int = 0
+    mixed_down: int = 0
+
+    @property
+    def readable(self) -> np.ndarray:
+        """(N,) bool: recordings with at least one sample."""
+        return np.array([len(wave) > 0 for wave in self.waves], dtype=bool)
+
+
+def read_recordings(cells: Sequence[Any], *, rate: int | None = None) -> Recordings:
+    """Read every recording of a column.
+
+    Args:
+        cells: paths, or the hub's {"bytes", "path"}.
+        rate: samples per second of the result; None: the rate that most recordings have.
+
+    Raises:
+        UserError: no recording can be read.
+    """
+    with ThreadPoolExecutor() as pool:
+        read = list(pool.map(_read, cells))
+        found = [each[1] for each in read if each is not None]
+        if not found:
+            raise UserError(f"none of the {len(cells):,} recordings can be read; readable are {', '.join(ENDINGS)}.")
+        wanted = rate or int(np.bincount(found).argmax())
+        result = Recordings(list(pool.map(lambda each: _converted(each, wanted), read)), wanted)
+    for number, (cell, each) in enumerate(zip(cells, read, strict=True)):
+        if each is None:
+            result.unreadable.append(name_of(cell, number))
+            continue
+        samples, own_rate = each
+        result.resampled += own_rate != wanted
+        result.mixed_down += samples.shape[1] > 1
+        if not len(samples):
+            result.empty.append(name_of(cell, number))
+            continue
+        level = np.abs(samples)
+        if level.max() < SILENT_PEAK:
+            result.silent.append(name_of(cell, number))
+        elif (level >= 0.999).mean() > CLIPPED_SHARE:
+            result.clipped.append(name_of(cell, number))
+    return result
+
+
+def name_of(cell: Any, number: int) -> str:
+    """What a person calls a recording: its file's name, or its row."""
+    path = cell.get("path") if isinstance(cell, dict) else cell
+    return Path(str(path)).name if path else f"row {number}"
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """Every recording under a folder in order of path; hidden files and folders are passed over."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def _read(cell: Any) -> tuple[np.ndarray, int] | None:
+    """Samples (n, channels) and their rate; None when the file cannot be decoded."""
+    import soundfile
+
+    if isinstance(cell, dict):
+        cell = BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell.get("path")
+    try:
+        samples, rate = soundfile.read(
+            cell if isinstance(cell, BytesIO) else str(cell), dtype="float32", always_2d=True
+        )
+    except (soundfile.SoundFileError, OSError, TypeError, ValueError):
+        return None
+    return np.nan_to_num(samples), int(rate)
+
+
+def _converted(read: tuple[np.ndarray, int] | None, rate: int) -> np.ndarray:
+    """One channel (the mean of all) at the wanted rate."""
+    if read is None:
+        return np.zeros(0, dtype=np.float32)
+    samples, own_rate = read
+    wave = samples.mean(axis=1)
+    if own_rate != rate and len(wave):
+        import soxr
+
+        wave = soxr.resample(wave, own_rate, rate)
+    return wave.astype(np.float32, copy=False)

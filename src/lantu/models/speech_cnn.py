@@ -1,0 +1,98 @@
+"""A convolutional network for spoken words (Abdel-Hamid et al. 2014, IEEE/ACM TASLP 22(10)).
+
+Speakers differ mostly by a shift along frequency. So filters slide along frequency, and of neighbouring positions the
+largest answer counts. With limited weight sharing each group of pooled positions has filters of its own, since low and
+high bands show different things. The paper classifies frames for a hidden Markov model; here the layers after the first
+slide over time and are averaged, which gives one answer for a recording.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from lantu.errors import UserError
+from lantu.models.layers import check_between
+
+
+class SpeechCNN(nn.Module):
+    """Convolution and max pooling along frequency, then convolutions in time, then the mean over time.
+
+    Args:
+        channels: of the spectrogram: 1, or 3 with differences in time.
+        bands: mel bands.
+        outputs: classes.
+        filters: of the first layer, in each group of bands.
+        width: channels of the layers in time.
+        layers: how many of those.
+        band_filter: mel bands that a filter of the first layer sees.
+        context: frames that it sees; it moves by two frames.
+        pool: positions along frequency that are pooled.
+        limited_sharing: filters of their own for each group of pooled positions.
+        dropout: before the last layer.
+
+    Shape: (N, channels, bands, frames) -> (N, outputs), for any number of frames.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        bands: int,
+        outputs: int,
+        *,
+        filters: int = 48,
+        width: int = 96,
+        layers: int = 3,
+        band_filter: int = 8,
+        context: int = 7,
+        pool: int = 3,
+        limited_sharing: bool = False,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        check_between("dropout", dropout, 0, 1)
+        if min(filters, width, layers, band_filter, context, pool) < 1:
+            raise UserError("the sizes of `model=speech_cnn` (filters, width, layers, ...) must be at least 1.")
+        positions = bands - band_filter + 1
+        if positions < pool:
+            raise UserError(
+                f"`model.band_filter={band_filter} model.pool={pool}`: with {bands} mel bands there are only "
+                f"{max(positions, 0)} positions to pool. Type smaller ones, or a larger `data.mels`."
+            )
+        self.groups = positions // pool
+        self.pool, self.band_filter, self.limited_sharing = pool, band_filter, limited_sharing
+        span = (band_filter, context)
+        if limited_sharing:
+            # one convolution whose groups are the groups of bands, each over its own stretch of frequencies
+            self.first = nn.Conv2d(
+                channels * self.groups, filters * self.groups, span, (1, 2), (0, context // 2), groups=self.groups
+            )
+        else:
+            self.first = nn.Conv2d(channels, filters, span, (1, 2), (0, context // 2))
+        self.norm = nn.BatchNorm1d(filters * self.groups)
+        self.body = nn.Sequential()
+        inputs = filters * self.groups
+        for number in range(layers):
+            self.body.append(nn.Conv1d(inputs, width, 1 if number == 0 else 5, padding=0 if number == 0 else 2))
+            self.body.append(nn.BatchNorm1d(width))
+            self.body.append(nn.ReLU())
+            if number > 0:
+                self.body.append(nn.MaxPool1d(2, ceil_mode=True))
+            inputs = width
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bands = self._pooled(x)  # (N, filters × groups, frames / 2)
+        steps = self.body(torch.relu(self.norm(bands)))
+        summary = torch.cat([steps.mean(-1), steps.amax(-1)], dim=1)
+        return self.head(self.dropout(summary))
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """The largest answer of each filter in each group of positions along frequency."""
+        size = self.groups * self.pool
+        if self.limited_sharing:
+            reach = self.pool + self.band_filter - 1
+            stretches = x[:, :, : size + self.band_filter - 1].unfold(2, reach, self.pool)  # (N, C, groups, T, reach)
+            grouped = stretches.permute(0, 2, 1, 4, 3).flatten(1, 2)  # (N, groups × C, reach, T)
+            return self.first(grouped).amax(2).unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        answers = self.first(x)[:, :, :size]  # (N, filters, positions, T)
+        return answers.unflatten(2, (self.groups, self.pool)).amax(3).flatten(1, 2)
