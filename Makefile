@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Lantu needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,wandb,slurm,ray,peft,dashboard,postgresql]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,wandb,slurm,ray,peft,audio,dashboard,postgresql]'
 	touch $@
 
 clean:  ## remove the virtual environment and caches; results in mlruns/ stay

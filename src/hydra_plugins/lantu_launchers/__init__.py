@@ -69,6 +69,8 @@ class RayLauncher(PoolLauncher):
         self.resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
 
     def open(self) -> "Pool":
+        from lantu.extras import require
+
         require("ray", "hydra/launcher=ray", "ray")
         from lantu.sweeps.pools.ray import RayTasks
 
@@ -92,6 +94,8 @@ class SubmititLauncher(PoolLauncher):
         self.parameters = {**parameters, "setup": list(setup)}
 
     def open(self) -> "Pool":
+        from lantu.extras import require
+
         require("submitit", f"hydra/launcher={self.cluster}", "slurm")
         from lantu.sweeps.pools.submitit import Submitted
 
@@ -108,13 +112,3 @@ class SubmititLauncher(PoolLauncher):
             max_num_timeout=self.max_num_timeout,
             parameters=parameters,
         )
-
-
-def require(module: str, asked: str, extra: str) -> None:
-    """Refuse what needs a package that is not installed."""
-    from importlib.util import find_spec
-
-    from lantu.errors import UserError
-
-    if find_spec(module) is None:
-        raise UserError(f"`{asked}` needs the package {module}: install it with `pip install 'lantu[{extra}]'`.")

@@ -83,7 +83,7 @@ class RayTuneSweeper(RayTuneOptions, _LantuSweeper):
     """A population by Ray Tune; conf/hydra/sweeper/ray_tune.yaml says what may be set."""
 
     def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
-        from hydra_plugins.lantu_launchers import require
+        from lantu.extras import require
         from lantu.sweeps.configured_search import read_configured_space
         from lantu.sweeps.sweeper import Conductor
 

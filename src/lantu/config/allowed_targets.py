@@ -17,15 +17,17 @@ def _named(package: str, names: str) -> frozenset[str]:
 
 DATA = _named(
     "lantu.data",
-    """DialogueDataModule IdentificationDataModule ImageDataModule MultilingualDataModule QuestionDataModule
-    TableDataModule TextDataModule TokenDataModule""",
+    """AudioDataModule DialogueDataModule IdentificationDataModule ImageDataModule MultilingualDataModule
+    QuestionDataModule TableDataModule TextDataModule TokenDataModule""",
 )
 """The node `data` itself."""
-SOURCES = _named("lantu.data", "held_out_questions hub image_folder rdatasets sklearn table_file text_files")
+SOURCES = _named(
+    "lantu.data", "audio_folder held_out_questions hub image_folder rdatasets sklearn table_file text_files"
+)
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(
     "lantu.models",
-    "CNN FastText GPT Linear MLP MaskedTransformer RNN ReadingTransformer Transformer Upscale gpt2",
+    "CNN FastText GPT Linear MLP MaskedTransformer RNN ReadingTransformer SpeechCNN Transformer Upscale gpt2",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(
     "torch.nn",

@@ -15,11 +15,12 @@ from torch.utils.data import DataLoader
 from lantu.data.audio.features import DRAWS, Augment, LogMel, with_deltas
 from lantu.data.audio.folder import audio_folder
 from lantu.data.audio.recordings import Recordings, audio_files, read_recordings
-from lantu.data.batches import Examples, loader
+from lantu.data.batches import Examples
 from lantu.data.samplers import Chosen
 from lantu.data.sources import Raw
-from lantu.data.supervised import SupervisedDataModule
+from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.errors import UserError
+from lantu.extras import require
 
 CHUNK = 256
 """Recordings that are transformed at a time."""
@@ -59,6 +60,8 @@ class AudioDataModule(SupervisedDataModule):
         augment: dict[str, float] | None = None,
         **options: Any,
     ) -> None:
+        for package in ("soundfile", "soxr", "torchaudio"):
+            require(package, "data=audio_folder", "audio")
         super().__init__(source=source or _own_folder(path), **options)
         if sample_rate is not None and sample_rate < 1000:
             raise UserError(f"`data.sample_rate={sample_rate}`: at least 1000 samples a second.")
@@ -129,8 +132,7 @@ class AudioDataModule(SupervisedDataModule):
             print(f"{len(names)} of {len(files)} recordings cannot be read and are left out: {', '.join(names[:5])}")
         good = [number for number, each in enumerate(read.readable) if each]
         examples = self._examples([read.waves[number] for number in good], None)
-        batches = loader(examples, batch_size=self.batch_size, workers=0)
-        return batches, pd.DataFrame({"audio": [str(files[number]) for number in good]})
+        return self.loader(examples), pd.DataFrame({"audio": [str(files[number]) for number in good]})
 
     def examples_of(self, inputs: Any) -> Examples:
         """Waveforms (samples,) at the training's sample rate, or encoded files as bytes."""
@@ -138,6 +140,24 @@ class AudioDataModule(SupervisedDataModule):
         if all(isinstance(each, bytes) for each in cells):
             cells = read_recordings([{"bytes": each} for each in cells], rate=self.learned["rate"]).waves
         return self._examples([np.asarray(each, dtype=np.float32) for each in cells], None)
+
+    def classical_features(self, split: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        examples = self.splits[split]
+        assert isinstance(examples, Spectrograms)
+        x = examples.x[rows, 0]  # type: ignore[index]
+        assert examples.y is not None
+        quarters = [part.mean(-1) for part in x.tensor_split(4, dim=-1)]
+        summary = torch.cat([x.mean(-1), x.std(-1), *quarters], dim=1)
+        return summary.numpy(), examples.y[rows].numpy().ravel()
+
+    def classical_model(self, *, classifies: bool, shape: tuple[int, int]) -> tuple[str, Any]:
+        if not classifies:
+            return linear_model(classifies=False)
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+        from sklearn.svm import SVC
+
+        return "SVM on mel statistics", make_pipeline(StandardScaler(), SVC(probability=True, C=10))
 
     def _mel(self) -> LogMel:
         return LogMel(rate=self.learned["rate"], **self.mel_options)  # type: ignore[arg-type]

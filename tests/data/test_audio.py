@@ -1,0 +1,128 @@
+"""Recordings: formats, rates and channels, damaged files, features, augmentation, and a run from end to end."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import lantu
+from lantu.cli.main import main
+from lantu.data import AudioDataModule, audio_folder
+from lantu.data.audio.features import DRAWS, Augment, LogMel
+from lantu.data.audio.recordings import read_recordings
+from lantu.data.samplers import Chosen
+
+RATE = 8000
+
+
+def tone(frequency: float, *, seconds: float = 0.3, rate: int = RATE, level: float = 0.5) -> np.ndarray:
+    return (level * np.sin(2 * np.pi * frequency * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Path:
+    """Low and high tones in class folders, twenty of each."""
+    folder = tmp_path / "tones"
+    for name, frequency in (("low", 300), ("high", 1500)):
+        (folder / name).mkdir(parents=True)
+        for number in range(20):
+            wave = tone(frequency + 10 * number, seconds=0.25 + 0.005 * number)
+            soundfile.write(folder / name / f"{number}.wav", wave, RATE)
+    return folder
+
+
+def test_formats_rates_and_channels_become_one(tmp_path: Path) -> None:
+    wave = tone(440, seconds=0.5)
+    soundfile.write(tmp_path / "a.wav", wave, RATE)
+    soundfile.write(tmp_path / "b.flac", np.stack([wave, wave], axis=1), RATE)
+    soundfile.write(tmp_path / "c.ogg", wave, RATE)
+    soundfile.write(tmp_path / "d.wav", tone(440, seconds=0.5, rate=16000), 16000)
+    read = read_recordings([str(tmp_path / name) for name in ("a.wav", "b.flac", "c.ogg", "d.wav")])
+    assert read.rate == RATE
+    assert (read.resampled, read.mixed_down) == (1, 1)
+    for each in read.waves:
+        assert abs(len(each) - len(wave)) < 100
+        strongest = np.abs(np.fft.rfft(each[: len(wave)])).argmax() * RATE / len(wave)
+        assert strongest == pytest.approx(440, abs=5)
+
+
+def test_unreadable_empty_silent_and_clipped_recordings_are_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.wav").write_bytes(b"RIFF\x00\x00")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0, dtype=np.float32), RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(800, dtype=np.float32), RATE)
+    soundfile.write(tmp_path / "clipped.wav", np.sign(tone(200)), RATE)
+    soundfile.write(tmp_path / "good.wav", tone(200), RATE)
+    names = ("cut.wav", "empty.wav", "silent.wav", "clipped.wav", "good.wav")
+    read = read_recordings([str(tmp_path / name) for name in names])
+    assert (read.unreadable, read.empty, read.silent, read.clipped) == (
+        ["cut.wav"], ["empty.wav"], ["silent.wav"], ["clipped.wav"],
+    )  # fmt: skip
+    assert read.readable.tolist() == [False, False, True, True, True]
+
+
+def test_a_tone_is_in_the_mel_band_of_its_frequency() -> None:
+    mel = LogMel(rate=RATE, mels=40)
+    spectrogram = mel(torch.from_numpy(tone(1000)[None]))
+    highest = 2595 * np.log10(1 + (RATE / 2) / 700)
+    expected = 2595 * np.log10(1 + 1000 / 700) / highest * 41 - 1  # HTK mel scale, 40 triangles
+    assert spectrogram.shape == (1, 40, mel.frames(len(tone(1000))))
+    assert abs(int(spectrogram[0, :, 10].argmax()) - expected) <= 1
+
+
+def test_augmentation_depends_on_seed_epoch_and_example_alone(tones: Path) -> None:
+    options = {"shift": 0.2, "gain": 6.0, "tempo": 0.1, "warp": 0.1, "frequency_mask": 8, "time_mask": 0.2}
+    data = AudioDataModule(path=str(tones), augment=options, split={"val": 0.2, "test": 0.2})
+    data.prepare_data()
+    data.setup("fit")
+    train = data.splits["train"]
+    first, _ = train.__getitems__(Chosen([0, 1, 2], seed=1, epoch=0))  # type: ignore[attr-defined]
+    again, _ = train.__getitems__(Chosen([2, 0], seed=1, epoch=0))  # type: ignore[attr-defined]
+    other, _ = train.__getitems__(Chosen([0, 1, 2], seed=1, epoch=1))  # type: ignore[attr-defined]
+    torch.testing.assert_close(first[[2, 0]], again, rtol=0, atol=0)
+    assert not torch.equal(first, other)
+    plain, _ = train.__getitems__([0, 1, 2])  # type: ignore[attr-defined]
+    assert not torch.equal(plain, first)
+
+
+def test_a_shift_moves_a_recording_and_fills_up_with_silence() -> None:
+    x = torch.arange(10.0).view(1, 1, 1, 10).expand(1, 1, 4, 10)
+    draws = np.full((1, DRAWS), 0.5)
+    draws[0, 2] = 1.0  # to the right by the whole of the 30%
+    moved = Augment(shift=0.3)(x, draws, silence=torch.full((1, 4, 1), -9.0))
+    assert moved[0, 0, 0].tolist() == [-9, -9, -9, 0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_table_names_speakers_and_one_of_them_is_held_out(tmp_path: Path) -> None:
+    lines = ["file_name,label,speaker"]
+    for speaker in ("ann", "bob", "eve"):
+        for number in range(4):
+            soundfile.write(tmp_path / f"{speaker}{number}.wav", tone(300 + 100 * number), RATE)
+            lines.append(f"{speaker}{number}.wav,{number % 2},{speaker}")
+    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    raw = audio_folder(str(tmp_path), held_out={"speaker": ["bob"]})
+    assert set(raw.rows.loc[raw.split == "test", "speaker"]) == {"bob"}
+    assert set(raw.rows.loc[raw.split == "train", "speaker"]) == {"ann", "eve"}
+    with pytest.raises(lantu.UserError, match=r"`zoe` does not occur. There are: ann, bob, eve"):
+        audio_folder(str(tmp_path), held_out={"speaker": ["zoe"]})
+    (tmp_path / "ann0.wav").unlink()
+    with pytest.raises(lantu.UserError, match=r"names 1 of 12 recordings that do not exist, such as ann0.wav"):
+        audio_folder(str(tmp_path))
+
+
+def test_a_folder_of_recordings_trains_evaluates_and_predicts(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tones / "low" / "broken.wav").write_bytes(b"no sound")
+    typed = ["data=audio_folder", f"data.path={tones}", "model=speech_cnn", "model.filters=4", "model.width=8"]
+    short = ["trainer.max_epochs=8", "optimizer.lr=1e-2", "data.batch_size=8", "callbacks.figures=null"]
+    assert main(["train", *typed, *short]) == 0
+    shown = capsys.readouterr().out
+    assert "1 recordings that could not be read left out" in shown or "broken.wav" in shown
+    assert main(["evaluate", "run=last"]) == 0
+    assert main(["predict", "run=last", f"input={tones / 'high'}", "output=answers.csv"]) == 0
+    answers = (tmp_path / "answers.csv").read_text().splitlines()
+    assert len(answers) == 21
+    assert sum(",high," in line for line in answers) >= 15
