@@ -144,7 +144,7 @@ class AudioDataModule(SupervisedDataModule):
     def classical_features(self, split: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         examples = self.splits[split]
         assert isinstance(examples, Spectrograms)
-        x = examples.x[rows, 0]  # type: ignore[index]
+        x = examples.x[rows, 0]
         assert examples.y is not None
         quarters = [part.mean(-1) for part in x.tensor_split(4, dim=-1)]
         summary = torch.cat([x.mean(-1), x.std(-1), *quarters], dim=1)
