@@ -61,6 +61,8 @@ class GPT(nn.Module):
     turns_SP2: Tensor
     sharded_as_one = ("Block",)
     """Classes of the parts that are split over devices as one."""
+    splits_logits = True
+    """Whether `forward(..., logits=False)` leaves the last layer, `head`, to the loss."""
     adapted = ("qkv",)
     """Ends of the names of the layers that `peft=lora` adapts, as peft does GPT-2's `c_attn`."""
 
@@ -117,8 +119,12 @@ class GPT(nn.Module):
             self.register_buffer("turns_SP2", turns(context, width // heads, rope_base), persistent=False)
         self._initialise()
 
-    def forward(self, tokens_NT: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """Logits (N, T, V). With a cache, tokens_NT continue the tokens that it holds, and it then holds them too."""
+    def forward(self, tokens_NT: Tensor, cache: KeyValueCache | None = None, *, logits: bool = True) -> Tensor:
+        """Logits (N, T, V). With a cache, tokens_NT continue the tokens that it holds, and it then holds them too.
+
+        Args:
+            logits: False returns what `head` makes logits of, (N, T, D), for a loss that never holds all logits.
+        """
         start = cache.length if cache else 0
         end = start + tokens_NT.shape[1]
         if end > self.context:
@@ -139,7 +145,8 @@ class GPT(nn.Module):
             x_NTD = block(x_NTD, turns_TP2, cache, seen_NTS)
         if cache:
             cache.length = end
-        return self.head(self.norm(x_NTD))
+        x_NTD = self.norm(x_NTD)
+        return self.head(x_NTD) if logits else x_NTD
 
     def new_cache(self) -> KeyValueCache:
         """An empty cache, for `forward`."""

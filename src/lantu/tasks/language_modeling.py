@@ -16,7 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lantu.data.base import DataModule
 from lantu.errors import UserError
+from lantu.models.chunked_loss import LossAndGradient, chunk_loss_and_gradient, linear_cross_entropy
 from lantu.models.generate import NOTHING, generate
+from lantu.models.sharding import is_sharded
 from lantu.tasks.base import Batch
 from lantu.tasks.metrics_by_language import TokenTask
 from lantu.tasks.outputs import Outputs
@@ -46,6 +48,8 @@ class LanguageModeling(TokenTask):
         carry: read on from the state that the batch before left, without its gradient: truncated back-propagation.
             For batches whose rows go on where they left off, and networks with a state such as `RNN`.
         sample_tokens: how long the texts are that `sample` writes.
+        chunked_loss: take the last layer and the loss together, some tokens at a time, so that all logits are never in
+            memory: see `lantu.models.chunked_loss`. For `GPT`. None: on a GPU, where it can be done.
     """
 
     keeps_outputs = False  # logits over a vocabulary for every token
@@ -63,6 +67,7 @@ class LanguageModeling(TokenTask):
         label_smoothing: float = 0.0,
         carry: bool = False,
         sample_tokens: int = 200,
+        chunked_loss: bool | None = None,
         **options: Any,
     ) -> None:
         super().__init__(net, **options)
@@ -76,12 +81,31 @@ class LanguageModeling(TokenTask):
         self.end_id = end_id
         self.label_smoothing = label_smoothing
         self.sample_tokens = sample_tokens
+        if chunked_loss and not getattr(net, "splits_logits", False):
+            raise UserError(
+                f"`task.chunked_loss=true` is for networks that leave their last layer to the loss, and "
+                f"{type(net).__name__} does not: choose `model=gpt`, or leave the option out."
+            )
+        self.chunked_loss = chunked_loss
+        self._chunk_loss: LossAndGradient = chunk_loss_and_gradient
+        self._plain_loss = _plain_loss
+        self._chunks: dict[str, bool] = {}
         self._states: dict[str, Any] = {}
         self._read: dict[str, Tensor] = {}
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         smoothing = self.label_smoothing if stage == "train" else 0.0
-        return F.cross_entropy(output.flatten(0, 1).float(), y.flatten(), label_smoothing=smoothing)
+        if self._is_chunked(stage):
+            head: Any = self.net.head
+            return linear_cross_entropy(
+                output.flatten(0, 1), head.weight, y.flatten(), label_smoothing=smoothing,
+                loss_and_gradient=self._chunk_loss,
+            )  # fmt: skip
+        return self._plain_loss(output, y, smoothing)
+
+    def compile_loss(self) -> None:
+        self._chunk_loss = torch.compile(chunk_loss_and_gradient, dynamic=False)
+        self._plain_loss = torch.compile(_plain_loss)
 
     def derived(self, stage: str, loss: Tensor) -> dict[str, Tensor]:
         if stage == "train":
@@ -92,6 +116,8 @@ class LanguageModeling(TokenTask):
         return values
 
     def answer(self, x: Tensor, *, stage: str) -> Tensor:
+        if self._is_chunked(stage):
+            return self.net(x, logits=False)
         if not self.carry:
             return self.net(x)
         if stage not in self._states:
@@ -99,6 +125,27 @@ class LanguageModeling(TokenTask):
         output = self.net(x, self._states[stage])
         self._states[stage].detach_()
         return output
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self._chunks = {}
+
+    def _is_chunked(self, stage: str) -> bool:
+        """Whether `answer` leaves the last layer to `loss`."""
+        if stage not in self._chunks:
+            self._chunks[stage] = self._can_chunk(stage)
+        return self._chunks[stage]
+
+    def _can_chunk(self, stage: str) -> bool:
+        wanted = self.device.type == "cuda" if self.chunked_loss is None else self.chunked_loss
+        scaled = self._trainer is not None and str(self.trainer.precision) == "16-mixed"
+        return (
+            wanted
+            and getattr(self.net, "splits_logits", False)
+            and not (self.carry or scaled or is_sharded(self.net))
+            and f"{stage}_" not in self.by_language  # which are measured on all logits
+            and f"{stage}_" not in self.metrics
+        )
 
     def on_train_start(self) -> None:
         if self.carry and self.trainer.world_size > 1:
@@ -269,6 +316,10 @@ class LanguageModeling(TokenTask):
             )
         before = known[0].tolist()
         return decode(before), decode([*before, *(int(token) for token in drawn)])
+
+
+def _plain_loss(logits: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1).float(), y.flatten(), label_smoothing=label_smoothing)
 
 
 def _check_carries(net: nn.Module) -> None:

@@ -162,6 +162,10 @@ class TokenTask(TaskByLanguage):
     def weight(self, y: Tensor) -> Tensor:
         return (y != NOT_ASKED).sum()
 
+    def compile_loss(self) -> None:
+        """Let torch translate the loss, for this object alone."""
+        self.__dict__["loss"] = torch.compile(self.loss)  # as `net.compile()` does: the class stays as it is
+
     def language_metric(self, languages: int) -> Metric:
         return LossByLanguage(languages)
 

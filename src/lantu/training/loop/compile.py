@@ -39,4 +39,4 @@ def compile_loss(task: Any) -> None:
     reads what the network has written (4.4 times as fast on a CPU, for 1,024 rows of 50,304 logits in bfloat16).
     """
     if getattr(task, "compiles_loss", False):
-        task.__dict__["loss"] = torch.compile(task.loss)  # as `net.compile()` does: the class stays as it is
+        task.compile_loss()

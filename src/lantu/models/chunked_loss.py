@@ -1,0 +1,116 @@
+"""The cross-entropy of a linear layer's logits, some tokens at a time, so that not all logits are in memory at once.
+
+Letters at the end of a tensor's name are its dimensions: M tokens, B tokens of a chunk, D width, V vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lantu.ignore_index import NOT_ASKED
+
+CHUNK_BYTES = 2**30
+"""Logits of one chunk: few chunks keep matrix products large, and each adds to the weight's gradient once."""
+LossAndGradient = Callable[..., tuple[Tensor, Tensor]]
+
+
+def linear_cross_entropy(
+    x_MD: Tensor,
+    weight_VD: Tensor,
+    y_M: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    chunk: int | None = None,
+    loss_and_gradient: LossAndGradient | None = None,
+) -> Tensor:
+    """The mean cross-entropy of the logits x_MD @ weight_VD.T over the tokens with a target, a scalar in float32.
+
+    It equals `F.cross_entropy(logits.float(), y_M)` up to rounding. The gradients are made in the forward pass, chunk
+    by chunk, as in Liger Kernel (Hsu et al. 2024), so the logits are neither kept nor computed twice. Gradients of
+    half-precision logits are as small as 1 / M: float16 needs a scaled loss, and so the plain function.
+
+    Args:
+        y_M: targets, int64; -100 where nothing is to be predicted.
+        label_smoothing: as that of `F.cross_entropy`.
+        chunk: tokens of one chunk; None: as many as have a gigabyte of logits.
+        loss_and_gradient: `chunk_loss_and_gradient`, or what `torch.compile` makes of it.
+    """
+    device = x_MD.device.type
+    if torch.is_autocast_enabled(device):
+        x_MD = x_MD.to(torch.get_autocast_dtype(device))
+    chunk = chunk or max(1, CHUNK_BYTES // (len(weight_VD) * x_MD.element_size()))
+    make = loss_and_gradient or chunk_loss_and_gradient
+    with torch.autocast(device, enabled=False):
+        loss: Tensor = _ChunkedLoss.apply(x_MD, weight_VD, y_M, label_smoothing, chunk, make)
+    return loss
+
+
+def chunk_loss_and_gradient(
+    logits_BV: Tensor, y_B: Tensor, scale: Tensor, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """The loss of a chunk times `scale`, and the gradient of that by the logits, (B, V) in their dtype."""
+    z_BV = logits_BV.float()
+    asked_B1 = (y_B != NOT_ASKED)[:, None]
+    weight_B1 = torch.where(asked_B1, scale, 0.0)
+    normaliser_B1 = z_BV.logsumexp(dim=1, keepdim=True)
+    picked_B1 = z_BV.gather(1, y_B.clamp(min=0)[:, None])
+    loss_B1 = normaliser_B1 - (1 - label_smoothing) * picked_B1
+    is_target_BV = torch.arange(z_BV.shape[1], device=z_BV.device) == y_B[:, None]
+    gradient_BV = (z_BV - normaliser_B1).exp() - torch.where(is_target_BV, 1 - label_smoothing, 0.0)
+    if label_smoothing:
+        loss_B1 = loss_B1 - label_smoothing * z_BV.mean(dim=1, keepdim=True)
+        gradient_BV = gradient_BV - label_smoothing / z_BV.shape[1]
+    return torch.where(asked_B1, loss_B1 * scale, 0.0).sum(), (gradient_BV * weight_B1).to(logits_BV.dtype)
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """The loss, and in the same pass the gradients that `backward` multiplies with what comes to it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_MD: Tensor, weight_VD: Tensor, y_M: Tensor, smoothing: float, chunk: int, make: LossAndGradient
+    ) -> Tensor:
+        needs_x, needs_weight = ctx.needs_input_grad[:2]
+        ctx.weight_dtype = weight_VD.dtype
+        weight_VD = weight_VD.to(x_MD.dtype)
+        scale = 1.0 / (y_M != NOT_ASKED).sum()  # of no token: a loss of NaN is what F.cross_entropy answers
+        loss = x_MD.new_zeros((), dtype=torch.float32)
+        gradient_MD = torch.empty_like(x_MD) if needs_x else None
+        gradient_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if needs_weight else None
+        for at in range(0, len(x_MD), chunk):
+            x_BD, y_B = x_MD[at : at + chunk], y_M[at : at + chunk]
+            logits_BV = x_BD @ weight_VD.T
+            if not (needs_x or needs_weight):
+                loss += scale * F.cross_entropy(logits_BV.float(), y_B, label_smoothing=smoothing, reduction="sum")
+                continue
+            part, gradient_BV = make(logits_BV, y_B, scale, smoothing)
+            loss += part
+            del logits_BV
+            if gradient_MD is not None:
+                torch.mm(gradient_BV, weight_VD, out=gradient_MD[at : at + chunk])
+            if gradient_VD is not None:
+                _add_product(gradient_VD, gradient_BV.T, x_BD)
+        ctx.save_for_backward(gradient_MD, gradient_VD)
+        return loss + 0 * scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradient_MD, gradient_VD = ctx.saved_tensors
+        by_x = None if gradient_MD is None else gradient_MD * gradient.to(gradient_MD.dtype)
+        by_weight = None if gradient_VD is None else (gradient_VD * gradient).to(ctx.weight_dtype)
+        return by_x, by_weight, None, None, None, None
+
+
+def _add_product(total_VD: Tensor, a_VB: Tensor, b_BD: Tensor) -> None:
+    """Add a product to a float32 sum, in float32 where the device multiplies so."""
+    if a_VB.dtype == torch.float32:
+        total_VD.addmm_(a_VB, b_BD)
+    elif total_VD.is_cuda:
+        torch.addmm(total_VD, a_VB, b_BD, out_dtype=torch.float32, out=total_VD)
+    else:
+        total_VD += a_VB @ b_BD

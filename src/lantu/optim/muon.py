@@ -1,0 +1,76 @@
+"""Muon (Jordan 2024) with the Newton-Schulz iterations of all matrices of one shape in one batch."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import timm.optim
+from timm.optim.muon import (
+    _COEFFICIENTS,
+    get_lr_scale,
+    resolve_ns_coefficients,
+    zeropower_via_newtonschulz,
+)
+from torch import Tensor, nn
+
+
+class Muon(timm.optim.Muon):
+    """timm's, with the same options and state; on a GPU matrices of the same shape are orthogonalised together.
+
+    A network has dozens of matrices of a few shapes. Each by itself is a dozen small products that leave most of a GPU
+    idle; as one batch they fill it. On a CPU, which they fill anyway, the step is timm's.
+
+    Args:
+        batched: None: on a GPU.
+        options: those of timm's.
+    """
+
+    def __init__(self, params: Any, *, batched: bool | None = None, **options: Any) -> None:
+        super().__init__(params, **options)
+        self.batched = batched
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update the matrices in batches, and let timm update what is left."""
+        if closure is not None:
+            with torch.enable_grad():
+                loss: float | None = closure()
+        else:
+            loss = None
+        done: list[tuple[nn.Parameter, Tensor]] = []
+        for group in self.param_groups:
+            alike: dict[Any, list[nn.Parameter]] = defaultdict(list)
+            for weight in group["params"]:
+                if self._joins_a_batch(weight, group):
+                    alike[weight.shape, weight.dtype, weight.device].append(weight)
+            for weights in alike.values():
+                self._step_together(weights, group)
+                done += [(weight, weight.grad) for weight in weights if weight.grad is not None]
+        for weight, _ in done:
+            weight.grad = None  # timm passes over it
+        super().step()
+        for weight, gradient in done:
+            weight.grad = gradient
+        return loss
+
+    def _joins_a_batch(self, weight: nn.Parameter, group: dict[str, Any]) -> bool:
+        batched = weight.is_cuda if self.batched is None else self.batched
+        if not batched or weight.grad is None or weight.ndim != 2 or hasattr(weight, "device_mesh"):
+            return False
+        plain = group.get("algo", "muon") == "muon" and not (group.get("capturable") or group.get("scale_eps"))
+        return plain and bool(self.state[weight].get("use_muon"))  # which timm decides at its first step
+
+    def _step_together(self, weights: list[nn.Parameter], group: dict[str, Any]) -> None:
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        momenta = [self.state[weight]["momentum_buffer"] for weight in weights]
+        torch._foreach_lerp_(momenta, gradients, 1.0 - group["momentum"])
+        updates = torch._foreach_lerp(gradients, momenta, group["momentum"]) if group["nesterov"] else momenta
+        orthogonal = zeropower_via_newtonschulz(
+            torch.stack(updates), group["ns_steps"], resolve_ns_coefficients(group["ns_coefficients"], _COEFFICIENTS),
+            eps=group["eps"], safety_factor=group["safety_factor"], dtype=torch.bfloat16,
+        )  # fmt: skip
+        adjust = group["adjust_lr_fn"]
+        rate = group["lr"] * (get_lr_scale(weights[0].shape, adjust) if adjust else 1.0)
+        torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, list(orthogonal.to(weights[0].dtype).unbind()), alpha=-rate)
