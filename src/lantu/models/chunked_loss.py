@@ -16,6 +16,8 @@ from lantu.ignore_index import NOT_ASKED
 CHUNK_BYTES = 2**30
 """Logits of one chunk: few chunks keep matrix products large, and each adds to the weight's gradient once."""
 LossAndGradient = Callable[..., tuple[Tensor, Tensor]]
+_Options = tuple[float, int, LossAndGradient]
+"""Label smoothing, tokens of a chunk, and what makes a chunk's loss and gradient."""
 
 
 def linear_cross_entropy(
@@ -45,7 +47,7 @@ def linear_cross_entropy(
     chunk = chunk or max(1, CHUNK_BYTES // (len(weight_VD) * x_MD.element_size()))
     make = loss_and_gradient or chunk_loss_and_gradient
     with torch.autocast(device, enabled=False):
-        loss: Tensor = _ChunkedLoss.apply(x_MD, weight_VD, y_M, label_smoothing, chunk, make)
+        loss: Tensor = _ChunkedLoss.apply(x_MD, weight_VD, y_M, (label_smoothing, chunk, make))
     return loss
 
 
@@ -71,9 +73,8 @@ class _ChunkedLoss(torch.autograd.Function):
     """The loss, and in the same pass the gradients that `backward` multiplies with what comes to it."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x_MD: Tensor, weight_VD: Tensor, y_M: Tensor, smoothing: float, chunk: int, make: LossAndGradient
-    ) -> Tensor:
+    def forward(ctx: Any, x_MD: Tensor, weight_VD: Tensor, y_M: Tensor, options: _Options) -> Tensor:
+        smoothing, chunk, make = options
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         ctx.weight_dtype = weight_VD.dtype
         weight_VD = weight_VD.to(x_MD.dtype)
@@ -103,7 +104,7 @@ class _ChunkedLoss(torch.autograd.Function):
         gradient_MD, gradient_VD = ctx.saved_tensors
         by_x = None if gradient_MD is None else gradient_MD * gradient.to(gradient_MD.dtype)
         by_weight = None if gradient_VD is None else (gradient_VD * gradient).to(ctx.weight_dtype)
-        return by_x, by_weight, None, None, None, None
+        return by_x, by_weight, None, None
 
 
 def _add_product(total_VD: Tensor, a_VB: Tensor, b_BD: Tensor) -> None:

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import timm.optim
+import torch
 from timm.optim.muon import (
     _COEFFICIENTS,
     get_lr_scale,
@@ -38,9 +38,9 @@ class Muon(timm.optim.Muon):
                 loss: float | None = closure()
         else:
             loss = None
-        done: list[tuple[nn.Parameter, Tensor]] = []
+        done: list[tuple[Tensor, Tensor]] = []
         for group in self.param_groups:
-            alike: dict[Any, list[nn.Parameter]] = defaultdict(list)
+            alike: dict[Any, list[Tensor]] = defaultdict(list)
             for weight in group["params"]:
                 if self._joins_a_batch(weight, group):
                     alike[weight.shape, weight.dtype, weight.device].append(weight)
@@ -61,7 +61,7 @@ class Muon(timm.optim.Muon):
         plain = group.get("algo", "muon") == "muon" and not (group.get("capturable") or group.get("scale_eps"))
         return plain and bool(self.state[weight].get("use_muon"))  # which timm decides at its first step
 
-    def _step_together(self, weights: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _step_together(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         momenta = [self.state[weight]["momentum_buffer"] for weight in weights]
         torch._foreach_lerp_(momenta, gradients, 1.0 - group["momentum"])
