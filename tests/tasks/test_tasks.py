@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+import torchmetrics
 from sklearn import metrics as reference
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import BinaryCohenKappa
 
 from lantu.errors import UserError
 from lantu.tasks import Classification, LanguageModeling, Regression, Task
@@ -178,3 +180,71 @@ def test_smoothing_and_class_weights_change_the_training_loss_only(
 def test_an_option_out_of_its_range_gets_a_sentence(make: Callable[[], Task], said: str) -> None:
     with pytest.raises(UserError, match=said):
         make()
+
+
+def with_extra(task: type[Task], name: str, metric: Any, **options: Any) -> Task:
+    return task(Echo(), extra_metrics={name: metric}, **options)
+
+
+def test_a_users_metric_of_several_classes_gets_all_probabilities_and_agrees_with_scikit_learn(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    y = torch.randint(0, 4, (150,))
+    logits = torch.randn(150, 4) + 2.5 * nn.functional.one_hot(y, 4)
+    predicted, chances = logits.argmax(1).numpy(), logits.double().softmax(1).numpy()
+    task = with_extra(Classification, "kappa", torchmetrics.CohenKappa(task="multiclass", num_classes=4), classes=4)
+    kappa = measured(task, logits, y, tmp_path)["test/kappa"]
+    assert kappa == pytest.approx(reference.cohen_kappa_score(y, predicted), rel=1e-5)
+    assert kappa > 0.5, "a metric fed the wrong thing is near 0"
+    precision = torchmetrics.AveragePrecision(task="multiclass", num_classes=4)
+    found = measured(with_extra(Classification, "ap", precision, classes=4), logits, y, tmp_path)
+    wanted = reference.average_precision_score(np.eye(4)[y], chances, average="macro")
+    assert found["test/ap"] == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("metric", [torchmetrics.CohenKappa(task="binary"), BinaryCohenKappa(),
+                                    torchmetrics.CohenKappa(task="multiclass", num_classes=2)])  # fmt: skip
+def test_a_users_metric_of_two_classes_agrees_with_scikit_learn(metric: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    y = torch.randint(0, 2, (101,))
+    logits = torch.randn(101, 2) + 2 * nn.functional.one_hot(y, 2)
+    found = measured(with_extra(Classification, "kappa", metric, classes=2), logits, y, tmp_path)
+    assert found["test/kappa"] == pytest.approx(reference.cohen_kappa_score(y, logits.argmax(1).numpy()), rel=1e-5)
+
+
+def test_a_users_metric_of_a_regression_is_in_the_targets_own_units(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth, guess = rng.normal(180_000, 50_000, (80, 1)), rng.normal(180_000, 50_000, (80, 1))
+    scaled = [torch.tensor((each - 180_000) / 50_000, dtype=torch.float32) for each in (guess, truth)]
+    options = {"target_names": ["price"], "target_mean": [180_000.0], "target_std": [50_000.0]}
+    task = with_extra(Regression, "mape", torchmetrics.MeanAbsolutePercentageError(), **options)
+    found = measured(task, *scaled, tmp_path)
+    assert found["test/mape"] == pytest.approx(reference.mean_absolute_percentage_error(truth, guess), rel=1e-3)
+    assert task.metric_directions()["val/mape"] == "min"
+    assert task.metric_directions()["test/r2"] == "max"
+
+
+def test_what_is_no_metric_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"`task\.extra_metrics\.kappa` is 3, not a metric"):
+        with_extra(Classification, "kappa", 3, classes=2)
+
+
+@pytest.mark.parametrize("task", [Classification(Echo(), classes=3), Regression(
+    Echo(), target_names=["y"], target_mean=[2.0], target_std=[3.0])])  # fmt: skip
+def test_the_losses_of_examples_average_to_the_loss_of_their_batch(task: Task) -> None:
+    torch.manual_seed(0)
+    output = torch.randn(9, 3) if isinstance(task, Classification) else torch.randn(9, 1)
+    y = torch.randint(0, 3, (9,)) if isinstance(task, Classification) else torch.randn(9, 1)
+    stored = task.per_example({"row": list(range(9)), "output": output, "y": y})
+    assert stored is not None
+    assert {"row", "target", "prediction", "loss"} <= stored.keys()
+    assert float(np.mean(stored["loss"])) == pytest.approx(float(task.loss(output, y, stage="val")), rel=1e-5)
+
+
+def test_the_probability_of_every_class_is_in_the_table_that_its_signature_describes() -> None:
+    task = Classification(Echo(), classes=3, class_names=["a", "b", "c"])
+    outputs = task.predictions(torch.tensor([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]))
+    frame = task.to_frame(outputs, [])  # type: ignore[arg-type]
+    assert list(frame["prediction"]) == ["c", "a"]
+    assert frame[["probability_a", "probability_b", "probability_c"]].sum(axis=1).tolist() == pytest.approx([1, 1])
+    assert list(frame["probability"]) == pytest.approx([frame["probability_c"][0], frame["probability_a"][1]])
+    assert task.output_signature().input_names() == list(frame.columns)

@@ -13,6 +13,9 @@ COMPOSED = ("train", "evaluate", "predict", "compare")
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit status: 0 done, 1 failed, 2 a mistake in what was asked."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        # as `python -m` has it, for packages of the user's own; last, so that a file there hides no library
+        sys.path.append(os.getcwd())
     argv = list(sys.argv[1:] if argv is None else argv)
     command, arguments = (argv[0], argv[1:]) if argv else ("--help", [])
     try:

@@ -12,6 +12,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from lantu.config.composing import Composition, compose, config_search
 from lantu.config.explain import leaves, options
 from lantu.config.locations import user_confs
+from lantu.config.missing_targets import missing
 from lantu.config.signatures import Signature, accepts, signature_of, spelled
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
@@ -24,15 +25,18 @@ def check(composition: Composition) -> None:
     """Raise a `UserError` for the first thing in a config that cannot work.
 
     Checked are: facts that the model or task needs and the data do not have; mandatory values left out;
-    interpolations that lead nowhere; and, for every `_target_` whose source can be read, unknown and missing options
-    and values of the wrong type.
+    interpolations that lead nowhere; and, for every `_target_` whose source can be read, names that it lacks, unknown
+    and missing options, and values of the wrong type.
     """
     cfg = composition.cfg
     _check_facts(composition)
     _check_mandatory(composition)
     _check_interpolations(cfg)
     for path, node in targets(cfg):
-        signature = signature_of(str(node["_target_"]))
+        target = str(node["_target_"])
+        if "${" not in target and (reason := missing(target)):
+            raise UserError(f"`{path}._target_={target}`: {reason}")
+        signature = signature_of(target)
         if signature is not None:
             _check_options(path, node, signature)
     _check_plain_values(composition)

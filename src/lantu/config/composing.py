@@ -57,6 +57,15 @@ def config_search() -> Iterator[None]:
         yield
 
 
+OPEN = ("task.extra_metrics.", "tags.")
+"""Parts of the config whose keys are the user's own: they are added without a `+` in front."""
+
+
+def opened(override: str) -> str:
+    """An override as Hydra wants it: with `++` where it may add a key."""
+    return f"++{override}" if override.startswith(OPEN) else override
+
+
 def compose(*overrides: str, command: str = "train") -> Composition:
     """Compose the config of a command.
 
@@ -67,6 +76,7 @@ def compose(*overrides: str, command: str = "train") -> Composition:
     Raises:
         UserError: an override names a group, a file or a key that does not exist, or cannot be read.
     """
+    overrides = tuple(map(opened, overrides))
     with config_search(), explained(list(overrides), command):
         cfg = hydra_compose(command, list(overrides), return_hydra_config=True)
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)

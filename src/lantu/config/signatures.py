@@ -97,10 +97,10 @@ def _generic_kinds(outer: str, inner: ast.expr) -> set[object]:
 
 def _find(module: str, name: str, hops: int) -> tuple[tuple[str, ast.Module], ast.FunctionDef | ast.ClassDef] | None:
     """The definition of `name`, following `from x import name` through packages."""
-    path = _source(module)
+    path = module_file(module)
     if path is None or not hops:
         return None
-    tree = _parsed(path)
+    tree = parsed_file(path)
     for node in reversed(_statements(tree)):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
             return (module, tree), node
@@ -189,12 +189,13 @@ def _imported_from(module: str, path: Path, node: ast.ImportFrom) -> str:
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
+def parsed_file(path: Path) -> ast.Module:
+    """The syntax tree of a source file."""
     return ast.parse(path.read_bytes())
 
 
 @cache
-def _source(module: str) -> Path | None:
+def module_file(module: str) -> Path | None:
     """The file of a module, found on disk: only the top-level package's location is asked of Python."""
     top, *rest = module.split(".")
     if top in sys.builtin_module_names or not top:
