@@ -204,9 +204,10 @@ def module_file(module: str) -> Path | None:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
-    if spec is None or spec.origin is None:
+    if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         return None
-    origin = Path(spec.origin)
+    # a package without `__init__.py` has a folder only
+    origin = Path(spec.origin) if spec.origin else Path(next(iter(spec.submodule_search_locations or ()))) / "__init__"
     if not rest:
         return origin if origin.suffix == ".py" else None
     file = origin.parent.joinpath(*rest)
