@@ -2,13 +2,11 @@
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
-
-from hydra.core.global_hydra import GlobalHydra
 
 from lantu.config.checking import facts_of_models
-from lantu.config.composing import compose, config_search
+from lantu.config.composing import config_search
 from lantu.config.explain import groups, options
+from lantu.config.spec_fields import config_file, data_fields
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
 
@@ -31,11 +29,12 @@ def entries(group: str) -> list[Entry]:
 
 
 def fits() -> dict[str, list[str]]:
-    """For every data set, the models that ask for no fact that it does not have."""
-    asked = facts_of_models()
-    with config_search():
-        known = {name: set(compose(f"data={name}").cfg.get("spec") or {}) for name in options("data")}
-    return {data: [model for model, facts in asked.items() if facts <= known[data]] for data in known}
+    """For every data set, the models that need no `spec` field which it does not provide."""
+    needed = facts_of_models()
+    return {
+        data: [model for model, fields in needed.items() if fields <= provided]
+        for data, provided in data_fields().items()
+    }
 
 
 def catalog_main(arguments: list[str]) -> int:
@@ -84,11 +83,6 @@ def _show(shown: list[str], *, with_fits: bool) -> None:
 
 def _sentence(group: str, name: str) -> str:
     """The first comment of a config file that is not a Hydra directive."""
-    for source in GlobalHydra.instance().config_loader().get_sources():
-        file = Path(source.path) / group / f"{name}.yaml"
-        if source.scheme() == "file" and file.is_file():
-            for line in file.read_text().splitlines():
-                if line.startswith("#") and "@package" not in line:
-                    return line.lstrip("# ").strip()
-            return ""
-    return ""
+    file = config_file(group, name)
+    lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    return next((line.lstrip("# ").strip() for line in lines if line.startswith("#") and "@package" not in line), "")

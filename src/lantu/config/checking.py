@@ -9,11 +9,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from lantu.config.composing import Composition, compose, config_search
-from lantu.config.explain import leaves, options
+from lantu.config.composing import Composition, compose
+from lantu.config.explain import leaves
 from lantu.config.locations import user_confs
 from lantu.config.missing_targets import missing
 from lantu.config.signatures import Signature, accepts, signature_of, spelled
+from lantu.config.spec_fields import data_fields, model_nodes
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
 
@@ -96,14 +97,12 @@ def models_for(facts: set[str]) -> list[str]:
 
 def facts_of_models() -> dict[str, set[str]]:
     """What every model asks of the data."""
-    with config_search():
-        return {name: facts_asked(compose(f"model={name}").cfg.model) for name in options("model")}
+    return {name: facts_asked(node) for name, node in model_nodes().items()}
 
 
 def data_with(facts: set[str]) -> list[str]:
     """The data sets whose spec has all of some facts."""
-    with config_search():
-        return [name for name in options("data") if facts <= set(compose(f"data={name}").cfg.get("spec") or {})]
+    return [name for name, known in data_fields().items() if facts <= known]
 
 
 def _check_mandatory(composition: Composition) -> None:
