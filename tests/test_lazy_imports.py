@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -12,7 +13,7 @@ from lantu.lazy_imports import gc_paused
 
 LIST = """
 import importlib, json, pkgutil, sys
-LATE = ["scipy.signal", "sklearn", "torchvision", "transformers"]
+LATE = ["matplotlib", "scipy.signal", "sklearn", "sympy", "torchvision", "transformers"]
 loaded = [name for name in LATE if name in sys.modules]
 asked = json.load(sys.stdin)
 import torchmetrics
@@ -59,6 +60,74 @@ def test_a_metric_that_needs_transformers_works_when_it_is_asked_for() -> None:
     form = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     score = BERTScore(model=BertModel(form), user_tokenizer=Tokenizer(), num_layers=1, max_length=8)
     assert score(["a cat sat"], ["a cat sat"])["f1"].item() == pytest.approx(1, abs=1e-4)
+
+
+COMPILED = """
+import sys
+import lantu.training, torch
+from lightning_fabric.wrappers import OptimizedModule, _unwrap_compiled
+from torch import nn
+assert "torch._dynamo.eval_frame" not in sys.modules
+net = nn.Linear(3, 2)
+optimizer = torch.optim.AdamW(net.parameters())
+def step(module):
+    optimizer.zero_grad()
+    module(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+step(net)
+assert not isinstance(net, OptimizedModule)
+assert "torch._dynamo.eval_frame" not in sys.modules, "a step has loaded the compiler"
+FIRST_USE
+import torch._dynamo.eval_frame as parts
+assert parts is sys.modules["torch._dynamo.eval_frame"] is torch._dynamo.eval_frame
+compiled = torch.compile(net, backend="eager")
+assert isinstance(compiled, OptimizedModule) and isinstance(compiled, torch._dynamo.OptimizedModule)
+assert not isinstance(net, OptimizedModule)
+assert _unwrap_compiled(compiled)[0] is net
+step(compiled)
+expected = net(torch.ones(1, 3))
+torch.testing.assert_close(compiled(torch.ones(1, 3)), expected)
+counted = torch._dynamo.utils.counters["stats"]["calls_captured"]
+assert counted > 0, "nothing was compiled"
+"""
+
+
+@pytest.mark.parametrize("first_use", ["import torch._dynamo.eval_frame", "torch.compile(net)"])
+def test_the_compiler_is_loaded_when_something_is_compiled_and_works_as_usual(first_use: str) -> None:
+    program = COMPILED.replace("FIRST_USE", first_use)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_other_versions_and_the_switch_import_as_usual() -> None:
+    program = """
+import os, sys
+from lantu import lazy_dynamo, lazy_imports
+if sys.argv[1] == "0":
+    assert not [each for each in sys.meta_path if type(each).__module__.startswith("lantu.lazy")]
+else:
+    lazy_dynamo.TESTED = lazy_imports.TESTED = ((90, 0), (91, 0))
+import torch._dynamo, torchmetrics.utilities
+assert "torch._dynamo.eval_frame" in sys.modules and lazy_dynamo.is_loaded()
+assert "accuracy" in vars(torchmetrics.functional)
+"""
+    for switch in ("0", "1"):
+        environment = {**os.environ, "LANTU_LAZY_IMPORTS": switch}
+        command = [sys.executable, "-c", program, switch]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_metric_still_plots_itself() -> None:
+    import matplotlib.pyplot as plt
+    import torch
+    from torchmetrics import MeanMetric
+
+    metric = MeanMetric()
+    metric.update(torch.ones(3))
+    figure, _ = metric.plot()
+    assert figure.axes
+    plt.close(figure)
 
 
 def test_a_function_goes_before_the_module_of_its_name() -> None:

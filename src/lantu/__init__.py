@@ -10,7 +10,7 @@ In a notebook:
 
 from typing import TYPE_CHECKING, Any
 
-from lantu.lazy_imports import import_metrics_when_used
+from lantu.lazy_imports import import_lazily
 
 if TYPE_CHECKING:
     from lantu.config.composing import Composition, compose
@@ -27,7 +27,7 @@ _HOMES = {
     "run": "lantu.training.run",
 }
 
-import_metrics_when_used()
+import_lazily()
 
 
 def __getattr__(name: str) -> Any:

@@ -7,16 +7,13 @@ from pathlib import Path
 import pytest
 
 import lantu
-from lantu.cli.catalog import entries, fits
+from lantu.cli.catalog import fits
 from lantu.config.explain import leaves
+from lantu.config.spec_fields import model_nodes
 
 FITS = fits()
 # a model that has to be told where its weights lie is tested where such weights are made
-MODELS = [
-    entry.name
-    for entry in entries("model")
-    if "???" not in leaves(lantu.compose(f"model={entry.name}").cfg.model).values()
-]
+MODELS = [name for name, node in model_nodes().items() if "???" not in leaves(node).values()]
 PAIRS = [(data, model) for data in FITS for model in MODELS]
 FROM_THE_HUB = {
     "ames", "chatterbot", "chatterbot_answers", "fashion_mnist", "sentence_polarity", "tiny_shakespeare", "trec",
