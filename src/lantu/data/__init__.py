@@ -4,6 +4,7 @@ from lantu.data.audio.classification import AudioDataModule
 from lantu.data.audio.folder import audio_folder
 from lantu.data.base import DataModule
 from lantu.data.fingerprints import fingerprint_of
+from lantu.data.image.augment import Augment
 from lantu.data.image.classification import ImageDataModule
 from lantu.data.image.folder import image_folder
 from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
@@ -18,6 +19,7 @@ from lantu.data.text.multilingual import MultilingualDataModule
 
 __all__ = [
     "AudioDataModule",
+    "Augment",
     "DataModule",
     "DialogueDataModule",
     "IdentificationDataModule",

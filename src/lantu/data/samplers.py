@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import Sampler
 
@@ -16,10 +17,12 @@ class Chosen(list[int]):
     global random numbers: those depend on the worker that fetches the batch, and on what it has fetched before.
     """
 
-    def __init__(self, examples: list[int], *, seed: int, epoch: int) -> None:
+    def __init__(self, examples: list[int], *, seed: int, epoch: int, repeats: list[int] | None = None) -> None:
         super().__init__(examples)
         self.seed = seed
         self.epoch = epoch
+        self.repeats = repeats or [0] * len(examples)
+        """How often each example came before in this epoch."""
 
 
 class TrainingBatches(Sampler[list[int]]):
@@ -32,6 +35,7 @@ class TrainingBatches(Sampler[list[int]]):
         size: examples of an epoch.
         batch_size: of all ranks together.
         shuffle: anew in every epoch; otherwise always 0, 1, 2, ...
+        weights: of the examples (N,): they are drawn with repetition in proportion to these. None: each once.
         epoch, start: where the first iteration begins: an epoch, and how many of its batches are done already.
     """
 
@@ -43,11 +47,13 @@ class TrainingBatches(Sampler[list[int]]):
         num_replicas: int = 1,
         rank: int = 0,
         shuffle: bool = True,
+        weights: np.ndarray | None = None,
         seed: int = 0,
         epoch: int = 0,
         start: int = 0,
     ) -> None:
         self.size = size
+        self.weights = weights
         self.batch_size = batch_size
         self.ranks, self.rank = num_replicas, rank
         self.shuffle = shuffle
@@ -77,12 +83,24 @@ class TrainingBatches(Sampler[list[int]]):
         return whole + (rest >= 2 * self.ranks or (rest > 0 and not whole))
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.arange(self.size)
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        order = self._order()
+        repeats = np.zeros_like(order) if self.weights is None else _counted(order)
         for number in range(self.start, len(self)):
-            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield Chosen(_share(batch, self.ranks, self.rank).tolist(), seed=self.seed, epoch=self.epoch)
+            here = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            mine = [_share(each[here], self.ranks, self.rank).tolist() for each in (order, repeats)]
+            yield Chosen(mine[0], seed=self.seed, epoch=self.epoch, repeats=mine[1])
+
+    def _order(self) -> np.ndarray:
+        """The examples (N,) of an epoch."""
+        if not self.shuffle:
+            return np.arange(self.size)
+        random = np.random.default_rng((self.seed, self.epoch))
+        if self.weights is None:
+            return random.permutation(self.size)
+        # systematic sampling: each example is drawn its share of the times, to within one
+        edges = np.cumsum(self.weights) / np.sum(self.weights) * self.size
+        drawn = np.searchsorted(edges, np.arange(self.size) + random.random(), side="right")
+        return random.permutation(np.minimum(drawn, self.size - 1))
 
     def weight(self, number: int) -> float:
         """How much this rank's mean over its share of a batch counts in the mean over the ranks' means.
@@ -146,3 +164,8 @@ def check_share(batch_size: int, *, ranks: int) -> int:
 
 def _share(batch: np.ndarray, ranks: int, rank: int) -> np.ndarray:
     return batch if ranks == 1 else np.array_split(batch, ranks)[rank]
+
+
+def _counted(order: np.ndarray) -> np.ndarray:
+    """How often each number came before in an order (N,)."""
+    return pd.Series(order).groupby(order).cumcount().to_numpy()

@@ -1,5 +1,6 @@
 """Images of one size, decoded once and kept as bytes."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader, workers_for
+from lantu.data.image.augment import Augment, Draws
 from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, surveyed, unreadable_names
+from lantu.data.image.examples import PictureExamples
 from lantu.data.image.folder import image_files, image_folder
 from lantu.data.image.reading import Rendering
 from lantu.data.sources import Raw
@@ -35,6 +38,8 @@ class ImageDataModule(SupervisedDataModule):
         levels: which levels are black and white in pictures of more than eight bits; None: 0 and 65,535, or of
             floating-point pictures what they reach.
         max_unreadable: share of the pictures that may be left out because they cannot be read.
+        augment: changes training pictures at random.
+        balanced: draw training pictures of every class equally often, with repetition.
         options: of `SupervisedDataModule`.
     """
 
@@ -50,6 +55,8 @@ class ImageDataModule(SupervisedDataModule):
         background: int | None = None,
         levels: tuple[float, float] | None = None,
         max_unreadable: float = 0.25,
+        augment: Augment | None = None,
+        balanced: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(source=source or _own_folder(path), **options)
@@ -66,6 +73,29 @@ class ImageDataModule(SupervisedDataModule):
         self.background = background
         self.levels = (float(levels[0]), float(levels[1])) if levels is not None else None
         self.max_unreadable = max_unreadable
+        self.augment = augment or None  # an empty node is none
+        self.balanced = balanced
+
+    def read(self) -> None:
+        super().read()
+        train = self.splits["train"]
+        assert isinstance(train, PictureExamples)
+        train.augment = self.augment
+        train.classes = self.spec["classes"] if self.spec["task"] == "classification" else None
+
+    def sample_pictures(self, count: int = 64) -> tuple[np.ndarray, np.ndarray] | None:
+        """Training pictures (N, H, W, C) as bytes, as they are and as the first epoch has them changed.
+
+        None: they are not changed.
+        """
+        train = self.splits["train"]
+        assert isinstance(train, PictureExamples)
+        if train.augment is None:
+            return None
+        examples = np.linspace(0, len(train) - 1, min(count, len(train))).astype(int)
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        draws = Draws(seed, 0, examples, np.zeros_like(examples))
+        return np.asarray(train.x[train.rows[examples]]), train.changed(draws).numpy()
 
     def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
         if self.image not in rows:
@@ -99,7 +129,7 @@ class ImageDataModule(SupervisedDataModule):
         return {"shape": list(pixels.shape[1:]), "rendering": self._rendering.state(), "mean": mean, "std": std}
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
-        return Examples(self._pixels.array, y, rows=rows[self.image].to_numpy(), finish=self._finisher())
+        return PictureExamples(self._pixels.array, y, rows=rows[self.image].to_numpy(), finish=self._finisher())
 
     def facts(self) -> dict[str, Any]:
         height, width, channels = self.learned["shape"]
@@ -155,7 +185,7 @@ class ImageDataModule(SupervisedDataModule):
         return loader(self.examples_of(pixels), batch_size=self.batch_size, workers=0), rows
 
     def examples_of(self, inputs: np.ndarray) -> Examples:
-        return Examples(inputs, finish=self._finisher())
+        return PictureExamples(inputs, finish=self._finisher())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
@@ -184,6 +214,15 @@ class ImageDataModule(SupervisedDataModule):
 
     def _finisher(self) -> "Standardise":
         return Standardise(self.learned["mean"], self.learned["std"])
+
+    def _order(self, split: str) -> dict[str, Any]:
+        order = super()._order(split)
+        if not self.balanced:
+            return order
+        if self.spec["task"] != "classification":
+            raise UserError("`data.balanced=true` draws classes equally often, and this target is no class.")
+        y = self.splits[split].y  # type: ignore[attr-defined]
+        return {**order, "weights": (1 / torch.bincount(y).clamp(min=1).double())[y].numpy()}
 
     def _workers(self) -> int:
         return workers_for(self.spec["features"]) if self.workers is None else self.workers
