@@ -32,6 +32,7 @@ def check(composition: Composition) -> None:
     cfg = composition.cfg
     _check_facts(composition)
     _check_mandatory(composition)
+    _check_augment(composition)
     _check_interpolations(cfg)
     for path, node in targets(cfg):
         target = str(node["_target_"])
@@ -114,6 +115,17 @@ def _check_mandatory(composition: Composition) -> None:
         chosen = composition.choices.get(group)
         who = f"`{group}={chosen}`" if isinstance(chosen, str) else f"`{group}`"
         raise UserError(f"{who} needs a value for `{key}`: add `{key}=...` to the command.")
+
+
+def _check_augment(composition: Composition) -> None:
+    """Refuse augmentation of data that take none: it would be asked for and not done."""
+    cfg = composition.cfg
+    if cfg.get("augment") and "augment" not in (cfg.get("data") or {}):
+        chosen, data = composition.choices.get("augment"), composition.choices.get("data")
+        raise UserError(
+            f"`augment={chosen}` changes training pictures, and `data={data}` takes no augmentation. Leave it out, or "
+            "add `augment: ${augment}` to the config of data that do."
+        )
 
 
 def _check_interpolations(cfg: DictConfig) -> None:

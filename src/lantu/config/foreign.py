@@ -56,6 +56,8 @@ def closed(config: Any) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError("The run's config is not a mapping, so it was not loaded.")
     plain = _plain(config, "", 0)
+    if isinstance(plain.get("data"), dict):
+        plain["data"].pop("augment", None)  # changes training pictures alone, and nothing is trained
     for part in BUILT:
         plain[part] = _checked(plain.get(part) or {}, part, (), _trusted_packages())
     return plain

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 class Classification(Task):
-    """Cross-entropy over classes. Networks answer logits (N, classes), targets are class numbers (N,).
+    """Cross-entropy over classes. Networks answer logits (N, classes), targets are class numbers (N,), or
+    in training shares of the classes (N, classes).
 
     With two classes precision, recall, F1 and AUROC are those of class 1, the positive one; with more they are means
     over the classes that occur in the split (macro). Accuracy is the share of correct examples.
@@ -66,7 +67,9 @@ class Classification(Task):
         return F.cross_entropy(output, y, weight=self.class_weights, label_smoothing=self.label_smoothing)
 
     def training_weight(self, y: Tensor) -> int | Tensor:
-        return len(y) if self.class_weights is None else self.class_weights[y].sum()
+        if self.class_weights is None:
+            return len(y)
+        return self.class_weights[y].sum() if y.ndim == 1 else (y * self.class_weights).sum()
 
     def probabilities(self, output: Tensor) -> Tensor:
         """Probabilities (N, classes) from logits; whatever is predicted, measured or drawn uses them."""
@@ -74,7 +77,8 @@ class Classification(Task):
 
     def observe(self, metrics: MetricCollection, output: Tensor, y: Tensor) -> None:
         if isinstance(accuracy := metrics["accuracy"], Mean):
-            accuracy.add((output.argmax(dim=-1) == y).float().mean(), len(y))
+            truth = y if y.ndim == 1 else y.argmax(dim=-1)  # of mixed examples the class that has the larger share
+            accuracy.add((output.argmax(dim=-1) == truth).float().mean(), len(y))
             return
         self.observe_extra(metrics, output, y)
 

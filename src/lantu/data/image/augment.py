@@ -47,7 +47,7 @@ class Augment:
 
     Args:
         flip: probability that a picture is mirrored left to right; not for pictures with writing.
-        shift: how far pictures are moved at most in each direction, as a share of their side; borders are mirrored.
+        shift: how far pictures are moved at most in each direction, as a share of their side; borders are drawn out.
         erase: probability that a rectangle of 2% to 33% of a picture is replaced by its mean colour (Zhong et al.
             2020).
         zoom: smallest share of a picture's area that is cut out and scaled to its size; 1: all of it.
@@ -158,7 +158,7 @@ class Augment:
     def _shifted(self, x: Tensor, draws: Draws) -> Tensor:
         height, width = x.shape[1:3]
         most = (min(round(self.shift * height), height - 1), min(round(self.shift * width), width - 1))
-        padded = np.pad(x.numpy(), ((0, 0), (most[0],) * 2, (most[1],) * 2, (0, 0)), mode="reflect")
+        padded = np.pad(x.numpy(), ((0, 0), (most[0],) * 2, (most[1],) * 2, (0, 0)), mode="edge")
         top = (draws.uniform(_SHIFT_Y) * (2 * most[0] + 1)).astype(int)
         left = (draws.uniform(_SHIFT_X) * (2 * most[1] + 1)).astype(int)
         moved = np.empty_like(x.numpy())

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader, workers_for
 from lantu.data.image.augment import Augment, Draws
+from lantu.data.image.contact_sheet import contact_sheet
 from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, surveyed, unreadable_names
 from lantu.data.image.examples import PictureExamples
 from lantu.data.image.folder import image_files, image_folder
@@ -83,19 +85,15 @@ class ImageDataModule(SupervisedDataModule):
         train.augment = self.augment
         train.classes = self.spec["classes"] if self.spec["task"] == "classification" else None
 
-    def sample_pictures(self, count: int = 64) -> tuple[np.ndarray, np.ndarray] | None:
-        """Training pictures (N, H, W, C) as bytes, as they are and as the first epoch has them changed.
-
-        None: they are not changed.
-        """
+    def augmented_sample(self, count: int = 32) -> Image.Image | None:
+        """A contact sheet of training pictures, each beside itself as the first epoch has it; None: none is changed."""
         train = self.splits["train"]
         assert isinstance(train, PictureExamples)
         if train.augment is None:
             return None
         examples = np.linspace(0, len(train) - 1, min(count, len(train))).astype(int)
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        draws = Draws(seed, 0, examples, np.zeros_like(examples))
-        return np.asarray(train.x[train.rows[examples]]), train.changed(draws).numpy()
+        draws = Draws(int(os.environ.get("PL_GLOBAL_SEED", "0")), 0, examples, np.zeros_like(examples))
+        return contact_sheet(np.asarray(train.x[train.rows[examples]]), train.changed(draws).numpy())
 
     def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
         if self.image not in rows:

@@ -25,6 +25,12 @@ class Samples(Callback):
         self._rows: dict[str, list[Any]] = {"step": [], "val/loss": []}
         self._made: dict[str, Any] = {}
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show training examples as they are changed at random, where the data do that."""
+        show = getattr(getattr(trainer, "datamodule", None), "augmented_sample", None)
+        if show is not None and trainer.is_global_zero and not trainer.fast_dev_run and (sheet := show()) is not None:
+            log_figure(trainer, sheet, "augmented_batch", folder="samples")
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or trainer.fast_dev_run:
             return
