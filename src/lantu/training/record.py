@@ -132,7 +132,8 @@ def _own_tags(cfg: DictConfig, composition: Composition) -> dict[str, str]:
     chosen = {
         f"lantu.{group}": str(file) for group, file in composition.choices.items() if group in ("data", "model", "task")
     }
-    return {**chosen, "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
+    asked = sorted({each.lstrip("+~").partition("=")[0] for each in composition.overrides})
+    return {**chosen, "lantu.asked": " ".join(asked), "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
 
 
 def _parameters(cfg: DictConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import pandas as pd
 
+from lantu.compare.comparability import baseline_names
 from lantu.compare.reading.runs import Runs
 
 INCIDENTAL = (
@@ -34,7 +35,8 @@ INCIDENTAL = (
     "trainer.log_every_n_steps",
 )
 """Parameters that vary without making a run another configuration."""
-SEEDS = ("seed", "*.seed", "*_seed")
+SEEDS = ("seed", "*.seed", "*_seed", "data.fold")
+FOLD = "data.fold"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Groups:
     """The seed of each run, as text; missing where there is none."""
     folded: dict[str, str]
     """Parameters that vary only with another: {"model.widths": "choices.model"}."""
+    folds: int | None = None
+    """Folds of a cross-validation whose parts the runs of a group are; None: they are seeds."""
 
     @property
     def labels(self) -> list[str]:
@@ -72,10 +76,17 @@ def group(runs: Runs, *, by: Iterable[str] | None = None, ignore: Iterable[str] 
     if seed is None:
         constant = next((runs.constants[name] for name in runs.constants if _any(name, SEEDS)), None)
         seed = pd.Series(constant, index=params.index, dtype=object)
+    if FOLD in params and params[FOLD].notna().any():
+        seed = params[FOLD].fillna("").str.cat(seed.fillna("").astype(str), sep="/")
+    baseline = baseline_names(runs)
     kept = list(by) if by else [n for n in params if n not in seeds and not _any(n, (*INCIDENTAL, *ignore))]
     kept = [name for name in kept if name in params and not _own(params[name], runs)]
     codes = {name: pd.factorize(params[name])[0] for name in kept}
-    kept, folded = _without_followers(kept, codes) if not by else (kept, {})
+    folded: dict[str, str] = {}
+    if not by:
+        kept, followers = _without_what_follows(kept, codes, _asked(runs))
+        kept, folded = _without_followers(kept, codes)
+        folded |= followers
     kept = sorted(kept, key=_importance)
     table = pd.DataFrame({name: numbers(params[name]) for name in kept}, index=params.index)
     short = short_names(kept)
@@ -86,8 +97,51 @@ def group(runs: Runs, *, by: Iterable[str] | None = None, ignore: Iterable[str] 
         first = pd.Series(place).drop_duplicates()
         words = {number: _label(table.iloc[row], short) for row, number in first.items()}
         label = pd.Series([words[number] for number in place], index=params.index)
+    label = baseline.where(baseline.notna(), label)
     settings = table.assign(group=label).drop_duplicates("group").set_index("group")
-    return Groups(of_run=label, settings=settings, short=short, seed=seed, folded=folded)
+    return Groups(of_run=label, settings=settings, short=short, seed=seed, folded=folded, folds=_folds(runs))
+
+
+def _folds(runs: Runs) -> int | None:
+    """How many folds the runs' data were cut into, where runs differ in their fold."""
+    if FOLD not in runs.params:
+        return None
+    known = runs.constants.get("data.folds")
+    known = known or (runs.params["data.folds"].dropna().max() if "data.folds" in runs.params else None)
+    try:
+        return max(2, int(str(known)))
+    except ValueError:
+        return max(2, int(runs.params[FOLD].nunique()))
+
+
+def _asked(runs: Runs) -> set[str]:
+    """The parameters that people typed, over all runs; empty for runs that did not record them."""
+    tags = runs.tags.get("lantu.asked")
+    if tags is None or tags.isna().any():
+        return set()
+    typed = {name for each in tags for name in str(each).split()}
+    return typed | {f"choices.{name}" for name in typed}
+
+
+def _without_what_follows(
+    names: list[str], codes: dict[str, np.ndarray], asked: set[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Drop parameters that nobody typed where those that were typed determine them: a vocabulary follows its tokenizer."""
+    leaders = [name for name in names if name in asked]
+    if not leaders:
+        return names, {}
+    joint = np.unique(np.stack([codes[name] for name in leaders]), axis=1, return_inverse=True)[1].ravel()
+    folded: dict[str, str] = {}
+    for name in names:
+        if name not in asked and _determines(joint, codes[name]):
+            alone = [leader for leader in leaders if _determines(codes[leader], codes[name])]
+            folded[name] = min(alone, key=lambda each: len(np.unique(codes[each])), default=leaders[0])
+    return [name for name in names if name not in folded], folded
+
+
+def _determines(leader: np.ndarray, follower: np.ndarray) -> bool:
+    """Whether runs that agree in one code always agree in another."""
+    return len(np.unique(np.stack([leader, follower]), axis=1).T) == len(np.unique(leader))
 
 
 def numbers(column: pd.Series) -> pd.Series:

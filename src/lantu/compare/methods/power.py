@@ -1,22 +1,31 @@
-"""How many more seeds a question needs, and what they would cost."""
+"""How many seeds a question needs, and what they would cost."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from lantu.compare.methods.statistics import Comparison
 
-MOST_SEEDS = 1000
+MOST_SEEDS = 1_000_000
+"""Beyond this number of seeds the question counts as unanswerable."""
+PRACTICAL_SEEDS = 1000
+"""Seeds per configuration beyond which two configurations are called equal for practical purposes."""
+
+
+_POINTS, _HALVES = np.polynomial.legendre.leggauss(200)
+_NODES, _WEIGHTS = (_POINTS + 1) / 2, _HALVES / 2
+"""Gauss-Legendre quadrature on [0, 1], over the quantiles of the estimated standard deviation."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes to see a difference between two groups."""
+    """What it takes to detect a difference between two groups."""
 
     difference: float
     seeds: int | None
-    """Seeds per group; None: more than a thousand."""
+    """Seeds per group; None: more than `PRACTICAL_SEEDS`."""
     paired: bool
     more: int | None
     """Further runs in the two groups together."""
@@ -24,10 +33,31 @@ class Plan:
     """What those runs would cost, at what the runs so far have cost; None where that is not known."""
 
 
+def power_of(effect: float, seeds: int, *, paired: bool, level: float = 0.95) -> float:
+    """The chance that a two-sided t-test finds a true difference, from the noncentral t distribution.
+
+    The distribution is a normal one whose critical value is scaled by a chi-distributed standard deviation; that is
+    integrated numerically.
+
+    Args:
+        effect: the difference over its noise, see `seeds_needed`.
+        seeds: per group.
+        paired: a one-sample test of differences; False: a two-sample test.
+        level: 1 - level is the error rate of the test.
+    """
+    freedom = seeds - 1 if paired else 2 * seeds - 2
+    shift = effect * math.sqrt(seeds if paired else seeds / 2)
+    critical = float(stats.t.isf((1 - level) / 2, freedom))
+    # scipy's own nct is off by some per cent in the tails that corrections for many pairs reach
+    spread = np.sqrt(stats.chi2.ppf(_NODES, freedom) / freedom)
+    found = stats.norm.cdf(shift - critical * spread) + stats.norm.cdf(-shift - critical * spread)
+    return float(found @ _WEIGHTS)
+
+
 def seeds_needed(
     difference: float, noise: float, *, paired: bool, level: float = 0.95, power: float = 0.8
 ) -> int | None:
-    """Seeds per group with which a true difference is found with the given power (statsmodels' t-test power).
+    """Seeds per group with which a true difference is detected with the given power; None: more than a million.
 
     Args:
         difference: the size of the difference, in the metric's unit.
@@ -36,17 +66,14 @@ def seeds_needed(
         level: 1 - level is the error rate that is accepted.
         power: the wanted chance to find the difference if it is there.
     """
-    from statsmodels.stats.power import TTestIndPower, TTestPower
-
     if not (difference > 0 and np.isfinite(noise)):
         return None
     if noise == 0:
         return 2
-    test = TTestPower() if paired else TTestIndPower()
-    effect = min(difference / noise, 8.0)  # beyond, the distribution is not computed reliably, and two or three do
+    effect = difference / noise
 
     def reached(seeds: int) -> bool:
-        return bool(test.power(effect, seeds, 1 - level) >= power)
+        return power_of(effect, seeds, paired=paired, level=level) >= power
 
     low, high = 1, 2
     while not reached(high):
@@ -70,20 +97,21 @@ def plan(
     """What it takes to tell the winner and another group apart if they truly differ by `difference`.
 
     None: by what was measured. The error rate is the one that is left to each pair after the correction for all pairs
-    (Bonferroni's, which is a little strict), so that the plan and the test agree.
+    (Bonferroni's, as in the tests themselves), so that the plan and the test agree.
     """
     table = comparison.table
-    pairs = len(table) * (len(table) - 1) / 2
+    compared = int((table["seeds"] > 0).sum())
+    pairs = max(1, compared * (compared - 1) // 2)
     first, second = groups
     gap = abs(float(table.loc[first, "mean"] - table.loc[second, "mean"])) if difference is None else difference
     paired = table.loc[second, "how"] in ("paired", "within seeds")
     noise = float(table.loc[second, "noise"])
     noise = noise if math.isfinite(noise) else comparison.noise
-    if not math.isfinite(noise) or gap <= 0:
+    if not math.isfinite(noise) or not noise > 0 or not gap > 0:
         return None
     level = 1 - (1 - comparison.level) / pairs
     needed = seeds_needed(gap, noise, paired=paired, level=level, power=power)
-    if needed is None:
+    if needed is None or needed > PRACTICAL_SEEDS:
         return Plan(gap, None, paired, None, None)
     missing = {name: max(0, needed - int(table.loc[name, "seeds"])) for name in groups}
     usd = None

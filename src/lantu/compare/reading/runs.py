@@ -1,6 +1,6 @@
 """Runs as frames, whichever store they were read from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pandas as pd
@@ -10,7 +10,8 @@ from lantu.metric_direction import direction
 
 INFINITE = 1e300
 """MLflow keeps infinities as the largest number that the database has."""
-TAGS = ("lantu.data", "lantu.model", "lantu.task", "lantu.device", "lantu.devices", "lantu.sweep", "lantu.run_dir")
+OUTCOMES = ("lantu.asked", "lantu.baseline", "lantu.pruned", "lantu.directions")
+TAGS = ("lantu.data", "lantu.model", "lantu.task", "lantu.device", "lantu.devices", "lantu.sweep", "lantu.run_dir", *OUTCOMES)
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,23 @@ class Runs:
     metrics: pd.DataFrame
     """The last value of every metric; a column per metric."""
     score: pd.Series
-    """The best value of the metric that was asked for over each run, which is where its checkpoint was kept."""
+    """The metric that was asked for, at the epoch whose checkpoint was kept; of a run that kept none, its best value."""
     tags: pd.DataFrame
     steps: pd.Series
     """The last step at which that metric was logged."""
 
     def __len__(self) -> int:
         return len(self.info)
+
+    @property
+    def unfinished(self) -> pd.Series:
+        """By run, whether it is still going, or was stopped before its end; a process that was killed looks so too."""
+        return self.info["status"].isin(("RUNNING", "SCHEDULED", "KILLED"))
+
+    def failed(self, metric: str) -> pd.Series:
+        """By run, whether it crashed, ended in NaN, or finished without the metric."""
+        last = self.metrics[metric] if metric in self.metrics else self.score
+        return (self.info["status"] == "FAILED") | (~self.unfinished & (last.isna() | self.score.isna()))
 
     def only(self, ids: "pd.Index[str]") -> "Runs":
         """The same for some of the runs."""
@@ -86,6 +97,9 @@ class Reader(Protocol):
     def parent_of(self, sweep: str) -> str | None:
         """The run that holds a sweep's trials."""
 
+    def params_of(self, run: str) -> dict[str, str]:
+        """The parameters of one run."""
+
 
 def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode: str = "auto") -> Runs:
     """Read the runs that are meant.
@@ -104,7 +118,7 @@ def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode
         raise UserError(
             f"There are no runs to compare: {selection.words()} matches none. `lantu runs` lists what is here."
         )
-    runs = reader.read(info, metric=metric, mode=direction(metric, mode))
+    runs = at_best_epoch(reader.read(info, metric=metric, mode=direction(metric, mode)), metric)
     if runs.score.notna().sum() == 0:
         from lantu.suggestions import did_you_mean
 
@@ -114,6 +128,15 @@ def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode
             f"`metric={metric}`: none of the {len(info)} runs has it.{did_you_mean(metric, names)} They have: {known}."
         )
     return runs
+
+
+def at_best_epoch(runs: Runs, metric: str) -> Runs:
+    """The runs with their score taken at the best epoch, where they recorded it.
+
+    A run that keeps its best checkpoint records every validation metric of that epoch as `val/NAME_best`.
+    """
+    kept = runs.metrics.get(f"{metric}_best")
+    return runs if kept is None else replace(runs, score=kept.where(kept.notna(), runs.score))
 
 
 def wide(rows: list[Any], ids: "pd.Index[str]", dtype: str) -> pd.DataFrame:

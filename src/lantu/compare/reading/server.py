@@ -107,6 +107,10 @@ class ServerReader:
                 return str(run.info.run_id)
         return None
 
+    def params_of(self, run: str) -> dict[str, str]:
+        """See `Reader.params_of`."""
+        return dict(self._client.get_run(run).data.params)
+
     def matching(self, written: str) -> list[str]:
         """The ids of the runs that a filter matches."""
         return [run.info.run_id for run in self._search(written)]

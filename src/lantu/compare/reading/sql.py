@@ -115,6 +115,12 @@ class SqlReader:
             found = connection.execute(text(query), {"sweep": sweep}).fetchone()
         return str(found[0]) if found else None
 
+    def params_of(self, run: str) -> dict[str, str]:
+        """See `Reader.params_of`."""
+        with self._engine.connect() as connection:
+            found = connection.execute(text("SELECT key, value FROM params WHERE run_uuid = :run"), {"run": run})
+            return {str(key): str(value) for key, value in found}
+
     def _wanted(self, connection: Connection, selection: Selection) -> list[str] | None:
         """The run ids that are meant; None: every run."""
         if not (selection.sweeps or selection.experiments or selection.runs or selection.filter):

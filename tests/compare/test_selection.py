@@ -1,0 +1,79 @@
+"""The winner's published interval holds its true mean although it was chosen for looking best."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lantu.compare.methods import selection
+from lantu.compare.methods.statistics import compare
+
+Noise = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
+
+
+def skewed(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """Log-normal noise, standardised: a long tail towards worse (or better) scores."""
+    return (np.exp(random.normal(size=size)) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)
+
+
+NOISES: dict[str, Noise] = {
+    "normal": lambda random, size: random.normal(size=size),
+    "skewed up": skewed,
+    "skewed down": lambda random, size: -skewed(random, size),
+    "heavy": lambda random, size: random.standard_t(3, size) / np.sqrt(3),
+}
+
+
+def coverage(noise: Noise, *, groups: int, seeds: int, sweeps: int, apart: float = 0.0, mode: str = "min") -> float:
+    """The share of simulated sweeps whose winner's interval holds its true mean."""
+    random, inside = np.random.default_rng(1), 0
+    names = [f"g{place}" for place in range(groups)]
+    group = pd.Series(np.repeat(names, seeds))
+    seed = pd.Series([str(each) for each in range(groups * seeds)])
+    for _ in range(sweeps):
+        truth = pd.Series(apart * np.arange(groups), index=names)
+        cells = noise(random, (groups, seeds)) + truth.to_numpy()[:, None]
+        found = compare(pd.Series(cells.ravel()), group, seed, mode=mode)
+        row = found.table.loc[found.winner]
+        inside += row["low"] < truth[found.winner] < row["high"]
+    return inside / sweeps
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("groups", [2, 20])
+def test_the_winner_of_equal_configurations_is_covered(
+    noise: str, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "DRAWS", 400)
+    assert coverage(NOISES[noise], groups=groups, seeds=5, sweeps=80) >= 0.86  # 0.93, less three standard errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("groups", [2, 5, 20, 100])
+@pytest.mark.parametrize("apart", [0.0, 0.5])
+def test_coverage_stays_within_two_points_of_nominal(noise: str, groups: int, apart: float, mode: str) -> None:
+    sweeps = 400 if groups < 100 else 150
+    found = coverage(NOISES[noise], groups=groups, seeds=5, sweeps=sweeps, apart=apart, mode=mode)
+    assert found >= 0.93 - 2 * np.sqrt(0.05 * 0.95 / sweeps)
+
+
+def test_the_corrected_mean_is_nearer_to_the_truth_than_the_measured_one() -> None:
+    random, measured, corrected = np.random.default_rng(2), 0.0, 0.0
+    group = pd.Series(np.repeat([f"g{place}" for place in range(20)], 4))
+    seed = pd.Series([str(each) for each in range(80)])
+    for _ in range(30):
+        found = compare(pd.Series(random.normal(size=80)), group, seed, mode="min")
+        measured += abs(found.table["mean"].iloc[0])
+        corrected += abs(found.corrected)
+    assert corrected < 0.5 * measured
+
+
+def test_a_clear_winner_is_hardly_corrected() -> None:
+    random = np.random.default_rng(3)
+    cells = random.normal(0, 0.01, (10, 5)) + np.arange(10)[:, None]
+    group = pd.Series(np.repeat([f"g{place}" for place in range(10)], 5))
+    found = compare(pd.Series(cells.ravel()), group, pd.Series([str(each) for each in range(50)]), mode="min")
+    assert found.corrected == pytest.approx(found.table["mean"].iloc[0], abs=0.003)
