@@ -1,4 +1,4 @@
-"""The direction of a metric is known from whole words, agrees with torchmetrics, and is demanded where it is unknown."""
+"""The direction of a metric is known from whole words, agrees with torchmetrics, and is demanded otherwise."""
 
 import inspect
 import re
@@ -24,7 +24,8 @@ def test_less_is_better(metric: str) -> None:
 @pytest.mark.parametrize(
     "metric",
     ["val/accuracy", "val/answer_f1", "val/auroc", "val/r2", "val/exact_match", "val/chrf", "val/top5_accuracy",
-     "val/map50", "val/error_reduction", "speed/samples_per_second", "val/accuracy_best", "val/miou", "val/log_likelihood"],
+     "val/map50", "val/error_reduction", "speed/samples_per_second", "val/accuracy_best", "val/miou",
+     "val/log_likelihood"],
 )  # fmt: skip
 def test_more_is_better(metric: str) -> None:
     assert direction(metric) == "max"

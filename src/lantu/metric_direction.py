@@ -9,18 +9,16 @@ import re
 
 from lantu.errors import UserError
 
-LESS = frozenset(
-    """
+_LESS = """
     loss losses error errors err nll nlpd perplexity ppl logloss deviance divergence kl bits bpb bpc bpd
     mse rmse msle rmsle mae mape smape wmape nrmse rase ergas sam distance wasserstein hausdorff procrustes
     hinge pinball crps brier ece mce hamming levenshtein wer cer mer wil ter eed der eer mcd lost
     fid kid fvd lpips dists mifid drawdown regret disparity violations violation false fpr fnr fallout miss misses
     failures failed repetition usd kwh co2e kg hours minutes seconds ms latency memory parameters cost
-    """.split()
-)
+"""
+LESS = frozenset(_LESS.split())
 """Words of which less is better, where they stand alone in a metric's name."""
-MORE = frozenset(
-    """
+_MORE = """
     accuracy acc precision recall f1 fbeta auroc auc auprc aucpr ap map dcg ndcg mrr hit hits success
     r2 r2score kappa mcc matthews correlation pearson pearsons spearman kendall concordance ccc nse kge elbo likelihood
     jaccard iou miou giou diou ciou dice sensitivity specificity npv ppv tpr tnr true correct
@@ -28,12 +26,13 @@ MORE = frozenset(
     similarity snr sdr sisnr sisdr pesq stoi srmr dnsmos nisqa mos sharpe reward profit revenue silhouette
     calinski dunn rand fowlkes completeness homogeneity mutual cramers tschuprows theils throughput improvement
     reduction gain
-    """.split()
-)
+"""
+MORE = frozenset(_MORE.split())
 """Words of which more is better."""
 PHRASES = {
     "(per_second|per_minute|per_hour)": "max",
-    "(signal(_to)?_(noise|distortion)(_ratio)?|f_beta|v_measure|explained_variance|intersection_over_union|io_u|s_qu_ad|(bert|clip)_score)": "max",
+    "signal(_to)?_(noise|distortion)(_ratio)?": "max",
+    "(f_beta|v_measure|explained_variance|intersection_over_union|io_u|s_qu_ad|(bert|clip)_score)": "max",
     "(average_precision|(positive|negative)_predictive)": "max",
     "(davies_bouldin|(spectral|spatial)_distortion|total_variation|edit_rate|spectral_angle|path_length)": "min",
     "(cross_entropy|negative_log_likelihood|ranked_probability|fall_out|patch_similarity|texture_similarity)": "min",
@@ -56,7 +55,9 @@ def direction(metric: str, mode: str = "auto", *, option: str = "mode") -> str:
     if mode in ("min", "max"):
         return mode
     if mode != "auto":
-        raise UserError(f"`{option}={mode}`: choose `min` (less is better), `max`, or `auto` to go by the metric's name.")
+        raise UserError(
+            f"`{option}={mode}`: choose `min` (less is better), `max`, or `auto` to go by the metric's name."
+        )
     found = known_direction(metric)
     if found is None:
         raise UserError(

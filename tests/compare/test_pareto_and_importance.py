@@ -94,10 +94,36 @@ def test_an_interaction_is_named() -> None:
 
 def test_noise_alone_is_given_no_reasons() -> None:
     score, groups = made(lambda s, random: pd.Series(random.normal(size=len(s)), index=s.index))
-    assert "do not foretell" in str(importance(score, groups, mode="min").refused)
+    assert "do not predict" in str(importance(score, groups, mode="min").refused)
 
 
 @pytest.mark.parametrize("number", [3, 7])
 def test_few_configurations_are_given_no_reasons(number: int) -> None:
     score, groups = made(lambda s, random: np.log10(s["optimizer.lr"]), number=number)
     assert "too few" in str(importance(score, groups, mode="min").refused)
+
+
+def test_a_setting_that_some_configurations_lack_is_a_level_of_its_own() -> None:
+    random = np.random.default_rng(1)
+    model = random.choice(["tree", "mlp"], 40)
+    settings = pd.DataFrame(
+        {
+            "choices.model": model,
+            "model.activation": np.where(model == "mlp", random.choice(["relu", "tanh"], 40), None),
+            "model.depth": np.where(model == "tree", random.integers(1, 9, 40), np.nan),
+        },
+        index=[f"g{place}" for place in range(40)],
+    )
+    score = pd.Series((model == "tree") + random.normal(0, 0.05, 40), index=settings.index)
+    empty = pd.Series(dtype=object)
+    found = importance(score, Groups(empty, settings, {}, empty, {}), mode="min")
+    assert found.refused is None
+    assert set(found.table.index) == set(settings)
+
+
+def test_a_configuration_whose_seeds_failed_is_not_the_cheap_alternative() -> None:
+    score = pd.Series([0.30, 0.31, 0.29, 0.305, 0.30, np.nan])
+    group, seed = pd.Series(list("aaabbb")), pd.Series(list("012012"))
+    failed = pd.Series([False] * 5 + [True])
+    comparison = compare(score, group, seed, mode="min", pooling="own", failed=failed)
+    assert cheapest_alike(comparison, pd.Series([10.0, 10, 10, 2, 2, 2]), group) == "a"

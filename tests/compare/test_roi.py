@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lantu.compare.methods.roi import Measured, outlook
+from lantu.compare.compare_command import shipped_business
+from lantu.compare.methods.roi import REQUIRED, Measured, missing_assumptions, outlook
 from lantu.errors import UserError
 
 BUSINESS = {
@@ -84,6 +85,15 @@ def test_the_interval_holds_what_is_drawn_and_is_the_same_every_time() -> None:
         ("fixed_per_month", [3, 2, 1], "in order"),
         ("value_per_thousand", "much", "takes a number"),
         ("predictions_per_second", 0.0, "above zero"),
+        ("months", 0, "whole number of months"),
+        ("months", 2.5, "whole number of months"),
+        ("server_per_hour", -1, "at least 0"),
+        ("value_per_thousand", [-1, 0, 1], "at least 0"),
+        ("growth_per_month", -2, "from -0.999"),
+        ("discount_per_year", -1, "from 0"),
+        ("predictions_per_month", float("nan"), "finite"),
+        ("retrain_every_months", 0, "whole number of months"),
+        ("fixed_per_month", None, "needs business.fixed_per_month"),
     ],
 )
 def test_impossible_assumptions_are_refused(name: str, value: object, said: str) -> None:
@@ -91,3 +101,8 @@ def test_impossible_assumptions_are_refused(name: str, value: object, said: str)
     measured = MEASURED if name != "predictions_per_second" else measured
     with pytest.raises(UserError, match=said):
         outlook(measured, {**BUSINESS, name: value})
+
+
+def test_the_shipped_assumptions_are_for_the_user_to_fill_in() -> None:
+    missing = missing_assumptions(shipped_business())
+    assert missing == [*REQUIRED]

@@ -196,7 +196,7 @@ def test_one_more_right_of_85_is_no_difference_and_many_of_ten_thousand_are() ->
 
 
 def test_the_finite_set_of_examples_widens_intervals() -> None:
-    scores = {"A": [0.90, 0.91, 0.92], "B": [0.80, 0.81, 0.82]}
+    scores = {"A": [0.90, 0.91, 0.92], "B": [0.80, 0.82, 0.81]}
     alone = accuracies(scores, pooling="own").table
     joint = accuracies(scores, pooling="own", examples=Shares({"A": 0.91, "B": 0.81}, 100)).table
     assert (joint["high"] - joint["low"] > alone["high"] - alone["low"]).all()

@@ -1,34 +1,43 @@
 """Everything that is worked out from the runs, once, for the table, the decision, the report and the pictures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lantu.compare import table as tables
+from lantu.compare.comparability import differing_losses, shared_metric
 from lantu.compare.methods.curves import Curve, curves, samples_per_step
+from lantu.compare.methods.examples import StoredExamples, stored_examples
 from lantu.compare.methods.groups import Groups, group
 from lantu.compare.methods.importance import Importance, importance
-from lantu.compare.methods.pareto import available_costs, cheapest_alike
+from lantu.compare.methods.pareto import available_costs, cheapest_alike, front
 from lantu.compare.methods.power import Plan, plan
-from lantu.compare.methods.roi import Measured, Outlook, outlook
+from lantu.compare.methods.roi import Measured, Outlook, missing_assumptions, outlook
 from lantu.compare.methods.scaling import Law, Refused, fit
 from lantu.compare.methods.statistics import Comparison, compare
+from lantu.compare.reading.predictions import read_predictions
 from lantu.compare.reading.runs import Reader, Runs, Selection, read
+from lantu.errors import UserError
 from lantu.metric_direction import direction
 
 SHOWN_CURVES = 6
 """Groups whose learning curves are drawn: as many as eyes can tell apart."""
+MOST_EXAMINED = 12
+"""Groups whose stored predictions are read, best first."""
 
 
 @dataclass(frozen=True)
 class Options:
     """What `conf/compare.yaml` lets a person choose."""
 
-    metric: str = "val/loss"
+    metric: str = "auto"
+    """The metric that decides; auto: val/loss, or one that all runs share where their losses differ in kind."""
     mode: str = "auto"
+    objectives: tuple[tuple[str, str], ...] | None = None
+    """Several metrics to be traded off, each with its mode; None: those of the sweep, if it had several."""
     test_metric: str | None = "auto"
     cost: str | None = "auto"
     group_by: tuple[str, ...] | None = None
@@ -38,8 +47,10 @@ class Options:
     pooling: str = "auto"
     difference: float | None = None
     business: Mapping[str, Any] | None = None
-    placeholder: bool = True
-    """Whether the business assumptions are the shipped ones, which are nobody's."""
+    examples: bool = True
+    """Whether stored predictions are read."""
+    tracking_uri: str | None = None
+    """Where artifacts of runs are that are not on this machine; None: they are left out."""
     draws: int = 80
 
 
@@ -61,14 +72,33 @@ class Analysis:
     """The cost that the decision looks at, such as cost/usd."""
     costs: list[str]
     cheapest: str | None
-    """The cheapest group that cannot be told from the best."""
+    """The cheapest group that performs about as well as the best."""
     plan: Plan | None
     options: Options
+    failed: pd.Series
+    """By run, whether it failed."""
+    incomparable: list[str]
+    """The settings by which the metric is another quantity in some runs than in others: they are not ranked."""
+    replaced: str | None = None
+    """The metric that would have decided, had all runs meant the same by it."""
+    objectives: tuple[tuple[str, str], ...] = ()
+    """Where several metrics are traded off: each with its mode."""
+    front: tuple[str, ...] = ()
+    """The groups that no other beats in all objectives."""
+    examples: StoredExamples | None = None
+    no_examples: str = ""
+    """Why the examples' part of the uncertainty is not known."""
 
     @property
     def winner(self) -> str:
         """The group with the best mean."""
         return self.comparison.winner
+
+    def failed_share(self, label: str) -> float:
+        """The share of a group's ended runs that failed."""
+        row = self.comparison.table.loc[label]
+        ended = float(row["failed"] + row["seeds"])
+        return float(row["failed"]) / ended if ended else 0.0
 
     def total(self, metric: str) -> float:
         """The sum of a metric over all runs; nan where no run has it."""
@@ -96,27 +126,37 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
     Raises:
         UserError: there are no such runs, or an option is wrong.
     """
-    mode = direction(options.metric, options.mode)
-    runs = read(reader, selection, metric=options.metric, mode=mode)
+    objectives = options.objectives or _objectives_of_sweep(reader, selection)
+    runs, metric, mode, replaced, incomparable = _read_comparable(reader, selection, options, objectives)
+    counted = runs.score.notna() & ~runs.unfinished
+    if not counted.any():
+        raise UserError(
+            f"none of the {len(runs)} runs has finished with {metric} yet. `lantu runs` shows what is still going."
+        )
+    runs = replace(runs, score=runs.score.where(~runs.unfinished))
+    failed = runs.failed(metric)
     groups = group(runs, by=options.group_by, ignore=options.ignore)
-    comparison = compare(
-        runs.score, groups.of_run, groups.seed, mode=mode, level=options.level, pooling=options.pooling
-    )
-    test = options.metric.replace("val/", "test/", 1) if options.test_metric == "auto" else options.test_metric
-    test = test if test in runs.metrics and test != options.metric else None
+    statistics = {"mode": mode, "level": options.level, "pooling": options.pooling, "folds": groups.folds}
+    comparison = compare(runs.score, groups.of_run, groups.seed, failed=failed, **statistics)
+    runs = replace(runs, score=runs.score.where(~failed))
+    examples, no_examples = _examples(runs, groups, comparison, metric, options)
+    if examples is not None:
+        comparison = compare(runs.score, groups.of_run, groups.seed, failed=failed, examples=examples, **statistics)
+    test = metric.replace("val/", "test/", 1) if options.test_metric == "auto" else options.test_metric
+    test = test if test in runs.metrics and test != metric else None
     means = tables.group_means(runs, groups).reindex(comparison.table.index)
     costs = available_costs(means)
     cost = (costs[0] if costs else None) if options.cost == "auto" else options.cost
-    second = comparison.table.index[1] if len(comparison.table) > 1 else None
+    second = comparison.table.index[1] if len(comparison.scored) > 1 else None
     usd = {str(k): float(v) for k, v in means["cost/usd"].items()} if "cost/usd" in means else None
     return Analysis(
         selection=selection,
         runs=runs,
         groups=groups,
         comparison=comparison,
-        table=tables.summary(runs, groups, comparison, metric=options.metric, test=test, means=means),
+        table=tables.summary(runs, groups, comparison, metric=metric, test=test, means=means, examples=examples),
         means=means,
-        metric=options.metric,
+        metric=metric,
         mode=mode,
         test=test,
         cost=cost,
@@ -132,18 +172,106 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
         if second is not None
         else None,
         options=options,
+        failed=failed,
+        incomparable=incomparable,
+        replaced=replaced,
+        objectives=objectives or (),
+        front=_front(runs, groups, comparison, objectives, metric) if objectives else (),
+        examples=examples,
+        no_examples=no_examples,
     )
+
+
+def _read_comparable(
+    reader: Reader, selection: Selection, options: Options, objectives: tuple[tuple[str, str], ...] | None
+) -> tuple[Runs, str, str, str | None, list[str]]:
+    """The runs by a metric that means the same in all of them, as far as there is one.
+
+    Returns:
+        The runs, the metric, its mode, the metric that it replaces, and by which settings it still differs in kind.
+    """
+    asked = options.metric
+    if asked == "auto":
+        asked = objectives[0][0] if objectives else "val/loss"
+    mode = objectives[0][1] if objectives and options.metric == "auto" else direction(asked, options.mode)
+    runs = _without_unmeasured_baselines(read(reader, selection, metric=asked, mode=mode))
+    differs = differing_losses(runs, asked)
+    if not differs or options.metric != "auto" or objectives:
+        return runs, asked, mode, None, differs
+    instead = shared_metric(runs)
+    if instead is None:
+        return runs, asked, mode, None, differs
+    mode = direction(instead)
+    return _without_unmeasured_baselines(read(reader, selection, metric=instead, mode=mode)), instead, mode, asked, []
+
+
+def _without_unmeasured_baselines(runs: Runs) -> Runs:
+    """A classical model does not log every metric; one without the metric that decides has not failed."""
+    described = runs.tags.get("lantu.baseline")
+    if described is None:
+        return runs
+    return runs.only(runs.info.index[described.isna() | runs.score.notna()])
+
+
+def _objectives_of_sweep(reader: Reader, selection: Selection) -> tuple[tuple[str, str], ...] | None:
+    """The objectives of the one sweep that was selected, if it has several."""
+    if len(selection.sweeps) != 1:
+        return None
+    parent = reader.parent_of(selection.sweeps[0])
+    params = reader.params_of(parent) if parent else {}
+    names = [
+        each.strip().removesuffix("_best") for each in params.get("sweep.objective", "").split(",") if each.strip()
+    ]
+    if len(names) < 2:
+        return None
+    modes = [each.strip()[:3] for each in params.get("sweep.direction", "").split(",")]
+    modes = modes if len(modes) == len(names) else ["auto"] * len(names)
+    return tuple((name, direction(name, mode)) for name, mode in zip(names, modes, strict=True))
+
+
+def _front(
+    runs: Runs, groups: Groups, comparison: Comparison, objectives: tuple[tuple[str, str], ...], metric: str
+) -> tuple[str, ...]:
+    """The groups that nothing beats in all objectives, in the order of the first one."""
+    columns = {}
+    for name, _ in objectives:
+        best = runs.metrics.get(f"{name}_best", runs.metrics.get(name))
+        if best is None:
+            raise UserError(f"the objective `{name}` was not logged by any of the runs, so there is no front.")
+        values = runs.score if name == metric else best.where(runs.score.notna())
+        columns[name] = values.groupby(groups.of_run).mean()
+    points = pd.DataFrame(columns).reindex(comparison.scored.index)
+    return tuple(map(str, points.index[front(points, dict(objectives))]))
+
+
+def _examples(
+    runs: Runs, groups: Groups, comparison: Comparison, metric: str, options: Options
+) -> tuple[StoredExamples | None, str]:
+    """What the stored predictions of the best groups say; and why nothing, where that is so."""
+    if not options.examples:
+        return None, "stored predictions were not read (examples=false)"
+    split = metric.partition("/")[0]
+    if split not in ("val", "test"):
+        return None, f"{metric} is not measured on examples"
+    found = read_predictions(
+        runs,
+        groups.of_run,
+        list(comparison.scored.index[:MOST_EXAMINED]),
+        split=split,
+        tracking_uri=options.tracking_uri,
+    )
+    return stored_examples(found, metric)
 
 
 def deepen(analysis: Analysis, reader: Reader) -> Depth:
     """Work out the parts that only the report shows."""
-    shown = list(analysis.comparison.table.index[:SHOWN_CURVES])
+    shown = list(analysis.comparison.scored.index[:SHOWN_CURVES])
     if analysis.cheapest and analysis.cheapest not in shown:
         shown[-1] = analysis.cheapest
     law, usd_per_flop = _forecast(analysis)
     outlooks, no_outlook = _outlooks(analysis)
     return Depth(
-        importance=importance(analysis.comparison.table["mean"], analysis.groups, mode=analysis.mode),
+        importance=importance(analysis.comparison.scored["mean"], analysis.groups, mode=analysis.mode),
         curves=curves(reader, analysis.runs, analysis.groups, metric=analysis.metric, shown=shown),
         law=law,
         usd_per_flop=usd_per_flop,
@@ -198,9 +326,15 @@ def _outlooks(analysis: Analysis) -> tuple[dict[str, Outlook], str | None]:
     business = analysis.options.business
     if not business:
         return {}, "no business assumptions were given (business=default)."
+    missing = missing_assumptions(business)
+    if missing:
+        return {}, (
+            f"it needs your own numbers: {', '.join(f'business.{name}=...' for name in missing)}, or a file "
+            "conf/business/NAME.yaml and business=NAME."
+        )
     means = analysis.means
-    if not business.get("predictions_per_second") and not {"speed/latency_ms", "speed/samples_per_second"} & {*means}:
-        return {}, "the runs measured no speed; give business.predictions_per_second."
+    if not business.get("predictions_per_second") and "speed/latency_ms" not in means:
+        return {}, "the runs measured no latency; give business.predictions_per_second."
     wanted = [analysis.winner, *([analysis.cheapest] if analysis.cheapest else [])]
     spent = analysis.total("cost/usd")
     found = {}
@@ -208,7 +342,7 @@ def _outlooks(analysis: Analysis) -> tuple[dict[str, Outlook], str | None]:
         row, parts = means.loc[label], analysis.comparison.table.loc[label]
         error = float(parts["sd"] / np.sqrt(parts["seeds"])) if parts["seeds"] > 1 else 0.0
         latency = float(row.get("speed/latency_ms", np.nan))
-        speed = 1000 / latency if latency > 0 else float(row.get("speed/samples_per_second", np.nan))
+        speed = 1000 / latency if latency > 0 else float("nan")
         if not (np.isfinite(speed) or business.get("predictions_per_second")):
             continue
         usd = float(row.get("cost/usd", np.nan))
@@ -221,4 +355,4 @@ def _outlooks(analysis: Analysis) -> tuple[dict[str, Outlook], str | None]:
             invested=spent if np.isfinite(spent) else 0.0,
         )
         found[label] = outlook(measured, business)
-    return found, None if found else "the best configurations measured no speed; give business.predictions_per_second."
+    return found, None if found else "the best configurations have no latency; give business.predictions_per_second."

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lantu.compare.reading.runs import Selection
 from lantu.errors import UserError
+from lantu.metric_direction import direction
 
 IN_TERMINAL = 30
 """Rows that are printed unless `top` says otherwise."""
@@ -59,12 +60,17 @@ def run(cfg: DictConfig) -> None:
 def options(cfg: DictConfig) -> Any:
     """The options of an analysis from a config."""
     from lantu.compare.analysis import Options
+    from lantu.compare.methods.roi import missing_assumptions
+    from lantu.tracking.store import embedded_uri
 
     business = OmegaConf.to_container(cfg.business, resolve=True) if cfg.business else None
     assert business is None or isinstance(business, dict)
+    if business:
+        missing_assumptions({str(name): value for name, value in business.items()})
     return Options(
         metric=cfg.metric,
         mode=cfg.mode,
+        objectives=_objectives(cfg.objectives),
         test_metric=cfg.test_metric,
         cost=cfg.cost,
         group_by=tuple(cfg.group_by) if cfg.group_by else None,
@@ -74,8 +80,21 @@ def options(cfg: DictConfig) -> Any:
         pooling=cfg.statistics.pooling,
         difference=cfg.statistics.difference,
         business={str(name): value for name, value in business.items()} if business else None,
-        placeholder=business == shipped_business(),
+        examples=cfg.examples,
+        tracking_uri=cfg.tracking_uri or embedded_uri(cfg.paths.store),
     )
+
+
+def _objectives(names: Any) -> tuple[tuple[str, str], ...] | None:
+    """Metrics that are traded off, with the direction of each."""
+    listed = _several(names)
+    if not listed:
+        return None
+    if len(listed) < 2:
+        raise UserError(
+            f"`objectives=[{listed[0]}]`: a trade-off takes two metrics or more; for one: `metric={listed[0]}`."
+        )
+    return tuple((name, direction(name, option="objectives")) for name in listed)
 
 
 def selection(cfg: DictConfig) -> Selection:
@@ -86,7 +105,7 @@ def selection(cfg: DictConfig) -> Selection:
 
 
 def shipped_business() -> Mapping[str, Any]:
-    """The assumptions that we ship, which are nobody's."""
+    """The assumptions that we ship, most of which are for the user to fill in."""
     from lantu.config.locations import shipped_conf
 
     loaded = OmegaConf.to_container(OmegaConf.load(shipped_conf() / "business" / "default.yaml"))
@@ -100,7 +119,6 @@ def import_everything() -> None:
         "optuna.importance",
         "sklearn.ensemble",
         "sklearn.inspection",
-        "statsmodels.stats.power",
         "lantu.compare.reading.sql",
         "lantu.compare.report.page",
     ):
@@ -108,10 +126,12 @@ def import_everything() -> None:
 
 
 def _caption(analysis: Any) -> str:
+    from lantu.compare.decision import counted
+
     groups, runs = len(analysis.table), len(analysis.runs)
-    said = f"{runs:,} runs of {groups:,} configurations, best {analysis.metric} first"
+    said = f"{counted(runs, 'run')} of {counted(groups, 'configuration')}, best {analysis.metric} first"
     shown = analysis.comparison.tested and groups > 1
-    return f"{said}; bold: cannot be told from the best" if shown else said
+    return f"{said}; bold: statistically tied with the best" if shown else said
 
 
 def _say(decision: Any, cfg: DictConfig) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.comparability import differing_data, names_of
 from lantu.compare.methods.scaling import Law
 from lantu.compare.table import number
 
@@ -28,6 +29,8 @@ SAVED = {
 }
 WORTH_IT = 0.1
 """The share of the cost that has to be saved before a cheaper configuration is preferred to the best scorer."""
+MOST_FAILED = 0.25
+"""The share of failed runs above which a configuration is not recommended."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ def decide(analysis: Analysis, depth: Depth | None = None) -> Decision:
     """Put the analysis into words."""
     ship, headline = _choice(analysis)
     sentences = [_quality(analysis, ship or analysis.winner), *_difference(analysis, ship), *_risk(analysis, ship)]
-    sentences += _price(analysis)
+    sentences += [*_same_examples(analysis), *_price(analysis)]
     if depth is not None:
         sentences += [*_mattered(analysis, depth), *_business(analysis, depth), *_forecast(analysis, depth)]
-    return Decision(ship, headline, sentences, [*_next(analysis), *_caution(analysis)], _tiles(analysis, depth))
+    return Decision(ship, headline, sentences, [*_next(analysis), *_caution(analysis)], _tiles(analysis))
 
 
 def money(value: float) -> str:
@@ -73,8 +76,18 @@ def digits_for(scale: float) -> int:
     return int(np.clip(1 - math.floor(math.log10(scale)), 0, 6))
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: 1 run, 1,200 runs."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def _unit(analysis: Analysis) -> str:
+    """What the runs of a configuration are."""
+    return "fold" if analysis.groups.folds else "seed"
+
+
 def _scale(analysis: Analysis) -> int:
-    table = analysis.comparison.table
+    table = analysis.comparison.scored
     half = (table["high"] - table["low"]).min() / 2
     spread = float(table["mean"].std()) if len(table) > 1 else float("nan")
     return digits_for(float(half) if math.isfinite(half) else spread / 10)
@@ -83,84 +96,126 @@ def _scale(analysis: Analysis) -> int:
 def _choice(analysis: Analysis) -> tuple[str | None, str]:
     comparison, cheapest = analysis.comparison, analysis.cheapest
     winner, number_of = comparison.winner, len(comparison.table)
+    if analysis.incomparable:
+        return None, (
+            f"No ranking: {analysis.metric} is a different quantity in these runs, since "
+            f"{names_of(analysis.incomparable)} {'differ' if len(analysis.incomparable) > 1 else 'differs'}."
+        )
+    if analysis.objectives:
+        return _front_choice(analysis)
+    if analysis.failed_share(winner) > MOST_FAILED:
+        return None, _unreliable(analysis)
     if number_of == 1:
         return winner, f"There is only one configuration: {winner}."
+    if len(comparison.scored) == 1:
+        return winner, f"Only {winner} finished; {counted(number_of - 1, 'other configuration')} failed in every run."
     if not comparison.tested:
-        return None, f"{winner} scored best, but with one seed each nobody can say that it is better."
+        return None, _untested(analysis)
     alike = comparison.alike
     if len(alike) == 1:
-        return winner, f"Ship {winner}: it is better than every other configuration."
+        return winner, f"Ship {winner}. It is better than every other configuration."
     if cheapest is not None and cheapest != winner:
         cost = analysis.means[analysis.cost]
         saved = 1 - float(cost[cheapest] / cost[winner])
         if saved >= WORTH_IT:
             what = SAVED.get(str(analysis.cost), f"needs {{}} less {analysis.cost}").format(f"{saved:.0%}")
-            return cheapest, f"Ship {cheapest}: it cannot be told from the best, and {what}."
+            return cheapest, f"Ship {cheapest}. It is statistically tied with the best, and {what}."
     if cheapest == winner:
-        return winner, f"Ship {winner}: it scored best, and nothing within noise of it is cheaper."
-    rest = "one other" if len(alike) == 2 else f"{len(alike) - 1} others"
-    return winner, f"Ship {winner}: it scored best; {rest} cannot be told from it."
+        return winner, (
+            f"Ship {winner}. It has the best {analysis.metric}, and no cheaper configuration performs about as well."
+        )
+    tied = "one other is" if len(alike) == 2 else f"{len(alike) - 1} others are"
+    return winner, f"Ship {winner}. It has the best {analysis.metric}; {tied} statistically tied with it."
+
+
+def _untested(analysis: Analysis) -> str:
+    winner, unit = analysis.winner, _unit(analysis)
+    best = f"{winner} has the best {analysis.metric}, but"
+    if analysis.comparison.without_spread:
+        return f"{best} its {unit}s do not differ, so there is nothing to test it with."
+    return f"{best} one {unit} each is not enough to call a winner."
+
+
+def _unreliable(analysis: Analysis) -> str:
+    """No recommendation: too many runs of the best scorer failed."""
+    table = analysis.comparison.scored
+    row, winner, unit = table.loc[analysis.winner], analysis.winner, _unit(analysis)
+    ended = int(row["failed"] + row["seeds"])
+    said = f"No recommendation: {winner} has the best {analysis.metric}, but {int(row['failed'])} of its "
+    said += f"{counted(ended, unit)} failed."
+    reliable = [str(label) for label in table.index if analysis.failed_share(str(label)) <= MOST_FAILED]
+    return f"{said} The best that trains reliably is {reliable[0]}." if reliable else said
+
+
+def _front_choice(analysis: Analysis) -> tuple[str | None, str]:
+    """With several objectives the result is what nothing beats in all of them."""
+    names = " and ".join(name for name, _ in analysis.objectives)
+    front = [label for label in analysis.front if analysis.failed_share(label) <= MOST_FAILED]
+    if len(front) == 1:
+        return front[0], f"Ship {front[0]}. No other configuration is better in {names}."
+    shown = "; ".join(front[:4]) + (f"; and {len(front) - 4} more" if len(front) > 4 else "")
+    return None, f"{counted(len(front), 'configuration')} on the front of {names}: {shown}."
 
 
 def _quality(analysis: Analysis, label: str) -> str:
-    row, digits = analysis.comparison.table.loc[label], _scale(analysis)
+    comparison, digits = analysis.comparison, _scale(analysis)
+    row, chosen = comparison.table.loc[label], label == comparison.winner and len(comparison.scored) > 1
     seeds = int(row["seeds"])
     said = f"{label} reaches {analysis.metric} {number(float(row['mean']), digits)}"
-    if seeds > 1:
-        level = f"{analysis.comparison.level:.0%}"
-        said += f" ({level} interval {interval(float(row['low']), float(row['high']), digits)}, {seeds} seeds)"
+    if math.isfinite(row["low"]) and seeds > 1:
+        shown = interval(float(row["low"]), float(row["high"]), digits)
+        chosen_among = f", corrected for the choice among {len(comparison.scored)}" if chosen else ""
+        said += f" ({comparison.level:.0%} interval {shown}{chosen_among}; {counted(seeds, _unit(analysis))})"
     else:
-        said += " (one seed)"
+        said += f" ({counted(seeds, _unit(analysis))})"
+    if chosen and math.isfinite(comparison.corrected):
+        corrected = number(comparison.corrected, digits)
+        if corrected != number(float(row["mean"]), digits):
+            said += f"; expect about {corrected} from new {_unit(analysis)}s, since the best of several is partly luck"
     if analysis.test:
         score = analysis.means[analysis.test][label]
         if math.isfinite(score):
-            said += (
-                f"; on the test split, which had no part in the choice, {analysis.test} {number(float(score), digits)}"
-            )
+            said += f"; on the test split, which was not used to choose, {analysis.test} {number(float(score), digits)}"
     return f"{said}."
 
 
 def _difference(analysis: Analysis, ship: str | None) -> list[str]:
     comparison, digits = analysis.comparison, _scale(analysis)
-    table, winner = comparison.table, comparison.winner
-    if len(table) < 2:
+    table, winner = comparison.scored, comparison.winner
+    if len(table) < 2 or analysis.incomparable:
         return []
     said = []
     second = str(table.index[1])
     row = table.loc[second]
-    gap = abs(float(row["difference"]))
+    sign = 1.0 if comparison.mode == "min" else -1.0  # the winner's advantage counts up
+    gap = sign * float(row["difference"])
     better = "lower" if comparison.mode == "min" else "higher"
-    who = f"The best scorer, {winner}," if ship not in (None, winner) else "That"
+    who = f"The best scorer, {winner}," if ship not in (None, winner) else winner if ship is None else "That"
     text = f"{who} is {number(gap, digits)} {better} than the next, {second}"
     if math.isfinite(row["diff_low"]):
-        low, high = sorted((float(row["diff_low"]), float(row["diff_high"])))
-        if not low < 0 < high:
-            low, high = sorted((abs(low), abs(high)))
-        shown = interval(low, high, digits)
-        how = {"paired": "over shared seeds", "within seeds": "over shared seeds"}.get(str(row["how"]), "")
+        low, high = sorted((sign * float(row["diff_low"]), sign * float(row["diff_high"])))
+        how = f" over shared {_unit(analysis)}s" if row["how"] in ("paired", "within seeds") else ""
         p = float(row["p_corrected"])
-        text += f" ({comparison.level:.0%} interval {shown}{' ' + how if how else ''}; corrected p "
+        text += f" ({comparison.level:.0%} interval {interval(low, high, digits)}{how}; corrected p "
         text += f"{'< 0.001' if p < 0.001 else f'= {p:.2g}'})"
     said.append(f"{text}.")
     if comparison.tested and len(table) > 2:
         alike, worse = len(comparison.alike) - 1, len(table) - len(comparison.alike)
         if alike == 0:
-            said.append(
-                "The only other one is measurably worse." if worse == 1 else f"All {worse} others are measurably worse."
-            )
+            said.append(f"All {worse} others are worse.")
         elif worse == 0:
-            said.append(f"None of the {alike} others can be told from it.")
+            said.append(f"All {alike} others are statistically tied with it.")
         else:
             said.append(
-                f"{alike} of {alike + worse} others cannot be told from it; {worse} {'is' if worse == 1 else 'are'} "
-                "measurably worse."
+                f"{alike} of the {alike + worse} others {'is' if alike == 1 else 'are'} statistically tied with it; "
+                f"{worse} {'is' if worse == 1 else 'are'} worse."
             )
     return said
 
 
 def _risk(analysis: Analysis, ship: str | None) -> list[str]:
-    """Not to be told apart is not the same as equal: how much worse it may be."""
-    if ship is None or ship == analysis.winner:
+    """Statistically tied is not the same as equal: how much worse it may be."""
+    if ship is None or ship == analysis.winner or analysis.objectives:
         return []
     row, digits = analysis.comparison.table.loc[ship], _scale(analysis)
     most = float(row["diff_high"] if analysis.mode == "min" else -row["diff_low"])
@@ -170,7 +225,21 @@ def _risk(analysis: Analysis, ship: str | None) -> list[str]:
     measured = number(abs(float(row["difference"])), digits)
     return [
         f"{ship} measured {measured} {worse} than the best scorer, {analysis.winner}; "
-        f"with these seeds it could truly be up to {number(most, digits)} {worse}."
+        f"with these {_unit(analysis)}s the true difference could be up to {number(most, digits)}."
+    ]
+
+
+def _same_examples(analysis: Analysis) -> list[str]:
+    """What the stored predictions say of the two best."""
+    examples, table = analysis.examples, analysis.comparison.scored
+    if examples is None or len(table) < 2:
+        return []
+    low, high = examples.interval(analysis.winner, analysis.comparison.level)
+    if not math.isfinite(low):
+        return []
+    return [
+        f"Of that, the finite set of {examples.number:,} examples alone leaves {analysis.metric} open between "
+        f"{interval(low, high, digits_for((high - low) / 2))}."
     ]
 
 
@@ -187,7 +256,7 @@ def _price(analysis: Analysis) -> list[str]:
         parts.append(f"{number(spent['cost/co2e_kg'])} kg CO2e")
     if not parts:
         return []
-    return [f"All {len(analysis.runs):,} runs together took {', '.join(parts)}."]
+    return [f"{counted(len(analysis.runs), 'run')} together took {', '.join(parts)}."]
 
 
 def _mattered(analysis: Analysis, depth: Depth) -> list[str]:
@@ -199,26 +268,26 @@ def _mattered(analysis: Analysis, depth: Depth) -> list[str]:
     named = [f"{short.get(name, name)} ({share:.0%})" for name, share in shares.items() if share >= 0.1][:3]
     if not named:
         return []
-    text = f"What mattered most was {named[0]}"
+    text = f"The most important setting is {named[0]}"
     if len(named) > 1:
         text += f", then {' and '.join(named[1:])}"
     if len(found.interactions) and float(found.interactions["share"].iloc[0]) >= 0.1:
         pair = [short.get(found.interactions[end].iloc[0], "") for end in ("first", "second")]
-        text += f"; {' and '.join(pair)} have to be chosen together"
+        text += f"; {' and '.join(pair)} interact, so tune them together"
     return [f"{text}."]
 
 
 def _business(analysis: Analysis, depth: Depth) -> list[str]:
-    if analysis.options.placeholder or not depth.outlooks:
+    if not depth.outlooks:
         return []
     label, found = next(reversed(depth.outlooks.items()))
-    months = int((analysis.options.business or {})["months"])
+    months = int((analysis.options.business or {}).get("months") or 24)
     low, high = found.interval["present value"]
     back = found.likely["pay-back months"]
     text = (
         f"Under your business assumptions {label} is worth {money(found.likely['present value'])} over {months} months"
     )
-    text += f" (nine times in ten between {money(low)} and {money(high)})"
+    text += f" (90% of the simulated cases lie between {money(low)} and {money(high)})"
     text += f", and pays back in month {back:.0f}" if math.isfinite(back) else ", and does not pay back in that time"
     return [f"{text}."]
 
@@ -239,82 +308,146 @@ def _forecast(analysis: Analysis, depth: Depth) -> list[str]:
 
 
 def _next(analysis: Analysis) -> list[str]:
-    comparison, planned = analysis.comparison, analysis.plan
-    if len(comparison.table) < 2:
+    comparison, planned, unit = analysis.comparison, analysis.plan, _unit(analysis)
+    table = comparison.scored
+    if analysis.incomparable:
+        return [
+            "Choose a metric that means the same in all of them, such as metric=val/bits_per_byte for text or "
+            "metric=val/accuracy, or compare the runs of one kind."
+        ]
+    if len(table) < 2 or analysis.groups.folds:
         return []
-    second = str(comparison.table.index[1])
+    second = str(table.index[1])
     if not comparison.tested:
+        if comparison.without_spread:
+            return [
+                "The seed changes nothing in these runs: more seeds will not help. A larger validation split, or "
+                "another split (data.split_seed), shows how far the difference holds."
+            ]
         price = analysis.means["cost/usd"].head(3) if "cost/usd" in analysis.means else None
         cost = ""
         if price is not None and price.notna().all():
-            cost = f" (about {money(2 * float(price.sum()))} for two further seeds each)"
-        return [f"Run the best three configurations again with at least three seeds each{cost}; then compare again."]
+            cost = f" (about {money(2 * float(price.sum()))} for two more seeds each)"
+        return [
+            f"Run the best {min(3, len(table))} configurations with at least three seeds each{cost}; "
+            "then compare again."
+        ]
     if planned is None or second not in comparison.alike:
         return []
     digits = _scale(analysis)
-    what = f"a difference of {number(planned.difference, digits)} between {comparison.winner} and {second}"
+    power = f"{analysis.options.power:.0%}"
+    gap = number(planned.difference, digits)
+    what = f"Detecting a difference of {gap} between {comparison.winner} and {second} with {power} power"
     if planned.seeds is None:
-        return [f"To see {what} would take more than a thousand seeds each: for practical purposes they are equal."]
+        return [f"{what} needs more than 1,000 {unit}s per configuration: for practical purposes they are equal."]
     if not planned.more:
         return []
     price = f", about {money(planned.usd)}" if planned.usd is not None and math.isfinite(planned.usd) else ""
+    same = ", the same for both" if planned.paired else ""
     return [
-        f"To see {what} four times in five takes {planned.seeds} seeds each"
-        f"{' (the same seeds for both)' if planned.paired else ''}: {planned.more} more runs{price}."
-        if analysis.options.power == 0.8
-        else f"To see {what} with a chance of {analysis.options.power:.0%} takes {planned.seeds} seeds each: "
-        f"{planned.more} more runs{price}."
+        f"{what} needs about {counted(planned.seeds, unit)} per configuration{same} "
+        f"({counted(planned.more, 'more run')}{price})."
     ]
 
 
 def _caution(analysis: Analysis) -> list[str]:
-    said = []
-    runs, table = analysis.runs, analysis.comparison.table
-    lost = runs.info[runs.score.isna()]
-    if len(lost):
-        kinds = ", ".join(f"{count} {str(status).lower()}" for status, count in lost["status"].value_counts().items())
-        said.append(f"{len(lost)} of {len(runs)} runs have no {analysis.metric} and are left out ({kinds}).")
-    going = int((runs.info["status"] == "RUNNING").sum())
-    if going:
-        said.append(f"{going} {'run is' if going == 1 else 'runs are'} still going; their best so far counts.")
-    if analysis.comparison.tested and int(table["seeds"].iloc[0]) == 2:
-        said.append("The best configuration has two seeds only; its interval is wide for that reason.")
-    comparison, seeds = analysis.comparison, int(table["seeds"].median())
+    said = [*_missing(analysis), *_kinds(analysis)]
+    comparison, unit = analysis.comparison, _unit(analysis)
+    table = comparison.scored
+    first, seeds = int(table["seeds"].iloc[0]), int(table["seeds"].median())
+    if comparison.tested and first == 2:
+        said.append(f"The best configuration has only two {unit}s, which makes its interval wide.")
     if comparison.tested and comparison.pooling == "own" and seeds <= 3 and len(comparison.alike) > len(table) / 2 >= 2:
         said.append(
-            f"With {seeds} seeds, and each configuration's spread by itself, little can be told apart. "
-            "statistics.pooling=shared sees more, if you hold that all configurations spread alike."
+            f"With {counted(seeds, unit)} and a separate spread for each configuration, few differences can be "
+            "detected. statistics.pooling=shared detects more, if all configurations have the same spread."
         )
-    if analysis.comparison.tested and int(table["seeds"].iloc[0]) == 1:
-        said.append("The best configuration has one seed only: some of its lead may be luck.")
-    data = analysis.groups.settings.get("choices.data")
-    if data is not None and data.nunique() > 1:
-        said.append("The runs were made on different data sets; their scores may not be comparable.")
+    if comparison.tested and first == 1:
+        said.append(f"The best configuration has only one {unit}: part of its lead may be luck.")
+    if comparison.tested and comparison.noise == 0:
+        said.append(f"All {unit}s of a configuration give the same value; only the examples were tested.")
     return said
 
 
-def _tiles(analysis: Analysis, depth: Depth | None) -> list[tuple[str, str, str]]:
-    table, digits = analysis.comparison.table, _scale(analysis)
+def _missing(analysis: Analysis) -> list[str]:
+    """Runs that failed, are unfinished or were pruned."""
+    said, runs, unit = [], analysis.runs, _unit(analysis)
+    table = analysis.comparison.table
+    failed = int(analysis.failed.sum())
+    if failed:
+        where = [
+            f"{label} ({int(row['failed'])} of {int(row['failed'] + row['seeds'])})"
+            for label, row in table[table["failed"] > 0].head(3).iterrows()
+        ]
+        more = int((table["failed"] > 0).sum()) - len(where)
+        listed = ", ".join(where) + (f" and {counted(more, 'other configuration')}" if more > 0 else "")
+        said.append(
+            f"{failed} of {counted(len(runs), 'run')} failed (crashed, diverged, or without {analysis.metric}): "
+            f"{listed}. Their values are not part of any mean."
+        )
+    lost = [str(label) for label in table.index[(table["seeds"] == 0) & (table["failed"] > 0)]]
+    if lost:
+        said.append(f"Every {unit} failed in {counted(len(lost), 'configuration')}: {'; '.join(lost[:3])}.")
+    unfinished = runs.unfinished
+    going, stopped = (
+        int((runs.info["status"][unfinished] != "KILLED").sum()),
+        int((runs.info["status"] == "KILLED").sum()),
+    )
+    if going:
+        said.append(f"{counted(going, 'run is', 'runs are')} still going and left out.")
+    if stopped:
+        said.append(f"{counted(stopped, 'run was', 'runs were')} stopped before the end and left out.")
+    pruned = runs.tags.get("lantu.pruned")
+    if pruned is not None and pruned.notna().any():
+        count = int(pruned.notna().sum())
+        said.append(f"{counted(count, 'run was', 'runs were')} pruned early and counts with the best value until then.")
+    return said
+
+
+def _kinds(analysis: Analysis) -> list[str]:
+    """Runs whose scores are not, or not quite, the same quantity."""
+    said = []
+    if analysis.replaced:
+        said.append(
+            f"{analysis.replaced} is a different quantity in these runs, since their losses or tokens differ; "
+            f"{analysis.metric}, which they share, was compared instead."
+        )
+    data = differing_data(analysis.runs)
+    if data:
+        said.append(
+            f"The runs were made on different data sets ({names_of(data)}); their scores may not be comparable."
+        )
+    if analysis.groups.folds:
+        said.append(
+            "Folds share most of their training rows: intervals and tests use the correction of Nadeau and Bengio "
+            "(2003)."
+        )
+    return said
+
+
+def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
+    table, digits, unit = analysis.comparison.scored, _scale(analysis), _unit(analysis)
     best = table.iloc[0]
-    half = float(best["high"] - best["low"]) / 2
+    known = math.isfinite(best["low"])
+    ends = f"{interval(float(best['low']), float(best['high']), digits)}, " if known else ""
     tiles = [
         (
             number(float(best["mean"]), digits),
             f"best {analysis.metric}",
-            f"± {number(half, digits)} over {int(best['seeds'])} seeds" if math.isfinite(half) else "one seed",
+            f"{ends}{counted(int(best['seeds']), unit)}",
         )
     ]
     if len(table) > 1:
         alike = len(analysis.comparison.alike)
         shown = f"{alike} of {len(table)}" if analysis.comparison.tested else "?"
-        tiles.append((shown, "cannot be told from the best", "configurations, the best one included"))
+        tiles.append((shown, "tied with the best", "configurations, the best one included"))
     spent = analysis.total("cost/usd")
     if math.isfinite(spent):
         kwh = analysis.total("cost/kwh")
         tiles.append((money(spent), "spent on all runs", f"{number(kwh)} kWh" if math.isfinite(kwh) else ""))
     label = analysis.cheapest or analysis.winner
     if "cost/usd" in analysis.means:
-        tiles.append((money(float(analysis.means["cost/usd"][label])), "to train it once more", label))
+        tiles.append((money(float(analysis.means["cost/usd"][label])), "to train again", label))
     if len(tiles) < 4 and "model/parameters" in analysis.means:
         value = float(analysis.means["model/parameters"][label])
         if math.isfinite(value):

@@ -1,6 +1,7 @@
 """Leave a sweep's comparison among the artifacts of its parent run, where MLflow's own page shows it."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from lantu.compare.analysis import Analysis, Depth, Options, analyse
@@ -21,7 +22,7 @@ def compare_sweep(sweep: str, *, tracking_uri: str, options: Options | None = No
     from lantu.compare.report.page import write_report
 
     reader = open_reader(tracking_uri)
-    analysis = analyse(reader, Selection(sweeps=(sweep,)), options or Options())
+    analysis = analyse(reader, Selection(sweeps=(sweep,)), replace(options or Options(), tracking_uri=tracking_uri))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.html"
         decision, depth = write_report(analysis, reader, report)

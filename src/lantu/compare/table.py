@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lantu.compare.methods.examples import StoredExamples
 from lantu.compare.methods.groups import Groups, as_text
 from lantu.compare.methods.statistics import Comparison
 from lantu.compare.reading.runs import Runs
 from lantu.errors import UserError
 
+TIED = "tied with best"
+"""The column that says whether a configuration is statistically tied with the best."""
 MISSING = "\N{EN DASH}"
 
 SHOWN_METRICS = (
@@ -32,6 +35,7 @@ def summary(
     metric: str,
     test: str | None,
     means: pd.DataFrame | None = None,
+    examples: StoredExamples | None = None,
 ) -> pd.DataFrame:
     """One row per group, best first, numbers unrounded.
 
@@ -43,12 +47,20 @@ def summary(
     parts = comparison.table
     table = settings.copy()
     table["seeds"] = parts["seeds"].astype(int)
+    if parts["failed"].any():
+        table["failed"] = [
+            f"{failed} of {failed + seeds}" if failed else ""
+            for failed, seeds in zip(parts["failed"], parts["seeds"], strict=True)
+        ]
     table[metric] = parts["mean"]
     table[f"{metric} low"], table[f"{metric} high"] = parts["low"], parts["high"]
+    if examples is not None:
+        over = [examples.interval(str(label), comparison.level) for label in order]
+        table["over examples low"], table["over examples high"] = zip(*over, strict=True)
     table["difference"] = parts["difference"]
     table["difference low"], table["difference high"] = parts["diff_low"], parts["diff_high"]
     table["p"] = parts["p_corrected"]
-    table["like the best"] = parts["alike"] if comparison.tested else None
+    table[TIED] = parts["alike"] if comparison.tested else None
     means = group_means(runs, groups).reindex(order) if means is None else means
     if test and test in means:
         table[test] = means[test]
@@ -119,6 +131,13 @@ def rounded(table: pd.DataFrame) -> pd.DataFrame:
     """The table for reading: text, means with their intervals in one column, the difference with its own."""
     shown: dict[str, list[str]] = {}
     for name in table.columns:
+        if str(name) == "over examples high":
+            ends = zip(table["over examples low"], table[name], strict=True)
+            digits = _digits(table[name])
+            shown["over examples"] = [
+                f"{number(low, digits)} to {number(high, digits)}" if np.isfinite(low) else MISSING
+                for low, high in ends
+            ]
         if str(name).endswith((" low", " high")):
             continue
         low, high = table.get(f"{name} low"), table.get(f"{name} high")
@@ -132,10 +151,18 @@ def rounded(table: pd.DataFrame) -> pd.DataFrame:
             if name == "model/parameters" and value >= 1e4:
                 text = compact(value)
             if low is not None and high is not None and np.isfinite(low.iloc[place]):
-                text += f" ± {number(float(high.iloc[place] - low.iloc[place]) / 2, digits)}"
+                text += spread(float(value), float(low.iloc[place]), float(high.iloc[place]), digits)
             cells.append(text)
         shown[str(name)] = cells
     return pd.DataFrame(shown, index=table.index)
+
+
+def spread(value: float, low: float, high: float, digits: int | None = None) -> str:
+    """An interval behind its value: " ± half" where it is symmetric, else " (low to high)"."""
+    half = (high - low) / 2
+    if abs((high + low) / 2 - value) <= 0.05 * half:
+        return f" ± {number(half, digits)}"
+    return f" ({number(low, digits)} to {number(high, digits)})"
 
 
 def number(value: float, digits: int | None = None) -> str:
@@ -196,7 +223,7 @@ def latex(table: pd.DataFrame) -> str:
 
 
 def show(table: pd.DataFrame, *, caption: str) -> None:
-    """Print the table in the terminal; the groups that are like the best are bold."""
+    """Print the table in the terminal; those that are tied with the best are bold."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -205,9 +232,9 @@ def show(table: pd.DataFrame, *, caption: str) -> None:
     shown = _fitting(rounded(table), table, console.width)
     printed = Table(box=None, padding=(0, 1), header_style="cyan")
     for name in shown.columns:
-        numeric = table[name].dtype.kind in "fi"
+        numeric = name in table and table[name].dtype.kind in "fi"
         printed.add_column(escape(str(name)), justify="right" if numeric else "left", no_wrap=True)
-    best = table.get("like the best")
+    best = table.get(TIED)
     for place, row in enumerate(shown.to_numpy().tolist()):
         printed.add_row(*map(escape, row), style="bold" if best is not None and best.iloc[place] is True else "")
     console.print(printed)
@@ -217,7 +244,7 @@ def show(table: pd.DataFrame, *, caption: str) -> None:
 def _fitting(shown: pd.DataFrame, table: pd.DataFrame, width: int) -> pd.DataFrame:
     """As many columns as the terminal has room for, the least telling ones left out first."""
     settings = [str(each) for each in table.attrs.get("settings", ())]
-    last = ["p", "like the best", "cost/device_hours", "cost/co2e_kg", "speed/samples_per_second", "minutes"]
+    last = ["p", TIED, "cost/device_hours", "cost/co2e_kg", "speed/samples_per_second", "minutes"]
     names = list(shown.columns)
     keep = sorted(names, key=lambda name: (name not in settings, name in last, names.index(name)))
     room = width

@@ -3,6 +3,7 @@
 import re
 import time
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -16,6 +17,11 @@ from lantu.sweeps.progress import counted
 from lantu.sweeps.state.status import Watcher
 from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
 
+if TYPE_CHECKING:
+    from lantu.compare.analysis import Options
+
+DEFAULT_OBJECTIVE = "val/loss"
+
 
 def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: float) -> int:
     """Say how a sweep went, and compare its trials; returns how many failed."""
@@ -28,7 +34,7 @@ def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: flo
         console.print(f"            {trials[0].name}: see {_short(trials[0])}/output.txt", soft_wrap=True)
     if standing.counts["skipped"]:
         console.print("budget      spent; re-issue the command with a larger `sweep.budget` for the rest")
-    if standing.best:
+    if standing.best and len(sweep.content()["objectives"]) == 1:  # with several the front is the result
         found = standing.best
         console.print(
             f"best        [bold]{escape(found.name)}[/bold]  {found.metric} {found.value:.4g}", soft_wrap=True
@@ -75,17 +81,33 @@ def _compare(
     if not arrived or parent.run_id is None:
         console.print(f"compare     `lantu sync`, then `lantu compare sweep={sweep.name}`", soft_wrap=True)
         return
-    from lantu.compare.analysis import Options
     from lantu.compare.publish import compare_sweep
 
-    objective = str(sweep.content()["objectives"][0]).removesuffix("_best")
     try:
-        decision = compare_sweep(parent.run_id, tracking_uri=parent.uri, options=Options(metric=objective))
+        decision = compare_sweep(parent.run_id, tracking_uri=parent.uri, options=_options(sweep))
     except UserError as error:
-        console.print(f"compare     {error}", soft_wrap=True)
+        console.print(f"compare     {escape(str(error))}", soft_wrap=True)
+        return
+    except Exception as error:  # the trials are done and kept: their comparison must not make the sweep fail
+        name = type(error).__name__
+        console.print(f"compare     not made: {escape(f'{name}: {error}'.splitlines()[0])}", soft_wrap=True)
+        console.print(f"            lantu compare sweep={sweep.name}   tries again", soft_wrap=True)
         return
     console.print(f"decision    [bold]{escape(decision.headline)}[/bold]", soft_wrap=True)
     console.print(f"            lantu compare sweep={sweep.name}   the table and the report behind it", soft_wrap=True)
+
+
+def _options(sweep: SweepFolder) -> Options:
+    """By which metrics a sweep's trials are compared: those it aimed at."""
+    from lantu.compare.analysis import Options
+
+    content = sweep.content()
+    names = [str(each).removesuffix("_best") for each in content["objectives"]]
+    modes = [str(each)[:3] for each in content["directions"]]
+    if len(names) > 1:
+        return Options(objectives=tuple(zip(names, modes, strict=True)))
+    # the default objective gives way to a metric that all trials share, where their losses differ in kind
+    return Options() if names == [DEFAULT_OBJECTIVE] else Options(metric=names[0], mode=modes[0])
 
 
 def _short(trial: TrialFolder) -> str:

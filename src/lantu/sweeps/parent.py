@@ -86,7 +86,8 @@ class ParentRun:
         }
         params = {"sweep.varies": ", ".join(content["keys"]), "sweep.kind": content["kind"]}
         self._journal.append("tags", values=tags)
-        self._journal.append("params", values={**params, "sweep.objective": ", ".join(content["objectives"])})
+        aims = {f"sweep.{name}": ", ".join(content[f"{name}s"]) for name in ("objective", "direction")}
+        self._journal.append("params", values={**params, **aims})
         self._journal.flush()
         if self._ships:
             self._shipper = Uploader(self._run, self.uri, family=True)

@@ -69,7 +69,7 @@ def importance(score: pd.Series, groups: Groups, *, mode: str, seed: int = 0, bo
         table, explained = _permutation(encoded, loss, seed)
         if explained < 0.1:
             return _refuse(
-                "the settings do not foretell the score of configurations that were left out "
+                "the settings do not predict the score of configurations that were left out "
                 f"(R squared {max(explained, 0):.2f}); noise or too few configurations hide what mattered."
             )
         table = table.join(_ped_anova(settings[names], loss, random, bootstrap))
@@ -94,12 +94,17 @@ def _is_log(column: pd.Series) -> bool:
     return bool(len(known) and known.min() > 0 and known.max() / known.min() >= 10)
 
 
+def levels(column: pd.Series) -> pd.Series:
+    """The values of a setting as text; that a run does not have it (another model's option) is a level of its own."""
+    return column.map(lambda value: "(not set)" if pd.isna(value) else str(value)).astype(object)
+
+
 def _encoded(column: pd.Series) -> np.ndarray:
     """Numbers for a forest: logarithms of what spans magnitudes, codes of categories, -1 where missing."""
     if column.dtype.kind in "fiu":
         numbers = np.log10(column) if _is_log(column) else column
         return numbers.fillna(numbers.min() - 1).to_numpy(dtype=float)
-    return pd.factorize(column.astype(str))[0].astype(float)
+    return pd.factorize(levels(column))[0].astype(float)
 
 
 def _forest(seed: int) -> Any:
@@ -112,7 +117,7 @@ def _permutation(encoded: pd.DataFrame, loss: np.ndarray, seed: int) -> tuple[pd
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import KFold
 
-    drops, truth, foretold = [], [], []
+    drops, truth, predicted = [], [], []
     cells = encoded.to_numpy()
     folds = KFold(min(5, len(loss) // 2), shuffle=True, random_state=seed)
     for train, test in folds.split(cells):
@@ -122,8 +127,8 @@ def _permutation(encoded: pd.DataFrame, loss: np.ndarray, seed: int) -> tuple[pd
         )
         drops.append(found.importances.mean(axis=1))
         truth.append(loss[test])
-        foretold.append(forest.predict(cells[test]))
-    real, said = np.concatenate(truth), np.concatenate(foretold)
+        predicted.append(forest.predict(cells[test]))
+    real, said = np.concatenate(truth), np.concatenate(predicted)
     explained = 1 - float(((real - said) ** 2).sum() / ((real - real.mean()) ** 2).sum())
     shares = np.clip(np.array(drops), 0, None)
     shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
@@ -155,7 +160,7 @@ def _study(settings: pd.DataFrame, loss: np.ndarray) -> Any:
             spaces[name] = FloatDistribution(float(column.min()), float(column.max()), log=_is_log(column))
             columns[name] = column.astype(float).tolist()
         else:
-            texts = column.astype(str).tolist()
+            texts = levels(column).tolist()
             spaces[name] = CategoricalDistribution(sorted(set(texts)))
             columns[name] = texts
     study = optuna.create_study()

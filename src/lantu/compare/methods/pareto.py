@@ -47,12 +47,13 @@ def front(points: pd.DataFrame, modes: dict[str, str] | None = None) -> pd.Serie
 
 
 def cheapest_alike(comparison: Comparison, cost: pd.Series, group: pd.Series) -> str | None:
-    """The cheapest group within noise of the best; None where the cost or the noise is not known.
+    """The cheapest group that performs about as well as the best; None where the cost or the noise is not known.
 
-    Within noise: it cannot be told from the best, it was run with two seeds at least, and its mean is no further from
-    the best than a single run of the two is from its own group's mean. Without the last, a configuration that is
-    clearly worse would pass for as good wherever the seeds are too few to prove it. And its cost has to be lower
-    beyond its own noise (Welch's test at 5%): runs of one size differ in time and money by what else the machine did.
+    It performs about as well: it is statistically tied with the best, it was run with two seeds at least, no more of
+    its runs failed, and its mean is no further from the best than a single run of the two is from its own group's
+    mean. Without the last, a configuration that is clearly worse would pass wherever the seeds are too few to prove
+    it. And its cost has to be lower beyond its own noise (Welch's test at 5%): runs of one size differ in time and
+    money by what else the machine did.
 
     Args:
         comparison: the groups.
@@ -67,6 +68,7 @@ def cheapest_alike(comparison: Comparison, cost: pd.Series, group: pd.Series) ->
     else:
         noise = np.sqrt((table["sd"] ** 2 + table.loc[winner, "sd"] ** 2) / 2)
     near = table["alike"] & (table["seeds"] >= 2) & (table["difference"].abs() <= noise)
+    near &= table["failed"] <= table.loc[winner, "failed"]
     costs = {str(name): part.dropna().to_numpy(dtype=float) for name, part in cost.groupby(group)}
     if not len(costs.get(winner, ())):
         return None

@@ -38,6 +38,20 @@ UNCERTAIN = (
     "fixed_per_month",
     "one_off",
 )
+REQUIRED = ("predictions_per_month", "value_per_thousand", "server_per_hour", "utilisation", "fixed_per_month")
+"""Assumptions without which nothing is worked out: nobody's numbers take their place."""
+LIMITS = {
+    "predictions_per_month": (0.0, np.inf),
+    "growth_per_month": (-0.999, 10.0),
+    "value_per_thousand": (0.0, np.inf),
+    "server_per_hour": (0.0, np.inf),
+    "utilisation": (0.0, 1.0),
+    "fixed_per_month": (0.0, np.inf),
+    "one_off": (0.0, np.inf),
+    "discount_per_year": (0.0, 10.0),
+}
+"""The smallest and the largest value that makes sense."""
+LONGEST_MONTHS = 600
 Draws = dict[str, np.ndarray]
 
 
@@ -78,7 +92,13 @@ def outlook(measured: Measured, business: Mapping[str, Any], *, draws: int = 200
     Raises:
         UserError: an assumption is missing or has an impossible value.
     """
-    spans = {name: _span(name, business.get(name)) for name in UNCERTAIN if name != "predictions_per_second"}
+    missing = missing_assumptions(business)
+    if missing:
+        raise UserError(f"a return on investment needs {', '.join(f'business.{name}' for name in missing)}.")
+    optional = {name: 0.0 for name in UNCERTAIN if name not in REQUIRED and business.get(name) is None}
+    given = {name: value for name, value in business.items() if value is not None}
+    business = {"discount_per_year": 0.0, "months": 24, **given, **optional}
+    spans = {name: _span(name, business[name]) for name in UNCERTAIN if name != "predictions_per_second"}
     speed = business.get("predictions_per_second")
     spans["predictions_per_second"] = _span("predictions_per_second", speed or measured.samples_per_second)
     random = np.random.default_rng(seed)
@@ -107,6 +127,33 @@ def outlook(measured: Measured, business: Mapping[str, Any], *, draws: int = 200
         tornado=tornado.loc[order],
         cumulative=np.column_stack([months[0], np.quantile(paths, 0.05, axis=0), np.quantile(paths, 0.95, axis=0)]),
     )
+
+
+def missing_assumptions(business: Mapping[str, Any]) -> list[str]:
+    """Check every assumption that is given; names those that are still missing.
+
+    Raises:
+        UserError: one has an impossible value.
+    """
+    for name in UNCERTAIN:
+        if business.get(name) is not None:
+            _span(name, business[name])
+    _whole(business, "months", largest=LONGEST_MONTHS)
+    _whole(business, "retrain_every_months", largest=LONGEST_MONTHS)
+    for name in ("discount_per_year", "reference_quality"):
+        if business.get(name) is not None:
+            span = _span(name, business[name])
+            if span[0] != span[2]:
+                raise UserError(f"`business.{name}={business[name]}`: this takes one number.")
+    return [name for name in REQUIRED if business.get(name) is None]
+
+
+def _whole(business: Mapping[str, Any], name: str, *, largest: int) -> None:
+    value = business.get(name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        raise UserError(f"`business.{name}={value}`: this takes a whole number of months from 1 to {largest}.")
 
 
 def _work_out(a: Draws, measured: Measured, business: Mapping[str, Any]) -> tuple[Draws, np.ndarray]:
@@ -154,6 +201,8 @@ def _span(name: str, value: Any) -> tuple[float, float, float]:
         listed = list(map(float, value)) if isinstance(value, (list, tuple)) else [float(value)]
     except (TypeError, ValueError) as error:
         raise UserError(f"`business.{name}={value}`: this takes a number, or [low, likely, high].") from error
+    if not all(map(np.isfinite, listed)):
+        raise UserError(f"`business.{name}={value}`: this takes finite numbers.")
     if len(listed) not in (1, 3) or listed != sorted(listed):
         raise UserError(f"`business.{name}={value}`: this takes a number, or three in order: [low, likely, high].")
     positive = ("predictions_per_second", "utilisation")
@@ -161,6 +210,10 @@ def _span(name: str, value: Any) -> tuple[float, float, float]:
         raise UserError(f"`business.{name}={value}`: this has to be above zero.")
     if name == "utilisation" and listed[-1] > 1:
         raise UserError(f"`business.utilisation={value}`: a share of the time, from 0 to 1.")
+    low, high = LIMITS.get(name, (-np.inf, np.inf))
+    if listed[0] < low or listed[-1] > high:
+        limits = f"at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
+        raise UserError(f"`business.{name}={value}`: this has to be {limits}.")
     return (listed[0], listed[len(listed) // 2], listed[-1])
 
 

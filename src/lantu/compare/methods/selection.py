@@ -31,7 +31,14 @@ class Selected:
 
 
 def selected(
-    scores: list[np.ndarray], *, winner: int, mode: str, level: float, shared: bool, error: float = 0.0
+    scores: list[np.ndarray],
+    *,
+    winner: int,
+    mode: str,
+    level: float,
+    shared: bool,
+    error: float = 0.0,
+    overlap: float = 0.0,
 ) -> Selected:
     """The winner's mean and interval.
 
@@ -42,6 +49,7 @@ def selected(
         level: of the interval, such as 0.95.
         shared: whether the groups' spread is estimated together.
         error: standard error from the finite set of examples, added in quadrature; 0 where it is not known.
+        overlap: what overlapping training sets add to 1 / seeds, see `compare`.
     """
     sign = 1.0 if mode == "min" else -1.0
     groups = [sign * np.asarray(each, dtype=float) for each in scores if len(each)]
@@ -54,14 +62,20 @@ def selected(
     own = float(groups[place].std(ddof=1))
     k, alpha = len(groups), 1 - level
     if k == 1:
-        half = float(stats.t.ppf(1 - alpha / 2, sizes[0] - 1)) * float(np.hypot(own / np.sqrt(sizes[0]), error))
+        half = float(stats.t.ppf(1 - alpha / 2, sizes[0] - 1)) * float(
+            np.hypot(own * np.sqrt(1 / sizes[0] + overlap), error)
+        )
         return Selected(float(sign * means[0]), *sorted(sign * (means[0] + end) for end in (-half, half)))
-    spread = np.full(k, pooled) if shared else np.array([each.std(ddof=1) if len(each) > 1 else pooled for each in groups])
+    spread = (
+        np.full(k, pooled) if shared else np.array([each.std(ddof=1) if len(each) > 1 else pooled for each in groups])
+    )
     bias, optimistic, pessimistic = _errors_of_the_chosen(groups, means, sizes, spread, place=place, alpha=alpha)
     few = k < FEW_GROUPS or not shared
     freedom = min(freedom, max(2, int(sizes[place]) - 1)) if few else freedom
+    widened = float(np.sqrt(1 + sizes[place] * overlap))
+    optimistic, pessimistic = optimistic * widened, pessimistic * widened
     quantile = float(stats.t.ppf(1 - (0.6 if few else 1.0) * alpha / 2 / k, freedom))
-    half = quantile * float(np.hypot(spread[place] / np.sqrt(sizes[place]), error))
+    half = quantile * float(np.hypot(spread[place] * np.sqrt(1 / sizes[place] + overlap), error))
     worse = max(half, float(np.hypot(optimistic, quantile * error)))
     better = half if few else max(half, pessimistic)
     ends = sorted((sign * (means[place] - better), sign * (means[place] + worse)))

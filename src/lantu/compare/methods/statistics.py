@@ -11,7 +11,7 @@ What is claimed, and how it is kept honest:
 - The winner is picked *because* it looks best, so that comparing it with k - 1 others is not k - 1 tests: any of the
   k(k - 1)/2 pairs could have been it. All pairs are corrected for. Without this, twenty equal configurations with ten
   seeds each would yield a "significant" difference in 17 of 100 sweeps instead of at most 5.
-- Where the groups' spreads look alike (the Brown-Forsythe test), they are estimated together and Tukey's studentised
+- Where the groups' spreads look alike (Bartlett's test), they are estimated together and Tukey's studentised
   range, which is exact for the same question, takes the place of Bonferroni's correction: with three seeds this is the
   difference between seeing nothing and seeing what is there.
 - Intervals of differences are simultaneous, with the same quantile as the test: an interval excludes zero exactly
@@ -103,6 +103,7 @@ def compare(
     pooling: str = "auto",
     failed: pd.Series | None = None,
     examples: Examples | None = None,
+    folds: int | None = None,
 ) -> Comparison:
     """Compare groups by their mean score.
 
@@ -115,6 +116,8 @@ def compare(
         pooling: "own" (each group's spread by itself), "shared" (one for all), "auto" (shared if they look alike).
         failed: by run, whether it failed; its score, if it has one, does not count.
         examples: the uncertainty from the finite set of examples; None: not known.
+        folds: the runs of a group are folds of a cross-validation with that many, whose training sets overlap: the
+            variance of a mean over them is (1 / runs + 1 / (folds - 1)) times that of a run (Nadeau and Bengio 2003).
 
     Raises:
         UserError: `pooling` is unknown, or no run has a score.
@@ -133,16 +136,17 @@ def compare(
     table.columns = pd.Index(["seeds", "mean", "sd"])
     table = table.sort_values("mean", ascending=mode == "min", kind="stable")
     errors = _Errors(examples)
+    overlap = 1 / (folds - 1) if folds else 0.0
     winner = str(table.index[0])
-    _intervals(table, errors, level)
+    _intervals(table, errors, level, overlap)
     blocks = _by_seed(frame, table.index)
     pooling = _decide_pooling(frame, table, blocks) if pooling == "auto" else pooling
-    tests = _shared(table, blocks, level, errors=errors) if pooling == "shared" else None
+    tests = _shared(table, blocks, level, errors=errors, overlap=overlap) if pooling == "shared" else None
     if tests is None:
-        pooling, tests = "own", _own(table, blocks, winner, level=level, errors=errors)
+        pooling, tests = "own", _own(table, blocks, winner, level=level, errors=errors, overlap=overlap)
     table = table.join(tests)
     noise = _noise(table)
-    corrected = _correct_winner(table, frame, mode=mode, level=level, pooling=pooling, errors=errors)
+    corrected = _correct_winner(table, frame, mode=mode, level=level, pooling=pooling, errors=errors, overlap=overlap)
     table = table.reindex([*table.index, *(each for each in counts.index if each not in table.index)])
     table["seeds"] = table["seeds"].fillna(0).astype(int)
     table["alike"] = table["alike"].fillna(False).astype(bool)
@@ -202,13 +206,15 @@ class _Errors:
         return found if np.isfinite(found) else 0.0
 
 
-def _intervals(table: pd.DataFrame, errors: _Errors, level: float) -> None:
+def _intervals(table: pd.DataFrame, errors: _Errors, level: float, overlap: float) -> None:
     """Each group's interval by itself: seeds and examples; missing with one seed, or without any variance."""
     n, sd = table["seeds"].to_numpy(dtype=float), table["sd"].to_numpy(dtype=float)
-    over_seeds = np.where(n > 1, sd**2 / n, np.nan)
+    over_seeds = np.where(n > 1, sd**2 * (1 / n + overlap), np.nan)
     over_examples = np.array([errors.of(str(name)) ** 2 for name in table.index])
     variance = over_seeds + over_examples
-    half = _quantile(over_seeds, over_examples, n - 1, 0.5 + level / 2) * np.sqrt(np.where(variance > 0, variance, np.nan))
+    half = _quantile(over_seeds, over_examples, n - 1, 0.5 + level / 2) * np.sqrt(
+        np.where(variance > 0, variance, np.nan)
+    )
     table["low"], table["high"] = table["mean"] - half, table["mean"] + half
 
 
@@ -220,7 +226,14 @@ def _quantile(over_seeds: np.ndarray, over_examples: np.ndarray, freedom: np.nda
 
 
 def _correct_winner(
-    table: pd.DataFrame, frame: pd.DataFrame, *, mode: str, level: float, pooling: str, errors: _Errors
+    table: pd.DataFrame,
+    frame: pd.DataFrame,
+    *,
+    mode: str,
+    level: float,
+    pooling: str,
+    errors: _Errors,
+    overlap: float,
 ) -> float:
     """Replace the winner's interval by the one that holds although it was chosen; returns its corrected mean."""
     winner = str(table.index[0])
@@ -236,6 +249,7 @@ def _correct_winner(
         level=level,
         shared=pooling == "shared" or (near and _spreads_alike(scores)),
         error=errors.of(winner),
+        overlap=overlap,
     )
     table.loc[winner, ["low", "high"]] = [found.low, found.high]
     return found.mean
@@ -282,7 +296,9 @@ def _complete(table: pd.DataFrame, blocks: pd.DataFrame) -> bool:
     return bool((table["seeds"] == blocks.shape[1]).all())
 
 
-def _shared(table: pd.DataFrame, blocks: pd.DataFrame, level: float, *, errors: _Errors) -> pd.DataFrame | None:
+def _shared(
+    table: pd.DataFrame, blocks: pd.DataFrame, level: float, *, errors: _Errors, overlap: float
+) -> pd.DataFrame | None:
     """Tukey's test with one spread for all: within seeds where every group ran every seed, else Tukey-Kramer."""
     groups, n = len(table), table["seeds"].to_numpy(dtype=float)
     complete = _complete(table, blocks)
@@ -300,7 +316,7 @@ def _shared(table: pd.DataFrame, blocks: pd.DataFrame, level: float, *, errors: 
     winner = str(table.index[0])
     examples = np.array([0.0, *(errors.between(str(name), winner) for name in table.index[1:])])
     # with the examples' variance added there are more degrees of freedom than these: a little strict
-    error = np.sqrt(variance * (1 / n + 1 / n[0]) + examples**2)
+    error = np.sqrt(variance * (1 / n + 1 / n[0] + 2 * overlap) + examples**2)
     t = np.abs(difference) / error
     corrected = np.ones(groups)
     corrected[1:] = tukey(t[1:], groups, freedom)
@@ -312,12 +328,14 @@ def _shared(table: pd.DataFrame, blocks: pd.DataFrame, level: float, *, errors: 
     )
 
 
-def _own(table: pd.DataFrame, blocks: pd.DataFrame, winner: str, *, level: float, errors: _Errors) -> pd.DataFrame:
+def _own(
+    table: pd.DataFrame, blocks: pd.DataFrame, winner: str, *, level: float, errors: _Errors, overlap: float
+) -> pd.DataFrame:
     """Paired t-tests where most seeds are shared, Welch's elsewhere, Bonferroni's correction over all pairs."""
     n, sd = table["seeds"].to_numpy(dtype=float), table["sd"].to_numpy(dtype=float)
     pairs = max(1, len(table) * (len(table) - 1) // 2)
     difference = table["mean"].to_numpy() - table["mean"].iloc[0]
-    squares = np.where(n > 1, sd**2 / n, np.nan)
+    squares = np.where(n > 1, sd**2 * (1 / n + overlap), np.nan)
     over_seeds = squares + squares[0]
     with np.errstate(all="ignore"):
         freedom = over_seeds**2 / (squares**2 / (n - 1) + squares[0] ** 2 / (n[0] - 1))
@@ -329,7 +347,7 @@ def _own(table: pd.DataFrame, blocks: pd.DataFrame, winner: str, *, level: float
         usable = (shared >= 2) & (shared >= PAIRING_PAYS * np.maximum(n, n[0]))
         inside = np.array([np.nanstd(row, ddof=1) if ok else np.nan for row, ok in zip(gaps, usable, strict=True)])
         with np.errstate(all="ignore"):
-            over_seeds = np.where(usable, inside**2 / shared, over_seeds)
+            over_seeds = np.where(usable, inside**2 * (1 / shared + overlap), over_seeds)
         freedom = np.where(usable, shared - 1, freedom)
         within = [np.nanmean(row) if ok else 0 for row, ok in zip(gaps, usable, strict=True)]
         difference = np.where(usable, within, difference)

@@ -11,7 +11,16 @@ from lantu.metric_direction import direction
 INFINITE = 1e300
 """MLflow keeps infinities as the largest number that the database has."""
 OUTCOMES = ("lantu.asked", "lantu.baseline", "lantu.pruned", "lantu.directions")
-TAGS = ("lantu.data", "lantu.model", "lantu.task", "lantu.device", "lantu.devices", "lantu.sweep", "lantu.run_dir", *OUTCOMES)
+TAGS = (
+    "lantu.data",
+    "lantu.model",
+    "lantu.task",
+    "lantu.device",
+    "lantu.devices",
+    "lantu.sweep",
+    "lantu.run_dir",
+    *OUTCOMES,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ class Runs:
     """Runs side by side. Every frame and series is indexed by the MLflow run id."""
 
     info: pd.DataFrame
-    """name, experiment, status, start and end (milliseconds since 1970), parent (run id or None)."""
+    """name, experiment, status, start and end (milliseconds since 1970), parent (run id or
+    None), experiment_id."""
     params: pd.DataFrame
     """Only the parameters that vary, as text, missing where a run has none; a column per dotted name."""
     constants: dict[str, str]
@@ -48,7 +58,7 @@ class Runs:
     metrics: pd.DataFrame
     """The last value of every metric; a column per metric."""
     score: pd.Series
-    """The metric that was asked for, at the epoch whose checkpoint was kept; of a run that kept none, its best value."""
+    """The metric that was asked for, at the epoch whose checkpoint was kept; its best value if none was."""
     tags: pd.DataFrame
     steps: pd.Series
     """The last step at which that metric was logged."""
@@ -63,7 +73,7 @@ class Runs:
 
     def failed(self, metric: str) -> pd.Series:
         """By run, whether it crashed, ended in NaN, or finished without the metric."""
-        last = self.metrics[metric] if metric in self.metrics else self.score
+        last = self.metrics.get(metric, self.score)
         return (self.info["status"] == "FAILED") | (~self.unfinished & (last.isna() | self.score.isna()))
 
     def only(self, ids: "pd.Index[str]") -> "Runs":

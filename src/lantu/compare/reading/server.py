@@ -61,10 +61,11 @@ class ServerReader:
                 run.info.start_time,
                 run.info.end_time,
                 run.data.tags.get("mlflow.parentRunId"),
+                str(run.info.experiment_id),
             )
             for run_id, run in self._found.items()
         ]
-        columns = ["run", "name", "experiment", "status", "start", "end", "parent"]
+        columns = ["run", "name", "experiment", "status", "start", "end", "parent", "experiment_id"]
         return pd.DataFrame(rows, columns=columns).sort_values(["start", "run"]).set_index("run")
 
     def read(self, info: pd.DataFrame, *, metric: str, mode: str) -> Runs:

@@ -184,15 +184,16 @@ class SqlReader:
 
     def _info(self, connection: Connection, wanted: list[str] | None) -> pd.DataFrame:
         query = f"""
-            SELECT r.run_uuid, r.name, e.name, r.status, r.start_time, r.end_time, p.value
+            SELECT r.run_uuid, r.name, e.name, r.status, r.start_time, r.end_time, p.value, r.experiment_id
             FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
             LEFT JOIN tags p ON p.run_uuid = r.run_uuid AND p.key = 'mlflow.parentRunId'
             WHERE r.lifecycle_stage = 'active' AND {self._among("r.run_uuid")}
             AND r.run_uuid NOT IN (SELECT value FROM tags WHERE key = 'mlflow.parentRunId' AND value IS NOT NULL)
             ORDER BY r.start_time, r.run_uuid"""
         rows = self._rows(connection, query, wanted or [])
-        columns = ["run", "name", "experiment", "status", "start", "end", "parent"]
-        return pd.DataFrame(rows, columns=columns).set_index("run")
+        columns = ["run", "name", "experiment", "status", "start", "end", "parent", "experiment_id"]
+        found = pd.DataFrame(rows, columns=columns).set_index("run")
+        return found.assign(experiment_id=found["experiment_id"].astype(str))
 
     def _params(self, connection: Connection, ids: Any) -> tuple[pd.DataFrame, dict[str, str]]:
         """Only what varies leaves the database: most parameters of a sweep are the same in every run."""

@@ -9,14 +9,14 @@ from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.decision import digits_for
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, without_worst, words
-from lantu.compare.table import number
+from lantu.compare.table import number, spread
 
 MOST_RANKED = 20
 
 
 def ranking(analysis: Analysis, *, most: int = MOST_RANKED) -> str:
     """Every group's mean, interval and seeds on one scale, best first; of boxes, which reflow on a phone."""
-    table = analysis.comparison.table.head(most)
+    table = analysis.comparison.scored.head(most)
     values = {name: part.dropna().to_numpy() for name, part in analysis.runs.score.groupby(analysis.groups.of_run)}
     dots = {label: values[label] for label in table.index}
     edges = np.concatenate([table[["mean", "low", "high"]].to_numpy(dtype=float).ravel(), *dots.values()])
@@ -41,7 +41,8 @@ def ranking(analysis: Analysis, *, most: int = MOST_RANKED) -> str:
         if np.isfinite(row["low"]):
             start, end = axis(max(row["low"], low)), axis(min(row["high"], high))
             bar = f'<i style="left:{start:.2f}%;width:{end - start:.2f}%"></i>'
-            half = f" <small>± {number(float(row['high'] - row['low']) / 2, digits)}</small>"
+            said = spread(float(row["mean"]), float(row["low"]), float(row["high"]), digits)
+            half = f" <small>{escape(said.strip())}</small>"
         seeds = "".join(f'<u style="left:{axis(v):.2f}%"></u>' for v in dots[label]) if len(dots[label]) > 1 else ""
         rows.append(
             f'<div class="{classes}"><div class="name">{escape(str(label))}</div><div class="track">{bar}{seeds}'
@@ -104,7 +105,7 @@ def marginals(analysis: Analysis, depth: Depth, *, most: int = 3) -> list[str]:
 
 
 def _marginal(analysis: Analysis, name: str) -> str:
-    score = analysis.comparison.table["mean"]
+    score = analysis.comparison.scored["mean"]
     column = analysis.groups.settings[name].reindex(score.index)
     short = analysis.groups.short.get(name, name)
     y = score.to_numpy(dtype=float)

@@ -75,7 +75,7 @@ def _name_two(chart: svg.Chart, frame: pd.DataFrame, analysis: Analysis) -> None
     """Words beside the best and the cheapest that is as good, one above the other where they would overlap."""
     said = {analysis.winner: "best"}
     if analysis.cheapest and analysis.cheapest != analysis.winner:
-        said[analysis.cheapest] = "cheapest as good"
+        said[analysis.cheapest] = "cheapest tied"
     above = -8.0
     for label, words in said.items():
         if label in frame.index:
@@ -92,11 +92,11 @@ def _point(label: object, row: pd.Series, analysis: Analysis, cost: str) -> str:
 def trade_off_legend(analysis: Analysis) -> str:
     """The marks that all trade-off pictures share."""
     entries = [
-        ("front: nothing is better and cheaper", svg.COLOURS[1], "", "square"),
+        ("Pareto front: no other is better and cheaper", svg.COLOURS[1], "", "square"),
         ("other configurations", GREY, "", "circle"),
     ]
     if analysis.comparison.tested:
-        entries.insert(1, ("cannot be told from the best", svg.COLOURS[0], "", "circle"))
+        entries.insert(1, ("statistically tied with the best", svg.COLOURS[0], "", "circle"))
     return svg.legend(entries)
 
 
@@ -130,7 +130,7 @@ def forecast(law: Law, depth: Depth, analysis: Analysis) -> str:
         value = float(np.interp(np.log(now * factor), np.log(x), curve[:, 0]))
         chart.dot(now * factor * scale, value, colour=svg.COLOURS[1], mark="diamond", size=4.6)
         chart.text(now * factor * scale, value, "budget of the largest run" if factor == 1 else "ten times that")
-    under = '<p class="under">band: 95% of the bootstrap; dotted: what no amount of it goes below</p>'
+    under = '<p class="under">band: 95% of the bootstrap; dotted: the lowest loss that any amount reaches</p>'
     return f"<figure><figcaption>What more would buy</figcaption>{chart.done()}{under}</figure>"
 
 
@@ -151,7 +151,7 @@ def cash(found: Outlook) -> str:
     if np.isfinite(back):
         chart.dot(back, float(found.cumulative[int(back), 0]), colour=svg.COLOURS[1], mark="diamond", size=4.6)
         chart.text(back, float(found.cumulative[int(back), 0]), f"paid back in month {back:.0f}", dy=-10)
-    under = '<p class="under">line: likely values; band: nine draws in ten</p>'
+    under = '<p class="under">line: likely values; band: 90% of the simulated cases</p>'
     return f"<figure><figcaption>Profit less investment, summed</figcaption>{chart.done()}{under}</figure>"
 
 

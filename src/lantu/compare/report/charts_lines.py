@@ -56,11 +56,11 @@ _TABS = {"step": "step", "minutes": "time", "samples": "samples", "usd": "money"
 
 def parallel(analysis: Analysis) -> str:
     """Parallel coordinates: a line per configuration through its settings to its score, the best ones coloured."""
-    settings = analysis.groups.settings.reindex(analysis.comparison.table.index)
+    settings = analysis.groups.settings.reindex(analysis.comparison.scored.index)
     names = [str(name) for name in settings if settings[name].nunique(dropna=False) > 1][:7]
     if len(names) < 2:
         return ""
-    score = analysis.comparison.table["mean"]
+    score = analysis.comparison.scored["mean"]
     better = score.sort_values(ascending=analysis.mode == "min")
     some = (
         better.index

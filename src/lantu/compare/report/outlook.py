@@ -21,10 +21,10 @@ _ALPHA, _BETA = "\N{GREEK SMALL LETTER ALPHA}", "\N{GREEK SMALL LETTER BETA}"
 
 
 def forecast_section(analysis: Analysis, depth: Depth) -> str:
-    """The scaling law and what budgets would buy, or why that is not foretold."""
+    """The scaling law and what budgets would buy, or why there is no forecast."""
     law = depth.law
     if isinstance(law, Refused):
-        return section("What more budget would buy", "", f'<p class="refused">Not foretold: {escape(law.reason)}</p>')
+        return section("What more budget would buy", "", f'<p class="refused">No forecast: {escape(law.reason)}</p>')
     names = {
         "E": "E",
         "A": "A",
@@ -81,12 +81,8 @@ def business_section(analysis: Analysis, depth: Depth) -> str:
     title = "Return on investment"
     if not depth.outlooks:
         return section(title, "", f'<p class="refused">Not worked out: {escape(str(depth.no_outlook))}</p>')
-    months = int((analysis.options.business or {})["months"])
+    months = int((analysis.options.business or {}).get("months") or 24)
     lead = f"Over {months} months, from the measured speed and the business assumptions below."
-    if analysis.options.placeholder:
-        lead += (
-            " <b>The assumptions are placeholders</b>; put your own into conf/business/NAME.yaml, then business=NAME."
-        )
     labels = list(depth.outlooks)
     head = "".join(f'<th class="n">{escape(label)}</th>' for label in labels)
     rows = "".join(
@@ -101,13 +97,15 @@ def business_section(analysis: Analysis, depth: Depth) -> str:
         f'<div class="charts">{charts_cost.cash(found)}{charts_cost.tornado(found)}</div>'
         f'<div class="scroll below roi"><table><thead><tr><th></th>{head}<th>formula</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
-        f'<p class="note">In brackets: nine draws in ten of the Monte-Carlo. The investment comes back '
+        f'<p class="note">In brackets: the range of 90% of the Monte-Carlo draws. The investment comes back '
         f"within the horizon with probability {chances}. The pictures show {escape(labels[-1])}.</p>"
         f"{_assumptions(analysis)}"
     )
     return section(title, lead, body)
 
 
+MOST_ROI = 100.0
+"""Beyond this the investment is negligible beside the profit, and its multiple says nothing."""
 _MONEY = ("cost", "value", "margin", "profit", "investment")
 
 
@@ -118,7 +116,7 @@ def _figure(name: str, found: Outlook) -> str:
         if not np.isfinite(each):
             return "never" if name != "ROI" else MISSING
         if name == "ROI":
-            return f"{each:,.0%}"
+            return f"{each:,.0%}" if each <= MOST_ROI else f"over {MOST_ROI:,.0%}"
         if any(part in name for part in _MONEY):
             return money(each)
         return f"{each:,.0f}"

@@ -6,16 +6,18 @@ from html import escape
 from pathlib import Path
 
 from lantu.compare.analysis import Analysis, Depth, deepen
-from lantu.compare.decision import Decision, decide
+from lantu.compare.decision import Decision, counted, decide
 from lantu.compare.reading.runs import Reader
 from lantu.compare.report import charts, charts_cost, charts_lines
+from lantu.compare.report.examples import examples_section
+from lantu.compare.report.listing import runs_section
 from lantu.compare.report.outlook import business_section, forecast_section, section
-from lantu.compare.table import number, rounded
+from lantu.compare.table import TIED, number, rounded
 
 MOST_ROWS = 30
 
 
-LEFT_OUT = ("like the best", "cost/kwh", "cost/co2e_kg", "cost/device_hours", "speed/samples_per_second")
+LEFT_OUT = (TIED, "cost/kwh", "cost/co2e_kg", "cost/device_hours", "speed/samples_per_second")
 """Columns that a file has and the page leaves out: the page has to be read."""
 
 
@@ -39,8 +41,10 @@ def page(analysis: Analysis, depth: Depth, decision: Decision) -> str:
         _trade_offs(analysis),
         _mattered(analysis, depth),
         _curves(analysis, depth),
+        examples_section(analysis),
         forecast_section(analysis, depth),
         business_section(analysis, depth),
+        runs_section(analysis),
         _method(analysis),
     ]
     return f"""<!doctype html>
@@ -67,8 +71,8 @@ def _scope(analysis: Analysis) -> str:
     better = "less is better" if analysis.mode == "min" else "more is better"
     configurations = len(analysis.comparison.table)
     return (
-        f"{len(analysis.runs):,} runs of {configurations:,} configuration{'s' if configurations != 1 else ''} · "
-        f"decided by {escape(analysis.metric)} at its best ({better})"
+        f"{counted(len(analysis.runs), 'run')} of {counted(configurations, 'configuration')} · "
+        f"decided by {escape(analysis.metric)} at the best epoch ({better})"
     )
 
 
@@ -102,12 +106,13 @@ def _ranking(analysis: Analysis) -> str:
     if comparison.tested:
         lead = (
             f"Large dot: the mean over seeds; small dots: single seeds; line: {level} interval of the mean. "
-            "Blue and filled: cannot be told from the best."
+            "Blue and filled: statistically tied with the best. The interval of the best is corrected for having been "
+            "chosen, so it reaches further towards worse values."
         )
     else:
-        lead = "One seed each: how much of the difference is luck is not known."
-    more = len(comparison.table) - charts.MOST_RANKED
-    note = f'<p class="note">{more:,} further configurations follow.</p>' if more > 0 else ""
+        lead = "The spread between seeds is not known: how much of the difference is luck cannot be said."
+    more = len(comparison.scored) - charts.MOST_RANKED
+    note = f'<p class="note">{counted(more, "more configuration")} not shown here.</p>' if more > 0 else ""
     return section("Who won, and how sure that is", lead, charts.ranking(analysis) + note)
 
 
@@ -132,8 +137,11 @@ def _table(analysis: Analysis) -> str:
         rows.append(f'<tr class="{classes}">{line}</tr>')
     more = len(analysis.table) - len(table)
     constants = _constants(analysis)
-    note = f'<p class="note">{more:,} further rows are left out; table=FILE.csv writes all.</p>' if more > 0 else ""
-    lead = "Best first; shaded rows cannot be told from the best. Means over seeds, 95% intervals, corrected p."
+    note = f'<p class="note">{counted(more, "more row")} left out; table=FILE.csv writes all.</p>' if more > 0 else ""
+    lead = (
+        f"Best first; shaded rows are statistically tied with the best. Means over seeds, "
+        f"{analysis.comparison.level:.0%} intervals, p corrected for all pairs."
+    )
     if not analysis.comparison.tested:
         lead = "Best first."
     body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
@@ -162,11 +170,11 @@ def _constants(analysis: Analysis) -> str:
         f"<dt>{escape(name)}</dt><dd><code>{escape(_cut(value))}</code></dd>" for name, value in same.items()
     )
     parts += "".join(
-        f"<dt>{escape(name)}</dt><dd>changes with {escape(leader)}</dd>" for name, leader in sorted(folded.items())
+        f"<dt>{escape(name)}</dt><dd>follows {escape(leader)}</dd>" for name, leader in sorted(folded.items())
     )
     if not parts:
         return ""
-    summary = "What is the same in all runs, and what follows from the rest"
+    summary = "Shared settings and derived settings"
     return f"<details><summary>{summary}</summary><dl>{parts}</dl></details>"
 
 
@@ -178,7 +186,10 @@ def _trade_offs(analysis: Analysis) -> str:
     pictures = charts_cost.trade_offs(analysis)
     if not pictures or len(analysis.comparison.table) < 2:
         return ""
-    lead = "Each point is a configuration. The dashed steps join those that nothing beats on both axes."
+    lead = (
+        "Each point is a configuration. The dashed steps join the Pareto front: no other configuration is better on "
+        "both axes."
+    )
     body = f'<div class="charts">{"".join(pictures)}</div>{charts_cost.trade_off_legend(analysis)}'
     return section("Quality against cost", lead, body)
 
@@ -194,7 +205,7 @@ def _mattered(analysis: Analysis, depth: Depth) -> str:
     lead = (
         escape(f"Importance is not given: {found.refused}")
         if found.refused
-        else f"A forest foretells the score of configurations it has not seen with R² {found.explained:.2f}. "
+        else f"A random forest predicts the score of held-out configurations with R² {found.explained:.2f}. "
         "In the small pictures, blue: medians; orange diamond: the best configuration."
     )
     body = f'<div class="charts">{"".join(pictures)}</div>'
@@ -206,7 +217,7 @@ def _mattered(analysis: Analysis, depth: Depth) -> str:
             f"({row['share']:.0%} of the variance)"
             for _, row in strong.head(3).iterrows()
         )
-        body += f'<p class="note">Settings that act together: {said}.</p>'
+        body += f'<p class="note">Settings that interact: {said}.</p>'
     across = charts_lines.parallel(analysis)
     if across:
         caption = "<figcaption>All settings at once; blue: the best</figcaption>"
@@ -215,7 +226,7 @@ def _mattered(analysis: Analysis, depth: Depth) -> str:
 
 
 def _curves(analysis: Analysis, depth: Depth) -> str:
-    lead = "The best configurations; bands reach from the lowest to the highest seed."
+    lead = "The best configurations; bands reach from the lowest to the highest seed and end at the frame."
     return section("Learning curves", lead, charts_lines.learning_curves(analysis, depth))
 
 
@@ -223,26 +234,37 @@ def _method(analysis: Analysis) -> str:
     comparison = analysis.comparison
     level = f"{comparison.level:.0%}"
     spread = (
-        "The spread between seeds was estimated for all configurations together, since Bartlett's test does not tell "
-        "them apart, and differences were tested by Tukey's studentised range"
+        "The spread between seeds was estimated for all configurations together (Bartlett's test finds no difference), "
+        "and differences were tested by Tukey's studentised range"
         if comparison.pooling == "shared"
         else "Each configuration's spread was estimated from its own seeds; differences were tested by paired t-tests "
-        "where seeds are shared and Welch's elsewhere, with Holm's correction over all pairs"
+        "where most seeds are shared and Welch's elsewhere, with Bonferroni's correction over all pairs"
     )
     noise = (
         f" A typical run differs from its configuration's mean by {number(comparison.noise)}."
         if comparison.tested
         else ""
     )
-    tests = f"{spread}, because the winner was picked after looking: the risk of a false claim anywhere is 5%.{noise}"
+    tests = (
+        f"{spread}, because the winner was picked after looking: the risk of any false claim is "
+        f"{1 - comparison.level:.0%}. Intervals of differences are simultaneous and agree with the tests.{noise}"
+    )
     if not comparison.tested:
-        tests = "No configuration was run with two seeds, so that nothing was tested."
+        tests = "Nothing was tested: there are no two seeds that differ, and no stored predictions to compare."
+    examples = (
+        f"Predictions on {analysis.examples.number:,} examples are part of every interval and test: their squared "
+        "standard error is added to that over seeds."
+        if analysis.examples
+        else f"The finite set of examples is not part of the intervals: {analysis.no_examples}."
+    )
     counts = analysis.runs.info["status"].value_counts()
     ended = ", ".join(f"{count:,} {str(status).lower()}" for status, count in counts.items())
     items = [
-        f"<b>Score.</b> The best value of {escape(analysis.metric)} over each run, where its checkpoint was kept. "
-        "The choice uses it alone; test scores are shown and never looked at.",
-        f"<b>Intervals.</b> Student's t over seeds, {level}. Differences: {level} each by itself.",
+        f"<b>Score.</b> {escape(analysis.metric)} at the best epoch of each run, whose checkpoint was kept. "
+        "The choice uses it alone; test scores are shown but not used to choose.",
+        f"<b>Intervals.</b> Student's t over seeds, {level}; that of the best is corrected for the choice by a "
+        "bootstrap of the selection.",
+        f"<b>Examples.</b> {escape(examples)}",
         f"<b>Tests.</b> {tests}",
         "<b>Importance.</b> Permutation on held-out folds (Breiman 2001), PED-ANOVA (Watanabe et al. 2023) and fANOVA "
         "(Hutter et al. 2014) of Optuna; intervals from folds and from a bootstrap. "

@@ -40,7 +40,7 @@ def draw(analysis: Analysis, depth: Depth, folder: Path) -> list[Path]:
 
 
 def _ranking(analysis: Analysis, depth: Depth, figure: Any) -> bool:
-    table = analysis.comparison.table.head(15)[::-1]
+    table = analysis.comparison.scored.head(15)[::-1]
     axes = figure.subplots()
     for place, (_, row) in enumerate(table.iterrows()):
         alike = bool(row["alike"]) and analysis.comparison.tested
@@ -50,7 +50,7 @@ def _ranking(analysis: Analysis, depth: Depth, figure: Any) -> bool:
         axes.plot(row["mean"], place, "o", color=colour, markerfacecolor=colour if alike else "white", markersize=7)
     axes.set_yticks(range(len(table)), [_wrapped(str(label)) for label in table.index], fontsize=8)
     axes.set_xlabel(f"{analysis.metric}, mean and {analysis.comparison.level:.0%} interval over seeds")
-    axes.set_title("Who won (filled: cannot be told from the best)", loc="left", fontsize=10)
+    axes.set_title("Who won (filled: statistically tied with the best)", loc="left", fontsize=10)
     return True
 
 

@@ -1,0 +1,73 @@
+"""Stored predictions of runs: from the run's folder where that is on this machine, else from its artifacts."""
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from lantu.compare.reading.runs import Runs
+
+FOLDER = "predictions"
+MOST_BYTES = 200_000_000
+"""Files beyond this size are left out: what a run stores is far smaller."""
+
+
+def read_predictions(
+    runs: Runs, groups: pd.Series, wanted: Iterable[str], *, split: str, tracking_uri: str | None, most: int = 10
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Predictions by group and run id, for groups whose every counted run has stored some.
+
+    Args:
+        runs: the runs.
+        groups: label by run.
+        wanted: the groups that are looked at.
+        split: "val" or "test".
+        tracking_uri: where artifacts are; None: only folders on this machine are looked at.
+        most: runs of a group that are read.
+    """
+    found: dict[str, dict[str, pd.DataFrame]] = {}
+    for label in wanted:
+        ids = [str(run) for run in groups.index[groups == label] if pd.notna(runs.score[run])][:most]
+        parts: dict[str, pd.DataFrame] = {}
+        for run in ids:
+            frame = _of_run(run, _folder(runs, run), split, tracking_uri)
+            if frame is not None:
+                parts[run] = frame
+        if parts and len(parts) == len(ids):
+            found[str(label)] = parts
+    return found
+
+
+def _folder(runs: Runs, run: str) -> Path | None:
+    column: Mapping[str, object] = runs.tags.get("lantu.run_dir", {})
+    named = column.get(run) if len(column) else None
+    return Path(str(named)) if isinstance(named, str) else None
+
+
+def _of_run(run: str, folder: Path | None, split: str, tracking_uri: str | None) -> pd.DataFrame | None:
+    name = f"{split}.parquet"
+    if folder is not None and (folder / FOLDER / name).is_file():
+        return _read(folder / FOLDER / name)
+    if tracking_uri is None or (folder is not None and folder.is_dir()):
+        return None
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri)
+    try:
+        there = [each for each in client.list_artifacts(run, FOLDER) if each.path == f"{FOLDER}/{name}"]
+        if not there or (there[0].file_size or 0) > MOST_BYTES:
+            return None
+        with tempfile.TemporaryDirectory() as place:
+            return _read(Path(client.download_artifacts(run, f"{FOLDER}/{name}", place)))
+    except (MlflowException, OSError):
+        return None
+
+
+def _read(path: Path) -> pd.DataFrame | None:
+    """A file of predictions; None where it is damaged: a comparison does without it."""
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        return None
