@@ -56,7 +56,7 @@ def direction(metric: str, mode: str = "auto", *, option: str = "mode") -> str:
         return mode
     if mode != "auto":
         raise UserError(
-            f"`{option}={mode}`: choose `min` (less is better), `max`, or `auto` to go by the metric's name."
+            f"`{option}={mode}`: choose `min` or `max` (what is better, less or more), or `auto` to go by its name."
         )
     found = known_direction(metric)
     if found is None:

@@ -133,7 +133,7 @@ def test_the_table_is_written_by_its_ending(ending: str, store: str, tmp_path: P
         assert table["val/loss"].iloc[0] == pytest.approx(0.25, abs=0.02)
         assert table["val/loss low"].iloc[0] < table["val/loss"].iloc[0] < table["val/loss high"].iloc[0]
     else:
-        assert " to " in file.read_text()
+        assert "±" in file.read_text() or r"$\pm$" in file.read_text()
         assert len(file.read_text().splitlines()) == {"md": 5, "tex": 9}[ending]
 
 

@@ -19,7 +19,7 @@ from lantu.compare.methods.roi import Measured, Outlook, missing_assumptions, ou
 from lantu.compare.methods.scaling import Law, Refused, fit
 from lantu.compare.methods.statistics import Comparison, compare
 from lantu.compare.reading.predictions import read_predictions
-from lantu.compare.reading.runs import Reader, Runs, Selection, read
+from lantu.compare.reading.runs import Reader, Runs, Selection, read, recorded_direction
 from lantu.errors import UserError
 from lantu.metric_direction import direction
 
@@ -136,7 +136,7 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
     runs = replace(runs, score=runs.score.where(~runs.unfinished))
     failed = runs.failed(metric)
     groups = group(runs, by=options.group_by, ignore=options.ignore)
-    statistics = {"mode": mode, "level": options.level, "pooling": options.pooling, "folds": groups.folds}
+    statistics: Any = {"mode": mode, "level": options.level, "pooling": options.pooling, "folds": groups.folds}
     comparison = compare(runs.score, groups.of_run, groups.seed, failed=failed, **statistics)
     runs = replace(runs, score=runs.score.where(~failed))
     examples, no_examples = _examples(runs, groups, comparison, metric, options)
@@ -193,8 +193,9 @@ def _read_comparable(
     asked = options.metric
     if asked == "auto":
         asked = objectives[0][0] if objectives else "val/loss"
-    mode = objectives[0][1] if objectives and options.metric == "auto" else direction(asked, options.mode)
+    mode = objectives[0][1] if objectives and options.metric == "auto" else options.mode
     runs = _without_unmeasured_baselines(read(reader, selection, metric=asked, mode=mode))
+    mode = mode if mode in ("min", "max") else recorded_direction(runs, asked) or direction(asked)
     differs = differing_losses(runs, asked)
     if not differs or options.metric != "auto" or objectives:
         return runs, asked, mode, None, differs

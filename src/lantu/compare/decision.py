@@ -133,6 +133,8 @@ def _untested(analysis: Analysis) -> str:
     best = f"{winner} has the best {analysis.metric}, but"
     if analysis.comparison.without_spread:
         return f"{best} its {unit}s do not differ, so there is nothing to test it with."
+    if int(analysis.comparison.scored["seeds"].max()) > 1:
+        return f"{best} no other has enough {unit}s to be compared with it."
     return f"{best} one {unit} each is not enough to call a winner."
 
 

@@ -1,5 +1,6 @@
 """What a run leaves in its trackers beside the metrics: parameters, inputs, code, machine, files, model."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from lantu.checkpoints.files import is_last
 from lantu.config.composing import Composition
 from lantu.config.explain import leaves
 from lantu.data import DataModule
+from lantu.metric_direction import known_direction
 from lantu.tasks import Task
 from lantu.tracking import RunLogger
 from lantu.training import provenance
@@ -72,7 +74,7 @@ def kept(
     if tracker is None or not trainer.is_global_zero:
         yield Kept(None, Path(cfg.paths.run))
         return
-    tracker.log_tags({**provenance.tags(), **provenance.devices(), **cfg.tags, **_own_tags(cfg, composition)})
+    tracker.log_tags({**provenance.tags(), **provenance.devices(), **cfg.tags, **_own_tags(cfg, composition, task)})
     for split in data.describe():
         tracker.log_input(**split)
     for file in ("config.yaml", "overrides.txt", "data.json", "packages.txt", "uncommitted.diff"):
@@ -95,8 +97,6 @@ def kept(
 
 def _write_files(cfg: DictConfig, composition: Composition, data: DataModule) -> None:
     """The run's own copy of what it was made from."""
-    import json
-
     folder = Path(cfg.paths.run)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
@@ -128,11 +128,15 @@ def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule) -> None
         console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
 
 
-def _own_tags(cfg: DictConfig, composition: Composition) -> dict[str, str]:
+def _own_tags(cfg: DictConfig, composition: Composition, task: LightningModule) -> dict[str, str]:
     chosen = {
         f"lantu.{group}": str(file) for group, file in composition.choices.items() if group in ("data", "model", "task")
     }
     asked = sorted({each.lstrip("+~").partition("=")[0] for each in composition.overrides})
+    directions = task.metric_directions() if isinstance(task, Task) else {}
+    told = {name: mode for name, mode in directions.items() if known_direction(name) != mode}
+    if told:  # metrics whose names do not tell whether less or more is better
+        chosen["lantu.directions"] = json.dumps(told)
     return {**chosen, "lantu.asked": " ".join(asked), "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
 
 

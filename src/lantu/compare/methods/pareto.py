@@ -27,7 +27,7 @@ def front(points: pd.DataFrame, modes: dict[str, str] | None = None) -> pd.Serie
         points: a column per metric; rows with a missing value are not on the front.
         modes: "min" or "max" by column; by the metrics' names where not given. Any number of columns.
     """
-    signs = [1.0 if (modes or {}).get(str(name), direction(str(name))) == "min" else -1.0 for name in points]
+    signs = [1.0 if ((modes or {}).get(str(name)) or direction(str(name))) == "min" else -1.0 for name in points]
     values = points.to_numpy(dtype=float) * signs
     known = np.isfinite(values).all(axis=1)
     on = np.zeros(len(values), dtype=bool)

@@ -346,6 +346,7 @@ def _own(
         shared = np.isfinite(gaps).sum(axis=1)
         usable = (shared >= 2) & (shared >= PAIRING_PAYS * np.maximum(n, n[0]))
         inside = np.array([np.nanstd(row, ddof=1) if ok else np.nan for row, ok in zip(gaps, usable, strict=True)])
+        usable &= inside > 1e-9 * np.nanmax(sd, initial=0.0)  # gaps that are all equal: the seeds' own spread is tested
         with np.errstate(all="ignore"):
             over_seeds = np.where(usable, inside**2 * (1 / shared + overlap), over_seeds)
         freedom = np.where(usable, shared - 1, freedom)

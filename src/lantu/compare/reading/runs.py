@@ -1,12 +1,13 @@
 """Runs as frames, whichever store they were read from."""
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pandas as pd
 
 from lantu.errors import UserError
-from lantu.metric_direction import direction
+from lantu.metric_direction import direction, known_direction
 
 INFINITE = 1e300
 """MLflow keeps infinities as the largest number that the database has."""
@@ -128,7 +129,11 @@ def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode
         raise UserError(
             f"There are no runs to compare: {selection.words()} matches none. `lantu runs` lists what is here."
         )
-    runs = at_best_epoch(reader.read(info, metric=metric, mode=direction(metric, mode)), metric)
+    settled = mode in ("min", "max")
+    if not settled and mode != "auto":
+        direction(metric, mode)
+    tentative = mode if settled else known_direction(metric) or "min"
+    runs = reader.read(info, metric=metric, mode=tentative)
     if runs.score.notna().sum() == 0:
         from lantu.suggestions import did_you_mean
 
@@ -137,7 +142,22 @@ def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode
         raise UserError(
             f"`metric={metric}`: none of the {len(info)} runs has it.{did_you_mean(metric, names)} They have: {known}."
         )
-    return runs
+    found = mode if settled else recorded_direction(runs, metric) or direction(metric)
+    if found != tentative:
+        runs = reader.read(info, metric=metric, mode=found)
+    return at_best_epoch(runs, metric)
+
+
+def recorded_direction(runs: Runs, metric: str) -> str | None:
+    """The direction that the runs' own metrics gave (torchmetrics' `higher_is_better`), where a name does not tell."""
+    for each in runs.tags.get("lantu.directions", pd.Series(dtype=object)).dropna():
+        try:
+            found = json.loads(str(each)).get(metric)
+        except (ValueError, AttributeError):
+            continue
+        if found in ("min", "max"):
+            return str(found)
+    return None
 
 
 def at_best_epoch(runs: Runs, metric: str) -> Runs:
