@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lantu.data.batches import loader
 from lantu.data.cleaning_report import Report
+from lantu.data.folds import check_folds
 from lantu.data.samplers import EvenBatches, TrainingBatches
 from lantu.data.splitting import SPLITS, shares
 from lantu.errors import UserError, lacks
@@ -33,10 +34,14 @@ class DataModule(LightningDataModule):
         workers: processes that prepare batches; None: as many as pay on this machine, often none.
         split: shares cut off for "val" and "test" where the source has no such part.
         split_seed: decides which rows they are, whatever the training's seed.
+        fold: which of `folds` is the test part, counted from 0; for cross-validation.
+        folds: how many there are; None: no cross-validation.
         cache: folder for decoded images and tokens.
     """
 
     unit = "examples"
+    cuts_folds = False
+    """Whether examples are rows that can be cut into folds."""
     stops: tuple[str, ...] = ()
     """Texts that end what a language model writes, unless others are asked for."""
 
@@ -47,9 +52,14 @@ class DataModule(LightningDataModule):
         workers: int | None = None,
         split: dict[str, float] | None = None,
         split_seed: int = 0,
+        fold: int | None = None,
+        folds: int | None = None,
         cache: str = "mlruns/cache",
     ) -> None:
         super().__init__()
+        check_folds(fold, folds)
+        if folds is not None and not self.cuts_folds:
+            raise UserError(f"`data.folds={folds}`: {type(self).__name__} has no rows that can be cut into folds.")
         if batch_size < 1:
             raise UserError(f"`data.batch_size={batch_size}` must be at least 1.")
         if workers is not None and workers < 0:
@@ -58,6 +68,8 @@ class DataModule(LightningDataModule):
         self.workers = workers
         self.shares = shares(split)
         self.split_seed = split_seed
+        self.fold = fold
+        self.folds = folds
         self.cache = Path(cache)
         self.spec: dict[str, Any] = {}
         """The facts that a model may ask for; known after `setup`."""

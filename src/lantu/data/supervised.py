@@ -3,6 +3,7 @@
 import json
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -14,6 +15,7 @@ from lantu.data import labels
 from lantu.data.base import DataModule
 from lantu.data.batches import Examples
 from lantu.data.cleaning import Copies, copies_across, missing, repeated, row_hashes
+from lantu.data.folds import in_folds
 from lantu.data.sources import Raw
 from lantu.data.splitting import (
     SPLITS,
@@ -73,7 +75,7 @@ class SupervisedDataModule(DataModule):
             raise UserError("`data.group` and `data.time`: rows are divided by groups or by time, not by both.")
         if options.get("split") == "time" and time is None:
             raise UserError("`data.split=time` needs the column with the time: add `data.time=COLUMN`.")
-        self.source = source
+        self.source = source if self.folds is None else partial(self._in_folds, source)
         self.target = target
         self.task = task
         self.classes = classes
@@ -81,6 +83,8 @@ class SupervisedDataModule(DataModule):
         self.duplicates = duplicates
         self.group = group
         self.time = time
+
+    cuts_folds = True
 
     # What a modality says
 
@@ -141,6 +145,15 @@ class SupervisedDataModule(DataModule):
         self.report.title = f"{raw.name}: {len(rows):,} {self.unit}, {kinds}"
         if isinstance(target, labels.Classes):
             self._report_classes(rows[self.target], split, target)
+
+    def _in_folds(self, source: Callable[[], Raw]) -> Raw:
+        assert self.fold is not None
+        assert self.folds is not None
+        if self.time is not None:
+            raise UserError("`data.folds` and `data.time`: rows are cut into folds at random, or by time, not both.")
+        return in_folds(
+            source(), fold=self.fold, folds=self.folds, target=self.target, group=self.group, seed=self.split_seed
+        )
 
     def origin(self) -> dict[str, Any]:
         kind = "string" if self.spec["task"] == "classification" else "double"
