@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from lantu.sweeps.state.sweep_folder import SweepFolder, sweeps_of
+from tests.warm import WarmProcess
 
 REPO = Path(__file__).resolve().parents[2]
 SHORT = (
@@ -24,7 +25,7 @@ SHORT = (
 def start(folder: Path, *overrides: str, path: str = "") -> subprocess.Popen[str]:
     """A sweep in a process group of its own; `path` comes in front of where Python looks for modules."""
     paths = os.pathsep.join(each for each in (path, os.environ.get("PYTHONPATH", "")) if each)
-    return subprocess.Popen(
+    return WarmProcess(
         [sys.executable, REPO / "scripts" / "train.py", "-m", *SHORT, *overrides],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "LANTU_HOME": str(folder), "PYTHONPATH": paths},

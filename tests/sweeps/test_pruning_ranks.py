@@ -1,6 +1,5 @@
 """Ending a trial early under DDP: two processes that talk over gloo."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from lantu.sweeps.search.study import open_storage
 from lantu.sweeps.state.sweep_folder import PRUNED
+from tests.warm import run_warm
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -29,12 +29,9 @@ def test_all_ranks_stop_at_the_same_validation_when_the_study_says_so(tmp_path: 
     )
     command = ("model=linear", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=8")
     kept = (f"paths.root={tmp_path}", "logger.mlflow.ship=false", "save_model=false")
-    done = subprocess.run(
+    done = run_warm(
         [sys.executable, REPO / "scripts" / "train.py", *command, *kept, f"+callbacks.pruning={callback}"],
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=280,
     )
     assert done.returncode == 0, done.stderr  # had one rank stopped alone, the other would wait for it until it fails

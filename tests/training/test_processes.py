@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from pytorch_lightning import Trainer
 
 from lantu.inference.rebuild import rebuild
+from tests.warm import WarmProcess
 
 COMMAND = [
     sys.executable,
@@ -26,7 +27,7 @@ COMMAND = [
 
 def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LANTU_HOME": str(folder)}
-    return subprocess.Popen(
+    return WarmProcess(
         [*COMMAND, *overrides],
         cwd=folder,
         env=environment,

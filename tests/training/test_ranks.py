@@ -19,6 +19,7 @@ from lantu.inference.rebuild import rebuild
 from lantu.sweeps.state.sweep_folder import SweepFolder
 from lantu.training.distributed import local_ranks, torchrun
 from lantu.training.distributed.local_ranks import to_start
+from tests.warm import WarmProcess
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 SHORT = ("data=breast_cancer", "model=linear", "trainer.enable_progress_bar=false")
@@ -35,7 +36,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(*command: str) -> "subprocess.Popen[str]":
         started.append(
-            subprocess.Popen(
+            WarmProcess(
                 [sys.executable, "-m", *command], cwd=tmp_path, env=environment, text=True, start_new_session=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )

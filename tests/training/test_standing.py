@@ -13,6 +13,7 @@ import pytest
 
 from lantu.training import rank_progress
 from lantu.training.rank_progress import DOING, places, who_is_late
+from tests.warm import WarmProcess
 
 PATIENCE = 900
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="sees a stopped process by Linux's /proc")
@@ -77,7 +78,7 @@ def test_of_ranks_at_the_same_place_the_one_whose_process_is_stopped_or_gone_is_
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE)
 def test_a_rank_that_hangs_ends_the_run_in_a_sentence_that_names_it(tmp_path: Path) -> None:
-    run = subprocess.Popen(
+    run = WarmProcess(
         [
             *(sys.executable, "-m", "lantu", "train", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"),
             *("trainer.strategy.timeout.minutes=0.5", "data=digits", "model=mlp", "trainer.max_epochs=1000000"),
