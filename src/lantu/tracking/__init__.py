@@ -20,7 +20,7 @@ _HOMES = {
     "ensure_store": "store",
     "from_mlflow": "names",
     "redact": "redaction",
-    "sync_in_background": "shipper",
+    "sync_in_background": "uploader",
     "to_mlflow": "names",
 }
 
