@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lantu.cost import work
 from lantu.cost.work import forward_flops, latency_ms, peak_flops, tokens_in
 
 
@@ -57,3 +58,27 @@ def test_the_peak_of_a_gpu_counts_no_zeros_that_are_left_out(
     gpu = torch.device("cuda", 0)
     assert peak_flops(gpu, "bf16-mixed") == half
     assert peak_flops(gpu, "16-mixed") == half
+
+
+@pytest.mark.parametrize(
+    ("batch", "shape", "examples"),
+    [
+        ((torch.zeros(5, 3), torch.zeros(5)), (1, 3), 5),
+        (([torch.zeros(3, 4, 6), torch.zeros(3, 8, 2)], [{}, {}]), (3, 4, 6), 2),
+        (({"left": torch.zeros(7, 2), "right": torch.zeros(7, 4)}, torch.zeros(7)), (1, 2), 7),
+        (torch.zeros(6, 2), (1, 2), 6),
+    ],
+)
+def test_one_example_is_taken_out_of_tensors_lists_and_dictionaries(
+    batch: object, shape: tuple[int, ...], examples: int
+) -> None:
+    one = work.one_example(batch)
+    first = one[0] if isinstance(one, list) else next(iter(one.values())) if isinstance(one, dict) else one
+    assert tuple(first.shape) == shape
+    assert work.examples_in(batch) == examples
+
+
+def test_what_is_no_batch_has_no_example_and_no_count() -> None:
+    with pytest.raises(ValueError, match="inputs are a str"):
+        work.one_example("text")
+    assert work.examples_in(None) == 0

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lantu.config.signatures import module_file, parsed_file
-from lantu.suggestions import did_you_mean, near_misses
+from lantu.suggestions import near_misses
 
 
 def missing(target: str) -> str | None:
@@ -36,16 +36,15 @@ def _not_in(file: Path, module: str, name: str) -> str | None:
     if names is None or name in names or _is_submodule(file, name):
         return None
     public = sorted(each for each in names if not each.startswith("_"))
-    whole = [f"{module}.{each}" for each in public]
-    near = did_you_mean(f"{module}.{name}", whole)
     elsewhere = _defined_below(file, module, name)
+    near = near_misses(name, public)
     if elsewhere:
-        near = f" `{elsewhere}` does: name that, or export it with `from {elsewhere.rpartition('.')[0]} import {name}`."
-    elif not near_misses(f"{module}.{name}", whole):
-        near = (
-            f" It has {', '.join(public[:10])}{', ...' if len(public) > 10 else ''}." if public else " It has no names."
-        )
-    return f"`{module}` ({_short(file)}) does not define `{name}`.{near}"
+        hint = f"`{elsewhere}` does: name that, or export it with `from {elsewhere.rpartition('.')[0]} import {name}`."
+    elif near:
+        hint = f"Did you mean {' or '.join(f'`{module}.{each}`' for each in near)}?"
+    else:
+        hint = f"It has {', '.join(public[:10]) or 'no names'}{', ...' if len(public) > 10 else '.'}"
+    return f"`{module}` ({_short(file)}) does not define `{name}`. {hint}"
 
 
 def _names_of(tree: ast.Module) -> set[str] | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
@@ -175,8 +176,13 @@ class Task(TaskInterface):
         """As `validation_step`."""
         return self._measured(batch, batch_idx, "test")
 
-    def on_fit_start(self) -> None:
-        check_manual(self)
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Refuse options of a trainer that the task cannot work with, before anything is recorded.
+
+        Raises:
+            UserError: naming the option.
+        """
+        check_manual(self, trainer)
 
     def on_validation_start(self) -> None:
         self._agree()

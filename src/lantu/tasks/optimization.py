@@ -71,7 +71,7 @@ def allow_clipping(optimizer: Any, trainer: pl.Trainer) -> None:
     optimizer._step_supports_amp_scaling = False
 
 
-def check_manual(task: pl.LightningModule) -> None:
+def check_manual(task: pl.LightningModule, trainer: pl.Trainer) -> None:
     """Refuse trainer options that a task with manual optimization has to do itself.
 
     Raises:
@@ -79,7 +79,7 @@ def check_manual(task: pl.LightningModule) -> None:
     """
     if task.automatic_optimization:
         return
-    trainer, name = task.trainer, type(task).__name__
+    name = type(task).__name__
     if trainer.gradient_clip_val:
         raise UserError(
             f"`trainer.gradient_clip_val={trainer.gradient_clip_val}`: {name} steps its optimizers itself "

@@ -120,6 +120,7 @@ def run(composition: Composition) -> Result:
         callbacks.append(Preemption())
     callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # before any other one begins with a batch
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
+    task.check_trainer(trainer)
     if cfg.lean:
         make_lean(trainer)
     points = resume_points(trainer)

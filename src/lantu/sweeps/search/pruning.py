@@ -5,6 +5,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lantu.loggers import log_tags
 from lantu.sweeps.state.sweep_folder import PRUNED
 
 
@@ -48,9 +49,7 @@ class Pruning(Callback):
             return False
         reason = f"{self.monitor} {float(value):.4g} at step {trainer.global_step} was not among the best"
         (self.run_dir / PRUNED).write_text(reason)
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_tags"):
-                logger.log_tags({"lantu.pruned": reason})
+        log_tags(trainer, {"lantu.pruned": reason})
         return True
 
     def _open(self) -> Any:

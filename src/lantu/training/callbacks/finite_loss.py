@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
@@ -56,7 +57,7 @@ class FiniteLoss(Callback):
 
 def _origin(module: LightningModule, batch: Any, trainer: Trainer) -> str:
     x = batch[0] if isinstance(batch, tuple | list) else batch
-    if isinstance(x, Tensor) and not torch.isfinite(x).all():
+    if not _is_finite(x):
         return "the batch's own inputs are not all finite, so look at the data"
     net = getattr(module, "net", module)
     if is_sharded(net):  # another pass needs all ranks, whose losses may be finite
@@ -64,9 +65,19 @@ def _origin(module: LightningModule, batch: Any, trainer: Trainer) -> str:
     for name, weight in net.named_parameters():
         if not torch.isfinite(weight).all():
             return f"the weights of `{name}` are no longer finite, so the update before was too large"
-    with torch.no_grad(), trainer.precision_plugin.forward_context():
-        name = first_not_finite(net, x)
+    try:
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            name = first_not_finite(net, x)
+    except Exception:  # of several networks, this one need not take the first part of a batch
+        return "the layers were not searched, since the network does not take the batch's first part by itself"
     return f"`{name}` is the first layer whose output is not finite" if name else "every layer's output is finite"
+
+
+def _is_finite(x: Any) -> bool:
+    """Whether all tensors in a collection are; of whole numbers they always are."""
+    found: list[bool] = []
+    apply_to_collection(x, Tensor, lambda each: found.append(bool(torch.isfinite(each).all())))
+    return all(found)
 
 
 def first_not_finite(net: nn.Module, x: Any) -> str | None:
