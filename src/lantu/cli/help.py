@@ -10,6 +10,7 @@ Lantu: train models, and decide which one is worth its cost.
   lantu evaluate run=last                        measure a run's model again
   lantu predict run=last input=FILE              apply it to new data
   lantu compare                                  what won, how sure, at what cost, and which one to ship
+  lantu data data=csv data.path=FILE             what is in a table: columns, gaps, keys, leakage; trains nothing
   lantu catalog                                  list data sets, models, recipes
   lantu ui                                       open the MLflow UI over ./mlruns
   lantu runs                                     list local runs: what waits, what is dead

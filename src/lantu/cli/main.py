@@ -66,6 +66,11 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
         return catalog_main
 
+    def data() -> Callable[[list[str]], int]:
+        from lantu.cli.data import data_main
+
+        return data_main
+
     def runs() -> Callable[[list[str]], int]:
         from lantu.cli.runs import runs_main
 
@@ -86,7 +91,7 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
         return ui_main
 
-    return {"catalog": catalog, "runs": runs, "sweeps": sweeps, "sync": sync, "ui": ui}
+    return {"catalog": catalog, "data": data, "runs": runs, "sweeps": sweeps, "sync": sync, "ui": ui}
 
 
 def _composed(command: str, arguments: list[str]) -> int:

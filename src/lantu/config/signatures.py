@@ -149,12 +149,10 @@ def _hands_on(init: ast.FunctionDef) -> bool:
 
 def _merged(own: Signature, inherited: Signature, init: ast.FunctionDef) -> Signature:
     """What a class accepts when it hands unnamed keywords to its base, which also gets what it is given by name."""
-    given = {word.arg for call in ast.walk(init) if isinstance(call, ast.Call) for word in call.keywords}
-    positional = sum(
-        len(call.args)
-        for call in ast.walk(init)
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__"
-    )
+    calls = [call for call in ast.walk(init) if isinstance(call, ast.Call)]
+    to_base = [call for call in calls if ast.unparse(call.func) == "super().__init__"]
+    given = {word.arg for call in to_base for word in call.keywords}
+    positional = sum(len(call.args) for call in to_base)
     further = {name: kind for name, kind in list(inherited.parameters.items())[positional:] if name not in given}
     return Signature(
         parameters={**further, **own.parameters},

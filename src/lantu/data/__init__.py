@@ -1,21 +1,52 @@
-"""Data modules, one per modality: read, clean, split, standardise and batch, and publish what a model must know."""
+"""Data modules, one per modality: read, clean, split, standardise and batch, and publish what a model must know.
 
-from lantu.data.audio.classification import AudioDataModule
-from lantu.data.audio.folder import audio_folder
-from lantu.data.base import DataModule
-from lantu.data.fingerprints import fingerprint_of
-from lantu.data.image.augment import Augment
-from lantu.data.image.classification import ImageDataModule
-from lantu.data.image.folder import image_folder
-from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
-from lantu.data.table.module import TableDataModule
-from lantu.data.text.classification import TextDataModule
-from lantu.data.text.dialogue_split import held_out_questions
-from lantu.data.text.dialogues import DialogueDataModule
-from lantu.data.text.extractive_qa import QuestionDataModule
-from lantu.data.text.language_identification import IdentificationDataModule
-from lantu.data.text.language_modeling import TokenDataModule
-from lantu.data.text.multilingual import MultilingualDataModule
+Names are imported when they are asked for: a report of a table needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lantu.data.audio.classification import AudioDataModule
+    from lantu.data.audio.folder import audio_folder
+    from lantu.data.base import DataModule
+    from lantu.data.fingerprints import fingerprint_of
+    from lantu.data.image.augment import Augment
+    from lantu.data.image.classification import ImageDataModule
+    from lantu.data.image.folder import image_folder
+    from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
+    from lantu.data.table.module import TableDataModule
+    from lantu.data.text.classification import TextDataModule
+    from lantu.data.text.dialogue_split import held_out_questions
+    from lantu.data.text.dialogues import DialogueDataModule
+    from lantu.data.text.extractive_qa import QuestionDataModule
+    from lantu.data.text.language_identification import IdentificationDataModule
+    from lantu.data.text.language_modeling import TokenDataModule
+    from lantu.data.text.multilingual import MultilingualDataModule
+
+_HOMES = {
+    "AudioDataModule": "lantu.data.audio.classification",
+    "Augment": "lantu.data.image.augment",
+    "DataModule": "lantu.data.base",
+    "DialogueDataModule": "lantu.data.text.dialogues",
+    "IdentificationDataModule": "lantu.data.text.language_identification",
+    "ImageDataModule": "lantu.data.image.classification",
+    "MultilingualDataModule": "lantu.data.text.multilingual",
+    "QuestionDataModule": "lantu.data.text.extractive_qa",
+    "Raw": "lantu.data.sources",
+    "TableDataModule": "lantu.data.table.module",
+    "TextDataModule": "lantu.data.text.classification",
+    "TokenDataModule": "lantu.data.text.language_modeling",
+    "audio_folder": "lantu.data.audio.folder",
+    "fingerprint_of": "lantu.data.fingerprints",
+    "held_out_questions": "lantu.data.text.dialogue_split",
+    "hub": "lantu.data.sources",
+    "image_folder": "lantu.data.image.folder",
+    "rdatasets": "lantu.data.sources",
+    "sklearn": "lantu.data.sources",
+    "table_file": "lantu.data.sources",
+    "text_files": "lantu.data.sources",
+}
 
 __all__ = [
     "AudioDataModule",
@@ -40,3 +71,11 @@ __all__ = [
     "table_file",
     "text_files",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found

@@ -50,7 +50,7 @@ class DataModule(LightningDataModule):
         *,
         batch_size: int = 64,
         workers: int | None = None,
-        split: dict[str, float] | None = None,
+        split: dict[str, float] | str | None = None,
         split_seed: int = 0,
         fold: int | None = None,
         folds: int | None = None,

@@ -107,6 +107,8 @@ def find_dialect(path: Path) -> Dialect:
     separator, quote, escape = _delimiters("".join(lines[1:] if named else lines), path)
     separator = named[1] if named else separator
     rows, ends = _split(lines, separator, quote, escape)
+    if named:
+        rows[0] = []
     widths = Counter(len(row) for row in rows if row)
     width = widths.most_common(1)[0][0]
     place = next((number for number, row in enumerate(rows) if len(row) >= max(1, width - 1) and any(row)), 0)

@@ -11,29 +11,16 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from lantu.data import labels
+from lantu.data.arranging import ArrangedRows, check_arrangement
 from lantu.data.base import DataModule
 from lantu.data.batches import Examples
-from lantu.data.cleaning import Copies, copies_across, missing, repeated, row_hashes
 from lantu.data.folds import in_folds
 from lantu.data.sources import Raw
-from lantu.data.splitting import (
-    SPLITS,
-    by_time,
-    check_sizes,
-    completed,
-    grouped,
-    strata_of,
-    with_every_class,
-)
-from lantu.data.targets import read_target
+from lantu.data.splitting import SPLITS
 from lantu.errors import UserError
 
-MUCH = 0.03
-"""Share of the rows from which on a loss is a warning."""
 
-
-class SupervisedDataModule(DataModule):
+class SupervisedDataModule(DataModule, ArrangedRows):
     """Rows of inputs with one target.
 
     Args:
@@ -66,15 +53,7 @@ class SupervisedDataModule(DataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if duplicates not in ("auto", "drop", "keep", "once"):
-            raise UserError(
-                f"`data.duplicates={duplicates}`: they can be dropped from training (drop), from every part (once), "
-                "kept (keep), or dropped where they are copies (auto)."
-            )
-        if group is not None and time is not None:
-            raise UserError("`data.group` and `data.time`: rows are divided by groups or by time, not by both.")
-        if options.get("split") == "time" and time is None:
-            raise UserError("`data.split=time` needs the column with the time: add `data.time=COLUMN`.")
+        check_arrangement(duplicates=duplicates, group=group, time=time, split=options.get("split"))
         self.source = source if self.folds is None else partial(self._in_folds, source)
         self.target = target
         self.task = task
@@ -88,18 +67,6 @@ class SupervisedDataModule(DataModule):
 
     # What a modality says
 
-    def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
-        """Make the inputs readable (decode images); returns which rows (N,) could be read, and reports the others."""
-        return np.ones(len(rows), dtype=bool)
-
-    def hashes(self, rows: pd.DataFrame) -> np.ndarray:
-        """A hash (N,) of each row's inputs and target."""
-        return row_hashes(rows)
-
-    @abstractmethod
-    def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
-        """What encoding needs to know of the training rows, as plain values."""
-
     @abstractmethod
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         """Examples of rows, with targets if there are any."""
@@ -111,26 +78,7 @@ class SupervisedDataModule(DataModule):
     # What they share
 
     def read(self) -> None:
-        raw = self.source()
-        self._origin = raw
-        rows, split = self._cleaned(raw)
-        classification = labels.kind_of(rows[self.target], self.task) == "classification"
-        split = self._divided(rows, split, classification=classification)
-        if self.duplicates == "auto":
-            rows, split = self._without_copies(rows, split)
-        check_sizes(split, self.shares, unit=self.unit)
-        if "target" not in self.learned:
-            training = rows[split == "train"]
-            # class names come from all parts: a class that only the test has must not be lost without a word
-            learned: labels.Target = (
-                labels.Classes.of(rows[self.target], named=self.classes, positive=self.positive)
-                if classification
-                else labels.Numbers.of(training[self.target])
-            )
-            self.learned = {"target": learned.state(), **self.learn(training)}
-        target = labels.restored(self.learned["target"])
-        if isinstance(target, labels.Classes):
-            rows, split = self._of_known_classes(rows, split, target)
+        rows, split, target = self.arranged(self.source())
         hashes = self.hashes(rows)
         for name in SPLITS:
             chosen = np.flatnonzero(split == name)
@@ -138,13 +86,8 @@ class SupervisedDataModule(DataModule):
                 part = rows.iloc[chosen]
                 self.splits[name] = self.prepared(part, target.encode(part[self.target]))
                 self.fingerprints[name] = blake2b(hashes[chosen].tobytes(), digest_size=16).hexdigest()
-                self.report.sizes[name] = len(chosen)
         y = self.splits["train"].y  # type: ignore[attr-defined]
         self.spec = {**self.facts(), **target.facts(y)}
-        kinds = f"{self.spec['classes']} classes" if target.kind == "classification" else f"predicting {self.target}"
-        self.report.title = f"{raw.name}: {len(rows):,} {self.unit}, {kinds}"
-        if isinstance(target, labels.Classes):
-            self._report_classes(rows[self.target], split, target)
 
     def _in_folds(self, source: Callable[[], Raw]) -> Raw:
         assert self.fold is not None
@@ -165,152 +108,9 @@ class SupervisedDataModule(DataModule):
             "schema": json.dumps(schema) if len(schema["mlflow_colspec"]) <= 1000 else None,
         }
 
-    def _cleaned(self, raw: Raw) -> tuple[pd.DataFrame, np.ndarray]:
-        rows, split = raw.rows, raw.split
-        if self.target not in rows:
-            raise UserError(_no_column("data.target", self.target, list(rows.columns), raw.name))
-        self.report.note(raw.bad_rows, "rows that could not be read left out")
-        for sentence in raw.notes:
-            self.report.say(sentence)
-        if raw.as_text:
-            rows = rows.assign(**{self.target: read_target(rows[self.target], task=self.task, report=self.report)})
-        absent = missing(rows[self.target])
-        self.report.note(int(absent.sum()), f"rows without a value of {self.target} left out")
-        rows, split = rows[~absent].reset_index(drop=True), split[~absent]
-        readable = self.load(rows, raw)
-        rows, split = rows[readable].reset_index(drop=True), split[readable]
-        if self.duplicates in ("drop", "once"):
-            rows, split = self._without_repeated(rows, split)
-        elif self.duplicates == "keep":
-            twice = repeated(self.hashes(rows), split)
-            self.report.note(int(twice.sum()), "training rows that occur twice kept")
-        if not len(rows):
-            raise UserError(f"{raw.name}: no row is left after cleaning ({'; '.join(self.report.lines()[1:])}).")
-        lost = 1 - len(rows) / (len(raw.rows) + raw.bad_rows)
-        if lost > MUCH:
-            self.report.warn(f"{lost:.0%} of the rows are left out; the lines above say why")
-        return rows, split
-
-    def _without_repeated(self, rows: pd.DataFrame, split: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-        hashes = self.hashes(rows)
-        twice = repeated(hashes, split)
-        self.report.note(int(twice.sum()), "training rows that occur twice left out")
-        if self.duplicates == "once":
-            again = pd.Series(hashes).groupby(split).transform(lambda part: part.duplicated()).to_numpy(dtype=bool) & (
-                split != "train"
-            )
-            self.report.note(int(again.sum()), "validation and test rows that occur twice left out")
-            twice |= again
-        return rows[~twice].reset_index(drop=True), split[~twice]
-
-    def _without_copies(self, rows: pd.DataFrame, split: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-        """Leave out training rows that also stand in another part, if equal rows are copies of one thing."""
-        copies: Copies = copies_across(rows, self.hashes(rows), split)
-        self.report.note(copies.repeats, f"{self.unit} equal an earlier one")
-        if not copies.shared.any():
-            return rows, split
-        held_out, number = int((split != "train").sum()), int(copies.held_out.sum())
-        if not copies.are_copies:
-            self.report.note(
-                number, f"of {held_out:,} validation and test rows equal a training row; all rows are kept"
-            )
-            return rows, split
-        share = copies.shared.sum() / max(1, (split == "train").sum())
-        self.report.note(int(copies.shared.sum()), f"training rows ({share:.1%}) that equal a held-out row left out")
-        if share > MUCH:
-            self.report.warn(
-                f"{share:.0%} of the training rows are copies of validation or test rows and are left out; "
-                "`data.duplicates=keep` keeps them"
-            )
-        return rows[~copies.shared].reset_index(drop=True), split[~copies.shared]
-
-    def _divided(self, rows: pd.DataFrame, split: np.ndarray, *, classification: bool) -> np.ndarray:
-        """The part of each row (N,): as the source has it, and as the options ask for the rest."""
-        target = rows[self.target]
-        strata = strata_of(target)
-        if self.time is not None:
-            times = self.moments(rows, self.time)
-            lacking = ~np.isfinite(times)
-            if lacking.all():
-                raise UserError(f"`data.time={self.time}`: the column holds neither dates nor numbers.")
-            self.report.note(int(lacking.sum()), f"rows without a readable {self.time} are trained on")
-            done = by_time(split, self.shares, times=np.where(lacking, -np.inf, times))
-            self.report.say(f"the newest rows by {self.time} are held out")
-            return done
-        if self.group is not None:
-            groups = pd.factorize(self.column(rows, "data.group", self.group))[0]
-            self.report.say(f"{groups.max() + 1:,} groups by {self.group}, each in one part")
-            return grouped(split, self.shares, groups=groups, strata=strata, seed=self.split_seed)
-        done = completed(split, self.shares, strata=strata, seed=self.split_seed)
-        if classification:
-            cut = [name for name, share in self.shares.items() if share and not np.any(split == name)]
-            done = with_every_class(done, cut, classes=strata, seed=self.split_seed)
-        return done
-
-    def column(self, rows: pd.DataFrame, option: str, name: str) -> pd.Series:
-        """A column that an option names.
-
-        Raises:
-            UserError: there is none.
-        """
-        if name not in rows:
-            raise UserError(_no_column(option, name, [str(each) for each in rows], self._origin.name))
-        return rows[name]
-
-    def moments(self, rows: pd.DataFrame, name: str) -> np.ndarray:
-        """Times (N,) float64 of a column of dates or numbers, rising; NaN where there is none."""
-        from lantu.data import dates
-        from lantu.data.values import notation, numbers
-
-        values = self.column(rows, "data.time", name)
-        if pd.api.types.is_datetime64_any_dtype(values):
-            return dates.seconds(values)
-        if pd.api.types.is_numeric_dtype(values):
-            return numbers(values)
-        texts = [str(text) for text in values.dropna().unique()[:2_000]]
-        found = dates.find_format(texts, day_first=getattr(self, "day_first", None))
-        if found is not None:
-            return dates.seconds(values, found.format)
-        decimal, unit, _ = notation(texts)
-        return numbers(values, decimal=decimal, unit=unit)
-
-    def _of_known_classes(
-        self, rows: pd.DataFrame, split: np.ndarray, target: labels.Classes
-    ) -> tuple[pd.DataFrame, np.ndarray]:
-        """Without rows of classes that were not there when the model was trained."""
-        known = target.codes(rows[self.target]) >= 0
-        self.report.note(int((~known).sum()), "rows of a class that the model was not trained on left out")
-        return (rows, split) if known.all() else (rows[known].reset_index(drop=True), split[known])
-
-    def _report_classes(self, values: pd.Series, split: np.ndarray, target: labels.Classes) -> None:
-        codes = target.codes(values)
-        counts = {name: np.bincount(codes[split == name], minlength=len(target.names)) for name in self.splits}
-        self.report.classes = {
-            name: dict(zip(target.names, map(int, count), strict=True)) for name, count in counts.items()
-        }
-        if target.positive is not None:
-            share = counts["train"][-1] / max(1, counts["train"].sum())
-            self.report.say(
-                f"positive class: {target.positive} ({share:.1%} of the training {self.unit}); precision, recall, F1 "
-                f"and AUROC are about it; `data.positive={target.names[0]}` chooses the other"
-            )
-        there = np.sum(list(counts.values()), axis=0) > 0
-        for name, count in counts.items():
-            lacking = [each for each, n, real in zip(target.names, count, there, strict=True) if real and not n]
-            if lacking:
-                shown = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
-                self.report.warn(f"{name} has no row of {len(lacking)} of {len(target.names)} classes ({shown})")
-
 
 def linear_model(*, classifies: bool) -> tuple[str, Any]:
     """The plainest linear model of scikit-learn, by name: logistic regression, or ridge with its penalty chosen."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
 
     return ("logistic", LogisticRegression(max_iter=1000)) if classifies else ("ridge", RidgeCV(np.logspace(-3, 3, 13)))
-
-
-def _no_column(option: str, name: str, columns: list[str], where: str) -> str:
-    from lantu.suggestions import did_you_mean
-
-    shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
-    return f"`{option}={name}`: {where} has no such column.{did_you_mean(name, columns)} There are: {shown}."

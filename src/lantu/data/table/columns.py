@@ -18,6 +18,8 @@ MOST_LEVELS = 100
 """Of a column with more than FEW categories, the most frequent ones that have a feature of their own."""
 LEAST_OF_A_LEVEL = 5
 """Training rows that one of those must have."""
+SEVERAL_WORDS = 1.5
+"""Mean words of a column with more than FEW categories from which on its words have features too."""
 LEVELS = np.linspace(0.005, 0.995, 100)
 """Of the quantiles that ranks are looked up in."""
 Say = Callable[[str], None]
@@ -185,6 +187,7 @@ def learn(
     numbers: str = "standard",
     day_first: bool | None = None,
     keep: frozenset[str] = frozenset(),
+    words: bool = True,
 ) -> list[Column]:
     """How to encode each column of the training rows; columns that cannot help are reported and left out.
 
@@ -192,6 +195,7 @@ def learn(
         numbers: standard, or quantile: ranks, which outliers and skew do not disturb.
         day_first: how 03/04/2020 is read where a column does not decide it.
         keep: columns that are inputs even if they look like keys.
+        words: learn features of free text; False where only the report is wanted.
 
     Raises:
         UserError: no column is left.
@@ -203,7 +207,7 @@ def learn(
         for note in kind.notes:
             report.say(note)
         if kind.name not in ("key", "constant"):
-            learned.append(_learned(name, kind, rows[name], ranks=numbers == "quantile"))
+            learned.append(_learned(name, kind, rows[name], ranks=numbers == "quantile", words=words))
     report.note(
         int(sum(each["missing"] for each in report.columns)),
         "missing values in the training split filled in and marked",
@@ -259,11 +263,11 @@ def as_category(values: pd.Series) -> pd.Series:
     return as_text(values).str.strip().astype(object).where(values.notna().to_numpy(), None)
 
 
-def _learned(name: str, kind: Kind, values: pd.Series, *, ranks: bool) -> Column:
+def _learned(name: str, kind: Kind, values: pd.Series, *, ranks: bool, words: bool) -> Column:
     there = present(values)
     gaps = len(there) < len(values)
     if kind.name in ("category", "text"):
-        return _of_categories(name, kind, values, gaps)
+        return _of_categories(name, kind, values, gaps, words=words)
     assert kind.name in ("number", "boolean", "date")
     how = {"decimal": kind.decimal, "unit": kind.unit, "format": kind.format or dates.ISO}
     blank = Column(name, kind.name, _type(values, kind), **how)  # type: ignore[arg-type]
@@ -283,15 +287,16 @@ def _learned(name: str, kind: Kind, values: pd.Series, *, ranks: bool) -> Column
     return Column(**{**asdict(blank), **learned})
 
 
-def _of_categories(name: str, kind: Kind, values: pd.Series, gaps: bool) -> Column:
+def _of_categories(name: str, kind: Kind, values: pd.Series, gaps: bool, *, words: bool) -> Column:
     texts = as_category(present(values))
     counts = texts.value_counts()
     known, others = sorted(counts.index), False
     if len(counts) > FEW:
         known = sorted(counts.index[(counts >= LEAST_OF_A_LEVEL).to_numpy()][:MOST_LEVELS])
         others = kind.name == "category"
-    words = float(np.average([len(text.split()) for text in counts.index], weights=counts))
-    text = TextFeatures.learn(texts).state if kind.name == "text" or (len(counts) > FEW and words >= 1.5) else {}
+    length = float(np.average([len(text.split()) for text in counts.index], weights=counts))
+    tells = kind.name == "text" or (len(counts) > FEW and length >= SEVERAL_WORDS)
+    text = TextFeatures.learn(texts).state if words and tells else {}
     return Column(
         name, kind.name, _type(values, kind), categories=known if kind.name == "category" else [],  # type: ignore[arg-type]
         others=others, text=text, marks_missing=gaps,

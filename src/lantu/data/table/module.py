@@ -1,7 +1,6 @@
 """Tables: a row is an example, its columns become features."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,14 @@ from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader
 from lantu.data.csv_dialect import with_numbers
-from lantu.data.sources import Raw, read_table_with_notes, table_file
+from lantu.data.sources import Raw, read_table_with_notes
 from lantu.data.supervised import SupervisedDataModule
 from lantu.data.table import columns
-from lantu.data.table.suspicions import suspicious
-from lantu.errors import UserError
+from lantu.data.table.rows import TableRows, own_file
 from lantu.notices import warn_once
 
 
-class TableDataModule(SupervisedDataModule):
+class TableDataModule(SupervisedDataModule, TableRows):
     """Numbers standardised, categories one-hot, dates as numbers; missing values filled in and marked.
 
     Batches are x float32 (N, features) and the target.
@@ -49,25 +47,8 @@ class TableDataModule(SupervisedDataModule):
         duplicates: str = "auto",
         **options: Any,
     ) -> None:
-        super().__init__(source=source or _own_file(path), duplicates=duplicates, **options)
-        if numbers not in ("standard", "quantile"):
-            raise UserError(f"`data.numbers={numbers}`: numbers are brought to one scale as standard or as quantile.")
-        self.ignore = ignore or []
-        self.keep = keep or []
-        self.day_first = day_first
-        self.numbers = numbers
-
-    def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
-        for option, names in (("ignore", self.ignore), ("keep", self.keep)):
-            for name in names:
-                self.column(rows, f"data.{option}", name)
-        left_out = [self.target, *self.ignore, *([self.group] if self.group and self.group not in self.keep else [])]
-        inputs = rows.drop(columns=left_out)
-        learned = columns.learn(
-            inputs, self.report, numbers=self.numbers, day_first=self.day_first, keep=frozenset(self.keep)
-        )
-        suspicious(inputs, rows[self.target], learned, self.report)
-        return {"columns": columns.state(learned)}
+        super().__init__(source=source or own_file(path), duplicates=duplicates, **options)
+        self.set_columns(ignore=ignore, keep=keep, day_first=day_first, numbers=numbers)
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         # of training rows, what could not be read is said once, by the first pass over them
@@ -110,9 +91,3 @@ class TableDataModule(SupervisedDataModule):
     @property
     def _columns(self) -> list[columns.Column]:
         return [columns.Column(**each) for each in self.learned["columns"]]
-
-
-def _own_file(path: str | None) -> Callable[[], Raw]:
-    if path is None:
-        raise UserError("`data.path` must name a table: add `data.path=FILE` to the command.")
-    return partial(table_file, path, as_text=True)

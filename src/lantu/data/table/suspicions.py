@@ -20,11 +20,8 @@ def suspicious(rows: pd.DataFrame, target: pd.Series, columns: list[Column], rep
     numeric = pd.api.types.is_numeric_dtype(target) and target.nunique() > 20
     found = target.to_numpy(dtype=np.float64) if numeric else pd.factorize(target)[0]
     for column in columns:
-        share = (
-            _explained(_levels(column, rows[column.name]), found)
-            if numeric
-            else _told(column, rows[column.name], found)
-        )
+        values = rows[column.name]
+        share = _explained(column, values, found) if numeric else _told(column, values, found)
         if share >= TOO_WELL:
             what = "of the variance of" if numeric else "of the rows'"
             report.warn(
@@ -44,8 +41,14 @@ def _told(column: Column, values: pd.Series, classes: np.ndarray) -> float:
     return float(told) if (1 - told) < 0.2 * (1 - commonest) else 0.0
 
 
-def _explained(levels: np.ndarray, target: np.ndarray) -> float:
-    """The share of the target's variance between the column's levels."""
+def _explained(column: Column, values: pd.Series, target: np.ndarray) -> float:
+    """The share of the target's variance that a line through the column's numbers or ranks explains, or its levels."""
+    if column.kind not in ("category", "text"):
+        pairs = pd.DataFrame({"x": column.read(values), "y": target}).dropna()
+        if len(pairs) < _LEAST or pairs["x"].nunique() < 2:
+            return 0.0
+        return float(max(pairs.corr(how).iloc[0, 1] ** 2 for how in ("pearson", "spearman")))
+    levels = _levels(column, values)
     sums, counts = np.bincount(levels, target - target.mean()), np.bincount(levels)
     if (counts > 0).sum() > len(levels) / 5:
         return 0.0

@@ -1,0 +1,113 @@
+"""`lantu data`: what training would say of the data, without training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lantu.config.build import build
+from lantu.config.checking import check
+from lantu.config.composing import Composition, compose
+from lantu.data.cleaning_report import Report
+from lantu.data.report_page import page
+from lantu.errors import UserError
+
+HELP = """\
+Say what training would find in the data, without training: `lantu data data=NAME [data.OPTION=VALUE ...]`
+
+  lantu data data=csv data.path=loans.csv data.target=status
+  report=FILE.html json=FILE.json    where the report is written (default: paths.store/data/NAME.html and .json)
+
+It lists what each column is, what is missing or cannot be read, keys, inputs that tell the target too well, equal rows,
+the classes of each split and the positive one.
+"""
+_MOST_CLASSES = 20
+_SHOWN = {"key": "key (left out)", "constant": "constant (left out)"}
+
+
+def data_main(argv: list[str]) -> int:
+    """Examine the data that overrides name, print the report and write it; returns the exit status."""
+    if not argv or any(each in ("--help", "-h") for each in argv):
+        print(HELP, end="")
+        return 0
+    own = {key: value for key, _, value in (each.partition("=") for each in argv) if key in ("report", "json")}
+    overrides = [each for each in argv if each.partition("=")[0] not in own]
+    composed = compose(*overrides, command="train")
+    cfg = OmegaConf.create(
+        {"data": composed.cfg.data, "spec": composed.cfg.get("spec") or {}, "paths": composed.cfg.paths}
+    )
+    check(Composition(cfg=cfg, choices=composed.choices, overrides=overrides))
+    report = examine(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)).data)
+    folder = Path(composed.cfg.paths.store) / "data"
+    name = Path(str(cfg.data.get("path") or composed.choices["data"])).stem
+    show(report)
+    console = Console()
+    for ending, write in ((".html", lambda: page(report)), (".json", lambda: json.dumps(report.to_dict(), indent=1))):
+        file = Path(own.get("report" if ending == ".html" else "json") or folder / f"{name}{ending}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(write(), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{file} cannot be written: {error.strerror}.") from error
+        console.print(f"written to  {escape(str(file))}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def examine(node: Any) -> Report:
+    """The report of the data that a config describes; a table's is made without importing torch."""
+    if node.get("_target_") == "lantu.data.TableDataModule":
+        return build({**node, "_target_": "lantu.data.table.rows.TableReport"}).examine()
+    module = build(node)
+    module.prepare_data()
+    return module.report
+
+
+def show(report: Report, console: Console | None = None) -> None:
+    """Print a report: columns, classes, findings and warnings."""
+    console = console or Console()
+    title, *_ = report.lines()
+    console.print(f"[bold]{escape(title)}[/bold]", highlight=False, soft_wrap=True)
+    if report.columns:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for column, justify in (
+            ("column", "left"),
+            ("is a", "left"),
+            ("missing", "right"),
+            ("different", "right"),
+            ("such as", "left"),
+        ):
+            table.add_column(column, justify=justify, overflow="fold", style="cyan" if column == "column" else "")  # type: ignore[arg-type]
+        for each in report.columns:
+            examples = ", ".join(text if len(text) <= 20 else text[:17] + "..." for text in each["examples"][:2])
+            kind = _SHOWN.get(each["kind"], each["kind"])
+            table.add_row(
+                *map(
+                    escape,
+                    (
+                        each["name"],
+                        kind,
+                        f"{each['missing']:,}" if each["missing"] else "",
+                        f"{each['different']:,}",
+                        examples,
+                    ),
+                )
+            )
+        console.print(table)
+    if report.classes:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column("class", style="cyan")
+        for split in report.classes:
+            table.add_column(split, justify="right")
+        names = list(next(iter(report.classes.values())))
+        for name in names[:_MOST_CLASSES]:
+            table.add_row(escape(name), *(f"{counts[name]:,}" for counts in report.classes.values()))
+        console.print(table)
+        if len(names) > _MOST_CLASSES:
+            console.print(f"and {len(names) - _MOST_CLASSES} more classes", highlight=False)
+    for line in report.lines()[1:]:
+        style = "yellow" if line.startswith("warning:") else ""
+        console.print(escape(line), style=style, highlight=False, soft_wrap=True)

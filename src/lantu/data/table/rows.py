@@ -1,0 +1,96 @@
+"""What a table teaches about its columns; and the report of that alone. Knows no torch."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from lantu.data.arranging import ArrangedRows, check_arrangement
+from lantu.data.cleaning_report import Report
+from lantu.data.sources import Raw, table_file
+from lantu.data.splitting import shares
+from lantu.data.table import columns
+from lantu.data.table.suspicions import suspicious
+from lantu.errors import UserError
+
+
+class TableRows(ArrangedRows):
+    """The options of `TableDataModule` at work on rows."""
+
+    words = True
+    """Whether free text is to become features."""
+
+    def set_columns(
+        self, *, ignore: list[str] | None, keep: list[str] | None, day_first: bool | None, numbers: str
+    ) -> None:
+        """Take the options that concern columns.
+
+        Raises:
+            UserError: there is no such scale.
+        """
+        if numbers not in ("standard", "quantile"):
+            raise UserError(f"`data.numbers={numbers}`: numbers are brought to one scale as standard or as quantile.")
+        self.ignore = ignore or []
+        self.keep = keep or []
+        self.day_first = day_first
+        self.numbers = numbers
+
+    def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
+        for option, names in (("ignore", self.ignore), ("keep", self.keep)):
+            for name in names:
+                self.column(rows, f"data.{option}", name)
+        left_out = [self.target, *self.ignore, *([self.group] if self.group and self.group not in self.keep else [])]
+        inputs = rows.drop(columns=list(dict.fromkeys(left_out)))
+        learned = columns.learn(
+            inputs,
+            self.report,
+            numbers=self.numbers,
+            day_first=self.day_first,
+            keep=frozenset(self.keep),
+            words=self.words,
+        )
+        suspicious(inputs, rows[self.target], learned, self.report)
+        return {"columns": columns.state(learned)}
+
+
+class TableReport(TableRows):
+    """What training on a table would say of it, found without torch.
+
+    Args:
+        options: of `TableDataModule`; those that concern batches do not matter here.
+    """
+
+    unit = "rows"
+    words = False
+
+    def __init__(self, *, source: Callable[[], Raw] | None = None, path: str | None = None, **options: Any) -> None:
+        given = {
+            "target": "label", "task": "auto", "classes": None, "positive": None, "duplicates": "auto", "group": None,
+            "time": None, "ignore": None, "keep": None, "day_first": None, "numbers": "standard", "split": None,
+            "split_seed": 0, **options,
+        }  # fmt: skip
+        check_arrangement(**{name: given[name] for name in ("duplicates", "group", "time", "split")})
+        for name in ("target", "task", "classes", "duplicates", "group", "time", "split_seed"):
+            setattr(self, name, given[name])
+        self.positive = None if given["positive"] is None else str(given["positive"])
+        self.set_columns(**{name: given[name] for name in ("ignore", "keep", "day_first", "numbers")})
+        self.source = source or own_file(path)
+        self.shares = shares(given["split"])
+        self.report = Report(unit=self.unit)
+        self.learned: dict[str, Any] = {}
+
+    def examine(self) -> Report:
+        """Read the table as training would, and say what was found."""
+        rows, split, _ = self.arranged(self.source())
+        learned = [columns.Column(**each) for each in self.learned["columns"]]
+        for name in self.report.sizes:
+            columns.encode(rows[split == name], learned, self.report.say)
+        return self.report
+
+
+def own_file(path: str | None) -> Callable[[], Raw]:
+    """What reads a table of the user's own."""
+    if path is None:
+        raise UserError("`data.path` must name a table: add `data.path=FILE` to the command.")
+    return partial(table_file, path, as_text=True)
