@@ -22,7 +22,7 @@ DATA = _named(
 )
 """The node `data` itself."""
 SOURCES = _named(
-    "lantu.data", "audio_folder held_out_questions hub image_folder rdatasets sklearn table_file text_files"
+    "lantu.data", "audio_folder held_out_questions hub image_folder image_table rdatasets sklearn table_file text_files"
 )
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(

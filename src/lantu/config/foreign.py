@@ -38,6 +38,7 @@ _OPTIONS = {
     "lantu.data.sklearn": {"name": "word"},
     "lantu.data.table_file": {"path": "text", "name": "text"},
     "lantu.data.image_folder": {"path": "text"},
+    "lantu.data.image_table": {"path": "text", "folder": "text", "file": "text", "part": "text"},
     "lantu.data.text_files": {"path": "text", "name": "text"},
     "lantu.models.gpt2": {"folder": "text"},
     "timm.create_model": {"model_name": "word"},

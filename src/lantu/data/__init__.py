@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lantu.data.image.augment import Augment
     from lantu.data.image.classification import ImageDataModule
     from lantu.data.image.folder import image_folder
+    from lantu.data.image.table import image_table
     from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
     from lantu.data.table.module import TableDataModule
     from lantu.data.text.classification import TextDataModule
@@ -42,6 +43,7 @@ _HOMES = {
     "held_out_questions": "lantu.data.text.dialogue_split",
     "hub": "lantu.data.sources",
     "image_folder": "lantu.data.image.folder",
+    "image_table": "lantu.data.image.table",
     "rdatasets": "lantu.data.sources",
     "sklearn": "lantu.data.sources",
     "table_file": "lantu.data.sources",
@@ -66,6 +68,7 @@ __all__ = [
     "held_out_questions",
     "hub",
     "image_folder",
+    "image_table",
     "rdatasets",
     "sklearn",
     "table_file",

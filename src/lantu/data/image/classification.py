@@ -20,7 +20,8 @@ from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, su
 from lantu.data.image.examples import PictureExamples
 from lantu.data.image.folder import image_files, image_folder
 from lantu.data.image.reading import Rendering
-from lantu.data.sources import Raw
+from lantu.data.image.table import file_column, located
+from lantu.data.sources import READERS, Raw, read_table
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.errors import UserError
 from lantu.notices import warn_once
@@ -164,22 +165,25 @@ class ImageDataModule(SupervisedDataModule):
         return description, make_pipeline(StandardScaler(), components, model)
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
-        """A row for each picture; those that cannot be read are no examples, and say why in `unreadable`."""
-        files = [path] if path.is_file() else image_files(path)
-        if not files:
+        """A row for each picture of a file, a folder or a table; one that cannot be read says why in `unreadable`."""
+        if path.suffix.lower() in READERS:
+            rows, _ = read_table(path)
+            cells = located(rows[file_column(rows, None)], path.parent).reset_index(drop=True)
+        else:
+            cells = pd.Series([str(file) for file in ([path] if path.is_file() else image_files(path))], dtype=object)
+            rows = pd.DataFrame({"image": cells})
+        if not len(cells):
             raise UserError(f"`input={path}`: there are no pictures.")
-        cells = pd.Series([str(file) for file in files], dtype=object)
         pixels, reasons = read_all(cells, self._shape, self._rendering)
-        rows = pd.DataFrame({"image": cells})
         if reasons:
-            if len(reasons) == len(files):
+            if len(reasons) == len(cells):
                 raise UserError(f"`input={path}`: no picture can be read: {unreadable_names(cells, reasons)[0]}.")
             readable = ~rows.index.isin(reasons)
             rows["unreadable"] = pd.Series(reasons, dtype=object).reindex(rows.index)
             # the number of its example, by which its answer is found
             rows.index = pd.Index(np.where(readable, readable.cumsum() - 1, -1))
             names = ", ".join(unreadable_names(cells, reasons)[:5]) + (", ..." if len(reasons) > 5 else "")
-            warn_once(f"{len(reasons)} of {len(files)} pictures cannot be read and get no answer: {names}.")
+            warn_once(f"{len(reasons)} of {len(cells)} pictures cannot be read and get no answer: {names}.")
         return loader(self.examples_of(pixels), batch_size=self.batch_size, workers=0), rows
 
     def examples_of(self, inputs: np.ndarray) -> Examples:
