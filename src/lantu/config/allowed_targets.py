@@ -18,16 +18,19 @@ def _named(package: str, names: str) -> frozenset[str]:
 DATA = _named(
     "lantu.data",
     """AudioDataModule DialogueDataModule IdentificationDataModule ImageDataModule MultilingualDataModule
-    QuestionDataModule TableDataModule TextDataModule TokenDataModule""",
+    QuestionDataModule SpeechDataModule TableDataModule TextDataModule TokenDataModule""",
 )
 """The node `data` itself."""
 SOURCES = _named(
-    "lantu.data", "audio_folder held_out_questions hub image_folder image_table rdatasets sklearn table_file text_files"
+    "lantu.data",
+    """audio_folder held_out_questions hub image_folder image_table joined_recordings rdatasets sklearn table_file
+    text_files""",
 )
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(
     "lantu.models",
-    "CNN FastText GPT Linear MLP MaskedTransformer RNN ReadingTransformer SpeechCNN Transformer Upscale gpt2",
+    """CNN CTCNetwork FastText GPT Linear MLP MaskedTransformer RNN ReadingTransformer SpeechCNN Transformer Upscale
+    gpt2""",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(
     "torch.nn",
@@ -43,7 +46,8 @@ ADAPTERS = _named("lantu.models", "lora")
 """The node `peft`."""
 TASKS = _named(
     "lantu.tasks",
-    """Answering Classification Identification LanguageModeling MaskedLanguageModeling QuestionAnswering Regression""",
+    """Answering Classification Identification LanguageModeling MaskedLanguageModeling QuestionAnswering Regression
+    SpeechRecognition""",
 )
 """The node `task` itself."""
 LOSSES = _named(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lantu.data.audio.classification import AudioDataModule
     from lantu.data.audio.folder import audio_folder
+    from lantu.data.audio.transcription import SpeechDataModule, joined_recordings
     from lantu.data.base import DataModule
     from lantu.data.fingerprints import fingerprint_of
     from lantu.data.image.augment import Augment
@@ -35,6 +36,7 @@ _HOMES = {
     "MultilingualDataModule": "lantu.data.text.multilingual",
     "QuestionDataModule": "lantu.data.text.extractive_qa",
     "Raw": "lantu.data.sources",
+    "SpeechDataModule": "lantu.data.audio.transcription",
     "TableDataModule": "lantu.data.table.module",
     "TextDataModule": "lantu.data.text.classification",
     "TokenDataModule": "lantu.data.text.language_modeling",
@@ -44,6 +46,7 @@ _HOMES = {
     "hub": "lantu.data.sources",
     "image_folder": "lantu.data.image.folder",
     "image_table": "lantu.data.image.table",
+    "joined_recordings": "lantu.data.audio.transcription",
     "rdatasets": "lantu.data.sources",
     "sklearn": "lantu.data.sources",
     "table_file": "lantu.data.sources",
@@ -60,6 +63,7 @@ __all__ = [
     "MultilingualDataModule",
     "QuestionDataModule",
     "Raw",
+    "SpeechDataModule",
     "TableDataModule",
     "TextDataModule",
     "TokenDataModule",
@@ -69,6 +73,7 @@ __all__ = [
     "hub",
     "image_folder",
     "image_table",
+    "joined_recordings",
     "rdatasets",
     "sklearn",
     "table_file",

@@ -9,6 +9,9 @@ from torch.utils.data import Sampler
 
 from lantu.errors import UserError
 
+BATCHES_SORTED = 50
+"""Batches' worth of shuffled examples that are sorted by length at a time."""
+
 
 class Chosen(list[int]):
     """The examples of one training batch, and what their random choices hang on: nothing but seed, epoch and example.
@@ -37,6 +40,7 @@ class TrainingBatches(Sampler[list[int]]):
         shuffle: anew in every epoch; otherwise always 0, 1, 2, ...
         weights: of the examples (N,): they are drawn with repetition in proportion to these. None: each once.
         epoch, start: where the first iteration begins: an epoch, and how many of its batches are done already.
+        lengths: of each example (size,); those of similar length then share a batch, so that little is padding.
     """
 
     def __init__(
@@ -51,12 +55,14 @@ class TrainingBatches(Sampler[list[int]]):
         seed: int = 0,
         epoch: int = 0,
         start: int = 0,
+        lengths: np.ndarray | None = None,
     ) -> None:
         self.size = size
         self.weights = weights
         self.batch_size = batch_size
         self.ranks, self.rank = num_replicas, rank
         self.shuffle = shuffle
+        self.lengths = lengths
         self.seed = seed
         self.epoch, self.start = epoch, start
         self.generator = torch.Generator()
@@ -96,11 +102,22 @@ class TrainingBatches(Sampler[list[int]]):
             return np.arange(self.size)
         random = np.random.default_rng((self.seed, self.epoch))
         if self.weights is None:
-            return random.permutation(self.size)
+            order = random.permutation(self.size)
+            return order if self.lengths is None else self._by_length(order, random)
         # systematic sampling: each example is drawn its share of the times, to within one
         edges = np.cumsum(self.weights) / np.sum(self.weights) * self.size
         drawn = np.searchsorted(edges, np.arange(self.size) + random.random(), side="right")
         return random.permutation(np.minimum(drawn, self.size - 1))
+
+    def _by_length(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Sort stretches of a shuffled order by length, then shuffle their whole batches; a smaller last one stays."""
+        assert self.lengths is not None
+        stretch = BATCHES_SORTED * self.batch_size
+        parts = [order[first : first + stretch] for first in range(0, self.size, stretch)]
+        ordered = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in parts])
+        whole = self.size // self.batch_size * self.batch_size
+        batches = ordered[:whole].reshape(-1, self.batch_size)
+        return np.concatenate([batches[rng.permutation(len(batches))].ravel(), ordered[whole:]])
 
     def weight(self, number: int) -> float:
         """How much this rank's mean over its share of a batch counts in the mean over the ranks' means.

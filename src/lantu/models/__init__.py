@@ -1,6 +1,7 @@
 """Architectures: plain torch modules, one file each, for what timm and transformers do not keep well."""
 
 from lantu.models.cnn import CNN
+from lantu.models.ctc import CTCNetwork
 from lantu.models.fasttext import FastText
 from lantu.models.gpt import GPT
 from lantu.models.gpt2 import gpt2
@@ -17,6 +18,7 @@ __all__ = [
     "GPT",
     "MLP",
     "RNN",
+    "CTCNetwork",
     "FastText",
     "Linear",
     "MaskedTransformer",

@@ -9,6 +9,7 @@ from lantu.tasks.masked_language_modeling import MaskedLanguageModeling
 from lantu.tasks.metrics_by_language import TaskByLanguage, TokenTask
 from lantu.tasks.question_answering import QuestionAnswering
 from lantu.tasks.regression import Regression
+from lantu.tasks.speech_recognition import SpeechRecognition
 
 __all__ = [
     "Answering",
@@ -18,6 +19,7 @@ __all__ = [
     "MaskedLanguageModeling",
     "QuestionAnswering",
     "Regression",
+    "SpeechRecognition",
     "Task",
     "TaskByLanguage",
     "TokenTask",

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from lantu.data.audio.features import DRAWS, Augment, LogMel, with_deltas
 from lantu.data.audio.folder import audio_folder
-from lantu.data.audio.recordings import Recordings, audio_files, read_recordings
+from lantu.data.audio.recordings import audio_files, note_findings, read_recordings
 from lantu.data.batches import Examples
 from lantu.data.samplers import Chosen
 from lantu.data.sources import Raw
@@ -69,11 +69,7 @@ class AudioDataModule(SupervisedDataModule):
             raise UserError(f"`data.seconds={seconds}` must be more than 0.")
         self.audio, self.sample_rate, self.seconds, self.deltas = audio, sample_rate, seconds, deltas
         self.mel_options = {"mels": mels, "window": window, "hop": hop}
-        try:
-            self.augment = Augment(**(augment or {}))  # type: ignore[arg-type]
-        except TypeError as error:
-            known = ", ".join(Augment.__dataclass_fields__)
-            raise UserError(f"`data.augment={augment}`: there are the options {known}.") from error
+        self.augment = Augment.of(augment)
 
     def read(self) -> None:
         self._cut = 0
@@ -85,7 +81,7 @@ class AudioDataModule(SupervisedDataModule):
             raise UserError(f"`data.audio={self.audio}`: {raw.name} has the columns {', '.join(rows.columns)}.")
         self._read = read_recordings(rows[self.audio].tolist(), rate=self.learned.get("rate") or self.sample_rate)
         rows[self.audio] = np.arange(len(rows))  # from here on a recording is its place among those read
-        self._report(self._read)
+        note_findings(self._read, self.report)
         return self._read.readable
 
     def hashes(self, rows: pd.DataFrame) -> np.ndarray:
@@ -176,14 +172,6 @@ class AudioDataModule(SupervisedDataModule):
         silence = (torch.tensor(np.log(1e-6)) - mean) / std
         silence[:, 1:] = -(mean / std)[:, 1:]  # differences of silence are zero
         return Spectrograms((self._features(waves) - mean) / std, y, augment=self.augment, silence=silence[0])
-
-    def _report(self, read: Recordings) -> None:
-        self.report.note(len(read.unreadable), "recordings that could not be read left out", names=read.unreadable)
-        self.report.note(len(read.empty), "recordings without a sample left out", names=read.empty)
-        self.report.note(len(read.silent), "silent recordings", names=read.silent)
-        self.report.note(len(read.clipped), "clipped recordings", names=read.clipped)
-        self.report.note(read.resampled, f"recordings resampled to {read.rate} Hz")
-        self.report.note(read.mixed_down, "recordings with several channels averaged to one")
 
 
 class Spectrograms(Examples):

@@ -1,6 +1,8 @@
 """Log-mel spectrograms, and augmentation of them that depends on seed, epoch and example alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,6 +88,20 @@ class Augment:
     """Mel bands that are hidden at most, in two stripes."""
     time_mask: float = 0.0
     """Share of the frames that are hidden at most, in two stripes."""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | None) -> "Augment":
+        """From the node `data.augment` of a config.
+
+        Raises:
+            UserError: an option that does not exist.
+        """
+        unknown = sorted(set(options or {}) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise UserError(
+                f"`data.augment.{unknown[0]}`: recordings are augmented by {', '.join(cls.__dataclass_fields__)}."
+            )
+        return cls(**(options or {}))
 
     @property
     def is_on(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lantu.data.cleaning_report import Report
 from lantu.errors import UserError
 
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".au")
@@ -43,7 +44,7 @@ def read_recordings(cells: Sequence[Any], *, rate: int | None = None) -> Recordi
     """Read every recording of a column.
 
     Args:
-        cells: paths, or the hub's {"bytes", "path"}.
+        cells: paths, or the hub's {"bytes", "path"}; a list of these is one recording after the other.
         rate: samples per second of the result; None: the rate that most recordings have.
 
     Raises:
@@ -74,6 +75,16 @@ def read_recordings(cells: Sequence[Any], *, rate: int | None = None) -> Recordi
     return result
 
 
+def note_findings(read: Recordings, report: Report) -> None:
+    """Count in a report, and name, what was found in recordings."""
+    report.note(len(read.unreadable), "recordings that could not be read left out", names=read.unreadable)
+    report.note(len(read.empty), "recordings without a sample left out", names=read.empty)
+    report.note(len(read.silent), "silent recordings", names=read.silent)
+    report.note(len(read.clipped), "clipped recordings", names=read.clipped)
+    report.note(read.resampled, f"recordings resampled to {read.rate} Hz")
+    report.note(read.mixed_down, "recordings with several channels averaged to one")
+
+
 def name_of(cell: Any, number: int) -> str:
     """What a person calls a recording: its file's name, or its row."""
     path = cell.get("path") if isinstance(cell, dict) else cell
@@ -93,6 +104,9 @@ def _read(cell: Any) -> tuple[np.ndarray, int] | None:
     """Samples (n, channels) and their rate; None when the file cannot be decoded."""
     import soundfile
 
+    if isinstance(cell, list):
+        return _joined([_read(each) for each in cell])
+
     if isinstance(cell, dict):
         cell = BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell.get("path")
     try:
@@ -102,6 +116,14 @@ def _read(cell: Any) -> tuple[np.ndarray, int] | None:
     except (soundfile.SoundFileError, OSError, TypeError, ValueError):
         return None
     return np.nan_to_num(samples), int(rate)
+
+
+def _joined(parts: list[tuple[np.ndarray, int] | None]) -> tuple[np.ndarray, int] | None:
+    """Recordings one after the other; None when one cannot be read or they differ in rate."""
+    read = [each for each in parts if each is not None]
+    if len(read) < len(parts) or len({rate for _, rate in read}) != 1:
+        return None
+    return np.concatenate([samples.mean(axis=1, keepdims=True) for samples, _ in read]), read[0][1]
 
 
 def _converted(read: tuple[np.ndarray, int] | None, rate: int) -> np.ndarray:

@@ -1,0 +1,277 @@
+"""Recordings with a transcript, for speech recognition."""
+
+import unicodedata
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lantu.data.audio.features import DRAWS, Augment, LogMel
+from lantu.data.audio.folder import audio_folder
+from lantu.data.audio.recordings import Recordings, audio_files, note_findings, read_recordings
+from lantu.data.base import DataModule
+from lantu.data.samplers import Chosen
+from lantu.data.sources import Raw
+from lantu.data.splitting import SPLITS, completed
+from lantu.errors import UserError
+from lantu.extras import require
+
+BLANK = 0
+"""The symbol of "nothing new here" in connectionist temporal classification."""
+
+
+class SpeechDataModule(DataModule):
+    """Recordings and what is said in them, by characters.
+
+    Batches are x = {"features": float32 (N, mels, frames), "lengths": frames of each (N,)}, filled up with zeros behind
+    each recording, and y = {"tokens": (N, characters), "lengths": (N,), "texts": N strings}. Recordings of similar
+    length share a batch.
+
+    Args:
+        source: gives the rows (`lantu.data.audio_folder`, `lantu.data.joined_recordings`).
+        path: a folder of your own instead of a source.
+        audio, transcript: the columns.
+        sample_rate: samples per second that all are brought to; None: the one that most recordings have.
+        mels, window, hop: of `LogMel`.
+        augment: options of `Augment`, for training.
+        options: of `DataModule`.
+    """
+
+    unit = "recordings"
+
+    def __init__(
+        self,
+        *,
+        source: Callable[[], Raw] | None = None,
+        path: str | None = None,
+        audio: str = "audio",
+        transcript: str = "transcription",
+        sample_rate: int | None = None,
+        mels: int = 40,
+        window: float = 0.025,
+        hop: float = 0.010,
+        augment: dict[str, float] | None = None,
+        **options: Any,
+    ) -> None:
+        for package in ("soundfile", "soxr", "torchaudio"):
+            require(package, "data=speech_folder", "audio")
+        super().__init__(**options)
+        if source is None and path is None:
+            raise UserError("`data.path` must name a folder of recordings: add `data.path=DIR` to the command.")
+        self.source = source or partial(audio_folder, str(path))
+        self.audio, self.transcript, self.sample_rate = audio, transcript, sample_rate
+        self.mel_options: dict[str, Any] = {"mels": mels, "window": window, "hop": hop}
+        self.augment = Augment.of(augment)
+
+    def read(self) -> None:
+        raw = self.source()
+        self._origin = raw
+        for option, column in (("audio", self.audio), ("transcript", self.transcript)):
+            if column not in raw.rows:
+                raise UserError(f"`data.{option}={column}`: {raw.name} has the columns {', '.join(raw.rows.columns)}.")
+        texts = raw.rows[self.transcript].map(lambda text: normalised(text) if isinstance(text, str) else "")
+        self.report.note(int((texts == "").sum()), "recordings without a transcript left out")
+        kept = (texts != "").to_numpy()
+        rows, split, texts = raw.rows[kept].reset_index(drop=True), raw.split[kept], texts[kept].reset_index(drop=True)
+        read = read_recordings(rows[self.audio].tolist(), rate=self.learned.get("rate") or self.sample_rate)
+        note_findings(read, self.report)
+        rows, split, texts = rows[read.readable].reset_index(drop=True), split[read.readable], texts[read.readable]
+        waves = [wave for wave in read.waves if len(wave)]
+        split = completed(split, self.shares, strata=np.zeros(len(split), dtype=int), seed=self.split_seed)
+        if not self.learned:
+            self.learned = self._learned(read, waves, texts[split == "train"].tolist(), split)
+        self._fill(waves, texts.tolist(), split)
+        self.spec = {
+            "kind": "speech",
+            "bands": self.mel_options["mels"],
+            "outputs": len(self.learned["characters"]) + 1,
+            "characters": self.learned["characters"],
+            "sample_rate": self.learned["rate"],
+        }
+        hours = sum(map(len, waves)) / self.learned["rate"] / 3600
+        self.report.title = f"{raw.name}: {len(waves):,} recordings, {60 * hours:.0f} minutes of speech"
+
+    def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
+        files = [path] if path.is_file() else audio_files(path)
+        if not files:
+            raise UserError(f"`input={path}`: there are no recordings.")
+        read = read_recordings([str(file) for file in files], rate=self.learned["rate"])
+        bad = [file.name for file, good in zip(files, read.readable, strict=True) if not good]
+        if bad:
+            print(f"{len(bad)} of {len(files)} recordings cannot be read and are left out: {', '.join(bad[:5])}")
+        good = [str(file) for file, each in zip(files, read.readable, strict=True) if each]
+        return self.loader(self._examples([wave for wave in read.waves if len(wave)])), pd.DataFrame({"audio": good})
+
+    def examples_of(self, inputs: Any) -> "Utterances":
+        """Waveforms (samples,) at the training's sample rate, or encoded files as bytes."""
+        cells = list(inputs)
+        if all(isinstance(each, bytes) for each in cells):
+            cells = read_recordings([{"bytes": each} for each in cells], rate=self.learned["rate"]).waves
+        return self._examples([np.asarray(each, dtype=np.float32) for each in cells])
+
+    def schema(self) -> list[dict[str, str]]:
+        return [{"name": f"{self.audio} at {self.learned['rate']} Hz", "type": "binary"}]
+
+    def origin(self) -> dict[str, Any]:
+        source = str(self._origin.source.get("uri", ""))
+        return {"name": self._origin.name, "source_type": self._origin.source_type, "source": source, "schema": None}
+
+    def _learned(
+        self, read: Recordings, waves: list[np.ndarray], texts: list[str], split: np.ndarray
+    ) -> dict[str, Any]:
+        mel = LogMel(rate=read.rate, **self.mel_options)
+        frames = torch.cat(
+            [mel(torch.from_numpy(wave)[None])[0] for wave, part in zip(waves, split, strict=True) if part == "train"],
+            dim=1,
+        )
+        return {
+            "rate": read.rate,
+            "characters": sorted(set("".join(texts))),
+            "mean": frames.mean(1).tolist(),
+            "std": frames.std(1).clamp(min=1e-5).tolist(),
+        }
+
+    def _fill(self, waves: list[np.ndarray], texts: list[str], split: np.ndarray) -> None:
+        known = set(self.learned["characters"])
+        unknown = sorted(set("".join(texts)) - known)
+        self.report.note(len(unknown), "characters that no training transcript has", names=unknown)
+        lengths = np.array([len(wave) for wave in waves])
+        for name in SPLITS:
+            chosen = np.flatnonzero(split == name)
+            if name != "train":  # of similar length in a batch; training is ordered in every epoch
+                chosen = chosen[np.argsort(lengths[chosen], kind="stable")]
+            if len(chosen):
+                own = [texts[number] for number in chosen]
+                self.splits[name] = self._examples([waves[number] for number in chosen], own)
+                self.report.sizes[name] = len(chosen)
+                digest = blake2b(digest_size=16)
+                for number in chosen:
+                    digest.update(waves[number].tobytes() + texts[number].encode())
+                self.fingerprints[name] = digest.hexdigest()
+
+    def _examples(self, waves: list[np.ndarray], texts: list[str] | None = None) -> "Utterances":
+        mel = LogMel(rate=self.learned["rate"], **self.mel_options)
+        mean, std = (torch.tensor(self.learned[name])[:, None] for name in ("mean", "std"))
+        features = [(mel(torch.from_numpy(wave)[None])[0] - mean) / std for wave in waves]
+        silence = ((torch.tensor(np.log(1e-6)) - mean) / std)[None]
+        return Utterances(features, texts, self.learned["characters"], augment=self.augment, silence=silence)
+
+    def _order(self, split: str) -> dict[str, Any]:
+        examples = self.splits[split]
+        assert isinstance(examples, Utterances)
+        return {**super()._order(split), "lengths": examples.lengths}
+
+
+class Utterances(Dataset):
+    """Spectrograms (mels, frames) of any length with their transcripts, padded to the longest of a batch."""
+
+    def __init__(
+        self,
+        features: list[Tensor],
+        texts: list[str] | None,
+        characters: list[str],
+        *,
+        augment: Augment,
+        silence: Tensor,
+    ) -> None:
+        self.features, self.texts = features, texts
+        self.lengths = np.array([each.shape[1] for each in features])
+        self._numbers = {character: number for number, character in enumerate(characters, start=BLANK + 1)}
+        self.augment, self.silence = augment, silence
+        self._drawn: tuple[tuple[int, int], np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        lengths = torch.from_numpy(self.lengths[indices])
+        padded = torch.nn.utils.rnn.pad_sequence([self.features[each].T for each in indices], batch_first=True)
+        x = padded.transpose(1, 2).contiguous()
+        if self.texts is not None and self.augment.is_on and isinstance(indices, Chosen):
+            draws = self._draws(indices.seed, indices.epoch)[indices]
+            x = self.augment(x[:, None], draws, silence=self.silence)[:, 0]
+            x = x.masked_fill(torch.arange(x.shape[2])[None, None] >= lengths[:, None, None], 0.0)
+        inputs = {"features": x, "lengths": lengths}
+        if self.texts is None:
+            return inputs
+        texts = [self.texts[each] for each in indices]
+        tokens = [torch.tensor([self._numbers[sign] for sign in text if sign in self._numbers]) for text in texts]
+        sizes = torch.tensor([len(each) for each in tokens])
+        return inputs, {
+            "tokens": torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True), "lengths": sizes, "texts": texts,
+        }  # fmt: skip
+
+    def _draws(self, seed: int, epoch: int) -> np.ndarray:
+        if self._drawn is None or self._drawn[0] != (seed, epoch):
+            self._drawn = (seed, epoch), np.random.default_rng((seed, epoch)).random((len(self), DRAWS))
+        return self._drawn[1]
+
+
+def normalised(text: str) -> str:
+    """A transcript as it is recognised: lower case, letters, digits and apostrophes, single spaces."""
+    text = unicodedata.normalize("NFC", text).lower().replace("\u2019", "'")
+    return " ".join("".join(sign if sign.isalnum() or sign == "'" else " " for sign in text).split())
+
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def joined_recordings(
+    path: str,
+    *,
+    mirror: str | None = None,
+    label: str = "label",
+    by: str = "speaker",
+    shortest: int = 2,
+    longest: int = 6,
+    repeats: int = 3,
+    val: float = 0.1,
+    words: list[str] | None = None,
+    held_out: dict[str, list[str]] | None = None,
+    elsewhere: str | None = None,
+    seed: int = 0,
+) -> Raw:
+    """Strings of single-word recordings of one speaker, such as "three one four" of spoken digits.
+
+    Every recording occurs in `repeats` strings of its part, each of `shortest` to `longest` words.
+
+    Args:
+        path, mirror, held_out, elsewhere: as of `audio_folder`.
+        label: the column with the word, or its number in `words`.
+        by: the column whose values are not mixed.
+        val: share of the training recordings that are set aside for validation, before any are joined, where the
+            folder has no such part.
+        words: the words by number; None: those of the ten digits.
+        seed: decides which recordings are joined.
+    """
+    raw = audio_folder(path, mirror=mirror, held_out=held_out, elsewhere=elsewhere)
+    for column in (label, by):
+        if column not in raw.rows:
+            raise UserError(f"`data.source`: {raw.name} has no column `{column}`: {', '.join(raw.rows.columns)}.")
+    if not 1 <= shortest <= longest or repeats < 1:
+        raise UserError("`data.source.shortest`, `.longest` and `.repeats` must be at least 1, the second the largest.")
+    spoken = list(words or DIGITS)
+    rng = np.random.default_rng(seed)
+    split = raw.split.astype("<U5")
+    if "val" not in split:
+        training = np.flatnonzero(split == "train")
+        split[rng.permutation(training)[: round(val * len(training))]] = "val"
+    found = []
+    for (part, speaker), group in raw.rows.groupby([split, raw.rows[by].astype(str)]):
+        order = np.concatenate([rng.permutation(len(group)) for _ in range(repeats)])
+        place = 0
+        while place < len(order):
+            chosen = group.iloc[order[place : place + int(rng.integers(shortest, longest + 1))]]
+            place += len(chosen)
+            said = " ".join(spoken[int(value)] if str(value).isdigit() else str(value) for value in chosen[label])
+            found.append({"audio": chosen["audio"].tolist(), "transcription": said, by: speaker, "part": part})
+    rows = pd.DataFrame(found)
+    parts = rows.pop("part").to_numpy()
+    return Raw(name=f"{raw.name}, joined", rows=rows, split=parts, source=raw.source, key=f"{raw.key}-{seed}")

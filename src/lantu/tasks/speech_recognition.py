@@ -1,0 +1,216 @@
+"""Write down what is said, by connectionist temporal classification (CTC; Graves et al. 2006)."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchmetrics import MetricCollection
+from torchmetrics.text import CharErrorRate, WordErrorRate
+
+from lantu.data.base import DataModule
+from lantu.errors import UserError
+from lantu.notices import warn_once
+from lantu.tasks.base import Task
+from lantu.tasks.baselines import Baseline
+from lantu.tasks.ctc_decoding import BLANK, Lexicon, beam_search, greedy
+from lantu.tasks.outputs import Outputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.types import Schema
+
+
+class SpeechRecognition(Task):
+    """Networks answer {"logits": (N, T, symbols), "lengths": (N,)}; symbol 0 is the blank.
+
+    The loss is the mean over recordings of the negative log likelihood of the transcript divided by its characters.
+    `val/wer` and `val/cer` are the errors (substitutions, deletions, insertions) over all words or characters of the
+    split.
+
+    Args:
+        characters: of the symbols from 1 on.
+        decoder: greedy, or beam: prefix beam search.
+        lexicon: with `decoder=beam`, only the words of the training transcripts may occur, scored by a bigram model of
+            them.
+        beam: texts that the beam search follows.
+        options: of `Task`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        characters: list[str],
+        decoder: str = "greedy",
+        lexicon: bool = False,
+        beam: int = 16,
+        **options: Any,
+    ) -> None:
+        super().__init__(net, **options)
+        if decoder not in ("greedy", "beam"):
+            raise UserError(f"`task.decoder={decoder}`: the decoders are greedy and beam.")
+        if lexicon and decoder == "greedy":
+            raise UserError("`task.lexicon=true` needs `task.decoder=beam`: greedy search knows no words.")
+        if beam < 1:
+            raise UserError(f"`task.beam={beam}` must be at least 1.")
+        self.characters, self.decoder, self.beam = list(characters), decoder, beam
+        self.uses_lexicon = lexicon
+        self.lexicon: Lexicon | None = None
+        self.use_metrics(
+            lambda: MetricCollection({"wer": WordErrorRate(), "cer": CharErrorRate()}, compute_groups=False)
+        )
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if self.uses_lexicon and self.lexicon is None:
+            texts = getattr(self.trainer.datamodule.splits["train"], "texts", None)
+            if texts is None:
+                raise UserError("`task.lexicon=true` needs transcripts to learn the words from.")
+            self.lexicon = Lexicon.of(texts)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The lexicon, which a checkpoint keeps: predictions are limited to the same words."""
+        return (
+            {} if self.lexicon is None else {"pairs": {word: dict(after) for word, after in self.lexicon.pairs.items()}}
+        )
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        if state:
+            self.lexicon = Lexicon.from_pairs(state["pairs"])
+
+    def loss(self, output: dict[str, Tensor], y: dict[str, Any], *, stage: str) -> Tensor:
+        # on the CPU: the backward pass on CUDA adds in any order, and a resumed run would end differently
+        log_probs = output["logits"].float().log_softmax(-1).transpose(0, 1).cpu()
+        lengths, sizes = output["lengths"].cpu(), y["lengths"].cpu()
+        losses = F.ctc_loss(log_probs, y["tokens"].cpu(), lengths, sizes, blank=BLANK, reduction="none")
+        possible = losses.isfinite()
+        if not possible.all():
+            warn_once(
+                f"{int((~possible).sum())} recordings of a batch have fewer frames than their transcripts need and are "
+                "left out of the loss. A smaller `data.hop` gives more frames; or the transcripts belong to others."
+            )
+        mean = (torch.where(possible, losses, 0.0) / sizes.clamp(min=1)).sum() / possible.sum().clamp(min=1)
+        return mean.to(output["logits"].device)
+
+    def weight(self, y: dict[str, Any]) -> int:
+        return len(y["texts"])
+
+    def observe(self, metrics: MetricCollection, output: dict[str, Tensor], y: dict[str, Any]) -> None:
+        metrics.update(self.decoded(output), y["texts"])
+
+    def decoded(self, output: dict[str, Tensor]) -> list[str]:
+        """The text of each recording."""
+        log_probs = output["logits"].float().log_softmax(-1).cpu().numpy()
+        found = []
+        for scores, length in zip(log_probs, output["lengths"].tolist(), strict=True):
+            if self.decoder == "greedy":
+                found.append(greedy(scores[:length].argmax(-1), self.characters))
+            else:
+                text = beam_search(scores[:length], self.characters, lexicon=self.lexicon, beam=self.beam)
+                found.append(" ".join(text.split()))
+        return found
+
+    def collect(self, output: dict[str, Tensor], y: dict[str, Any]) -> Outputs:
+        return {"text": self.decoded(output), "truth": list(y["texts"]), "confidence": confidence(output)}
+
+    def predictions(self, output: dict[str, Tensor]) -> Outputs:
+        """The text of each of N recordings, and how sure it is: the mean probability of each frame's symbol."""
+        return {"text": self.decoded(output), "confidence": confidence(output)}
+
+    def to_frame(self, outputs: Outputs, examples: Dataset) -> "pd.DataFrame":
+        """`text` and `confidence` in [0, 1]."""
+        import pandas as pd
+
+        return pd.DataFrame({"text": outputs["text"], "confidence": outputs["confidence"].double().numpy()})
+
+    def output_signature(self) -> "Schema":
+        from mlflow.types import ColSpec, Schema
+
+        return Schema([ColSpec("string", "text"), ColSpec("double", "confidence")])
+
+    def per_example(self, outputs: Outputs) -> dict[str, Any]:
+        """The transcript, what was recognised, and the errors in words."""
+        errors = [edits(truth.split(), text.split()) for truth, text in _pairs(outputs)]
+        columns: dict[str, Any] = {} if "row" not in outputs else {"row": outputs["row"]}
+        return {
+            **columns,
+            "target": outputs["truth"],
+            "prediction": outputs["text"],
+            "words": [len(truth.split()) for truth in outputs["truth"]],
+            "errors": [sum(each.values()) for each in errors],
+            "confidence": outputs["confidence"].numpy(),
+        }
+
+    def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
+        """Of the test: the recordings with most errors, and which words were confused."""
+        if stage != "test" or not outputs:
+            return
+        import pandas as pd
+
+        counts: Counter[tuple[str, str]] = Counter()
+        for truth, text in _pairs(outputs):
+            counts.update(edits(truth.split(), text.split()))
+        table = [
+            (said or "(inserted)", heard or "(deleted)", number) for (said, heard), number in counts.most_common(50)
+        ]
+        yield "word_errors", pd.DataFrame(table, columns=["said", "recognised", "times"])
+        frame = pd.DataFrame(self.per_example(outputs)).sort_values("errors", ascending=False, kind="stable")
+        yield "worst_recordings", frame.head(50)
+
+    @classmethod
+    def baselines(cls, data: DataModule) -> list[Baseline]:
+        """Always the commonest transcript of the training split."""
+        import time
+
+        begun = time.perf_counter()
+        texts: list[str] = data.splits["train"].texts  # type: ignore[attr-defined]
+        commonest = Counter(texts).most_common(1)[0][0]
+        found = {}
+        for split in ("val", "test"):
+            truths = getattr(data.splits.get(split), "texts", None)
+            if truths:
+                for name, metric in (("wer", WordErrorRate()), ("cer", CharErrorRate())):
+                    found[f"{split}/{name}"] = float(metric([commonest] * len(truths), truths))
+        return [Baseline("trivial", "the commonest transcript", found, time.perf_counter() - begun)]
+
+
+def confidence(output: dict[str, Tensor]) -> Tensor:
+    """The mean over a recording's frames of the probability of the likeliest symbol (N,)."""
+    best = output["logits"].float().softmax(-1).amax(-1)
+    inside = torch.arange(best.shape[1], device=best.device)[None] < output["lengths"][:, None]
+    return ((best * inside).sum(1) / output["lengths"].clamp(min=1)).cpu()
+
+
+def edits(truth: list[str], text: list[str]) -> Counter[tuple[str, str]]:
+    """The fewest edits from what was said to what was recognised: (said, recognised) with "" for nothing."""
+    costs = np.zeros((len(truth) + 1, len(text) + 1), dtype=int)
+    costs[:, 0], costs[0] = np.arange(len(truth) + 1), np.arange(len(text) + 1)
+    for row, said in enumerate(truth, start=1):
+        for column, heard in enumerate(text, start=1):
+            costs[row, column] = min(
+                costs[row - 1, column - 1] + (said != heard), costs[row - 1, column] + 1, costs[row, column - 1] + 1
+            )
+    found: Counter[tuple[str, str]] = Counter()
+    row, column = len(truth), len(text)
+    while row or column:
+        differs = row > 0 and column > 0 and truth[row - 1] != text[column - 1]
+        if row and column and costs[row, column] == costs[row - 1, column - 1] + differs:
+            row, column = row - 1, column - 1
+            if differs:
+                found[truth[row], text[column]] += 1
+        elif row and costs[row, column] == costs[row - 1, column] + 1:
+            row -= 1
+            found[truth[row], ""] += 1
+        else:
+            column -= 1
+            found["", text[column]] += 1
+    return found
+
+
+def _pairs(outputs: Outputs) -> Iterator[tuple[str, str]]:
+    return zip(outputs["truth"], outputs["text"], strict=True)
