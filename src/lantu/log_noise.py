@@ -6,6 +6,7 @@ import warnings
 NOISE = (
     r".*treespec, LeafSpec.*",  # Lightning 2.6 with torch 2.14
     r".*does not have many workers.*",  # data that lie in memory need none
+    r".*Trying to infer the `batch_size` from an ambiguous collection.*",  # transcripts are texts of other lengths
     r".*number of training batches .* smaller than the logging interval.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*It is recommended to use .*sync_dist=True.*",  # torchmetrics has already reduced over the ranks

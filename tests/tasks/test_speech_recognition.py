@@ -1,0 +1,147 @@
+"""Connectionist temporal classification against brute force, decoding, errors, and a run from end to end."""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torchmetrics.text import WordErrorRate
+
+from lantu.cli.main import main
+from lantu.data import joined_recordings
+from lantu.data.samplers import TrainingBatches
+from lantu.models import CTCNetwork
+from lantu.tasks import SpeechRecognition
+from lantu.tasks.ctc_decoding import Lexicon, beam_search, greedy
+from lantu.tasks.speech_recognition import edits
+
+CHARACTERS = ["a", "b"]
+
+
+def collapsed(path: tuple[int, ...]) -> str:
+    return greedy(np.array(path), CHARACTERS)
+
+
+@pytest.fixture
+def scores() -> np.ndarray:
+    """Log probabilities (frames, symbols) of a blank, "a" and "b"."""
+    return torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).log_softmax(-1).numpy()
+
+
+def probabilities(scores: np.ndarray) -> Counter[str]:
+    """Of every text, summed over all ways to align it."""
+    found: Counter[str] = Counter()
+    for path in itertools.product(range(3), repeat=len(scores)):
+        found[collapsed(path)] += float(np.exp(sum(scores[frame, symbol] for frame, symbol in enumerate(path))))
+    return found
+
+
+@pytest.mark.parametrize("text", ["a", "ab", "aa", "bab"])
+def test_the_loss_is_the_probability_of_all_alignments(scores: np.ndarray, text: str) -> None:
+    task = SpeechRecognition(torch.nn.Identity(), characters=CHARACTERS)
+    tokens = torch.tensor([[CHARACTERS.index(each) + 1 for each in text]])
+    output = {"logits": torch.from_numpy(scores)[None], "lengths": torch.tensor([len(scores)])}
+    loss = task.loss(output, {"tokens": tokens, "lengths": torch.tensor([len(text)]), "texts": [text]}, stage="train")
+    assert float(loss) == pytest.approx(-np.log(probabilities(scores)[text]) / len(text), rel=1e-4)
+
+
+def test_beam_search_finds_the_likeliest_text_where_greedy_search_need_not(scores: np.ndarray) -> None:
+    found = probabilities(scores)
+    assert beam_search(scores, CHARACTERS, beam=50) == max(found, key=lambda text: found[text])
+    # two frames: a blank is likeliest in each, but "a" in either of them together is likelier
+    unsure = np.log(np.array([[0.6, 0.4, 1e-9], [0.6, 0.4, 1e-9]]))
+    assert greedy(unsure.argmax(-1), CHARACTERS) == ""
+    assert beam_search(unsure, CHARACTERS) == "a"
+
+
+def test_with_a_lexicon_only_its_words_are_recognised() -> None:
+    characters = [" ", "e", "n", "o", "t", "w"]
+    lexicon = Lexicon.of(["one two", "two two"])
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        scores = np.log(rng.dirichlet(np.ones(7) * 0.3, size=12))
+        text = beam_search(scores, characters, lexicon=lexicon)
+        assert set(text.split()) <= {"one", "two"}
+
+
+def test_bigram_probabilities_sum_to_one() -> None:
+    lexicon = Lexicon.of(["one two three", "one three", "two two"])
+    for before in ("", "one", "two", "never"):
+        assert sum(np.exp(lexicon.log_probability(word, before)) for word in lexicon.words) == pytest.approx(1)
+
+
+def test_edits_are_those_of_the_word_error_rate() -> None:
+    truth, text = ["one", "two", "three", "four"], ["one", "too", "three", "four", "four"]
+    found = edits(truth, text)
+    assert found == {("two", "too"): 1, ("", "four"): 1}
+    rate = float(WordErrorRate()([" ".join(text)], [" ".join(truth)]))
+    assert sum(found.values()) / len(truth) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_an_utterance_gives_the_same_output_alone_and_in_a_padded_batch(recurrent: bool) -> None:
+    torch.manual_seed(0)
+    net = CTCNetwork(20, 7, width=16, layers=2, recurrent=recurrent).eval()
+    features, lengths = torch.randn(3, 20, 60), torch.tensor([60, 37, 12])
+    together = net({"features": features, "lengths": lengths})
+    for row, length in enumerate(lengths.tolist()):
+        alone = net({"features": features[row : row + 1, :, :length], "lengths": lengths[row : row + 1]})
+        frames = int(alone["lengths"])
+        assert int(together["lengths"][row]) == frames
+        torch.testing.assert_close(together["logits"][row, :frames], alone["logits"][0], rtol=1e-4, atol=1e-5)
+
+
+def test_batches_by_length_hold_every_example_once_and_little_padding() -> None:
+    lengths = np.random.default_rng(0).integers(20, 400, size=640)
+    batches = list(TrainingBatches(640, batch_size=16, seed=3, epoch=1, lengths=lengths))
+    assert sorted(itertools.chain(*batches)) == list(range(640))
+    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
+    assert lengths.sum() / padded > 0.95
+    assert batches == list(TrainingBatches(640, batch_size=16, seed=3, epoch=1, lengths=lengths))
+    resumed = list(TrainingBatches(640, batch_size=16, seed=3, epoch=1, start=7, lengths=lengths))
+    assert resumed == batches[7:]
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """Two "words" of two speakers as tones in a folder with a table."""
+    folder = tmp_path / "words"
+    folder.mkdir()
+    lines = ["file_name,label,speaker"]
+    for speaker, shift in (("ann", 1.0), ("bob", 1.1)):
+        for number in range(20):
+            frequency = (300, 1500)[number % 2] * shift
+            wave = 0.5 * np.sin(2 * np.pi * frequency * np.arange(1600) / 8000) * np.hanning(1600)
+            soundfile.write(folder / f"{speaker}{number}.wav", wave, 8000)
+            lines.append(f"{speaker}{number}.wav,{number % 2},{speaker}")
+    (folder / "metadata.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_strings_are_of_one_speaker_and_no_recording_is_in_two_parts(words: Path) -> None:
+    raw = joined_recordings(str(words), repeats=2, held_out={"speaker": ["bob"]})
+    of_part = {
+        part: set(itertools.chain(*raw.rows.loc[raw.split == part, "audio"])) for part in ("train", "val", "test")
+    }
+    assert not of_part["train"] & of_part["val"]
+    assert all("bob" in name for name in of_part["test"])
+    for files, speaker in zip(raw.rows["audio"], raw.rows["speaker"], strict=True):
+        assert all(Path(file).name.startswith(speaker) for file in files)
+
+
+def test_a_recogniser_trains_evaluates_and_predicts_with_its_lexicon(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = ["experiment=digit_strings", f"data.source.path={words}", "data.source.val=0.2", "trainer.max_epochs=12"]
+    small = ["model.width=32", "model.layers=1", "data.batch_size=4", "optimizer.lr=1e-2", "data.augment={}"]
+    assert main(["train", *typed, *small, "data.source.held_out={speaker:[bob]}", "data.source.longest=3"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run=last"]) == 0
+    assert "wer" in capsys.readouterr().out
+    assert main(["predict", "run=last", f"input={words / 'bob0.wav'}", "output=heard.csv"]) == 0
+    heard = (tmp_path / "heard.csv").read_text().splitlines()[1].split(",")
+    assert set(heard[1].split()) <= {"zero", "one"}
