@@ -135,7 +135,14 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     (folder / "rajpurkar" / "squad").mkdir(parents=True)  # in the hub's layout
     for part in ("train", "validation"):
         squad.drop(columns="answer").to_parquet(folder / "rajpurkar" / "squad" / f"{part}.parquet")
+    (folder / "cells").mkdir()
+    for number in range(20):
+        pixels = random.integers(90, 130, (48, 64, 3), dtype=np.uint8)
+        pixels[10:30, 12:40] = 250
+        Image.fromarray(pixels).save(folder / "cells" / f"{number}.png")
+        (folder / "cells" / f"{number}.txt").write_text("0 0.40625 0.416667 0.4375 0.416667\n" if number % 5 else "")
     return {
+        "detection_folder": [f"data.path={folder}/cells"],
         "questions": [f"data.path={folder}/questions.jsonl"],
         "squad": [f"paths.mirror={folder}"],
         "csv": [f"data.path={folder}/loans.csv", "data.target=repaid"],

@@ -56,6 +56,7 @@ def _choosing(*, group: str, name: str) -> list[str]:
             "masked_language_modeling": "tiny_shakespeare",
             "question_answering": "squad",
             "auto": "csv",
+            "detection": "bccd",
         }.get(name, "digits")
         return [f"data={data}", f"model={FITS[data][0]}"]
     return [f"{group}=[{name}]" if group in ("callbacks", "logger") else f"{group}={name}"]

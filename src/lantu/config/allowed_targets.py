@@ -17,10 +17,20 @@ def _named(package: str, names: str) -> frozenset[str]:
 
 DATA = _named(
     "lantu.data",
-    """AudioDataModule DialogueDataModule IdentificationDataModule ImageDataModule MultilingualDataModule
-    QuestionDataModule SpeechDataModule TableDataModule TextDataModule TokenDataModule""",
+    """AudioDataModule BoxDataModule DialogueDataModule IdentificationDataModule ImageDataModule
+    MultilingualDataModule QuestionDataModule SpeechDataModule TableDataModule TextDataModule TokenDataModule""",
 )
 """The node `data` itself."""
+AUGMENTATIONS = _named("lantu.data", "Augment BoxAugmentation")
+"""The node `data.augment`."""
+TRANSFORMS = _named(
+    "torchvision.transforms.v2",
+    """AugMix AutoAugment CenterCrop ColorJitter ElasticTransform GaussianBlur GaussianNoise Grayscale RandAugment
+    RandomAdjustSharpness RandomAffine RandomAutocontrast RandomChannelPermutation RandomCrop RandomEqualize
+    RandomErasing RandomGrayscale RandomHorizontalFlip RandomInvert RandomPerspective RandomPhotometricDistort
+    RandomPosterize RandomResizedCrop RandomRotation RandomSolarize RandomVerticalFlip TrivialAugmentWide""",
+)
+"""Everything inside the node `data.augment`."""
 SOURCES = _named(
     "lantu.data",
     """audio_folder held_out_questions hub image_folder image_table joined_recordings rdatasets sklearn table_file
@@ -29,8 +39,8 @@ SOURCES = _named(
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(
     "lantu.models",
-    """CNN CTCNetwork FastText GPT Linear MLP MaskedTransformer RNN ReadingTransformer SpeechCNN Transformer Upscale
-    gpt2""",
+    """CNN CTCNetwork FastText GPT Linear MLP MaskedTransformer RNN ReadingTransformer SpeechCNN TorchvisionDetector
+    Transformer TransformersDetector Upscale YOLO gpt2""",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(
     "torch.nn",
@@ -46,8 +56,8 @@ ADAPTERS = _named("lantu.models", "lora")
 """The node `peft`."""
 TASKS = _named(
     "lantu.tasks",
-    """Answering Classification Identification LanguageModeling MaskedLanguageModeling QuestionAnswering Regression
-    SpeechRecognition""",
+    """Answering Classification Detection Identification LanguageModeling MaskedLanguageModeling QuestionAnswering
+    Regression SpeechRecognition""",
 )
 """The node `task` itself."""
 LOSSES = _named(
@@ -76,13 +86,16 @@ METRICS = _named(
 
 TRANSFORMERS = _words(
     """albert bert big_bird camembert convbert deberta deberta-v2 distilbert electra ernie megatron-bert mobilebert
-    modernbert mpnet nystromformer roberta roberta-prelayernorm roformer xlm xlm-roberta xlm-roberta-xl xlnet"""
+    modernbert mpnet nystromformer roberta roberta-prelayernorm roformer xlm xlm-roberta xlm-roberta-xl xlnet
+    conditional_detr d_fine deformable_detr detr hgnet_v2 resnet rt_detr rt_detr_resnet rt_detr_v2 yolos"""
 )
 """`model.config.model_type` of transformers: none compiles kernels or fetches a backbone when it is built."""
 
 
 def allowed(part: str, path: tuple[str, ...]) -> frozenset[str]:
     """What the node at a path inside a part of the config may name: `("source",)` inside `data`, for example."""
+    if part == "data" and path[:1] == ("augment",):
+        return TRANSFORMS if path[1:] else AUGMENTATIONS
     if part == "data":
         return SOURCES if path and path[-1] == "source" else DATA if not path else frozenset()
     if part == "task":

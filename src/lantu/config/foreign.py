@@ -40,6 +40,7 @@ _OPTIONS = {
     "lantu.data.image_folder": {"path": "text"},
     "lantu.data.image_table": {"path": "text", "folder": "text", "file": "text", "part": "text"},
     "lantu.data.text_files": {"path": "text", "name": "text"},
+    "lantu.models.TorchvisionDetector": {"backbone": "word"},
     "lantu.models.gpt2": {"folder": "text"},
     "timm.create_model": {"model_name": "word"},
     "torchvision.models.get_model": {"name": "word"},
@@ -156,6 +157,8 @@ def _nothing(pretrained: Any) -> Any:
 def _refuse_loading(node: dict[Any, Any], where: str) -> None:
     """Refuse options of networks that load weights, code or kernels."""
     for key, value in node.items():
+        if key == "backbone_config" and isinstance(value, dict):
+            continue  # of new weights; what is in it is looked at in its turn
         if _LOADS.search(str(key)) and value not in (None, False, "", {}, []):
             raise UserError(f"The run's config sets `{where}.{key}`, which would load something: it was not loaded.")
     _refuse_addresses(node, where)

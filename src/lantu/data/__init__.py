@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from lantu.data.base import DataModule
     from lantu.data.fingerprints import fingerprint_of
     from lantu.data.image.augment import Augment
+    from lantu.data.image.box_augmentation import BoxAugmentation
+    from lantu.data.image.box_sources import Boxes, from_objects, read_boxes
     from lantu.data.image.classification import ImageDataModule
+    from lantu.data.image.detection import BoxDataModule
     from lantu.data.image.folder import image_folder
     from lantu.data.image.table import image_table
     from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "AudioDataModule": "lantu.data.audio.classification",
     "Augment": "lantu.data.image.augment",
+    "BoxAugmentation": "lantu.data.image.box_augmentation",
+    "BoxDataModule": "lantu.data.image.detection",
+    "Boxes": "lantu.data.image.box_sources",
     "DataModule": "lantu.data.base",
     "DialogueDataModule": "lantu.data.text.dialogues",
     "IdentificationDataModule": "lantu.data.text.language_identification",
@@ -42,12 +48,14 @@ _HOMES = {
     "TokenDataModule": "lantu.data.text.language_modeling",
     "audio_folder": "lantu.data.audio.folder",
     "fingerprint_of": "lantu.data.fingerprints",
+    "from_objects": "lantu.data.image.box_sources",
     "held_out_questions": "lantu.data.text.dialogue_split",
     "hub": "lantu.data.sources",
     "image_folder": "lantu.data.image.folder",
     "image_table": "lantu.data.image.table",
     "joined_recordings": "lantu.data.audio.transcription",
     "rdatasets": "lantu.data.sources",
+    "read_boxes": "lantu.data.image.box_sources",
     "sklearn": "lantu.data.sources",
     "table_file": "lantu.data.sources",
     "text_files": "lantu.data.sources",
@@ -56,6 +64,9 @@ _HOMES = {
 __all__ = [
     "AudioDataModule",
     "Augment",
+    "BoxAugmentation",
+    "BoxDataModule",
+    "Boxes",
     "DataModule",
     "DialogueDataModule",
     "IdentificationDataModule",
@@ -69,12 +80,14 @@ __all__ = [
     "TokenDataModule",
     "audio_folder",
     "fingerprint_of",
+    "from_objects",
     "held_out_questions",
     "hub",
     "image_folder",
     "image_table",
     "joined_recordings",
     "rdatasets",
+    "read_boxes",
     "sklearn",
     "table_file",
     "text_files",

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -224,8 +224,9 @@ def _read_jsonl(path: Path, *, as_text: bool) -> pd.DataFrame:
 
 
 def _only_texts(folder: Path) -> list[Path]:
-    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-    return files if files and all(file.suffix == ".txt" for file in files) else []
+    there = [each for each in folder.iterdir() if not each.name.startswith(".")]
+    # beside folders, a text only describes what lies in them
+    return there if there and all(each.suffix == ".txt" and each.is_file() for each in there) else []
 
 
 def _load_dataset(*arguments: Any, **options: Any) -> Any:
@@ -273,7 +274,9 @@ def _frame(rows: Any) -> pd.DataFrame:
 
     rows.data.validate(full=True)  # texts that are no UTF-8 would otherwise be noticed when they are first used
     names = {}
+    nested: dict[str, list[str]] = {}
     for column, feature in rows.features.items():
+        nested |= {f"{column}.{key}": called for key, called in _nested_names(feature)}
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(column, datasets.Image(decode=False))
         if isinstance(feature, datasets.ClassLabel):
@@ -281,7 +284,17 @@ def _frame(rows: Any) -> pd.DataFrame:
     frame = rows.to_pandas()
     for column, called in names.items():
         frame[column] = pd.Categorical.from_codes(frame[column].where(frame[column] >= 0, -1), called)
+    frame.attrs["class_names"] = nested
     return frame
+
+
+def _nested_names(feature: Any) -> Iterator[tuple[str, list[str]]]:
+    """Class names of a column's parts, such as the categories of objects."""
+    inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) else feature)
+    for key, part in inner.items() if isinstance(inner, dict) else ():
+        names = getattr(getattr(part, "feature", part), "names", None)
+        if names:
+            yield key, list(names)
 
 
 def _undivided(rows: pd.DataFrame) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from lantu.models.cnn import CNN
 from lantu.models.ctc import CTCNetwork
+from lantu.models.detection import Detections, TorchvisionDetector, TransformersDetector
 from lantu.models.fasttext import FastText
 from lantu.models.gpt import GPT
 from lantu.models.gpt2 import gpt2
@@ -12,19 +13,24 @@ from lantu.models.rnn import RNN
 from lantu.models.speech_cnn import SpeechCNN
 from lantu.models.transformer import MaskedTransformer, ReadingTransformer, Transformer
 from lantu.models.upscale import Upscale
+from lantu.models.yolo import YOLO
 
 __all__ = [
     "CNN",
     "GPT",
     "MLP",
     "RNN",
+    "YOLO",
     "CTCNetwork",
+    "Detections",
     "FastText",
     "Linear",
     "MaskedTransformer",
     "ReadingTransformer",
     "SpeechCNN",
+    "TorchvisionDetector",
     "Transformer",
+    "TransformersDetector",
     "Upscale",
     "gpt2",
     "lora",

@@ -2,6 +2,7 @@
 
 from lantu.tasks.base import Task
 from lantu.tasks.classification import Classification
+from lantu.tasks.detection import Detection
 from lantu.tasks.dialogue import Answering
 from lantu.tasks.language_identification import Identification
 from lantu.tasks.language_modeling import LanguageModeling
@@ -14,6 +15,7 @@ from lantu.tasks.speech_recognition import SpeechRecognition
 __all__ = [
     "Answering",
     "Classification",
+    "Detection",
     "Identification",
     "LanguageModeling",
     "MaskedLanguageModeling",

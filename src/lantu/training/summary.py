@@ -9,7 +9,7 @@ from rich.table import Table
 from lantu import units
 from lantu.training.run import Result
 
-SHOWN_FIRST = ("accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bits_per_byte", "loss")
+SHOWN_FIRST = ("map", "map_50", "accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bits_per_byte", "loss")
 
 
 def show(result: Result, console: Console | None = None) -> None:

@@ -1,0 +1,399 @@
+"""Pictures with boxes around objects."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lantu.data.base import DataModule
+from lantu.data.batches import workers_for
+from lantu.data.cleaning import repeated
+from lantu.data.image.box_augmentation import BoxAugmentation, Sample
+from lantu.data.image.box_sources import Boxes, from_objects, read_boxes
+from lantu.data.image.boxes import NOTHING, Objects, called, class_names, clean
+from lantu.data.image.classification import Standardise, channel_statistics
+from lantu.data.image.folder import image_files
+from lantu.data.image.letterbox import Canvases, canvas_shape, read_headers, scaled_size
+from lantu.data.image.reading import read_picture
+from lantu.data.samplers import Chosen
+from lantu.data.sources import Raw
+from lantu.data.splitting import SPLITS, completed
+from lantu.errors import UserError
+from lantu.notices import warn_once
+
+LIMIT = 4 * 2**30
+"""Bytes of decoded pictures that are kept in the cache; larger sets are decoded each time."""
+LOOKED_AT = 256
+"""Training pictures of which mean and deviation are taken."""
+Batch = tuple[Tensor, dict[str, Tensor]]
+
+
+class BoxDataModule(DataModule):
+    """Pictures of any size with boxes, on a canvas of one size.
+
+    Batches are x float32 (N, channels, H, W), standardised per channel, and a dictionary of tensors:
+    `boxes` (N, M, 4) as x1, y1, x2, y2 in pixels of the canvas, `labels` (N, M) with -1 where there is no box, `crowd`
+    (N, M) bool, `scale` (N, 2) from a picture's pixels to the canvas's in x and y, `size` (N, 2) the picture's width
+    and height, `index` (N,) its number in the split. Inputs to predict for have neither boxes, labels nor crowd.
+
+    Args:
+        source: gives rows in the hub's layout (`lantu.data.hub`), or `Boxes`.
+        path: a folder of your own, or a COCO file, instead of a source.
+        layout: of the folder: coco, yolo, voc, hub; None: found (see `lantu.data.image.box_sources`).
+        box_format: of the hub's layout: xywh (COCO's), xyxy or cxcywh.
+        size: pixels of the longer side of a picture on the canvas.
+        classes: names in the order of their numbers; None: the source's, or sorted.
+        group: keeps pictures of one patient or video in one part: a column of the source, or a regular expression with
+            one group that is looked for in file names, such as "^(patient\\d+)_".
+        augment: of training pictures (`BoxAugmentation`); None: none.
+        options: of `DataModule`.
+    """
+
+    unit = "pictures"
+
+    def __init__(
+        self,
+        *,
+        source: Callable[[], Raw] | None = None,
+        path: str | None = None,
+        layout: str | None = None,
+        box_format: str = "xywh",
+        size: int = 320,
+        classes: list[str] | None = None,
+        group: str | None = None,
+        augment: BoxAugmentation | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if size < 32:
+            raise UserError(f"`data.size={size}` must be at least 32 pixels.")
+        if source is None and path is None:
+            raise UserError(
+                "`data.path` must name a folder of pictures with boxes: add `data.path=DIR` to the command."
+            )
+        self.source = source or partial(read_boxes, str(path), layout=layout, box_format=box_format)
+        self.box_format = box_format
+        self.size = size
+        self.classes = classes
+        self.group = group
+        self.augment = augment
+
+    def read(self) -> None:
+        raw = self.source()
+        self._origin = raw if isinstance(raw, Boxes) else from_objects(raw, box_format=self.box_format)
+        for count, what in self._origin.passed_over:
+            self.report.note(count, what)
+        for count, what, names in self._origin.left_out:
+            self.report.note(count, what, names=names)
+        cells = self._origin.rows["image"].tolist()
+        headers = read_headers(cells)
+        sized = headers.sizes.min(axis=1) > 0
+        if not (sized & (self._origin.split == "train")).any():
+            raise UserError(f"{self._origin.name}: none of the {len(cells)} pictures can be read and trained on.")
+        shape = self.learned.get("shape") or list(
+            canvas_shape(
+                headers.sizes[sized & (self._origin.split == "train")], size=self.size, channels=headers.channels
+            )
+        )
+        canvases = Canvases(cells, tuple(shape), key=self._origin.key, cache=self.cache, limit=LIMIT)
+        lost = headers.unreadable | canvases.unreadable
+        readable = ~np.isin(np.arange(len(cells)), list(lost))
+        names = [f"{called(cells[number], number)} ({why})" for number, why in sorted(lost.items())]
+        self.report.note(len(lost), "pictures that could not be read left out", names=names)
+        classes = self.learned.get("classes") or class_names(self._origin, self.classes)
+        numbered = self.classes is not None or self._origin.classes is not None
+        objects = np.array([NOTHING] * len(cells), dtype=object)
+        kept = self._of_rows(readable)
+        objects[readable] = clean(kept, headers.sizes[readable], classes, self.report, numbered=numbered)
+        keep = readable & ~self._occurs_twice(headers.hashes, readable)
+        split = self._divided(objects, keep)
+        if "shape" not in self.learned:
+            train = np.flatnonzero(keep & (split == "train"))
+            mean, std = self._statistics(canvases, train)
+            self.learned = {"shape": list(shape), "mean": mean, "std": std, "classes": classes}
+        self._publish(canvases, objects, headers.sizes, headers.hashes, np.where(keep, split, ""))
+
+    def examples_of(self, inputs: Any) -> "Pictures":
+        """Pictures that a client sends: encoded (bytes, or base64 text) in a column `image` or a list, or as arrays."""
+        cells = [_sent(each) for each in _listed(inputs)]
+        examples, unreadable = self._to_predict(cells)
+        for number, why in unreadable.items():
+            raise UserError(f"Picture {number} of the request cannot be read: {why}.")
+        return examples
+
+    def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
+        files = [path] if path.is_file() else image_files(path)
+        if not files:
+            raise UserError(f"`input={path}`: there are no pictures.")
+        rows = pd.DataFrame({"image": map(str, files)})
+        examples, unreadable = self._to_predict(rows["image"].tolist())
+        if unreadable:
+            first, why = next(iter(unreadable.items()))
+            if len(unreadable) == len(files):
+                raise UserError(f"`input={path}`: no picture can be read: {files[first].name} ({why}).")
+            warn_once(
+                f"{len(unreadable)} of {len(files)} pictures cannot be read and get no answer: {files[first].name}."
+            )
+            rows["unreadable"] = pd.Series(unreadable, dtype=object).reindex(rows.index)
+            readable = rows["unreadable"].isna().to_numpy()
+            # the number of its example, by which its answer is found
+            rows.index = pd.Index(np.where(readable, readable.cumsum() - 1, -1))
+        return self.loader(examples), rows
+
+    def schema(self) -> list[dict[str, str]]:
+        return [{"name": "image", "type": "binary"}]
+
+    def origin(self) -> dict[str, Any]:
+        return {
+            "name": self._origin.name,
+            "source_type": self._origin.source_type,
+            "source": json.dumps(self._origin.source),
+            "schema": None,
+        }
+
+    def row_ids(self, split: str) -> list[Any] | None:
+        """The names of the pictures' files."""
+        part: Any = self.splits[split]
+        return [called(part.canvases.cells[row], int(row)) for row in part.rows]
+
+    def _publish(
+        self, canvases: Canvases, objects: np.ndarray, sizes: np.ndarray, hashes: np.ndarray, split: np.ndarray
+    ) -> None:
+        """Fill splits, fingerprints, sizes and spec. `split` (N,) is empty for pictures that are left out."""
+        names = self.learned["classes"]
+        for part in SPLITS:
+            rows = np.flatnonzero(split == part)
+            if not len(rows):
+                continue
+            there: list[Objects] = objects[rows].tolist()
+            self.splits[part] = self._pictures(canvases, rows, sizes[rows], there, training=part == "train")
+            content = b"".join(
+                [hashes[rows].tobytes(), *(each.boxes.tobytes() + each.labels.tobytes() for each in there)]
+            )
+            self.fingerprints[part] = blake2b(content, digest_size=16).hexdigest()
+            self.report.sizes[part] = len(rows)
+            self.report.note(
+                sum(not len(each.boxes) for each in there),
+                f"{part} pictures without a box kept, as pictures of nothing",
+            )
+        training: Any = self.splits.get("train")
+        labels = np.concatenate([each.labels for each in training.objects]) if training else np.zeros(0, np.int64)
+        height, width, channels = self.learned["shape"]
+        everything = [each for part in self.splits.values() for each in part.objects]  # type: ignore[attr-defined]
+        self.spec = {
+            "kind": "image",
+            "task": "detection",
+            "channels": channels,
+            "height": height,
+            "width": width,
+            "features": channels * height * width,
+            "box_classes": len(names),
+            "class_names": names,
+            "box_counts": np.bincount(labels, minlength=len(names)).tolist(),
+            "most_boxes": max((len(each.boxes) for each in everything), default=0),
+        }
+        count = sum(len(each.boxes) for each in everything)
+        self.report.title = (
+            f"{self._origin.name}: {len(everything):,} pictures on {width}x{height} pixels, {count:,} boxes, "
+            f"{len(names)} classes"
+        )
+
+    def _of_rows(self, mask: np.ndarray) -> Boxes:
+        from dataclasses import replace
+
+        return replace(
+            self._origin, rows=self._origin.rows[mask].reset_index(drop=True), split=self._origin.split[mask]
+        )
+
+    def _occurs_twice(self, hashes: np.ndarray, readable: np.ndarray) -> np.ndarray:
+        """Which training pictures (N,) are the same file as another one, of any part."""
+        twice = np.zeros(len(hashes), bool)
+        twice[readable] = repeated(hashes[readable], self._origin.split[readable])
+        self.report.note(int(twice.sum()), "training pictures that occur twice left out")
+        return twice
+
+    def _divided(self, objects: np.ndarray, keep: np.ndarray) -> np.ndarray:
+        """The part of each picture (N,)."""
+        split = self._origin.split.astype("<U5")
+        if self.group is None:
+            strata = np.array([len(each.boxes) > 0 for each in objects], int)
+            split[keep] = completed(split[keep], self.shares, strata=strata[keep], seed=self.split_seed)
+            return split
+        groups = self._groups(self.group)
+        numbers, of_row = np.unique(groups, return_inverse=True)
+        parts = [set(split[keep & (of_row == number)]) for number in range(len(numbers))]
+        apart = [str(numbers[number]) for number, each in enumerate(parts) if len(each) > 1]
+        self.report.note(len(apart), f"groups by `{self.group}` lie in several parts of the source", names=apart)
+        whole = np.array([next(iter(each)) if len(each) == 1 else "mixed" for each in parts])
+        # groups that the source itself has divided stay as published, and are reported
+        known = np.where(whole == "mixed", "other", whole)
+        divided = completed(known, self.shares, strata=np.zeros(len(known), int), seed=self.split_seed)
+        return np.where(divided[of_row] == "other", split, divided[of_row])
+
+    def _groups(self, group: str) -> np.ndarray:
+        """What each picture (N,) belongs to, as text."""
+        rows = self._origin.rows
+        if group in rows:
+            return rows[group].astype(str).to_numpy(dtype=str)
+        names = [called(cell, number) for number, cell in enumerate(rows["image"])]
+        try:
+            found = [re.search(group, name) for name in names]
+        except re.error as error:
+            raise UserError(f"`data.group={group}` is no column, and no regular expression: {error}.") from error
+        lost = [name for name, match in zip(names, found, strict=True) if not (match and match.groups())]
+        if lost:
+            columns = ", ".join(str(name) for name in rows if name not in ("image", "boxes", "labels", "crowd"))
+            raise UserError(
+                f"`data.group={group}` is no column (there are: {columns or 'none'}), and as a regular expression with "
+                f"a group, such as `^(.+)_`, it does not match the file name {lost[0]}."
+            )
+        return np.array([match.group(1) for match in found if match])
+
+    def _statistics(self, canvases: Canvases, rows: np.ndarray) -> tuple[list[float], list[float]]:
+        if not len(rows):
+            raise UserError(f"{self._origin.name}: there is no picture to train on.")
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int))]
+        return channel_statistics(np.stack([canvases[row] for row in chosen]), np.arange(len(chosen)))
+
+    def _pictures(
+        self,
+        canvases: Canvases,
+        rows: np.ndarray,
+        sizes: np.ndarray,
+        objects: list[Objects] | None,
+        *,
+        training: bool = False,
+    ) -> "Pictures":
+        finish = Standardise(self.learned["mean"], self.learned["std"])
+        augment = self.augment if training else None
+        return Pictures(canvases, rows, sizes, objects, finish=finish, augment=augment, progress=self._progress)
+
+    def _progress(self, epoch: int) -> float:
+        """Share of the training that is done before an epoch; 0 where it is not known how many there are."""
+        epochs = (self.trainer.max_epochs or 0) if self.trainer else 0
+        return epoch / epochs if epochs > 0 else 0.0
+
+    def _to_predict(self, cells: list[Any]) -> tuple["Pictures", dict[int, str]]:
+        """The pictures that can be read, and why others cannot."""
+        canvases = Canvases(cells, tuple(self.learned["shape"]))
+        headers = read_headers(cells)
+        unreadable = headers.unreadable | canvases.damaged(but=headers.unreadable)
+        rows = np.array([number for number in range(len(cells)) if number not in unreadable], int)
+        return self._pictures(canvases, rows, headers.sizes[rows], None), dict(sorted(unreadable.items()))
+
+    def _workers(self) -> int:
+        return workers_for(self.spec["features"]) if self.workers is None else self.workers
+
+
+class Pictures(Dataset):
+    """Pictures of a part, fetched a whole batch at a time.
+
+    Args:
+        canvases: of all pictures; rows: which of them make up this part (N,).
+        sizes: width and height (N, 2) of each picture on the disk.
+        objects: its boxes; None: not known, and to be predicted.
+        finish: from bytes (N, H, W, C) to what the network sees.
+        augment: for training batches; progress: the share of the training that is done before an epoch.
+    """
+
+    def __init__(
+        self,
+        canvases: Canvases,
+        rows: np.ndarray,
+        sizes: np.ndarray,
+        objects: list[Objects] | None,
+        *,
+        finish: Callable[[Tensor], Tensor],
+        augment: BoxAugmentation | None = None,
+        progress: Callable[[int], float] = lambda epoch: 0.0,
+    ) -> None:
+        self.canvases, self.rows, self.sizes, self.objects = canvases, rows, sizes, objects
+        self.finish, self.augment, self._progress = finish, augment, progress
+        scaled = [scaled_size((int(width), int(height)), canvases.shape) for width, height in sizes]
+        self.scales = (np.array(scaled, np.float64).reshape(-1, 2) / sizes).astype(np.float32)
+        """From a picture's pixels to the canvas's, (N, 2) in x and y."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        augment = self.augment if isinstance(indices, Chosen) else None
+        if augment is None or not isinstance(indices, Chosen):
+            samples = [self.sample(index) for index in indices]
+        else:
+            progress = self._progress(indices.epoch)
+            samples = [
+                augment(self.sample, index, size=len(self), seed=indices.seed, epoch=indices.epoch, progress=progress)
+                for index in indices
+            ]
+        # contiguous first, as a picture of one channel would otherwise be, so that they stack
+        x = self.finish(torch.stack([image.permute(1, 2, 0) for image, _, _ in samples]))
+        y = {
+            "index": torch.tensor(list(indices)),
+            "scale": torch.from_numpy(self.scales[indices]),
+            "size": torch.from_numpy(self.sizes[indices]),
+        }
+        return x, y if self.objects is None else {**_padded(samples), **y}
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        x, y = self.__getitems__([index])
+        return x[0], {name: each[0] for name, each in y.items()}
+
+    def picture(self, index: int) -> np.ndarray:
+        """The original picture (H, W, C) as bytes, to draw boxes on."""
+        return read_picture(self.canvases.cells[int(self.rows[index])])
+
+    def sample(self, index: int) -> Sample:
+        """A picture as bytes (C, H, W), its boxes (M, 4) in pixels of the canvas, their labels (M,).
+
+        A label of a crowd is -2 - its class, so that it follows its box through an augmentation.
+        """
+        image = torch.from_numpy(np.array(self.canvases[int(self.rows[index])])).permute(2, 0, 1)
+        there = NOTHING if self.objects is None else self.objects[index]
+        boxes = torch.from_numpy(there.boxes * np.tile(self.scales[index], 2))
+        labels = np.where(there.crowd, -2 - there.labels, there.labels)
+        return image, boxes, torch.from_numpy(labels)
+
+
+def _padded(samples: Sequence[Sample]) -> dict[str, Tensor]:
+    most = max(1, *(len(boxes) for _, boxes, _ in samples))
+    boxes = torch.zeros(len(samples), most, 4)
+    labels = torch.full((len(samples), most), -1)
+    for row, (_, its_boxes, its_labels) in enumerate(samples):
+        boxes[row, : len(its_boxes)] = its_boxes
+        labels[row, : len(its_labels)] = its_labels
+    crowd = labels < -1
+    return {"boxes": boxes, "labels": torch.where(crowd, -2 - labels, labels), "crowd": crowd}
+
+
+def _listed(inputs: Any) -> list[Any]:
+    if isinstance(inputs, pd.DataFrame):
+        if "image" not in inputs:
+            raise UserError(f"The table has no column 'image'; it has {', '.join(map(str, inputs.columns))}.")
+        return inputs["image"].tolist()
+    return list(inputs)
+
+
+def _sent(cell: Any) -> np.ndarray | dict[str, bytes]:
+    """A picture of a request. A path is refused: a client must not read files of the machine that serves."""
+    if isinstance(cell, str):
+        try:
+            return {"bytes": base64.b64decode(cell, validate=True)}
+        except (binascii.Error, ValueError) as error:
+            raise UserError("A picture is sent as its encoded bytes, or as base64 text of them.") from error
+    if isinstance(cell, bytes | bytearray | memoryview):
+        return {"bytes": bytes(cell)}
+    if isinstance(cell, np.ndarray) and cell.dtype == np.uint8 and cell.ndim in (2, 3):
+        return cell
+    raise UserError("A picture is sent as its encoded bytes, base64 text of them, or an array (H, W, C) of uint8.")
