@@ -19,8 +19,8 @@ from lantu.models.detection import Detections
 from lantu.serving.model import Model
 from lantu.tasks import Detection
 from lantu.tasks.average_precision import AveragePrecision
-from lantu.tasks.detection import as_coco, truth_of
-from lantu.tasks.detection_matching import match
+from lantu.tasks.detection import as_coco
+from lantu.tasks.detection_matching import match, truth_of
 
 MODELS = ("yolo", "detr", "deformable_detr", "rt_detr", "dfine", "fcos", "retinanet")
 SMALL = {"yolo": ["model.width=0.125"], "fcos": ["model.width=64"], "retinanet": ["model.width=64"]}

@@ -16,6 +16,7 @@ from lantu.models.detection import Detections
 from lantu.table_files import ENDINGS
 from lantu.tasks.average_precision import AveragePrecision
 from lantu.tasks.base import Task
+from lantu.tasks.detection_matching import truth_of
 from lantu.tasks.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -214,16 +215,6 @@ class Detection(Task):
         from lantu.tasks.detection_baselines import fit
 
         return fit(data)
-
-
-def truth_of(y: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The objects of each picture, in pixels of the original one; a crowd says `iscrowd`."""
-    boxes = y["boxes"] / y["scale"].repeat(1, 2)[:, None]
-    there = y["labels"] >= 0
-    return [
-        {"boxes": box[real], "labels": label[real], "iscrowd": crowd[real].long()}
-        for box, label, crowd, real in zip(boxes, y["labels"], y["crowd"], there, strict=True)
-    ]
 
 
 def as_coco(outputs: Outputs, *, names: list[str], class_names: list[str]) -> dict[str, Any]:

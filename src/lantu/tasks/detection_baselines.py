@@ -14,6 +14,7 @@ from lantu.data.base import DataModule
 from lantu.errors import UserError
 from lantu.tasks.average_precision import AveragePrecision
 from lantu.tasks.baselines import Baseline
+from lantu.tasks.detection_matching import truth_of
 
 CELL, ORIENTATIONS, GRID = 4, 9, 5
 """Pixels of a cell, directions of gradients, and cells on a side of a window."""
@@ -54,8 +55,6 @@ def fit(data: DataModule) -> list[Baseline]:
 
 
 def _measured(predict: Predict, data: DataModule, split: str) -> dict[str, float]:
-    from lantu.tasks.detection import truth_of
-
     metric = AveragePrecision(data.spec["class_names"])
     for x, y in data.loader(data.splits[split]):
         found = [predict(picture) for picture in x]
@@ -107,7 +106,8 @@ def _windows(data: DataModule) -> Predict:
     random = np.random.default_rng(0)
     sizes = _sizes(training)
     background = len(data.spec["class_names"])
-    grid = _grid(sizes, training[0][0].shape[-2:])
+    height, width = training[0][0].shape[-2:]
+    grid = _grid(sizes, (height, width))
     model = LogisticRegression(max_iter=300, class_weight="balanced")
     features, targets = [], []
     for picture, boxes, labels in training:

@@ -13,6 +13,16 @@ IOU = 0.5
 """The overlap that makes a hit."""
 
 
+def truth_of(y: dict[str, torch.Tensor]) -> list[Boxes]:
+    """The objects of each picture, in pixels of the original one; a crowd says `iscrowd`."""
+    boxes = y["boxes"] / y["scale"].repeat(1, 2)[:, None]
+    there = y["labels"] >= 0
+    return [
+        {"boxes": box[real], "labels": label[real], "iscrowd": crowd[real].long()}
+        for box, label, crowd, real in zip(boxes, y["labels"], y["crowd"], there, strict=True)
+    ]
+
+
 class Match(NamedTuple):
     """One picture's predicted boxes (D,), the likeliest first, against its true ones (M,)."""
 
