@@ -191,3 +191,16 @@ def test_gradient_does_not_flow_and_the_mode_stays():
 def test_options_that_no_distribution_has_are_refused_in_a_sentence(options, sentence):
     with pytest.raises(UserError, match=sentence):
         list(generate(Counting(), torch.zeros(1, 1, dtype=torch.long), new_tokens=1, **options))
+
+
+def test_a_compiled_network_writes_without_being_compiled_for_every_length():
+    torch.manual_seed(0)
+    net = GPT(vocab_size=7, context=8, width=16, layers=1, heads=2)
+    prompt = torch.tensor([[1, 2, 3]])
+    plain = list(generate(net, prompt, new_tokens=4, temperature=0))
+    net._compiled_call_impl = lambda *_, **__: pytest.fail("the compiled form was called")  # as `net.compile()` sets it
+    seen = []
+    net.register_forward_hook(lambda *_: seen.append(1))
+    written = list(generate(net, prompt, new_tokens=4, temperature=0))
+    assert torch.equal(torch.stack(plain), torch.stack(written))
+    assert seen, "hooks are called as ever"

@@ -59,7 +59,9 @@ def generate(
     context = getattr(net, "context", context)
     new_cache: Callable[[], Any] | None = getattr(net, "new_cache", None) if use_cache else None
     cache = new_cache() if new_cache else None
-    answer = net._call_impl  # as it is: a network that is compiled would be compiled anew for one length after another
+    # `net(...)` of a compiled network calls its compiled form, which torch translates anew for each length of a text:
+    # minutes for a sentence. `_call_impl` is what `net(...)` calls otherwise, with all hooks.
+    answer = net._call_impl
     start = max(tokens.shape[1] - context, 0) if context else 0
     read = 0
     may_end_early = ended is not None  # else nobody looks, as a look makes the host wait for a GPU

@@ -97,7 +97,7 @@ def _compare(
     console.print(f"            lantu compare sweep={sweep.name}   the table and the report behind it", soft_wrap=True)
 
 
-def _options(sweep: SweepFolder) -> Options:
+def _options(sweep: SweepFolder) -> "Options":
     """By which metrics a sweep's trials are compared: those it aimed at."""
     from lantu.compare.analysis import Options
 
