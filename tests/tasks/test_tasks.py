@@ -248,3 +248,17 @@ def test_the_probability_of_every_class_is_in_the_table_that_its_signature_descr
     assert frame[["probability_a", "probability_b", "probability_c"]].sum(axis=1).tolist() == pytest.approx([1, 1])
     assert list(frame["probability"]) == pytest.approx([frame["probability_c"][0], frame["probability_a"][1]])
     assert task.output_signature().input_names() == list(frame.columns)
+
+
+def test_test_time_augmentation_is_the_mean_of_a_picture_and_its_mirror_image() -> None:
+    from lantu.models import CNN
+
+    net = CNN(channels=1, outputs=3, widths=[4]).eval()
+    task = Classification(net, classes=3, tta=True).eval()
+    x = torch.rand(5, 1, 8, 8)
+    expected = (net(x).softmax(-1) + net(x.flip(-1)).softmax(-1)) / 2
+    assert torch.allclose(task.predict_step(x)["probability"], expected, atol=1e-6)
+    assert torch.allclose(task.answer(x, stage="test").softmax(-1), expected, atol=1e-6)
+    assert torch.equal(task.answer(x, stage="val"), net(x))
+    with pytest.raises(UserError, match="mirrors pictures"):
+        Classification(torch.nn.Linear(2, 3), classes=3, tta=True).predict_step(torch.rand(4, 2))

@@ -3,12 +3,14 @@
 from lantu.optim.groups import l1_norm, parameter_groups
 from lantu.optim.init import he, orthogonal, xavier
 from lantu.optim.schedules import constant, cosine, one_cycle, plateau, wsd
+from lantu.optim.weights import load_weights
 
 __all__ = [
     "constant",
     "cosine",
     "he",
     "l1_norm",
+    "load_weights",
     "one_cycle",
     "orthogonal",
     "parameter_groups",

@@ -1,6 +1,7 @@
 """Choose one class of several."""
 
 from collections.abc import Iterator
+from math import log
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +37,7 @@ class Classification(Task):
         class_weights: null, "balanced" (inversely proportional to the counts) or one number per class; only the
             training loss is weighted.
         label_smoothing: share of the target's probability spread over all classes (Szegedy et al. 2016); training only.
+        tta: test-time augmentation: in test and prediction, the mean probability of a picture and its mirror image.
     """
 
     class_weights: Tensor | None
@@ -49,9 +51,11 @@ class Classification(Task):
         class_counts: list[int] | None = None,
         class_weights: str | list[float] | None = None,
         label_smoothing: float = 0.0,
+        tta: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(net, **options)
+        self.tta = tta
         if not 0 <= label_smoothing < 1:
             raise UserError(f"`task.label_smoothing={label_smoothing}` must lie in [0, 1).")
         self.classes = classes
@@ -60,6 +64,18 @@ class Classification(Task):
         self.register_buffer("class_weights", _weights(class_weights, class_counts, classes), persistent=False)
         self.use_metrics(self._make_metrics)
         self.use_metrics(lambda: MetricCollection({"accuracy": Mean()}), stages=("train",))
+
+    def answer(self, x: Tensor, *, stage: str) -> Tensor:
+        output = self.net(x)
+        if not self.tta or stage not in ("test", "predict"):
+            return output
+        if x.ndim != 4:
+            raise UserError("`task.tta=true` mirrors pictures, and these data are none.")
+        both = torch.stack([output, self.net(x.flip(-1))]).float().log_softmax(dim=-1)
+        return both.logsumexp(dim=0) - log(2)  # logits of the mean probability
+
+    def predict_step(self, batch: Any, batch_idx: int = 0) -> Outputs:
+        return self.predictions(self.answer(batch, stage="predict"))
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         if stage != "train":
