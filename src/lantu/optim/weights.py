@@ -1,6 +1,7 @@
 """Begin with weights of a local file, of timm, torchvision, transformers or an earlier run: fine-tuning."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,7 @@ def _fitting(value: Tensor, own: Tensor) -> Tensor | None:
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"`init.path={path}`: there is no such file.")
+    content: dict[str, Any]
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
