@@ -12,6 +12,7 @@ Lantu: train models, and decide which one is worth its cost.
   lantu compare                                  what won, how sure, at what cost, and which one to ship
   lantu data data=csv data.path=FILE             what is in a table: columns, gaps, keys, leakage; trains nothing
   lantu catalog                                  list data sets, models, recipes
+  lantu doctor                                   print versions, devices, and what is missing
   lantu ui                                       open the MLflow UI over ./mlruns
   lantu runs                                     list local runs: what waits, what is dead
   lantu sweeps                                   list sweeps: trials done, running, failed; the best

@@ -71,6 +71,11 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
         return data_main
 
+    def doctor() -> Callable[[list[str]], int]:
+        from lantu.cli.doctor import doctor_main
+
+        return doctor_main
+
     def runs() -> Callable[[list[str]], int]:
         from lantu.cli.runs import runs_main
 
@@ -91,7 +96,7 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
         return ui_main
 
-    return {"catalog": catalog, "data": data, "runs": runs, "sweeps": sweeps, "sync": sync, "ui": ui}
+    return {"catalog": catalog, "data": data, "doctor": doctor, "runs": runs, "sweeps": sweeps, "sync": sync, "ui": ui}
 
 
 def _composed(command: str, arguments: list[str]) -> int:
