@@ -12,6 +12,7 @@ from rich.console import Console
 
 import lantu
 from lantu.training.summary import show
+from tests.conftest import mlflow_run_of
 
 Train = Callable[..., lantu.Result]
 OPTIONS = ("trainer.max_steps=5", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "test=false")
@@ -22,8 +23,9 @@ def test_the_model_loads_from_the_run_and_answers_with_class_names(
 ) -> None:
     shipped = [each for each in OPTIONS if "ship" not in each]
     result = train("data=csv", "model=linear", *own_data["csv"], *shipped)
+    run_id = mlflow_run_of(result)  # before MLflow opens the store that the uploader makes
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-    model = mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model")
+    model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
     rows = pd.read_csv(own_data["csv"][0].partition("=")[2]).drop(columns="repaid").head(7)
     answers = model.predict(rows)
     assert set(answers["prediction"]) <= {"yes", "no"}
@@ -31,7 +33,7 @@ def test_the_model_loads_from_the_run_and_answers_with_class_names(
     assert model.metadata.signature.inputs.input_names() == ["age", "income", "home"]
     with pytest.raises(MlflowException, match="Incompatible input types for column age"):
         model.predict(rows.assign(age="old"))
-    registered = mlflow.register_model(f"runs:/{result.run_id}/model", "loans")
+    registered = mlflow.register_model(f"runs:/{run_id}/model", "loans")
     assert len(mlflow.pyfunc.load_model(f"models:/loans/{registered.version}").predict(rows)) == 7
 
 

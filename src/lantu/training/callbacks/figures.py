@@ -67,10 +67,12 @@ class Figures(Callback):
 
     def _draw(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
         """Draw and hand over a stage's figures; all ranks must call it, since each has a part of the outputs."""
+        if stage not in getattr(task, "figure_stages", ()):
+            return
         collected = self._outputs[stage]
         outputs, left_out = collected.joined(), collected.left_out
         collected.clear()
-        if not trainer.is_global_zero or trainer.fast_dev_run or stage not in getattr(task, "figure_stages", ()):
+        if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         if left_out:
             warn_once(
