@@ -27,7 +27,7 @@ MISTAKES = {
     "seed=1,2": ["names several values", "add `-m`"],
     "optimizer.lr=[": ["cannot be read"],
     "optimizer.lr=${nope.lr}": ["there is no `nope.lr`"],
-    "model=gpt": ["`model=gpt` needs `context`", "`data=digits` does not have", "tiny_shakespeare"],
+    "model=gpt": ["`model=gpt` needs `context`", "`data=digits` does not provide", "tiny_shakespeare"],
     "data=csv": ["`data=csv` needs a value for `data.path`", "add `data.path=...`"],
     "data=trec": ["the default `model=cnn` needs `channels`", "`model=gru`"],
     "resume=nowhere": ["`resume=nowhere`: there is no such file or folder", "the id of an MLflow run"],

@@ -47,9 +47,8 @@ LAYERS = _named(
     """AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d AvgPool1d AvgPool2d BatchNorm1d
     BatchNorm2d Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d Dropout Dropout1d Dropout2d ELU Embedding Flatten
     GELU GLU GRU GroupNorm Hardswish Identity InstanceNorm1d InstanceNorm2d LSTM LayerNorm LeakyReLU Linear LogSoftmax
-    MaxPool1d
-    MaxPool2d Mish ModuleList MultiheadAttention PReLU RMSNorm RNN ReLU ReLU6 SELU Sequential SiLU Sigmoid Softmax
-    Softplus Tanh TransformerEncoderLayer Unflatten Upsample""",
+    MaxPool1d MaxPool2d Mish ModuleList MultiheadAttention PReLU RMSNorm RNN ReLU ReLU6 SELU Sequential SiLU Sigmoid
+    Softmax Softplus Tanh TransformerEncoderLayer Unflatten Upsample""",
 )
 """Together with `MODELS`: the node `model` and everything in it."""
 ADAPTERS = _named("lantu.models", "lora")

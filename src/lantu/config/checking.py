@@ -1,7 +1,7 @@
-"""Check a composed config before anything heavy is imported: facts, mandatory values, options and their types."""
+"""Check a composed config before anything heavy is imported: structure, values, options, spec fields."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from lantu.config.composing import Composition, compose
-from lantu.config.explain import leaves
+from lantu.config.combinations import check_combinations
+from lantu.config.composing import Composition, compose, config_search
+from lantu.config.explain import groups as every_group
+from lantu.config.explain import leaves, options
 from lantu.config.locations import user_confs
 from lantu.config.missing_targets import missing
+from lantu.config.ranges import complaint, keeps_kind, rule_for, shown
 from lantu.config.signatures import Signature, accepts, signature_of, spelled
 from lantu.config.spec_fields import data_fields, model_nodes
 from lantu.errors import UserError
@@ -25,15 +28,18 @@ _FACT = re.compile(r"\$\{spec\.(\w+)[^}]*\}")
 def check(composition: Composition) -> None:
     """Raise a `UserError` for the first thing in a config that cannot work.
 
-    Checked are: facts that the model or task needs and the data do not have; mandatory values left out;
-    interpolations that lead nowhere; and, for every `_target_` whose source can be read, names that it lacks, unknown
-    and missing options, and values of the wrong type.
+    Checked are: nodes that are missing; spec fields that the model or task needs and the data do not provide; mandatory
+    values left out; references that lead nowhere; for every `_target_` whose source can be read, names that it lacks,
+    unknown and missing options and values of the wrong type; the range of every value that `ranges.py` lists; and
+    combinations of options that cannot work together.
     """
     cfg = composition.cfg
+    _check_structure(composition)
     _check_facts(composition)
     _check_mandatory(composition)
     _check_augment(composition)
     _check_interpolations(cfg)
+    _check_special_keys(OmegaConf.to_container(cfg, resolve=False))
     for path, node in targets(cfg):
         target = str(node["_target_"])
         if "${" not in target and (reason := missing(target)):
@@ -42,10 +48,13 @@ def check(composition: Composition) -> None:
         if signature is not None:
             _check_options(path, node, signature)
     _check_plain_values(composition)
+    _check_ranges(cfg)
+    _check_kinds(composition)
+    check_combinations(cfg)
 
 
 def facts_asked(node: Any) -> set[str]:
-    """The names of the facts (`${spec.NAME}`) that a part of a config asks for."""
+    """The names of the spec fields (`${spec.NAME}`) that a part of a config refers to."""
     return {name for value in leaves(node).values() if isinstance(value, str) for name in _FACT.findall(value)}
 
 
@@ -61,6 +70,138 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     elif isinstance(node, list):
         for index, value in enumerate(node):
             yield from targets(value, f"{path}.{index}")
+
+
+def _check_structure(composition: Composition) -> None:
+    """The nodes that are read by name are there, and are mappings."""
+    cfg = composition.cfg
+    if "trainer" not in composition.choices:  # evaluate, predict, compare
+        _check_mappings(cfg, ("paths", "business", "economics"))
+        return
+    for name in ("data", "model", "task", "optimizer", "trainer"):
+        if not OmegaConf.is_dict(cfg.get(name)) or not cfg[name]:
+            with config_search():
+                known = ", ".join(options(name))
+            raise UserError(f"a run needs `{name}`, which this command leaves out. Choose one: `{name}=...` ({known}).")
+    for name in NEEDED:
+        parent, _, key = name.rpartition(".")
+        if key not in (OmegaConf.select(cfg, parent) if parent else cfg):
+            raise UserError(f"a run needs `{name}`, which this command removes: leave out `~{name}`.")
+        if not parent:
+            _check_mappings(cfg, (name,) if name in MAPPINGS else ())
+    _check_mappings(cfg, ("sweep.budget", "economics.usd_per_device_hour"))
+    _check_mappings(cfg, ("callbacks", "logger", "init", "peft", "scheduler", "spec"), may_be_null=True)
+    for group in ("callbacks", "logger"):
+        nodes: Any = OmegaConf.to_container(cfg[group], resolve=False) if cfg.get(group) else {}
+        for key, node in nodes.items():
+            if node is not None and not isinstance(node, dict):
+                raise UserError(f"`{group}.{key}={shown(node)}`: it takes a mapping with `_target_`, or null.")
+
+
+MAPPINGS = ("paths", "budget", "sweep", "economics", "tags")
+NEEDED = (
+    *MAPPINGS,
+    *("name", "experiment_name", "resume"),
+    *(f"paths.{name}" for name in ("root", "store", "tracking_uri", "mirror", "cache", "run")),
+)
+"""What a run reads by name, so that no command can remove it; the switches and numbers at the top besides."""
+
+
+def _check_mappings(cfg: DictConfig, names: Iterable[str], *, may_be_null: bool = False) -> None:
+    for name in names:
+        parent, _, key = name.rpartition(".")
+        holder = OmegaConf.select(cfg, parent) if parent else cfg
+        if not OmegaConf.is_dict(holder) or key not in holder or (holder[key] is None and may_be_null):
+            continue
+        if not OmegaConf.is_dict(holder[key]):
+            raise UserError(
+                f"`{name}={shown(holder[key])}`: `{name}` is a mapping; set one of its parts, `{name}.NAME=...`."
+            )
+
+
+def _check_special_keys(node: Any, path: str = "") -> None:
+    """`_target_` is a dotted name, and `_partial_` true or false."""
+    if not isinstance(node, dict):
+        return
+    target, partial = node.get("_target_", "a.b"), node.get("_partial_", False)
+    if not (isinstance(target, str) and target):
+        raise UserError(f"`{path}._target_={shown(target)}`: it takes the dotted name of a class or function.")
+    if not isinstance(partial, bool):
+        raise UserError(f"`{path}._partial_={shown(partial)}`: it takes true or false.")
+    for key, value in node.items():
+        _check_special_keys(value, f"{path}.{key}" if path else str(key))
+
+
+def _check_ranges(cfg: DictConfig) -> None:
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    for path, value in leaves(plain).items():
+        if value == "???" or not _is_ours(plain, path):
+            continue
+        if isinstance(value, str) and "${" in value:
+            if "${spec." in value or rule_for(path) is None:
+                continue
+            try:
+                value = OmegaConf.select(cfg, path)  # noqa: PLW2901
+            except OmegaConfBaseException:
+                continue
+        if OmegaConf.is_config(value):
+            value = OmegaConf.to_container(value, resolve=False)  # noqa: PLW2901
+        if (wrong := complaint(path, value)) is not None:
+            raise UserError(wrong)
+
+
+def _check_kinds(composition: Composition) -> None:
+    """A value that was typed for an option without a rule keeps the kind of the default."""
+    typed = [each for each in composition.overrides if not each.startswith(("+", "~", "hydra"))]
+    with config_search():
+        groups = set(every_group())
+    setting = [each for each in typed if "/" not in each.partition("=")[0] and each.partition("=")[0] not in groups]
+    if not setting:
+        return
+    plain = OmegaConf.to_container(composition.cfg, resolve=False)
+    defaults = _defaults(tuple(each for each in composition.overrides if each not in setting), tuple(user_confs()))
+    for key in (each.partition("=")[0] for each in setting):
+        value = _at(plain, key)
+        if key not in defaults or not _is_ours(plain, key) or (isinstance(value, str) and "${" in value):
+            continue
+        if isinstance(value, dict) and value.get("_target_"):
+            continue
+        wrong = complaint(key, value)
+        if rule_for(key) is None and (instead := keeps_kind(defaults[key], value)) is not None:
+            wrong = f"`{key}={shown(value)}`: `{key}` takes {instead}."
+        if wrong is not None:
+            raise UserError(wrong)
+
+
+def _at(plain: Any, path: str) -> Any:
+    for name in path.split("."):
+        plain = plain.get(name) if isinstance(plain, dict) else None
+    return plain
+
+
+@lru_cache
+def _defaults(choices: tuple[str, ...], confs: tuple[Path, ...]) -> dict[str, Any]:
+    """Every option with its default, once files are chosen; `confs` are where they are searched."""
+    try:
+        return leaves(compose(*choices).cfg)
+    except UserError:
+        return {}
+
+
+OUR_PACKAGES = ("lantu", "datetime", "pytorch_lightning", "timm", "torch", "torchvision", "transformers")
+
+
+def _is_ours(plain: Any, path: str) -> bool:
+    """Whether the class that an option belongs to is one that `ranges.py` describes, and none of the user's own."""
+    target = None
+    node = plain
+    for name in path.split(".")[:-1]:
+        if not isinstance(node, dict) or name not in node:
+            break
+        node = node[name]
+        if isinstance(node, dict) and isinstance(node.get("_target_"), str):
+            target = node["_target_"]
+    return target is None or target.partition(".")[0] in OUR_PACKAGES
 
 
 def _check_facts(composition: Composition) -> None:
@@ -84,32 +225,32 @@ def _refuse(composition: Composition, part: str, missing: set[str]) -> None:
     else:
         having = data_with(missing)
         what = "it" if len(missing) == 1 else "them"
-        instead = f"Data sets that have {what}: {', '.join(having)}." if having else f"No data set has {what}."
+        instead = f"Data sets that provide {what}: {', '.join(having)}." if having else f"No data set provides {what}."
     raise UserError(
-        f"{'the default ' if default else ''}`{part}={asks}` needs {lacking} of the data, which `data={data}` does not "
-        f"have. {instead}"
+        f"{'the default ' if default else ''}`{part}={asks}` needs {lacking}, which `data={data}` does not provide. "
+        f"{instead}"
     )
 
 
 def models_for(facts: set[str]) -> list[str]:
-    """The models that ask for no other facts than these."""
+    """The models that need no other spec fields than these."""
     return [name for name, asked in facts_of_models().items() if asked <= facts]
 
 
 def facts_of_models() -> dict[str, set[str]]:
-    """What every model asks of the data."""
+    """The spec fields that each model needs."""
     return {name: facts_asked(node) for name, node in model_nodes().items()}
 
 
 def data_with(facts: set[str]) -> list[str]:
-    """The data sets whose spec has all of some facts."""
+    """The data sets that provide all of some spec fields."""
     return [name for name, known in data_fields().items() if facts <= known]
 
 
 def _check_mandatory(composition: Composition) -> None:
     cfg = composition.cfg
     for key, value in leaves(cfg).items():
-        if value != "???" or key.startswith("spec."):
+        if value != "???" or key.startswith("spec.") or key == "":
             continue
         group = key.split(".")[0]
         chosen = composition.choices.get(group)
@@ -173,10 +314,14 @@ def _check_plain_values(composition: Composition) -> None:
     """A value typed for an option of ours that is no callable's (seed, test, ...) keeps the default's kind."""
     cfg = composition.cfg
     for key, default in _plain_defaults(tuple(user_confs())).items():
-        value: Any = cfg.get(key) if not OmegaConf.is_missing(cfg, key) else None
-        if value is not None and type(value) is not type(default):
+        if key not in cfg:
+            if "trainer" in composition.choices:
+                raise UserError(f"a run needs `{key}`, which this command removes: leave out `~{key}`.")
+            continue
+        value: Any = cfg[key] if not OmegaConf.is_missing(cfg, key) else None
+        if type(value) is not type(default):
             kind = "true or false" if isinstance(default, bool) else "a whole number"
-            raise UserError(f"`{key}={value}`: `{key}` takes {kind}, and {value!r} is not that.")
+            raise UserError(f"`{key}={shown(value)}`: `{key}` takes {kind}, and {shown(value)} is not that.")
 
 
 @lru_cache

@@ -36,6 +36,11 @@ def explained(overrides: list[str], command: str) -> Iterator[None]:
         raise UserError(_broken_file(error)) from error
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides, command)) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # Hydra's own, for `data=null`
+        last = next((each for each in reversed(overrides) if each.endswith("=null")), " ".join(overrides)[:200])
+        raise UserError(
+            f"`{last}` cannot be composed: {str(error).splitlines()[0] if str(error) else error!r}."
+        ) from error
 
 
 def options(group: str) -> list[str]:

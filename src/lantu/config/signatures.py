@@ -52,7 +52,7 @@ def accepts(annotation: ast.expr | None, value: object) -> bool:
         return int in kinds or float in kinds or any(value == kind for kind in kinds)
     if isinstance(value, str) and str not in kinds:
         return any(value == kind for kind in kinds)
-    return type(value) in kinds or value in kinds
+    return type(value) in kinds or any(value == kind for kind in kinds)
 
 
 def spelled(annotation: ast.expr | None) -> str:

@@ -1,0 +1,136 @@
+"""Options that are each possible and cannot work together, refused before anything heavy is imported."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lantu.errors import UserError
+
+LONGEST_NAME = 250
+"""Characters of a run's or an experiment's name that every MLflow store keeps."""
+
+
+def check_combinations(cfg: DictConfig) -> None:
+    """Raise a `UserError` for names that no store takes, folders that are files, options that exclude each other."""
+    if "trainer" not in cfg or "optimizer" not in cfg:
+        return
+    for key in ("name", "experiment_name"):
+        check_name(cfg.get(key), key=key)
+    _check_places(cfg)
+    _check_length_of_training(cfg)
+    _check_validation(cfg)
+    _check_shares(cfg)
+    _check_heads(cfg)
+
+
+def check_name(name: Any, *, key: str) -> None:
+    """Refuse a name of a run or an experiment that a store would not keep, or that leads out of its folder.
+
+    Raises:
+        UserError: saying what is wrong with it.
+    """
+    if name is None:
+        return
+    if not isinstance(name, str | int | float) or isinstance(name, bool):
+        raise UserError(f"`{key}` takes a text or null, and this is a {type(name).__name__}.")
+    text = str(name)
+    why = None
+    if not text.strip():
+        why = "a name is at least one character long"
+    elif len(text) > LONGEST_NAME:
+        why = f"a name is at most {LONGEST_NAME} characters long, and this one has {len(text):,}"
+    elif not text.isprintable():
+        why = "a name holds no control characters"
+    elif key == "experiment_name" and {"..", "."} & set(re.split(r"[/\\]", text)):
+        why = "an experiment's name does not lead to another folder"
+    if why:
+        shown = "".join(each if each.isprintable() else "?" for each in text)
+        raise UserError(f"`{key}={shown[:60]}{'...' if len(shown) > 60 else ''}`: {why}.")
+
+
+def _check_places(cfg: DictConfig) -> None:
+    for name in ("root", "store", "cache", "run"):
+        path = _value(cfg, f"paths.{name}")
+        if path is None:
+            raise UserError(f"`paths.{name}=null`: a run needs a folder there.")
+        for place in (Path(str(path)).expanduser(), *Path(str(path)).expanduser().parents):
+            if place.is_file():
+                raise UserError(f"`paths.{name}={path}`: {place} is a file, and a folder is needed there.")
+
+
+def _check_length_of_training(cfg: DictConfig) -> None:
+    trainer = cfg.trainer
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
+    budget = any(_value(cfg, f"budget.{name}") is not None for name in ("usd", "kwh", "hours"))
+    if epochs == -1 and steps == -1 and trainer.get("max_time") is None and not budget:
+        raise UserError(
+            "`trainer.max_epochs=-1 trainer.max_steps=-1` never ends: set one of them, `trainer.max_time=00:01:00:00` "
+            "or `budget.hours=1`."
+        )
+    if trainer.get("overfit_batches") and trainer.get("limit_train_batches") not in (None, 1.0):
+        raise UserError(
+            "`trainer.overfit_batches` and `trainer.limit_train_batches` exclude each other: set one of them."
+        )
+    devices = trainer.get("devices")
+    if OmegaConf.is_list(devices) and len(set(devices)) != len(devices):
+        raise UserError(f"`trainer.devices={list(devices)}` names a device twice.")
+
+
+def _check_validation(cfg: DictConfig) -> None:
+    """What waits for a validation needs one, as often as it is asked."""
+    validates = _value(cfg, "trainer.limit_val_batches") not in (0, 0.0)
+    callbacks: Any = OmegaConf.to_container(cfg.callbacks, resolve=False) if cfg.get("callbacks") else {}
+    for name, node in callbacks.items():
+        monitor = node.get("monitor") if isinstance(node, dict) else None
+        if not isinstance(monitor, str) or "${" in monitor:
+            continue
+        stage = monitor.partition("/")[0]
+        if stage == "test":
+            raise UserError(
+                f"`callbacks.{name}.monitor={monitor}`: the test split is measured once, at the end. Use `val/loss`."
+            )
+        if stage == "val" and not validates and name == "early_stopping":
+            raise UserError(
+                f"`callbacks.{name}` waits for `{monitor}`, and `trainer.limit_val_batches=0` never validates. Leave "
+                f"one of them out, or monitor `train/loss`."
+            )
+    scheduler = str(_value(cfg, "scheduler._target_") or "")
+    every = _value(cfg, "trainer.check_val_every_n_epoch")
+    if scheduler == "lantu.optim.plateau" and (every not in (1, None) or not validates):
+        raise UserError(
+            "`scheduler=plateau` looks at `val/loss` after every epoch, so it needs "
+            "`trainer.check_val_every_n_epoch=1` and a validation. Other schedules (`scheduler=cosine`) do not."
+        )
+
+
+def _check_shares(cfg: DictConfig) -> None:
+    split = _value(cfg, "data.split")
+    if OmegaConf.is_dict(split):
+        if unknown := set(split) - {"val", "test"}:
+            raise UserError(
+                f"`data.split.{sorted(map(str, unknown))[0]}`: the parts that are cut off are `val` and `test`."
+            )
+        if sum(share for share in split.values() if isinstance(share, int | float)) >= 1:
+            raise UserError(f"`data.split={dict(split)}`: the shares must leave something to train on.")
+
+
+def _check_heads(cfg: DictConfig) -> None:
+    """Attention divides the width among its heads, and shares keys and values among them evenly."""
+    if _value(cfg, "model._target_") != "lantu.models.GPT":
+        return
+    width, heads, shared = (_value(cfg, f"model.{name}") for name in ("width", "heads", "kv_heads"))
+    if width % heads:
+        raise UserError(f"`model.width={width}` is no multiple of `model.heads={heads}`.")
+    if shared and heads % shared:
+        raise UserError(f"`model.heads={heads}` is no multiple of `model.kv_heads={shared}`.")
+
+
+def _value(cfg: DictConfig, path: str) -> Any:
+    """The value at a dotted path; None where it is missing or cannot be worked out yet."""
+    try:
+        return OmegaConf.select(cfg, path)
+    except OmegaConfBaseException:
+        return None
