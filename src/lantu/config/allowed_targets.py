@@ -40,7 +40,7 @@ SOURCES = _named(
 MODELS = _named(
     "lantu.models",
     """CNN CTCNetwork FastText GPT Linear MLP MaskedTransformer RNN ReadingTransformer SpeechCNN TorchvisionDetector
-    Transformer TransformersDetector Upscale YOLO gpt2""",
+    TabM Transformer TransformersDetector Upscale YOLO gpt2""",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(
     "torch.nn",

@@ -11,6 +11,7 @@ from lantu.models.lora import lora
 from lantu.models.mlp import MLP
 from lantu.models.rnn import RNN
 from lantu.models.speech_cnn import SpeechCNN
+from lantu.models.tabm import TabM
 from lantu.models.transformer import MaskedTransformer, ReadingTransformer, Transformer
 from lantu.models.upscale import Upscale
 from lantu.models.yolo import YOLO
@@ -28,6 +29,7 @@ __all__ = [
     "MaskedTransformer",
     "ReadingTransformer",
     "SpeechCNN",
+    "TabM",
     "TorchvisionDetector",
     "Transformer",
     "TransformersDetector",

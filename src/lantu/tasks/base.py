@@ -93,6 +93,10 @@ class Task(TaskInterface):
     def output_and_loss(self, x: Any, y: Any, *, stage: str) -> tuple[Any, Tensor | dict[str, Tensor]]:
         """A batch's output and its loss; to be overridden for networks that compute their loss themselves."""
         output = self.answer(x, stage=stage)
+        members = getattr(self.net, "members", None) if self.net.training else None
+        if members:  # of an ensemble each member learns for itself: (N, members, ...)
+            loss = self.loss(output.flatten(0, 1), y.repeat_interleave(members, dim=0), stage=stage)
+            return output.mean(dim=1), loss
         return output, self.loss(output, y, stage=stage)
 
     def collect(self, output: Any, y: Any) -> Outputs | None:

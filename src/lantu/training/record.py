@@ -24,7 +24,7 @@ from lantu.training import provenance
 
 NO_PARAMETERS = (
     *("name", "paths", "logger", "sweep", "resume", "callbacks.pruning"),
-    *("spec.class_counts", "spec.class_names", "spec.feature_names"),
+    *("spec.class_counts", "spec.class_names", "spec.feature_names", "spec.numeric_features"),
     *("spec.word_starts", "task.word_starts"),
 )
 """Leaves of the config, or their parents, that say where a run is kept or are tables of facts. They are in the config

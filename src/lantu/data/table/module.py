@@ -56,7 +56,16 @@ class TableDataModule(SupervisedDataModule, TableRows):
 
     def facts(self) -> dict[str, Any]:
         names = [feature for column in self._columns for feature in column.features]
-        return {"kind": "table", "features": len(names), "feature_names": names}
+        return {"kind": "table", "features": len(names), "numeric_features": self._numeric(), "feature_names": names}
+
+    def _numeric(self) -> list[int]:
+        """Places of the features that are numbers with more than two values."""
+        places, first = [], 0
+        for column in self._columns:
+            if column.kind in ("number", "date") and not column.binary:
+                places.append(first)
+            first += len(column.features)
+        return places
 
     def schema(self) -> list[dict[str, str]]:
         return [{"name": column.name, "type": column.type} for column in self._columns]

@@ -1,0 +1,90 @@
+"""TabM: an ensemble of MLPs that share most of their weights, for tables (Gorishniy et al. 2025, arXiv 2410.24210)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lantu.errors import UserError
+from lantu.extras import require
+from lantu.models.layers import check_between
+
+
+class TabM(nn.Module):
+    """Yandex' `tabm.TabM` over a row's features; its numbers pass through periodic embeddings (Gorishniy et al. 2022).
+
+    In training each of the `members` answers for itself, and the loss is the mean of theirs. Otherwise they answer
+    together: the mean of their predictions, or, for classes, the logarithm of their mean probabilities.
+
+    Args:
+        features: numbers in one example.
+        outputs: classes or targets.
+        task: classification or regression, which says how the members' answers are joined.
+        numeric_features: places of the features that are numbers; the others are taken as they are.
+        members: MLPs in the ensemble.
+        width: of a hidden layer; layers: how many.
+        dropout: share of hidden activations that are dropped.
+        embedding: width of a number's embedding.
+        frequencies: of the sines and cosines that it is made from; frequency_scale: their deviation at the start.
+
+    Shape: (N, features) -> (N, members, outputs) in training, (N, outputs) otherwise.
+    """
+
+    places: Tensor
+    others: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        outputs: int,
+        *,
+        task: Literal["classification", "regression"] = "classification",
+        numeric_features: Sequence[int] = (),
+        members: int = 16,
+        width: int = 192,
+        layers: int = 2,
+        dropout: float = 0.1,
+        embedding: int = 12,
+        frequencies: int = 24,
+        frequency_scale: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_between("dropout", dropout, 0, 1)
+        for name, value in (("members", members), ("width", width), ("layers", layers), ("embedding", embedding)):
+            if value < 1:
+                raise UserError(f"`model.{name}={value}` must be at least 1.")
+        for package in ("tabm", "rtdl_num_embeddings"):
+            require(package, asked="model=tabm", extra="tables")
+        from rtdl_num_embeddings import PeriodicEmbeddings
+        from tabm import TabM as Library
+
+        numeric = sorted(set(numeric_features))
+        plain = sorted(set(range(features)) - set(numeric))
+        self.task = task
+        self.members = members
+        self.register_buffer("places", torch.tensor(numeric, dtype=torch.long), persistent=False)
+        self.register_buffer("others", torch.tensor(plain, dtype=torch.long), persistent=False)
+        self.embeddings = (
+            PeriodicEmbeddings(
+                len(numeric), embedding, n_frequencies=frequencies, frequency_init_scale=frequency_scale, lite=True
+            )
+            if numeric
+            else None
+        )
+        self.body = Library.make(
+            n_num_features=embedding * len(numeric) + features,
+            d_out=outputs, k=members, n_blocks=layers, d_block=width, dropout=dropout,
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        parts = [x]
+        if self.embeddings is not None:
+            parts.append(self.embeddings(x[:, self.places]).flatten(1))
+        answers = self.body(torch.cat(parts, dim=1))
+        if self.training:
+            return answers
+        if self.task == "regression":
+            return answers.mean(dim=1)
+        return answers.float().log_softmax(dim=-1).logsumexp(dim=1)
