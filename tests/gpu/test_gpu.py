@@ -1,6 +1,6 @@
 """What only a GPU can show; run by `pytest -m gpu`, and by scripts/bench/gpu.py."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,13 @@ SHORT = (
     "trainer=gpu", "trainer.enable_progress_bar=false", "logger=none", "save_model=false", "test=false", "data=digits",
 )  # fmt: skip
 Train = Callable[..., lantu.Result]
+
+
+@pytest.fixture(autouse=True)
+def _any_order_again() -> Iterator[None]:
+    """Lightning leaves deterministic algorithms on."""
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])

@@ -7,6 +7,7 @@ from torch import nn
 
 from lantu.errors import UserError
 from lantu.models import CNN, MLP, Linear, Upscale
+from lantu.models.cnn import GridMeans
 
 
 @pytest.mark.parametrize("make", [lambda: Linear(48, 5), lambda: MLP(48, 5), lambda: MLP(48, 5, hidden=[])])
@@ -81,3 +82,10 @@ def test_a_wrong_activation_is_refused_with_the_list():
 def test_wrong_options_are_refused(make):
     with pytest.raises(UserError, match="model"):
         make()
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(2, 2, 2), (7, 4, 2), (5, 9, 3), (1, 3, 2)])
+def test_means_in_a_fixed_order_are_torchs_means(height, width, side):
+    x = torch.randn(2, 3, height, width)
+    pool = GridMeans(side)
+    torch.testing.assert_close(pool.by_products(x), pool(x))

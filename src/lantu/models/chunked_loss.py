@@ -58,7 +58,9 @@ def chunk_loss_and_gradient(
     z_BV = logits_BV.float()
     asked_B1 = (y_B != NOT_ASKED)[:, None]
     weight_B1 = torch.where(asked_B1, scale, 0.0)
-    normaliser_B1 = z_BV.logsumexp(dim=1, keepdim=True)
+    # written out, torch.compile reads the logits once for both the largest and the sum
+    largest_B1 = z_BV.amax(dim=1, keepdim=True)
+    normaliser_B1 = largest_B1 + (z_BV - largest_B1).exp().sum(dim=1, keepdim=True).log()
     picked_B1 = z_BV.gather(1, y_B.clamp(min=0)[:, None])
     loss_B1 = normaliser_B1 - (1 - label_smoothing) * picked_B1
     is_target_BV = torch.arange(z_BV.shape[1], device=z_BV.device) == y_B[:, None]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from lantu.errors import UserError
@@ -55,12 +56,39 @@ class CNN(nn.Module):
                 self.body.append(activation_called(activation))
             # ceil: one pixel stays one pixel, so that a deep network takes a small image
             self.body.append(nn.MaxPool2d(2, ceil_mode=True))
-        self.pool = nn.AdaptiveAvgPool2d(pool)
+        self.pool = GridMeans(pool)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1] * pool * pool, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.dropout(self.pool(self.body(x)).flatten(1)))
+
+
+class GridMeans(nn.AdaptiveAvgPool2d):
+    """Means over a grid of cells, as the class that it extends; also with `trainer.deterministic=true` on a GPU.
+
+    torch's kernel for gradients on a GPU adds in any order and refuses then. Matrix products do the same in one order.
+
+    Shape: (N, C, H, W) -> (N, C, side, side).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (x.is_cuda and torch.are_deterministic_algorithms_enabled()):
+            return super().forward(x)
+        return self.by_products(x)
+
+    def by_products(self, x: Tensor) -> Tensor:
+        """The means as products with the shares that each row and column has in each cell."""
+        rows, columns = (_shares(length, self.output_size, like=x) for length in x.shape[-2:])
+        return rows @ x @ columns.T
+
+
+def _shares(length: int, cells: int, *, like: Tensor) -> Tensor:
+    """How much each of `length` places counts in each cell's mean, (cells, length), with torch's borders."""
+    place, cell = torch.arange(length), torch.arange(cells)[:, None]
+    begin, end = cell * length // cells, -(-(cell + 1) * length // cells)
+    inside = (begin <= place) & (place < end)
+    return (inside / (end - begin)).to(like)
 
 
 def _groups(width: int) -> int:

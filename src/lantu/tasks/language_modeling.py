@@ -145,6 +145,7 @@ class LanguageModeling(TokenTask):
             and not (self.carry or scaled or is_sharded(self.net))
             and f"{stage}_" not in self.by_language  # which are measured on all logits
             and f"{stage}_" not in self.metrics
+            and f"{stage}_" not in self.extra_metrics
         )
 
     def on_train_start(self) -> None:
