@@ -171,7 +171,8 @@ def by_hand(composition: lantu.Composition, step_done: Callable[[], bool]) -> No
     while True:
         for x, y in data.train_dataloader():
             optimizer.zero_grad()
-            task.loss(task.net(x), y, stage="train").backward()
+            loss: Any = task.loss(task.net(x), y, stage="train")
+            loss.backward()
             optimizer.step()
             if not step_done():
                 return

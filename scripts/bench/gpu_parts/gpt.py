@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lantu.cost.work import peak_flops
 from lantu.log_noise import without_noise
@@ -59,17 +59,17 @@ class Size:
 
 
 def measure(asked: argparse.Namespace) -> Iterator[Row]:
-    """Loops in turns: ours with the loss in chunks and at once, with cuDNN's attention, and nanoGPT's."""
+    """Loops in turns: ours with the loss in chunks and at once, with tuned kernels, and nanoGPT's."""
     without_noise()
     size = Size(2, 2, 64, 256, 32, 4) if asked.tiny else Size(12, 12, 768, 50304, 1024, asked.batch)
     compiled = on_gpu()
     loops: dict[str, Callable[[Callable[[], bool]], None]] = {
         "ours": partial(ours, size, compiled=compiled, chunked=True),
         "ours, chunked_loss=false": partial(ours, size, compiled=compiled, chunked=False),
-        "ours, cuDNN attention": partial(ours, size, compiled=compiled, chunked=True, cudnn=on_gpu()),
     }
     if asked.nanogpt:
         loops["nanoGPT"] = partial(nanogpt, size, compiled=compiled, checkout=asked.nanogpt)
+    loops["ours, tuned kernels"] = partial(ours, size, compiled=compiled, chunked=True, tuned=on_gpu())
     turns = Turns(
         list(loops),
         steps=2 if asked.tiny else 10,
@@ -103,14 +103,14 @@ def spread(seconds: list[float]) -> float:
 
 
 def ours(
-    size: Size, step_done: Callable[[], bool], *, compiled: bool, chunked: bool | None = None, cudnn: bool = False
+    size: Size, step_done: Callable[[], bool], *, compiled: bool, chunked: bool | None = None, tuned: bool = False
 ) -> None:
     """Lightning's loop with our step, our task and the callbacks that every run has."""
     torch.manual_seed(0)
     net = size.net()
-    for block in net.blocks if cudnn else []:
-        block.attention.forward = partial(attend_by_cudnn, block.attention)  # type: ignore[union-attr]
     speed_up(net, compiled=compiled, channels_last=False)
+    if tuned:
+        net.compile(options={"coordinate_descent_tuning": True})
     optimizer: Any = partial(torch.optim.AdamW, **ADAMW)
     task = LanguageModeling(net, bytes_per_token=1.0, context=size.context, optimizer=optimizer, chunked_loss=chunked)
     if compiled:
@@ -119,13 +119,6 @@ def ours(
         fitting = trainer(folder, [*usual_callbacks(), AfterStep(step_done)], gradient_clip_val=1.0)
         make_lean(fitting)
         fitting.fit(task, Data(size.batches()))
-
-
-def attend_by_cudnn(attention: Any, x_NTD: Tensor, *_: Any) -> Tensor:
-    """As `Attention.forward` of GPT-2's form, through cuDNN's kernel."""
-    q, k, v = attention.qkv(x_NTD).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)
-    y_NHTC = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, True, False)[0]
-    return attention.out(y_NHTC.transpose(1, 2).flatten(2))
 
 
 def nanogpt(size: Size, step_done: Callable[[], bool], *, compiled: bool, checkout: Path) -> None:

@@ -72,6 +72,10 @@ class GridMeans(nn.AdaptiveAvgPool2d):
     Shape: (N, C, H, W) -> (N, C, side, side).
     """
 
+    def __init__(self, side: int) -> None:
+        super().__init__(side)
+        self.side = side
+
     def forward(self, x: Tensor) -> Tensor:
         if not (x.is_cuda and torch.are_deterministic_algorithms_enabled()):
             return super().forward(x)
@@ -79,7 +83,7 @@ class GridMeans(nn.AdaptiveAvgPool2d):
 
     def by_products(self, x: Tensor) -> Tensor:
         """The means as products with the shares that each row and column has in each cell."""
-        rows, columns = (_shares(length, self.output_size, like=x) for length in x.shape[-2:])
+        rows, columns = (_shares(length, self.side, like=x) for length in x.shape[-2:])
         return rows @ x @ columns.T
 
 

@@ -290,10 +290,9 @@ class Task(TaskInterface):
         if "train_" not in self.metrics and "train_" not in self.extra_metrics:
             output = None
         self._unmeasured.append((_detached(output), y, loss.detach()))
-        numbers = sum(
-            each.numel() if isinstance(each, Tensor) else MOST_KEPT for each in (output, y) if each is not None
-        )
-        if numbers > MOST_KEPT or len(self._unmeasured) == MEASURED_AT_ONCE:
+        held = [each for each in (output, y) if each is not None]
+        small = all(isinstance(each, Tensor) and each.numel() <= MOST_KEPT for each in held)
+        if not small or len(self._unmeasured) == MEASURED_AT_ONCE:
             self.measure_now()
 
     def measure_now(self) -> None:

@@ -13,8 +13,9 @@ Sums = dict[str, dict[str, Any]]
 
 def gathered(module: nn.Module) -> Sums:
     """The states of a module's metrics that have been updated since their last reset."""
-    if hasattr(module, "measure_now"):
-        module.measure_now()
+    measure_now: Any = getattr(module, "measure_now", None)
+    if measure_now:
+        measure_now()
     for collection in module.modules():
         if isinstance(collection, MetricCollection):
             list(collection.values(copy_state=False))  # those that share a state with another one get to know it
