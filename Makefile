@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Real processes, sockets and clusters are at the machine's mercy: what fails is tried once more, and named in the end.
 AGAIN := --reruns 1 -rR
 
-.PHONY: train test test-slow lint ui bench clean
+.PHONY: train test test-slow lint docs ui bench clean
 
 train: $(READY)  ## train the default run
 	$(BIN)/python scripts/train.py $(ARGS)
@@ -22,6 +22,9 @@ lint: $(READY)  ## ruff, mypy, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(READY)  ## the documentation site, into site/
+	$(BIN)/mkdocs build --strict --quiet
+
 ui: $(READY)  ## the MLflow UI over ./mlruns, on loopback
 	$(BIN)/lantu ui
 
@@ -32,7 +35,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Lantu needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,wandb,slurm,ray,peft,audio,dashboard,postgresql]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev,docs]'
 	touch $@
 
 clean:  ## remove the virtual environment and caches; results in mlruns/ stay

@@ -206,6 +206,9 @@ def _show(findings: list[Finding]) -> None:
 
     colors = {"ok": "green", "missing": "yellow", "broken": "red", "note": "dim"}
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column()
+    table.add_column(overflow="fold")
     whole = [each.text for each in findings if each.topic == "package" and each.state == "ok"]
     for each in findings:
         if each.topic == "package" and each.state == "ok":
