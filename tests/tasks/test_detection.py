@@ -212,3 +212,22 @@ def test_every_network_trains_and_is_measured_and_predicts_and_answers_requests(
     answer = Model(rebuilt).predict(pd.DataFrame({"image": [content]}))
     scores = [[box["score"] for box in json.loads(each)] for each in (answer["boxes"][0], frame["boxes"][1])]
     assert scores[0] == pytest.approx(scores[1], abs=2e-4)  # equal ones may come in another order
+
+
+@pytest.mark.parametrize("model", ["yolo", "dfine"])
+def test_a_run_that_goes_on_inside_an_epoch_ends_as_one_that_was_not_interrupted(
+    model: str, squares: Path, train_shortly: Callable[..., lantu.Result], tmp_path: Path
+) -> None:
+    asked = [
+        "data=detection_folder", f"data.path={squares}", "data.size=64", "data.batch_size=2", "data.workers=0",
+        "data.augment.mosaic=0.5", f"model={model}", *SMALL.get(model, []), "callbacks=[default,ema]", "test=false",
+        "save_model=false", "trainer.deterministic=warn", "callbacks.ema.decay=0.5",
+    ]  # fmt: skip
+    whole = train_shortly(*asked, "trainer.max_steps=6", f"paths.run={tmp_path}/whole")
+    train_shortly(*asked, "trainer.max_steps=3", f"paths.run={tmp_path}/cut")  # an epoch has 4
+    cut = train_shortly(*asked, "trainer.max_steps=6", f"paths.run={tmp_path}/cut", "resume=auto")
+    ends = [torch.load(each.run_dir / "checkpoints" / "last.ckpt", weights_only=True) for each in (whole, cut)]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 6
+    for part in ("state_dict", "current_model_state"):
+        for name, value in ends[0].get(part, {}).items():
+            assert torch.equal(value, ends[1][part][name]), name
