@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 import lantu
+import lantu.data
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.models.detection import Detections
@@ -231,3 +232,13 @@ def test_a_run_that_goes_on_inside_an_epoch_ends_as_one_that_was_not_interrupted
     for part in ("state_dict", "current_model_state"):
         for name, value in ends[0].get(part, {}).items():
             assert torch.equal(value, ends[1][part][name]), name
+
+
+def test_baselines_are_fitted_and_measured_by_the_same_metric(squares: Path, tmp_path: Path) -> None:
+    data = lantu.data.BoxDataModule(path=str(squares), size=64, batch_size=4, cache=str(tmp_path))
+    data.prepare_data()
+    found = {each.name: each for each in Detection.baselines(data)}
+    assert set(found) == {"trivial", "classical"}
+    for each in found.values():
+        assert {"val/map", "test/map", "test/map_50", "test/ap_red"} <= each.metrics.keys()
+    assert found["classical"].metrics["test/map_50"] > found["trivial"].metrics["test/map_50"] + 0.2
