@@ -232,6 +232,24 @@ def test_a_later_file_with_the_other_decimal_sign_is_not_misread(capsys: pytest.
     assert "read with a decimal point, unlike in training" in capsys.readouterr().err
 
 
+def test_infinities_are_missing_and_change_no_notation(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    lines = "".join(f"{n % 7},{'ab'[n % 2]}\n" for n in range(60))
+    made = module(written(tmp_path, "x,y\n" + lines), target="y")
+    made.examples_of(pd.DataFrame({"x": ["3", "1e400", "inf"]}))
+    said = capsys.readouterr().err
+    assert "`x`: 2 of 3 values are not numbers" in said
+    assert "decimal" not in said
+
+
+def test_a_column_of_two_notations_is_said(tmp_path: Path) -> None:
+    lines = "".join(f'"{n * 0.37 % 5:.2f}",{"ab"[n % 3 == 0]}\n' for n in range(60))
+    mixed = "".join(line.replace(".", ",") if n % 2 else line for n, line in enumerate(lines.splitlines(True)))
+    assert any(
+        "decimal commas are mixed" in line
+        for line in module(written(tmp_path, "x,y\n" + mixed), target="y").report.lines()
+    )
+
+
 def test_unseen_categories_are_counted_and_letter_case_does_not_count(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,7 +326,8 @@ def test_the_positive_class_follows_the_rules_and_one_override(
         "a,b,y,\n1.5,x,yes,\n2.5,z,no,\n", "a,b,y\n1.5,x,yes,\n2.5,z,no,\n", "sep=;\na;b;y\n1,5;x;yes\n2,5;z;no\n",
         "# made by us\n\na,b,y\n1.5,x,yes\n2.5,z,no\n", "Report of May\na,b,y\n1.5,x,yes\n2.5,z,no\n",
         '"a" , "b", "y"\n"1.5", "x", "yes"\n2.5,z,no\n', "a,b,y\r\n1.5,x,yes\r\n2.5,z,no\r\n",
-        "a,b,y\n1.5,x,yes\na,b,y\n2.5,z,no\n",
+        "a,b,y\n1.5,x,yes\na,b,y\n2.5,z,no\n", "a,,b,,y,,\n1.5,,x,,yes,,\n2.5,,z,,no,,\n",
+        "a,b,y\n1.5,x,yes\n2.5,z,no\nTotal: 2 rows\n",
         "\ufeffa,b,y\n1.5,x,yes\n2.5,z,no\n", "a,b,y\n1.5,x,yes\n2.5,z,no\n".encode("utf-16"),
         "a,b,y\n1.5,x,yes\n2.5,z,no\n".encode("utf-16-le"),
     ],
@@ -341,7 +360,7 @@ def test_a_trailing_separator_shifts_no_column() -> None:
     [
         ("a, a,y\n1,2,3\n", "names more than one column"), ("5.1,3.5,s\n4.9,3.0,s\n4.7,3.2,s\n", "has no header"),
         ("a,b\n1,2,3\n4,5,6\n4,5,7\n", "2 names and the rows have 3 fields"), ("\n\n", "empty"),
-        ("a,b\n", "without rows"),
+        ("a,b\n", "without rows"), ("a,b\n1,\x00\n", "NUL characters"),
     ],
 )  # fmt: skip
 def test_a_header_that_names_nothing_or_twice_is_a_sentence(tmp_path: Path, text: str, said: str) -> None:

@@ -87,7 +87,7 @@ def test_what_is_cleaned_is_counted_and_said(tmp_path: Path) -> None:
     made = module(tmp_path, rows, split={"val": 0.0, "test": 0.0})
     said = "\n".join(made.report.lines())
     assert "5 rows without a value of y left out" in said
-    assert "7 rows equal an earlier one" in said
+    assert "7 rows like an earlier one" in said
     assert "1 column with a single value left out: same" in said
     assert "10 missing values" in said
     assert made.spec["feature_names"][:5] == ["x", "x missing", "kind=a", "kind=b", "kind=c"]

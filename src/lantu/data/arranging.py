@@ -132,7 +132,7 @@ class ArrangedRows:
     def _without_copies(self, rows: pd.DataFrame, split: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
         """Leave out training rows that also stand in another part, if equal rows are copies of one thing."""
         copies: Copies = copies_across(rows, self.hashes(rows), split)
-        self.report.note(copies.repeats, f"{self.unit} equal an earlier one")
+        self.report.note(copies.repeats, f"{self.unit} like an earlier one")
         if not copies.shared.any():
             return rows, split
         held_out, number = int((split != "train").sum()), int(copies.held_out.sum())

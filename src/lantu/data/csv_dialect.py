@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lantu.data.values import is_number
@@ -68,8 +69,8 @@ def read_csv(path: Path, *, as_text: bool = False) -> tuple[pd.DataFrame, int, l
     rows, bad, notes = _rows(path, dialect)
     notes = [*dialect.notes, *notes]
     # a separator at the end of each line, or an unnamed column without a value
-    empty = [name for name in rows if not str(name) and rows[name].isna().all()]
-    rows = rows.drop(columns=empty)
+    kept = [bool(name) or not rows.iloc[:, place].isna().all() for place, name in enumerate(rows.columns)]
+    rows = rows.loc[:, kept]
     rows.columns = [name or f"Unnamed: {place}" for place, name in enumerate(rows.columns)]
     if not len(rows):
         raise UserError(f"{path} is a table without rows.")
@@ -103,6 +104,8 @@ def find_dialect(path: Path) -> Dialect:
         lines.pop()  # may be the beginning of a quoted field that goes on
     if not any(line.strip() for line in lines):
         raise UserError(f"{path} cannot be read as a table: it is empty.")
+    if any("\0" in line for line in lines):
+        raise UserError(f"{path} cannot be read as a table: it holds NUL characters, so it is not text, or is damaged.")
     named = re.fullmatch(r"sep=(.)\s*", lines[0])  # what Excel writes
     separator, quote, escape = _delimiters("".join(lines[1:] if named else lines), path)
     separator = named[1] if named else separator
@@ -241,23 +244,35 @@ def _rows(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, int, list[str]]:
         rows, bad = _without_long_rows(path, dialect, options)
     except pd.errors.EmptyDataError:
         rows = pd.DataFrame(columns=range(dialect.fields), dtype=str)
-    short = rows.iloc[:, -1].isna().to_numpy() if rows.shape[1] > 1 else rows.iloc[:, 0].isna().to_numpy()
     rows = rows.apply(lambda column: column.str.strip())
     header = pd.Series([name if name else None for name in dialect.names], index=rows.columns, dtype=object)
-    again = (rows.eq(header) | header.isna()).all(axis=1).to_numpy() if len(rows) else short
-    lone = short & rows.iloc[:, 1:].isna().all(axis=1).to_numpy() & (rows.shape[1] > 2) if len(rows) else short
+    again = (rows.eq(header) | header.isna()).all(axis=1).to_numpy() if len(rows) else np.zeros(0, dtype=bool)
+    lone = _lines_of_one_field(path, dialect, rows)
     if again.any():
         notes.append(f"{int(again.sum()):,} rows that repeat the header left out")
     if lone.any():
-        shown = rows.loc[lone].iloc[0, 0]
-        notes.append(f"{int(lone.sum()):,} lines with one field left out, such as {str(shown)[:60]!r}")
-    cut = short & ~lone
-    if cut.any() and rows.shape[1] > 1:
-        notes.append(f"{int(cut.sum()):,} rows with fewer fields than the header: the last ones are taken as missing")
+        notes.append(
+            f"{int(lone.sum()):,} lines with one field left out, such as {str(rows.loc[lone].iloc[0, 0])[:60]!r}"
+        )
     rows = rows.mask(rows.eq(""))
     rows = rows[~(again | lone)].reset_index(drop=True)
     rows.columns = dialect.names
     return rows, bad, notes
+
+
+def _lines_of_one_field(path: Path, dialect: Dialect, rows: pd.DataFrame) -> np.ndarray:
+    """Which rows (N,) are lines without a separator, such as a comment or a footer, where there are several columns."""
+    blank = (rows.iloc[:, 1:].isna() | rows.iloc[:, 1:].eq("")).all(axis=1).to_numpy(dtype=bool)
+    if rows.shape[1] < 3 or not blank.any():
+        return np.zeros(len(rows), dtype=bool)
+    with path.open(encoding=dialect.encoding, errors="replace", newline="") as file:
+        lines = islice(file, dialect.header, None)
+        reader = csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote, escapechar=dialect.escape)
+        try:
+            alone = np.array([len(row) == 1 for row in reader if any(row) or len(row) > 1], dtype=bool)
+        except csv.Error:
+            return np.zeros(len(rows), dtype=bool)
+    return blank & alone if len(alone) == len(rows) else np.zeros(len(rows), dtype=bool)
 
 
 def _without_long_rows(path: Path, dialect: Dialect, options: dict[str, Any]) -> tuple[pd.DataFrame, int]:

@@ -11,7 +11,7 @@ from lantu.data import dates
 from lantu.data.cleaning_report import Report
 from lantu.data.table.kinds import FEW, Kind, kinds_of, present
 from lantu.data.table.text_features import TextFeatures
-from lantu.data.values import as_text, is_missing, number, numbers, truths
+from lantu.data.values import as_text, is_missing, notation, number, numbers, truths
 from lantu.errors import UserError
 
 MOST_LEVELS = 100
@@ -103,10 +103,10 @@ class Column:
             found = dates.seconds(values, self.format)
         else:
             found = numbers(values, decimal=self.decimal, unit=self.unit)
-        unread = np.isnan(found) & values.notna().to_numpy()
+        unread = ~np.isfinite(found) & values.notna().to_numpy()
         if unread.any():
             found = self._otherwise(values, found, unread, say)
-            unread &= np.isnan(found)
+            unread &= ~np.isfinite(found)
         if unread.any() and say is not None:
             self._say_unread(values, unread, say)
         return found
@@ -120,7 +120,11 @@ class Column:
         other = "," if self.decimal == "." else "."
         there = present(values).astype(str)
         texts = [text for text in there.unique() if not is_missing(text)]
-        if texts and not any(np.isnan(number(text, other, self.unit)) for text in texts):
+        if (
+            texts
+            and notation(texts)[::2] == (other, True)
+            and np.isfinite([number(t, other, self.unit) for t in texts]).all()
+        ):
             if say is not None:
                 say(f"`{self.name}`: read with a decimal {'comma' if other == ',' else 'point'}, unlike in training")
             return numbers(values, decimal=other, unit=self.unit)

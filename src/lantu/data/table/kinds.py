@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.data import dates
-from lantu.data.values import as_text, is_boolean, is_missing, notation, number
+from lantu.data.values import as_text, is_boolean, is_missing, is_number, notation, number
 
 Name = Literal["number", "boolean", "date", "category", "text", "key", "constant"]
 FEW = 50
@@ -130,6 +130,13 @@ def _of_texts(counts: pd.Series, name: str, *, day_first: bool | None) -> Kind:
         found = dates.find_format(texts[:_SAMPLE], day_first=day_first)
         if found is not None:
             return _date(found, name, texts, day_first)
+        either = np.array([is_number(text) for text in texts])
+        if counts.to_numpy()[either].sum() / total >= ENOUGH:
+            first, second = (next(text for text in texts if sign in text) for sign in ".,")
+            mixed = (
+                f"`{name}`: decimal points and decimal commas are mixed ({first}, {second}), so the column is read as"
+            )
+            return Kind("category", notes=[f"{mixed} categories; write its numbers one way"])
     words = float(np.average([len(text.split()) for text in texts], weights=counts))
     if len(texts) <= FEW and not (len(texts) == total >= _LEAST_ROWS):
         return Kind("category")
