@@ -65,6 +65,8 @@ def test_with_a_lexicon_only_its_words_are_recognised() -> None:
         scores = np.log(rng.dirichlet(np.ones(7) * 0.3, size=12))
         text = beam_search(scores, characters, lexicon=lexicon)
         assert set(text.split()) <= {"one", "two"}
+    sure_of_nothing_allowed = np.log(np.full((3, 7), 1e-12) + np.eye(7)[[2, 2, 2]])
+    assert beam_search(sure_of_nothing_allowed, characters, lexicon=lexicon) == ""
 
 
 def test_bigram_probabilities_sum_to_one() -> None:

@@ -84,11 +84,12 @@ def beam_search(
     }  # text: log probability ending in a blank, in its last sign
     language: dict[str, float] = {"": 0.0}
     for frame in log_probs:
-        likely = [number for number in np.argsort(frame)[::-1][: beam + 1] if frame[number] > frame.max() - 12]
+        likely = {number for number in np.argsort(frame)[::-1][: beam + 1] if frame[number] > frame.max() - 12}
+        likely.add(BLANK)  # a lexicon may allow none of the others
         following: dict[str, list[float]] = defaultdict(lambda: [NEVER, NEVER])
         for text, (blank, sign) in beams.items():
             both = _sum(blank, sign)
-            for number in likely:
+            for number in sorted(likely):
                 score = float(frame[number])
                 if number == BLANK:
                     following[text][0] = _sum(following[text][0], both + score)
