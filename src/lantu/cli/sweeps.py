@@ -14,6 +14,7 @@ from lantu import units
 from lantu.errors import UserError
 from lantu.sweeps.finish import causes
 from lantu.sweeps.progress import COLOURS, counted
+from lantu.sweeps.search.objectives import objective_value
 from lantu.sweeps.state.identity import unknown
 from lantu.sweeps.state.status import Watcher
 from lantu.sweeps.state.sweep_folder import SweepFolder, sweep_folders, sweeps_of
@@ -90,7 +91,7 @@ def _show(sweep: SweepFolder, console: Console) -> None:
         table.add_column(name, justify="right" if name in ("", "took", "cost") else "left")
     for trial in sweep.trials():
         state = trial.state()
-        value = state.values.get(objective, state.values.get(objective.removesuffix("_best")))
+        value = objective_value(state.values, objective)
         usd = state.values.get("cost/usd")
         table.add_row(
             str(trial.number),

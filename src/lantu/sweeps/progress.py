@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lantu import units
+from lantu.sweeps.search.objectives import objective_value
 from lantu.sweeps.state.status import Standing, Watcher
 from lantu.sweeps.state.sweep_folder import State, SweepFolder, TrialFolder
 
@@ -98,7 +99,7 @@ def counted(standing: Standing, *, separator: str = ", ") -> str:
 def _line(trial: TrialFolder, state: State, standing: Standing) -> str:
     colour = COLOURS.get(state.status, "")
     metric = standing.best.metric if standing.best else ""
-    value = state.values.get(f"{metric}_best", state.values.get(metric))
+    value = objective_value(state.values, metric)
     said = [f"{metric} {value:.4g}"] if value is not None and state.status == "finished" else []
     said += [state.reason] if state.reason else []
     seconds = units.format_duration(state.ended - state.started) if state.started else ""

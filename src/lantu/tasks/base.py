@@ -1,6 +1,7 @@
 """What every learning problem shares: the step, the optimizer, the metrics' life."""
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 import torch
@@ -164,6 +165,8 @@ class Task(TaskInterface):
         ranks, micro_batches = self._cut()
         if batch_idx % micro_batches == 0:
             self._shares.begin(micro_batches)
+        if self._window_may_be_short(batch_idx, micro_batches) and not isinstance(self._shares.weight, Tensor):
+            self._shares.weight = torch.tensor(float(self._shares.weight), device=loss.device)
         uneven = isinstance(self._shares.weight, Tensor) and (ranks > 1 or micro_batches > 1)
         share = self._shares.among_ranks(ranks) if uneven else self._share(batch_idx)
         if uneven or share != 1:
@@ -336,6 +339,13 @@ class Task(TaskInterface):
         mean = self.mean_loss[f"{stage}_"]
         assert isinstance(mean, Mean)
         return mean
+
+    def _window_may_be_short(self, batch_idx: int, micro_batches: int) -> bool:
+        """Whether a step's window of accumulated batches is an epoch's last: with fewer batches, or a smaller one."""
+        if micro_batches == 1:
+            return False
+        batches = self.trainer.num_training_batches
+        return batches != inf and batch_idx // micro_batches == (int(batches) - 1) // micro_batches
 
     def _cut(self) -> tuple[int, int]:
         """Into how many ranks and micro-batches a step's batch is cut."""

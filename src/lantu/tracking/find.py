@@ -5,12 +5,14 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from lantu.errors import UserError
+from lantu.metric_direction import direction
 from lantu.redaction import redact
 
 AUTO = "auto"
@@ -186,15 +188,45 @@ def _best_of(client: Any, experiment: str) -> Any:
             f"`run=best:{experiment}`: there is no experiment of that name.{did_you_mean(experiment, names)} "
             f"There are: {', '.join(names)}."
         )
-    runs = client.search_runs(
-        [found.experiment_id],
-        filter_string="attributes.status = 'FINISHED'",
-        order_by=["metrics.`val/loss` ASC"],
-        max_results=1,
-    )
-    if not runs or "val/loss" not in runs[0].data.metrics:
-        raise UserError(f"`run=best:{experiment}`: no finished run there has logged `val/loss`.")
-    return runs[0]
+    runs = [run for run in _pages(client, found.experiment_id) if "lantu.baseline" not in run.data.tags]
+    monitors = {_monitor(run) for run in runs}
+    if len(monitors) > 1:
+        raise UserError(
+            f"`run=best:{experiment}`: its runs kept their best checkpoint by different metrics "
+            f"({', '.join(sorted(name for name, _ in monitors))}). Name a run: `lantu runs` lists them."
+        )
+    metric, mode = next(iter(monitors), ("val/loss", "min"))
+    valued = [(value, run) for run in runs if (value := _best_value(client, run, metric, mode)) is not None]
+    if not valued:
+        raise UserError(f"`run=best:{experiment}`: no finished run there has logged `{metric}`.")
+    return (min if mode == "min" else max)(valued, key=lambda each: each[0])[1]
+
+
+def _pages(client: Any, experiment_id: str) -> Iterator[Any]:
+    """All finished runs of an experiment, the newest first."""
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], "attributes.status = 'FINISHED'", max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _monitor(run: Any) -> tuple[str, str]:
+    """The metric by which a run kept its best checkpoint, and its direction."""
+    params = run.data.params
+    metric = params.get("callbacks.checkpoint.monitor", "val/loss")
+    return metric, direction(metric, params.get("callbacks.checkpoint.mode", "auto"))
+
+
+def _best_value(client: Any, run: Any, metric: str, mode: str) -> float | None:
+    """The metric at a run's best epoch; None where it was not logged, or is not a number."""
+    value = run.data.metrics.get(f"{metric}_best")
+    if value is None and metric in run.data.metrics:  # a run that did not note its best epoch
+        values = [each.value for each in client.get_metric_history(run.info.run_id, metric) if isfinite(each.value)]
+        value = (min if mode == "min" else max)(values, default=None)
+    return value if value is not None and isfinite(value) else None
 
 
 def _by_id(client: Any, run: str) -> Any:

@@ -3,21 +3,26 @@
 from lantu.lazy_imports import gc_paused
 
 with gc_paused():
+    from lantu.training.callbacks.averaging import EMA
     from lantu.training.callbacks.exact_resume import ResumeCheckpoint
     from lantu.training.callbacks.figures import Figures
     from lantu.training.callbacks.finite_loss import FiniteLoss
+    from lantu.training.callbacks.predictions import Predictions
     from lantu.training.callbacks.safetensors_file import SafetensorsFile
-    from lantu.training.callbacks.small import BestCheckpoints, LearningRate, Progress
+    from lantu.training.callbacks.small import BestCheckpoints, EarlyStopping, LearningRate, Progress
     from lantu.training.callbacks.text_samples import Samples
     from lantu.training.callbacks.transformers_folder import TransformersFolder
     from lantu.training.distributed.fsdp2 import Sharded
     from lantu.training.run import Result, run, train
 
 __all__ = [
+    "EMA",
     "BestCheckpoints",
+    "EarlyStopping",
     "Figures",
     "FiniteLoss",
     "LearningRate",
+    "Predictions",
     "Progress",
     "Result",
     "ResumeCheckpoint",

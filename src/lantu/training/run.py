@@ -36,6 +36,7 @@ from lantu.training.distributed import local_ranks, torchrun
 from lantu.training.loop.compile import compile_loss, speed_up
 from lantu.training.loop.lean_loop import make_lean
 from lantu.training.loop.malloc import keep_freed_memory
+from lantu.training.monitors import check_monitors, check_objectives
 from lantu.training.rank_progress import Standing
 from lantu.training.resume import checkpoint_to_resume, is_run
 
@@ -113,7 +114,8 @@ def run(composition: Composition) -> Result:
     if cfg.compile:
         compile_loss(task)
     loggers = build_all(cfg.logger)
-    callbacks = [Interruptible(), *build_all(_wanted_callbacks(cfg)), Recipe(as_plain(cfg))]
+    named = {name: build_all({name: node})[0] for name, node in _wanted_callbacks(cfg).items() if node}
+    callbacks = [Interruptible(), *named.values(), Recipe(as_plain(cfg))]
     if not local_ranks.is_alone(cfg):
         callbacks.append(Standing(Path(cfg.paths.run)))
     if in_a_submitted_job():
@@ -121,6 +123,9 @@ def run(composition: Composition) -> Result:
     callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # before any other one begins with a batch
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
     task.check_trainer(trainer)
+    check_monitors(named, task, trainer, data)
+    if cfg.sweep.trial is not None:
+        check_objectives(cfg.sweep.objective, task)
     if cfg.lean:
         make_lean(trainer)
     points = resume_points(trainer)
@@ -172,12 +177,13 @@ def train(
 
 
 def _best_so_far(trainer: Trainer) -> dict[str, float]:
-    """The best checkpoint's score, such as `val/loss_best`: `val/loss` itself is the last epoch's."""
+    """The validation metrics of the best checkpoint, such as `val/loss_best`: `val/loss` itself is the last epoch's."""
     checkpoint = trainer.checkpoint_callback
     score = getattr(checkpoint, "best_model_score", None)
     if score is None:
         return {}
-    best = {f"{checkpoint.monitor}_best": float(score)}
+    found = {**getattr(checkpoint, "best_metrics", {}), checkpoint.monitor: float(score)}
+    best = {f"{name}_best": value for name, value in found.items()}
     log_metrics(trainer, best, step=steps_done(trainer))
     return best
 

@@ -29,7 +29,7 @@ def show(result: Result, console: Console | None = None) -> None:
     for stage in stages:
         table.add_column(stage, justify="right")
     for name in names:
-        values = [result.metrics.get(f"{stage}/{name}") for stage in stages]
+        values = [result.metrics.get(f"{stage}/{name}_best", result.metrics.get(f"{stage}/{name}")) for stage in stages]
         table.add_row(name, *("" if value is None else f"{value:.4g}" for value in values))
     console.print(f"\n[bold]{escape(str(result.cfg.name))}[/bold]", highlight=False)
     console.print(table, "")

@@ -121,7 +121,7 @@ def _table(analysis: Analysis) -> str:
     table.attrs = analysis.table.attrs
     left_out = LEFT_OUT if "cost/usd" in table else LEFT_OUT[:1]
     shown = rounded(table).drop(columns=list(left_out), errors="ignore")
-    numeric = {str(name): table[name].dtype.kind in "fi" for name in shown.columns}
+    numeric = {str(name): name not in table or table[name].dtype.kind in "fi" for name in shown.columns}
     head = "".join(
         f'<th class="{"n" if numeric[str(name)] else ""}">{_heading(str(name))}</th>' for name in shown.columns
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lantu.errors import UserError
+from lantu.sweeps.search.objectives import objective_value
 from lantu.sweeps.search.space import Space
 from lantu.sweeps.state.request import Point
 from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
@@ -213,7 +214,7 @@ def quiet() -> None:
 
 def objective_values(values: dict[str, float], objectives: Sequence[str]) -> list[float] | None:
     """The numbers that decide, in order; None when one is missing or no number."""
-    found = [values.get(name, values.get(name.removesuffix("_best"))) for name in objectives]
+    found = [objective_value(values, name) for name in objectives]
     numbers = [each for each in found if each is not None and math.isfinite(each)]
     return numbers if len(numbers) == len(found) else None
 

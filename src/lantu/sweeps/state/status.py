@@ -5,6 +5,7 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 
+from lantu.sweeps.search.objectives import objective_value
 from lantu.sweeps.state.sweep_folder import ENDED, State, SweepFolder, TrialFolder
 
 
@@ -65,7 +66,7 @@ class Watcher:
             counts[state.status] += 1
             if state.status in ("finished", "pruned"):
                 seconds.append(state.ended - state.started)
-            value = state.values.get(objective, state.values.get(objective.removesuffix("_best")))
+            value = objective_value(state.values, objective)
             if state.status != "finished" or value is None or math.isnan(value):
                 continue
             if best is None or sign * value < sign * best[1]:

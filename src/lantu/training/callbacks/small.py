@@ -6,13 +6,17 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from torch import Tensor
 
 from lantu.checkpoints.files import settled
 from lantu.interrupts import let_the_next_one_end_it, raise_if_asked
 from lantu.intervals import log_interval, steps_done
 from lantu.loggers import log_metrics
+from lantu.metric_direction import direction, known_direction
 
 BEST = "best"
 
@@ -35,7 +39,48 @@ class LearningRate(Callback):
 
 
 class BestCheckpoints(ModelCheckpoint):
-    """Lightning's; where it keeps several, they are named by their steps, and `best.ckpt` is the best of them."""
+    """Lightning's; where it keeps several, they are named by their steps, and `best.ckpt` is the best of them.
+
+    Every validation metric of the best epoch is kept as `best_metrics`: what "the best" means is the same for all.
+
+    Args:
+        monitor: the metric that decides.
+        mode: "min" or "max"; "auto": as the metric's name tells.
+        options: as in Lightning.
+    """
+
+    def __init__(self, *, monitor: str = "val/loss", mode: str = "auto", **options: Any) -> None:
+        self.has_mode, found = _tentative(monitor, mode, option="callbacks.checkpoint.mode")
+        super().__init__(monitor=monitor, mode=found, **options)
+        self._metrics_of: dict[str, dict[str, float]] = {}
+        self._of_epoch: dict[str, float] = {}
+
+    def use_mode(self, mode: str) -> None:
+        """Take a direction that only the task's own metric tells; before training."""
+        self.has_mode, self.mode = True, mode
+        self.kth_value = torch.tensor(inf if mode == "min" else -inf)
+
+    @property
+    def best_metrics(self) -> dict[str, float]:
+        """The validation metrics of the best checkpoint's epoch, by name; {} if there is none."""
+        return self._metrics_of.get(self.best_model_path, {})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "metrics_of": self._metrics_of}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._metrics_of = dict(state_dict.get("metrics_of", {}))
+
+    def _update_best_and_save(self, current: Tensor, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        self._of_epoch = {name: float(value) for name, value in monitor_candidates.items() if name.startswith("val/")}
+        super()._update_best_and_save(current, trainer, monitor_candidates)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        self._metrics_of = {path: self._metrics_of.get(path, {}) for path in self.best_k_models}
+        if filepath in self._metrics_of:
+            self._metrics_of[filepath] = self._of_epoch
+        super()._save_checkpoint(trainer, filepath)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         name: str | None = self.filename  # type: ignore[has-type]  # Lightning sets it where mypy does not look
@@ -62,6 +107,34 @@ class BestCheckpoints(ModelCheckpoint):
         scores = {path: float(score) for path, score in self.best_k_models.items() if Path(path).is_file()}
         best = (min if self.mode == "min" else max)(scores, key=lambda path: scores[path], default=self.best_model_path)
         return str(trainer.strategy.broadcast(best) if trainer.world_size > 1 else best)
+
+
+class EarlyStopping(LightningEarlyStopping):
+    """Lightning's, with the direction that the metric's name tells.
+
+    Args:
+        monitor: the metric that decides.
+        mode: "min" or "max"; "auto": as the metric's name tells.
+        options: as in Lightning: patience, min_delta, ...
+    """
+
+    def __init__(self, *, monitor: str = "val/loss", mode: str = "auto", **options: Any) -> None:
+        self.has_mode, found = _tentative(monitor, mode, option="callbacks.early_stopping.mode")
+        super().__init__(monitor=monitor, mode=found, **options)
+
+    def use_mode(self, mode: str) -> None:
+        """Take a direction that only the task's own metric tells; before training."""
+        self.has_mode = True
+        if mode != self.mode:  # type: ignore[has-type]
+            self.mode, self.min_delta = mode, -self.min_delta  # type: ignore[has-type]
+        self.best_score = torch.tensor(inf if mode == "min" else -inf)
+
+
+def _tentative(monitor: str, mode: str, *, option: str) -> tuple[bool, str]:
+    """Whether the direction is known by now, and the one to begin with: a task's metric may tell it later."""
+    if mode == "auto" and known_direction(monitor) is None:
+        return False, "min"
+    return True, direction(monitor, mode, option=option)
 
 
 class Progress(RichProgressBar):
