@@ -25,6 +25,8 @@ from lantu.metric_direction import direction
 
 SHOWN_CURVES = 6
 """Groups whose learning curves are drawn: as many as eyes can tell apart."""
+SHARES = ("accuracy", "error_rate", "f1", "precision", "recall", "auroc", "exact_match")
+"""Metrics from 0 to 1, beyond which no interval reaches."""
 MOST_EXAMINED = 12
 """Groups whose stored predictions are read, best first."""
 
@@ -142,6 +144,8 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
     examples, no_examples = _examples(runs, groups, comparison, metric, options)
     if examples is not None:
         comparison = compare(runs.score, groups.of_run, groups.seed, failed=failed, examples=examples, **statistics)
+    if metric.rpartition("/")[2].removesuffix("_best") in SHARES:
+        comparison.table[["low", "high"]] = comparison.table[["low", "high"]].clip(0, 1)
     test = metric.replace("val/", "test/", 1) if options.test_metric == "auto" else options.test_metric
     test = test if test in runs.metrics and test != metric else None
     means = tables.group_means(runs, groups).reindex(comparison.table.index)

@@ -240,8 +240,8 @@ def _same_examples(analysis: Analysis) -> list[str]:
     if not math.isfinite(low):
         return []
     return [
-        f"Of that, the finite set of {examples.number:,} examples alone leaves {analysis.metric} open between "
-        f"{interval(low, high, digits_for((high - low) / 2))}."
+        f"The finite set of {examples.number:,} examples alone gives {analysis.metric} of {analysis.winner} an "
+        f"interval of {interval(low, high, digits_for((high - low) / 2))}."
     ]
 
 

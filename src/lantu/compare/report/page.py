@@ -132,7 +132,9 @@ def _table(analysis: Analysis) -> str:
             "first" if label == analysis.winner else ""
         )
         line = "".join(
-            f'<td class="{"n" if numeric[str(name)] else ""}">{_cell(str(cell))}</td>' for name, cell in cells.items()
+            f'<td class="{"n" if numeric[str(name)] else ""}" data-label="{escape(str(name), quote=True)}">'
+            f"{_cell(str(cell))}</td>"
+            for name, cell in cells.items()
         )
         rows.append(f'<tr class="{classes}">{line}</tr>')
     more = len(analysis.table) - len(table)
@@ -144,7 +146,8 @@ def _table(analysis: Analysis) -> str:
     )
     if not analysis.comparison.tested:
         lead = "Best first."
-    body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    body = f'<table class="stack"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    body = f'<div class="scroll">{body}</div>'
     return section("Configurations", lead, body + note + constants)
 
 
