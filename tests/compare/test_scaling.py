@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lantu.compare.methods.scaling import Law, Refused, budget_curve, fit
+from lantu.compare.methods.scaling import Law, Refused, budget_curve, effective_samples, fit
 
 HOFFMANN = {"E": 1.69, "A": 406.4, "alpha": 0.34, "B": 410.7, "beta": 0.28}
 """Hoffmann et al. 2022, equation 10."""
@@ -92,7 +92,7 @@ def test_one_variable_gives_a_power_law() -> None:
 @pytest.mark.parametrize(
     ("parameters", "samples", "reason"),
     [
-        (np.full(20, 1e6), np.full(20, 1e6), "neither"),
+        (np.full(20, 1e6), np.full(20, 1e6), "the same in all runs"),
         (np.geomspace(1e5, 1e8, 20), np.geomspace(1e5, 1e8, 20) * 20, "grow together"),
         (np.geomspace(1e5, 2e5, 20), np.full(20, 1e6), "factor of 2.0"),
         (np.repeat([1e5, 1e8], 10), np.full(20, 1e6), "too few"),
@@ -114,3 +114,19 @@ def test_a_loss_that_does_not_fall_with_size_is_refused() -> None:
     refused = fit(random.uniform(0.3, 0.5, 18), parameters=n)
     assert isinstance(refused, Refused)
     assert "the network" in refused.reason
+
+
+def test_repeated_epochs_are_worth_less_than_new_data() -> None:
+    unique = np.full(4, 1000.0)
+    seen = unique * [1, 4, 16.39, 1000]
+    found = effective_samples(seen, unique) / unique
+    assert found[0] == 1
+    assert found[1] == pytest.approx(1 + 15.39 * (1 - np.exp(-3 / 15.39)))  # 3.7: nearly as good as new
+    assert found[2] == pytest.approx(1 + 15.39 * (1 - np.exp(-1)))
+    assert found[3] == pytest.approx(16.39, abs=0.01)  # no number of repetitions is worth more
+
+
+def test_runs_without_what_it_takes_are_refused_for_that_reason() -> None:
+    nothing = fit(np.array([np.nan, 0.0]), parameters=np.array([1e5, 1e6]), samples=np.array([1e4, 1e4]))
+    assert isinstance(nothing, Refused)
+    assert "no run has a loss" in nothing.reason

@@ -16,7 +16,7 @@ from lantu.compare.methods.importance import Importance, importance
 from lantu.compare.methods.pareto import available_costs, cheapest_alike, front
 from lantu.compare.methods.power import Plan, plan
 from lantu.compare.methods.roi import Measured, Outlook, missing_assumptions, outlook
-from lantu.compare.methods.scaling import Law, Refused, fit
+from lantu.compare.methods.scaling import Law, Refused, effective_samples, fit
 from lantu.compare.methods.statistics import Comparison, compare
 from lantu.compare.reading.predictions import read_predictions
 from lantu.compare.reading.runs import Reader, Runs, Selection, read, recorded_direction
@@ -295,13 +295,23 @@ def _forecast(analysis: Analysis) -> tuple[Law | Refused, float]:
     sizes, samples = runs.metrics.get("model/parameters"), seen(runs)
     if sizes is None:
         return Refused("the runs have not logged model/parameters."), float("nan")
-    frame = pd.DataFrame({"n": sizes, "d": samples, "loss": runs.score, "group": analysis.groups.of_run})
-    frame["c"] = 6 * frame["n"] * frame["d"]
+    distinct = unique(runs, samples)
+    worth = pd.Series(
+        effective_samples(samples.to_numpy(dtype=float), distinct.to_numpy(dtype=float)), index=samples.index
+    )
+    frame = pd.DataFrame({"n": sizes, "d": worth, "loss": runs.score, "group": analysis.groups.of_run})
+    frame["c"] = 6 * frame["n"] * samples
     frame = frame[frame["loss"].notna()]
     architecture = analysis.groups.settings.get("choices.model")
     if architecture is not None:  # networks of one kind only: another kind's size is another thing
         same = architecture.index[architecture == architecture[analysis.winner]]
+        varied = frame["n"].nunique() > 1
         frame = frame[frame["group"].isin(same)]
+        if varied and frame["n"].nunique() == 1 and frame["d"].nunique() == 1:
+            return Refused(
+                f"model size varies only between architectures; the runs of {architecture[analysis.winner]} all have "
+                "one size and have seen as many samples."
+            ), float("nan")
     # samples vary by rounding (a last, smaller batch): two runs within two per cent saw the same
     frame["about"] = (np.log(frame["d"].fillna(1.0).clip(lower=1.0)) / np.log(1.02)).round()
     best = frame.groupby(["n", "about", "group"])["loss"].mean().groupby(["n", "about"]).idxmin()
@@ -325,6 +335,18 @@ def seen(runs: Runs) -> pd.Series:
         if name in runs.metrics:
             return runs.metrics[name]
     return (runs.steps + 1) * samples_per_step(runs)
+
+
+def unique(runs: Runs, samples: pd.Series) -> pd.Series:
+    """Different training samples of each run: those seen, over its epochs."""
+    if "epoch" in runs.metrics:  # logged from 0
+        epochs = runs.metrics["epoch"] + 1
+    elif "trainer.max_steps" in runs.params or runs.constants.get("trainer.max_steps", "-1") not in ("-1", "None"):
+        epochs = pd.Series(1.0, index=samples.index)
+    else:
+        same = pd.Series(runs.constants.get("trainer.max_epochs"), index=samples.index)
+        epochs = pd.to_numeric(runs.params.get("trainer.max_epochs", same), errors="coerce")
+    return samples / epochs.where(epochs >= 1, 1.0)
 
 
 def _outlooks(analysis: Analysis) -> tuple[dict[str, Outlook], str | None]:

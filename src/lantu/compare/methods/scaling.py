@@ -23,6 +23,25 @@ FEWEST = {"two": 8, "one": 4}
 """Different points that a fit needs: three more than it has coefficients, or one more for a single variable."""
 
 
+REPEATED = 15.39
+"""R* of Muennighoff et al. 2023: how many repetitions of the data it takes until more of them add little."""
+
+
+def effective_samples(seen: np.ndarray, unique: np.ndarray) -> np.ndarray:
+    """Samples seen, with repeated ones counted for what they are worth beside new ones.
+
+    Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", equation 5: of U unique samples seen 1 + R
+    times, the effective number is U + U R* (1 - exp(-R / R*)). Up to four epochs are nearly as good as new data.
+
+    Args:
+        seen: (runs,) samples seen, repetitions included.
+        unique: (runs,) different samples that there are.
+    """
+    unique = np.minimum(unique, seen)
+    repeats = seen / unique - 1
+    return np.asarray(unique + unique * REPEATED * (1 - np.exp(-repeats / REPEATED)))
+
+
 @dataclass(frozen=True)
 class Refused:
     """Why the runs do not identify a law."""
@@ -123,7 +142,10 @@ def fit(
     elif varying:
         chosen = (next(iter(varying)),)
     else:
-        return Refused("neither the size of the networks nor the amount of data varies among the runs.")
+        if not len(loss):
+            return Refused("no run has a loss above zero together with its model size and the samples it has seen.")
+        missing = " (how many samples the runs have seen is not known)" if samples is None and compute is None else ""
+        return Refused(f"model size and data size are the same in all runs{missing}.")
     x = np.log(np.stack([varying[name] for name in chosen]))
     refused = _unidentified(chosen, x, loss)
     if refused:
