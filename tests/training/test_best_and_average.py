@@ -13,7 +13,7 @@ from lantu.config.composing import compose
 from lantu.errors import UserError
 from lantu.inference.evaluate import evaluate
 from lantu.inference.rebuild import rebuild
-from lantu.sweeps.search.objectives import objective_value
+from lantu.sweeps.state.objective import objective_value
 from lantu.tracking.find import find_checkpoint
 from lantu.training import BestCheckpoints, EarlyStopping, Result, run
 

@@ -14,8 +14,8 @@ from lantu import units
 from lantu.errors import UserError
 from lantu.sweeps.finish import causes
 from lantu.sweeps.progress import COLOURS, counted
-from lantu.sweeps.search.objectives import objective_value
 from lantu.sweeps.state.identity import unknown
+from lantu.sweeps.state.objective import objective_value
 from lantu.sweeps.state.status import Watcher
 from lantu.sweeps.state.sweep_folder import SweepFolder, sweep_folders, sweeps_of
 

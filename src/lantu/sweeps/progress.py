@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lantu import units
-from lantu.sweeps.search.objectives import objective_value
+from lantu.sweeps.state.objective import objective_value
 from lantu.sweeps.state.status import Standing, Watcher
 from lantu.sweeps.state.sweep_folder import State, SweepFolder, TrialFolder
 

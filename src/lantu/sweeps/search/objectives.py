@@ -1,6 +1,5 @@
 """What a sweep aims at."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
@@ -32,12 +31,6 @@ def directions_of(cfg: DictConfig) -> list[str]:
             f"objective{'s' * (len(objectives) > 1)} it takes as many of `minimize` and `maximize`."
         )
     return [_WORDS[each] for each in given]
-
-
-def objective_value(values: Mapping[str, float], objective: str) -> float | None:
-    """A trial's value of an objective: that of its best epoch, by whichever of the two names it is asked for."""
-    base = objective.removesuffix("_best")
-    return values.get(f"{base}_best", values.get(base))
 
 
 def _several(value: Any) -> list[str]:

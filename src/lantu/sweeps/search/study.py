@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lantu.errors import UserError
-from lantu.sweeps.search.objectives import objective_value
 from lantu.sweeps.search.space import Space
+from lantu.sweeps.state.objective import objective_value
 from lantu.sweeps.state.request import Point
 from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
 

@@ -5,7 +5,7 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 
-from lantu.sweeps.search.objectives import objective_value
+from lantu.sweeps.state.objective import objective_value
 from lantu.sweeps.state.sweep_folder import ENDED, State, SweepFolder, TrialFolder
 
 
