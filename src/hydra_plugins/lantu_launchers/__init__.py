@@ -1,4 +1,4 @@
-"""Lantu's launchers, where Hydra looks for plugins. What they need is imported when a sweep opens one."""
+"""Lantu's Hydra launchers. Each imports its dependencies when a sweep opens it."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class PoolLauncher(Launcher):
-    """A launcher that Lantu's sweepers use as a pool of workers, and that serves any other sweeper as well."""
+    """A launcher that Lantu's sweepers use as a pool of workers. It also works with any other sweeper."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     @abstractmethod
     def open(self) -> "Pool":
-        """The workers, ready for jobs."""
+        """Open the pool of workers."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all jobs, however some of them end; their results are on disk."""
+        """Run all jobs, whether or not some fail; results are on disk."""
         from lantu.sweeps.pools import Job
 
         pool = self.open()
@@ -48,7 +48,7 @@ class PoolLauncher(Launcher):
 
 
 class JoblibLauncher(PoolLauncher):
-    """Processes of this machine; conf/hydra/launcher/joblib.yaml."""
+    """Processes on this machine; options in conf/hydra/launcher/joblib.yaml."""
 
     def __init__(self, *, n_jobs: int) -> None:
         self.n_jobs = n_jobs
@@ -60,7 +60,7 @@ class JoblibLauncher(PoolLauncher):
 
 
 class RayLauncher(PoolLauncher):
-    """Ray; conf/hydra/launcher/ray.yaml."""
+    """Ray; options in conf/hydra/launcher/ray.yaml."""
 
     def __init__(
         self, *, n_jobs: int | None, address: str | None, num_cpus: float, num_gpus: float, init: Mapping[str, Any]
@@ -85,7 +85,7 @@ class RayLauncher(PoolLauncher):
 
 
 class SubmititLauncher(PoolLauncher):
-    """SLURM, or processes of this machine started in the same way; conf/hydra/launcher/slurm.yaml."""
+    """SLURM, or local processes through submitit; options in conf/hydra/launcher/slurm.yaml."""
 
     def __init__(
         self, *, cluster: str, n_jobs: int | None, max_num_timeout: int, setup: Sequence[str], **parameters: Any

@@ -1,6 +1,6 @@
-"""Lantu's sweepers, where Hydra looks for plugins. Nothing heavy is imported until a sweep begins.
+"""Lantu's Hydra sweepers. Heavy imports happen when a sweep begins.
 
-Hydra imports this module at every start, also that of another program that has Lantu installed.
+Hydra imports this module at every start of every Hydra program in an environment with Lantu installed.
 """
 
 import sys
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class _LantuSweeper(Sweeper):
-    """What both sweepers are to Hydra."""
+    """The part of Hydra's sweeper interface that all sweepers share."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
 
     def sweep(self, arguments: list[str]) -> None:
-        """Conduct the sweep; the process ends with status 1 when trials failed, with 2 for a mistake in the command."""
+        """Conduct the sweep. Exit with status 1 if trials failed, and with 2 for an invalid command."""
         from lantu.errors import UserError
 
         assert self.config is not None
@@ -44,11 +44,11 @@ class _LantuSweeper(Sweeper):
 
     @abstractmethod
     def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
-        """Run the trials; how many failed."""
+        """Run the trials; return the number that failed."""
 
 
 class GridSweeper(_LantuSweeper):
-    """Every combination of the values that overrides name."""
+    """Run every combination of the values in the overrides."""
 
     def __init__(self, params: Mapping[str, str]) -> None:
         self._params = dict(params)
@@ -71,7 +71,7 @@ class GridSweeper(_LantuSweeper):
 
 
 class OptunaSweeper(OptunaOptions, _LantuSweeper):
-    """A search by Optuna; conf/hydra/sweeper/optuna.yaml says what may be set."""
+    """Search with Optuna; options in conf/hydra/sweeper/optuna.yaml."""
 
     def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
         from lantu.sweeps.configured_search import conductor
@@ -80,7 +80,7 @@ class OptunaSweeper(OptunaOptions, _LantuSweeper):
 
 
 class RayTuneSweeper(RayTuneOptions, _LantuSweeper):
-    """A population by Ray Tune; conf/hydra/sweeper/ray_tune.yaml says what may be set."""
+    """Train a population with Ray Tune; options in conf/hydra/sweeper/ray_tune.yaml."""
 
     def _conduct(self, arguments: list[str], cfg: DictConfig, context: HydraContext) -> int:
         from lantu.extras import require

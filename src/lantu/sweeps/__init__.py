@@ -1,1 +1,1 @@
-"""Sweeps: many trials that are one thing, resumed where they stopped, ended by nothing but their plan."""
+"""Sweeps: run many trials, restart crashed ones, resume after an interruption, compare the results."""

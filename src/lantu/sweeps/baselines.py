@@ -11,7 +11,7 @@ from lantu.tracking.run_folder import RunFolder
 
 
 def record(sweep: SweepFolder, baseline: Baseline, *, tracking_uri: str | None, parent: dict[str, Any] | None) -> None:
-    """Leave a baseline in MLflow, among the sweep's trials."""
+    """Record a baseline in MLflow as a child run of the sweep."""
     folder = RunFolder(sweep.path / "baselines" / baseline.name)
     kept = Journal(folder.records)
     head = folder.head()

@@ -1,4 +1,4 @@
-"""From the config of a search to its parts: space, study, sampler, pruner."""
+"""Build the parts of a search from its config: space, study, sampler, pruner."""
 
 import os
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from lantu.sweeps.state.snapshot import composed
 from lantu.sweeps.state.sweep_folder import SweepFolder
 from lantu.sweeps.sweeper import Conductor
 
-WORKERS = 8  # trials at the same time on a cluster that does not say how many it takes
+WORKERS = 8  # concurrent trials on a cluster whose launcher config sets no limit
 
 
 def conductor(sweeper: OptunaOptions, *, cfg: DictConfig, context: HydraContext) -> Conductor:
-    """What runs the search that a sweeper was configured for."""
+    """Build the conductor of an Optuna search from its config."""
 
     def space_of(request: Request, context: HydraContext) -> Space:
         return read_configured_space(sweeper.params, request, context)
@@ -43,10 +43,10 @@ def conductor(sweeper: OptunaOptions, *, cfg: DictConfig, context: HydraContext)
 
 
 def read_configured_space(params: Mapping[str, Any], request: Request, context: HydraContext) -> Space:
-    """The space of a command line and of `hydra.sweeper.params`.
+    """Read the search space from the command line and `hydra.sweeper.params`.
 
     Raises:
-        UserError: there is nothing to choose.
+        UserError: the space is empty.
     """
     plain = OmegaConf.to_container(params, resolve=True) if OmegaConf.is_config(params) else dict(params)
     base = composed(context.config_loader, request.fixed).cfg
@@ -60,7 +60,10 @@ def read_configured_space(params: Mapping[str, Any], request: Request, context: 
 
 
 def opened(params: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:
-    """A space with the conditions decided that the config decides, such as `spec.kind=table`."""
+    """Resolve the conditions that the fixed config already decides, such as `spec.kind=table`.
+
+    A condition that holds is replaced by its dimensions; one that does not hold is dropped.
+    """
     found: dict[str, Any] = {}
     for key, value in params.items():
         name, condition, wanted = key.partition("=")
@@ -73,7 +76,7 @@ def opened(params: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:
 
 
 def options_of(sweeper: OptunaOptions, cfg: DictConfig, folder: SweepFolder) -> SearchOptions:
-    """A search's options, with those left out filled in."""
+    """Return the options of a search, with defaults filled in."""
     if len(objectives_of(cfg)) > 1 and "NopPruner" not in str(sweeper.pruner["_target_"]):
         raise UserError(
             "`hydra/sweeper/pruner`: with several objectives no trial can be ended early; leave it at `none`."
@@ -91,7 +94,7 @@ def options_of(sweeper: OptunaOptions, cfg: DictConfig, folder: SweepFolder) -> 
 
 
 def workers(cfg: DictConfig) -> int:
-    """How many trials the launcher runs at the same time."""
+    """Return how many trials the launcher runs at the same time."""
     launcher = cfg.hydra.launcher
     if "basic_launcher" in str(launcher.get("_target_")):
         return 1
@@ -104,7 +107,11 @@ def workers(cfg: DictConfig) -> int:
 
 
 def _sampler(node: Mapping[str, Any], trials: int) -> Any:
-    """A sampler that does not repeat what the trials before it drew; a Sobol sequence goes on by itself."""
+    """Build a sampler for a study that already has `trials` trials.
+
+    The seed is offset by `trials`, so that a resumed search does not repeat earlier draws. A Sobol sequence keeps its
+    own position and needs no offset.
+    """
     seed = node.get("seed")
     if seed is None or str(node["_target_"]).endswith("QMCSampler"):
         return _build(node)
@@ -112,10 +119,10 @@ def _sampler(node: Mapping[str, Any], trials: int) -> Any:
 
 
 def _build(node: Any) -> Any:
-    """Optuna's object from its config.
+    """Instantiate an Optuna object from its config.
 
     Raises:
-        UserError: an option that it does not have.
+        UserError: the config has an option that the class does not accept.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate

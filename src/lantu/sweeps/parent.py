@@ -1,4 +1,4 @@
-"""The sweep's own run in MLflow, and the one process that ships it and its trials."""
+"""Record the sweep's parent run in MLflow and start the one process that uploads it and its trials."""
 
 import json
 import time
@@ -20,13 +20,13 @@ from lantu.tracking.store import absolute, embedded_uri
 from lantu.tracking.upload import family
 from lantu.tracking.uploader import Uploader, sync_in_background
 
-PATIENCE_SECONDS = 20.0  # how long the end of a sweep waits for shipping that gets nowhere
+PATIENCE_SECONDS = 20.0  # how long the end of a sweep waits for an upload that makes no progress
 
 
 class ParentRun:
-    """Keeps the sweep's record while the trials run.
+    """The sweep's own MLflow run, open while the trials run.
 
-    It writes the journal itself: the process that conducts a sweep need not import Lightning for a handful of records.
+    It writes to the journal directly, so that the process that conducts the sweep need not import Lightning.
     """
 
     def __init__(self, sweep: SweepFolder, cfg: DictConfig) -> None:
@@ -42,17 +42,17 @@ class ParentRun:
 
     @property
     def redacted_uri(self) -> str | None:
-        """Where journals say that they go, without a password; None: the embedded store."""
+        """The tracking URI without a password, as written to the journal; None for the embedded store."""
         return redact(self._tracking_uri) if self._tracking_uri else None
 
     @property
     def uri(self) -> str:
-        """Where the sweep is shipped to."""
+        """The tracking URI that the sweep is uploaded to."""
         return self._tracking_uri or embedded_uri(self._store)
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run; None while no server has been reached."""
+        """The MLflow run id; None until the run has been uploaded."""
         return self._run.shipped().run_id
 
     def __enter__(self) -> "ParentRun":
@@ -100,7 +100,7 @@ class ParentRun:
         self.close("FINISHED" if kind is None else "KILLED")
 
     def close(self, status: str = "FINISHED") -> None:
-        """End the record, with what the sweep came to; once is enough."""
+        """End the run and record the sweep's totals. Further calls do nothing."""
         if not self._kept or self._closed:
             return
         self._closed = True
@@ -113,7 +113,10 @@ class ParentRun:
             self._shipper.release()
 
     def arrived(self) -> bool:
-        """Whether MLflow has the whole sweep; waits for the shipper as long as it gets somewhere."""
+        """Wait until MLflow has the whole sweep, and return whether it has.
+
+        Returns False when the uploader has exited, or after `PATIENCE_SECONDS` without progress.
+        """
         if not self._ships:
             return False
         moved, waiting = time.monotonic(), -1
@@ -127,7 +130,7 @@ class ParentRun:
         return True
 
     def _record_totals(self) -> None:
-        """How many trials ended how, and what all of them cost."""
+        """Record the number of trials by status and their total cost."""
         states = [trial.state() for trial in self._sweep.trials()]
         counts: dict[str, float] = {"sweep/trials": float(len(states))}
         for status in ("finished", "pruned", "failed", "skipped"):

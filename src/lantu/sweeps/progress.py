@@ -1,4 +1,4 @@
-"""What the terminal shows while a sweep runs."""
+"""Progress of a running sweep in the terminal."""
 
 import os
 import sys
@@ -29,10 +29,10 @@ EVERY = 0.5
 
 
 class Progress:
-    """A line for every trial that has ended, and below them how the sweep stands.
+    """Print one line for each trial that ends, and below them a live summary of the sweep.
 
-    It keeps a copy of the terminal for itself: a trial that runs in this process prints elsewhere. Without a terminal
-    there are the lines alone.
+    It writes to a duplicate of stdout, because a trial that runs in this process redirects stdout to a file. When
+    stdout is not a terminal, only the lines are printed.
     """
 
     def __init__(self, sweep: SweepFolder, *, planned: int | None) -> None:
@@ -91,7 +91,7 @@ class Progress:
 
 
 def counted(standing: Standing, *, separator: str = ", ") -> str:
-    """How many trials there are of every kind, coloured."""
+    """Format the number of trials by status, in colour."""
     shown = [(name, standing.counts[name]) for name in COLOURS if standing.counts[name]]
     return separator.join(f"[{COLOURS[name]}]{number} {name}[/]" for name, number in shown)
 

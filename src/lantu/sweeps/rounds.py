@@ -1,4 +1,4 @@
-"""From a source of trials to their end: what is free is filled, and what died is run again, or given up."""
+"""Run trials from a source until all have ended: keep the workers busy, and retry trials whose process crashed."""
 
 import time
 from collections import Counter, deque
@@ -15,16 +15,16 @@ from lantu.sweeps.state.sweep_folder import ENDED, SweepFolder, TrialFolder
 
 
 class Engine(Protocol):
-    """What runs a sweep's trials."""
+    """Runs the trials of a sweep."""
 
     def planned(self) -> int | None:
-        """How many trials there will be in all; None: as many as there is time or money for."""
+        """Return the total number of trials; None if only time or budget limits it."""
 
     def until_all_have_ended(self) -> Iterator[int | None]:
-        """Run them; yields, every time that something has changed, how many there will be in all."""
+        """Run all trials. Yields the total number of trials at each change."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release workers and connections."""
 
 
 MakeEngine = Callable[[Request, SweepFolder, Work], Engine]
@@ -32,7 +32,7 @@ MakeSource = Callable[[Request, SweepFolder, HydraContext], Source]
 
 
 def pooled(make_source: MakeSource) -> MakeEngine:
-    """Run what a source hands out in the workers of Hydra's launcher."""
+    """Make an engine that runs a source's trials in the workers of Hydra's launcher."""
 
     def engine(request: Request, folder: SweepFolder, work: Work) -> Rounds:
         launcher = Plugins.instance().instantiate_launcher(
@@ -51,10 +51,11 @@ def pooled(make_source: MakeSource) -> MakeEngine:
 
 
 class Rounds:
-    """Runs a source's trials in a pool until each has ended, in whatever way.
+    """Run a source's trials in a pool until each has a final status.
 
-    A trial whose process dies is run again `retries` times. Where one death takes other trials along, each of them is a
-    suspect, which runs again alone: only a trial that dies with nobody beside it is charged.
+    A trial whose process crashes is retried up to `retries` times. In a pool where one crash also ends other trials
+    (`shares_fate`), the trial at fault is unknown. Each affected trial then runs again alone, and only a crash while
+    running alone counts as a retry.
     """
 
     def __init__(self, folder: SweepFolder, pool: Pool, source: Source, *, fixed: Sequence[str], retries: int) -> None:
@@ -67,15 +68,15 @@ class Rounds:
         self._is_spent = False
 
     def planned(self) -> int | None:
-        """How many trials there will be in all, as far as that is known."""
+        """Return the total number of trials; None if unknown."""
         return self._source.planned()
 
     def close(self) -> None:
-        """Give the workers back."""
+        """Release the workers."""
         self._pool.close()
 
     def until_all_have_ended(self) -> Iterator[int | None]:
-        """Run them; yields, every time that something has changed, how many trials there will be in all."""
+        """Run all trials. Yields the total number of trials at each change."""
         while True:
             if not self._is_spent:
                 self._submit(self._source.next(len(self._running)))
@@ -111,13 +112,13 @@ class Rounds:
         return True
 
     def _judge(self, unfinished: list[Ended], *, alone: bool) -> list[TrialFolder]:
-        """Run what died again, now or later alone; returns the trials that died too often."""
+        """Retry trials whose process crashed, at once or later alone; return those that are out of retries."""
         is_sure = alone or not self._pool.shares_fate
         trials = {each: self._running.pop(each.number) for each in unfinished}
         begun = {each for each, trial in trials.items() if trial.state().attempts > self._attempts[trial.number]}
         given_up, again = [], []
         for each, trial in trials.items():
-            trial.owner.release()  # the pool knows that it is over, which from another machine cannot be seen
+            trial.owner.release()  # the pool saw the process end, which cannot be checked from another machine
             if is_sure or not begun:
                 self._deaths[trial.number] += 1
             if self._deaths[trial.number] > self._retries:

@@ -1,4 +1,4 @@
-"""Conducting a sweep: plan, launch, retry, compare. Hydra's plugins for it are thin and lie in `hydra_plugins`."""
+"""Conduct a sweep: plan, launch, retry, compare. The Hydra plugins in `hydra_plugins` only forward to it."""
 
 import shutil
 import sys
@@ -29,12 +29,12 @@ from lantu.tracking.owner import place
 
 
 class Conductor:
-    """Runs one sweep from its command line to its comparison.
+    """Runs one sweep, from its command line to the comparison of its trials.
 
     Args:
-        kind: grid or search; sweeps of different kinds are different sweeps.
-        points: some points of the sweep that between them have every value, for checking.
-        engine: makes what runs the trials.
+        kind: grid, search or tune. It is part of a sweep's identity.
+        points: returns points that together contain every value, to check before the first trial starts.
+        engine: makes the object that runs the trials.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Conductor:
 
     @heard()
     def conduct(self, arguments: list[str]) -> int:
-        """Run what is asked for; returns how many trials failed."""
+        """Run the sweep that the overrides describe; return the number of failed trials."""
         request = read_request(arguments, self.context)
         points = self._points(request, self.context)
         loader = self.context.config_loader
@@ -72,9 +72,9 @@ class Conductor:
             return self._run(folder, request)
         except UserError:
             if is_new and not folder.trials():
-                shutil.rmtree(folder.path)  # it has not begun: nothing is left of it
+                shutil.rmtree(folder.path)  # no trial was planned, so remove the empty sweep folder
             raise
-        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes a SystemExit of Ctrl-C
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit
             print(f"\nstopped; `lantu train sweep.resume={folder.name}` goes on from here", file=sys.stderr)
             raise KeyboardInterrupt from stop
         finally:
@@ -83,7 +83,7 @@ class Conductor:
     def _keep(
         self, folder: SweepFolder, request: Request, arguments: list[str], now: dict[str, Any], *, is_new: bool
     ) -> None:
-        """Write down which sweep this is, and the configs that its trials are composed from."""
+        """Write sweep.json and the config snapshot that trials are composed from."""
         content: dict[str, Any] = {"id": uuid.uuid4().hex[:8], "created": time.time()} if is_new else folder.content()
         content = content | {
             "kind": self.kind,
@@ -100,7 +100,7 @@ class Conductor:
         folder.keep(content)
 
     def _experiment(self, folder: SweepFolder, request: Request) -> str:
-        """The MLflow experiment of all trials: that of a single run, unless the data vary."""
+        """Return the MLflow experiment of all trials: that of a single run, or the sweep's name if the data vary."""
         from lantu.config.naming import experiment_name
 
         if self.cfg.experiment_name:
@@ -129,10 +129,10 @@ class Conductor:
 
 
 def check_points(composer: Composer, points: list[Point]) -> None:
-    """Refuse a sweep of which some point could not run, before the first one does.
+    """Check the config of every point before the first trial starts.
 
     Raises:
-        UserError: says which point, and why.
+        UserError: names the point whose config is invalid, and why.
     """
     for point in map(Point, distinct([point.overrides for point in points], composer.chooses)):
         try:

@@ -1,4 +1,4 @@
-"""One trial, wherever a launcher runs it. Whatever happens to it, its state is on disk, and the sweep goes on."""
+"""Run one trial in a launcher's worker. Its state is always written to disk; a failure does not stop the sweep."""
 
 import contextlib
 import json
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from lantu.training.run import Result
 
 PARENT = "parent.json"
-"""The file in which a sweep notes what its trials' loggers need to know of the parent run."""
+"""The file in a sweep's folder that holds the parent run's identity, for the loggers of its trials."""
 
 
 @dataclass(frozen=True)
 class RunTrial:
-    """Hydra's task function in a sweep; sent to the launcher's workers, so it holds names and no objects."""
+    """Hydra's task function in a sweep. It is pickled and sent to workers, so it holds only names."""
 
     sweep: str
     """The sweep's folder."""
     place: str
-    """The machine that conducts the sweep, and ships what its trials record."""
+    """The machine that conducts the sweep and uploads the records of its trials."""
 
     def __call__(self, cfg: DictConfig) -> None:
-        """Run the trial that the config names, unless that has been done."""
+        """Run the trial named in the config, unless it has already ended."""
         raise_if_asked()
         sweep = SweepFolder(Path(self.sweep))
         trial = sweep.trial(int(cfg.sweep.trial))
@@ -62,7 +62,7 @@ class RunTrial:
             self._run(cfg, sweep, trial, state)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit):
-                state.status = "planned"  # it was stopped: it will go on from its checkpoint
+                state.status = "planned"  # interrupted: it resumes from its checkpoint
                 state.attempts -= 1
                 raise
             state.status, state.reason = "failed", sentence(error)
@@ -72,7 +72,7 @@ class RunTrial:
             trial.keep(state)
 
     def _run(self, cfg: DictConfig, sweep: SweepFolder, trial: TrialFolder, state: State) -> None:
-        """Train, with what is printed kept in the trial's folder."""
+        """Train, with all output written to the trial's output.txt."""
         with _printing_to(trial.path / "output.txt"):
             try:
                 result = self._train(cfg, sweep, trial)
@@ -94,7 +94,7 @@ class RunTrial:
         return run(composition)
 
     def _prepare(self, cfg: DictConfig, sweep: SweepFolder, trial: TrialFolder) -> None:
-        """What makes a run a trial: its name, whose child it is, and that it goes on where it stopped."""
+        """Turn a run's config into a trial's: name, parent run, automatic resume, pruning."""
         content = sweep.content()
         with open_dict(cfg):
             cfg.name = cfg.name or trial.name
@@ -110,7 +110,7 @@ class RunTrial:
             for logger in (cfg.logger or {}).values():
                 if "ship" in logger:
                     logger.parent = json.loads((sweep.path / PARENT).read_text())
-                    # the sweep ships for all trials of its machine, in one process that stays warm
+                    # the sweep's own uploader handles all trials of its machine, in one long-lived process
                     logger.ship = logger.ship and self.place != place()
             pruning = _pruning(sweep, trial)
             if pruning:
@@ -118,12 +118,12 @@ class RunTrial:
 
 
 def _is_helper_rank() -> bool:
-    """Whether SLURM has started this process beside the one that keeps the trial's state."""
+    """Return whether SLURM started this process as an additional rank; rank 0 keeps the trial's state."""
     return os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and os.environ.get("SLURM_PROCID", "0") != "0"
 
 
 def _tracking(cfg: DictConfig) -> dict[str, Any] | None:
-    """Where a trial's record goes, and whose child it is; None without MLflow."""
+    """Return the tracking URI and parent run of a trial; None without MLflow."""
     node = next((each for each in (cfg.logger or {}).values() if each and "ship" in each), None)
     if node is None:
         return None
@@ -132,7 +132,7 @@ def _tracking(cfg: DictConfig) -> dict[str, Any] | None:
 
 
 def _pruning(sweep: SweepFolder, trial: TrialFolder) -> dict[str, Any] | None:
-    """The callback that ends a hopeless trial; None where the sweep is no search, or lets every trial end by itself."""
+    """Return the config of the pruning callback; None for a sweep without a pruner."""
     sweeper = HydraConfig.get().sweeper
     pruner = sweeper.get("pruner")
     if not pruner or pruner["_target_"].endswith("NopPruner"):
@@ -160,7 +160,7 @@ def _is_spent(sweep: SweepFolder, cfg: DictConfig) -> bool:
 
 @contextlib.contextmanager
 def _printing_to(path: Path) -> Iterator[Any]:
-    """Everything that is printed, by Python and below it, goes to a file; the terminal belongs to the sweep."""
+    """Redirect stdout and stderr to a file, including output of C code. The terminal stays free for the sweep."""
     sys.stdout.flush()
     sys.stderr.flush()
     with path.open("a", buffering=1) as file:

@@ -1,7 +1,7 @@
-"""Where trials run: one file for each way of running several at the same time.
+"""Pools of workers: one file for each way of running several trials at the same time.
 
-A pool takes jobs and says which have ended, in whatever way. Nothing heavier than the standard library is imported
-before a pool is opened.
+A pool takes jobs and reports which have ended. Only the standard library and Hydra are imported before a pool is
+opened.
 """
 
 from lantu.sweeps.pools.pool import Ended, Job, Pool, Work

@@ -1,4 +1,4 @@
-"""Processes of this machine that stay warm: joblib's loky."""
+"""A pool of reusable processes on this machine (joblib's loky)."""
 
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -12,7 +12,7 @@ from lantu.sweeps.pools.pool import LOOK_SECONDS, Ended, Job, Work, first_line
 
 
 class Processes:
-    """`workers` processes, which import what they need once; a pool that breaks is replaced by a fresh one."""
+    """`workers` processes that import their dependencies once. A broken pool is replaced by a new one."""
 
     shares_fate: ClassVar[bool] = True
 
@@ -32,7 +32,7 @@ class Processes:
             raise_if_asked()
             done, _ = wait(self._running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
         if any(future.exception() for future in done):
-            done, _ = wait(self._running, timeout=1)  # a broken pool gives up all of its jobs, one after the other
+            done, _ = wait(self._running, timeout=1)  # a broken pool fails its jobs one after the other
         ended = []
         for future in done:
             error = future.exception()
@@ -44,5 +44,5 @@ class Processes:
 
 
 def worker_count(asked: int) -> int:
-    """As joblib counts: -1 for every core, -2 for all but one."""
+    """Count workers as joblib does: -1 for every core, -2 for all but one."""
     return asked if asked > 0 else max(1, cpu_count() + 1 + asked)

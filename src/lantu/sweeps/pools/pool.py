@@ -1,4 +1,4 @@
-"""What a pool of workers promises, and the job that every one of them runs."""
+"""The interface of a pool of workers, and the job that each worker runs."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 from lantu.errors import UserError
 
 LOOK_SECONDS = 1.0
-"""How long a pool waits for its jobs at a stretch, before it looks whether Ctrl-C was pressed."""
+"""How long a pool waits for its jobs before it checks for Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -28,39 +28,39 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that is over. Whether its trial is done as well, the trial's folder says."""
+    """A job that has ended. Whether its trial is complete is in the trial's state.json."""
 
     number: int
     trouble: str = ""
-    """What the pool knows of an end that was none of the trial's own, such as a killed worker."""
+    """Why the job ended, if not through the trial itself, such as a killed worker."""
 
 
 class Pool(Protocol):
     """Workers that run jobs at the same time."""
 
     shares_fate: ClassVar[bool]
-    """Whether the death of one worker takes the jobs of others along, so that the guilty one is not known."""
+    """Whether a crash of one worker also ends the jobs of others, so that the job at fault is unknown."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Run jobs as soon as there is room."""
+        """Run jobs as soon as workers are free."""
 
     def wait(self) -> list[Ended]:
-        """Block until at least one job is over."""
+        """Block until at least one job has ended."""
 
     def close(self) -> None:
-        """Give back what it holds; jobs that still run are ended."""
+        """Release the workers; jobs that still run are killed."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Hydra's task function with all that a worker needs to compose a trial's config for it. Travels by pickle."""
+    """Hydra's task function and what a worker needs to compose a trial's config. It must be picklable."""
 
     context: HydraContext
     config: DictConfig
     task: TaskFunction
     singletons: dict[Any, Any]
     folder: str
-    """Where the command was typed, which relative paths start from."""
+    """The working directory of the command; relative paths start here."""
 
     @classmethod
     def of(cls, context: HydraContext, config: DictConfig, task: TaskFunction) -> "Work":
@@ -87,7 +87,7 @@ class Work:
 
 
 class Batches:
-    """Any other launcher of Hydra's as a pool: what was submitted is launched at once and waited for as a whole."""
+    """A third-party Hydra launcher as a pool: all submitted jobs are launched as one batch."""
 
     shares_fate: ClassVar[bool] = True
 
@@ -105,21 +105,21 @@ class Batches:
             self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=jobs[0].number)
         except UserError:
             raise
-        except Exception as error:  # a worker died, a job was lost: what is on disk says which
+        except Exception as error:  # a worker crashed or a job was lost: the trials' states say which
             trouble = first_line(error)
         return [Ended(job.number, trouble) for job in jobs]
 
     def close(self) -> None:
-        """It holds nothing."""
+        """Nothing to release."""
 
 
 def open_pool(launcher: Launcher) -> Pool:
-    """The workers of a launcher; one that is not of ours runs batches."""
+    """Open the launcher's pool of workers; a launcher without `open` runs batches."""
     pool: Pool = launcher.open() if hasattr(launcher, "open") else Batches(launcher)
     return pool
 
 
 def first_line(error: BaseException) -> str:
-    """An exception in a line."""
+    """Format an exception in one line."""
     said = str(error).strip().partition("\n")[0][:200]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -1,4 +1,4 @@
-"""Ray: this machine's cores and GPUs, or an existing cluster's."""
+"""A pool of Ray tasks, on this machine or an existing cluster."""
 
 import logging
 import os
@@ -12,21 +12,21 @@ from lantu.errors import UserError
 from lantu.interrupts import raise_if_asked
 from lantu.sweeps.pools.pool import LOOK_SECONDS, Ended, Job, Work, first_line
 
-ANSWER_SECONDS = 10.0  # Ray itself would try a wrong address for minutes, and write a page about it
+ANSWER_SECONDS = 10.0  # Ray itself retries a wrong address for minutes and prints a page about it
 
 
 class RayTasks:
-    """A Ray task for each job. Ray keeps its workers warm, and fits fractions of a GPU together."""
+    """One Ray task for each job. Ray reuses its workers and schedules fractions of a GPU."""
 
     shares_fate: ClassVar[bool] = False
 
     def __init__(
         self, work: Work, *, address: str | None, resources: Mapping[str, Any], options: Mapping[str, Any]
     ) -> None:
-        """Join a cluster, or start one of this machine alone.
+        """Join a cluster, or start a local one.
 
         Raises:
-            UserError: there is no cluster at the address, or none that could ever run a job.
+            UserError: no cluster at the address, or the cluster is too small to run any job.
         """
         self._running: dict[Any, int] = {}
         self._is_ours = connect(address, options)
@@ -36,7 +36,7 @@ class RayTasks:
             self.close()
             raise
         kept = {name: value for name, value in resources.items() if value is not None}
-        # a job whose worker dies is launched again by the sweep, which counts
+        # no Ray retries: the sweep itself retries a job whose worker crashed, and counts the attempts
         self._run = ray.remote(max_retries=0, **kept)(_run)
         self._work = ray.put(work)
 
@@ -54,7 +54,7 @@ class RayTasks:
             trouble = ""
             try:
                 ray.get(reference)
-            except Exception as error:  # the worker died, or its node did
+            except Exception as error:  # the worker or its node crashed
                 trouble = first_line(error)
             ended.append(Ended(self._running.pop(reference), trouble))
         return ended
@@ -67,14 +67,14 @@ class RayTasks:
 
 
 def connect(address: str | None, options: Mapping[str, Any]) -> bool:
-    """Join a cluster, or start one of this machine alone; whether it was done here, and is to be undone.
+    """Join a cluster, or start a local one; return whether the caller has to disconnect.
 
     Raises:
-        UserError: there is no cluster at the address.
+        UserError: no cluster at the address.
     """
     if ray.is_initialized():
         return False
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a job of no GPU leaves the variable be
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES of jobs without GPU
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         _knock(address)
@@ -89,15 +89,15 @@ def connect(address: str | None, options: Mapping[str, Any]) -> bool:
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that was started here ends."""
+    """Disconnect from the cluster; a cluster started by this process is shut down."""
     ray.shutdown()
 
 
 def refuse_impossible(resources: Mapping[str, Any]) -> None:
-    """Raise when no trial could ever start.
+    """Refuse resources that the whole cluster does not have, before a trial waits for them indefinitely.
 
     Raises:
-        UserError: the cluster is smaller than what one trial asks for.
+        UserError: one trial asks for more than the cluster has.
     """
     has = ray.cluster_resources()
     for option, name in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
@@ -113,7 +113,7 @@ def _run(work: Work, job: Job) -> None:
 
 
 def _knock(address: str | None) -> None:
-    """Raise OSError where nothing listens at HOST:PORT."""
+    """Raise OSError if no server accepts connections at HOST:PORT."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()

@@ -1,7 +1,7 @@
-"""SLURM through submitit: one job for each trial, which SLURM may preempt, requeue or move to another node.
+"""A pool of SLURM jobs through submitit: one job for each trial. SLURM may preempt, requeue or move a job.
 
-Whether a job is over is asked of `squeue` alone: an accounting database (`sacct`), which submitit itself asks, is not
-kept everywhere, and without one a job that was killed would be waited for without end.
+Whether a job has ended is read from `squeue` only. submitit itself asks `sacct`, but not every cluster keeps that
+accounting database, and without it a killed job would never be reported as ended.
 """
 
 import json
@@ -25,15 +25,15 @@ from lantu.sweeps.pools.pool import Ended, Job, Work, first_line
 from lantu.sweeps.state.sweep_folder import ENDED, SweepFolder
 
 NOTE = "job.json"
-"""The file in a trial's folder that names its SLURM job, so that a sweep that starts again waits for it."""
+"""The file in a trial's folder that holds its SLURM job id, so that a restarted sweep waits for that job."""
 SHARED = ("name", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
-"""Options that submitit names alike for every cluster; the others carry the cluster's name in front."""
-FIRST_LOOK, LAST_LOOK = 0.5, 10.0  # seconds between looks at the queue, growing
+"""Options with the same name on every cluster; submitit prefixes the others with the cluster's name."""
+FIRST_LOOK, LAST_LOOK = 0.5, 10.0  # seconds between queries of the queue, growing
 
 
 @dataclass(frozen=True)
 class Resumable:
-    """A job as submitit likes it: at the time limit or at preemption it is queued again as it is."""
+    """A job with submitit's checkpoint protocol: it is requeued unchanged at the time limit or at preemption."""
 
     work: Work
     job: Job
@@ -42,12 +42,12 @@ class Resumable:
         self.work(self.job)
 
     def checkpoint(self) -> DelayedSubmission:
-        """What runs after a requeue: the same, which goes on from its newest checkpoint."""
+        """Return what runs after a requeue: the same job, which resumes from its newest checkpoint."""
         return DelayedSubmission(self)
 
 
 class Submitted:
-    """Jobs in SLURM's queue, or, with `cluster=local`, processes started in the same way on this machine."""
+    """Jobs in SLURM's queue, or with `cluster=local` processes on this machine."""
 
     shares_fate: ClassVar[bool] = False
 
@@ -65,13 +65,13 @@ class Submitted:
 
         Args:
             cluster: slurm or local.
-            sweep: the sweep's folder, on a disk that all nodes see.
-            n_jobs: jobs that may run at the same time; None: as many as the cluster takes.
-            max_num_timeout: how often a job may be queued again after its time limit.
+            sweep: the sweep's folder, on a file system that all nodes share.
+            n_jobs: maximum number of concurrent jobs. None: 256 on SLURM, the number of cores otherwise.
+            max_num_timeout: how often a job may be requeued after its time limit.
             parameters: submitit's, such as timeout_min, nodes, gpus_per_node, partition.
 
         Raises:
-            UserError: no SLURM here, or an option that it does not have.
+            UserError: SLURM is not installed, or submitit does not accept a parameter.
         """
         if cluster == "slurm" and shutil.which("sbatch") is None:
             raise UserError(
@@ -117,7 +117,7 @@ class Submitted:
                 job.cancel(check=False)
 
     def _start(self) -> None:
-        """Submit: to SLURM everything, which limits by itself what runs at once; here as many as there is room for."""
+        """Submit all jobs to SLURM, which limits concurrency itself; locally as many as there are free slots."""
         room = len(self._waiting) if self._cluster == "slurm" else self._n_jobs - len(self._running)
         jobs = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         if not jobs:
@@ -138,7 +138,7 @@ class Submitted:
             note.write_text(json.dumps({"cluster": self._cluster, "job": each.job_id, "tasks": each.num_tasks}))
 
     def _attach(self, job: Job) -> bool:
-        """Whether the trial's job of an earlier start of the sweep is queued or running still, and is waited for."""
+        """Attach to the trial's job from an earlier start of the sweep, if it is still queued or running."""
         try:
             note = json.loads((self._sweep.trial(job.number).path / NOTE).read_text())
         except (OSError, ValueError):
@@ -150,10 +150,10 @@ class Submitted:
         return True
 
     def _look(self) -> list[Ended]:
-        """Jobs that are over by now."""
+        """Return the jobs that have ended."""
         if self._cluster == "slurm":
             there = queued()
-            if there is None:  # the controller is away; its jobs are not
+            if there is None:  # the controller does not respond; assume that the jobs continue
                 return []
             over = [number for number, job in self._running.items() if job.job_id not in there or self._is_done(number)]
         else:
@@ -174,7 +174,7 @@ class Submitted:
 
 
 def queued() -> set[str] | None:
-    """This user's SLURM jobs that are waiting, running or ending, such as 123_4; None while nobody answers."""
+    """Return this user's SLURM job ids that are pending, running or completing, such as 123_4; None if squeue fails."""
     try:
         answer = subprocess.run(
             ["squeue", "--noheader", "--array", "--me", "--format=%i"],

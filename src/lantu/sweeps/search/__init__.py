@@ -1,1 +1,1 @@
-"""Searches: spaces, samplers, pruning, studies."""
+"""Search: spaces, samplers, pruning, studies."""

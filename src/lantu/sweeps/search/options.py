@@ -1,4 +1,4 @@
-"""What a search may be told; the sweepers in `hydra_plugins` are these with a `sweep` method."""
+"""The options of the searches. The sweepers in `hydra_plugins` add a `sweep` method to these classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(kw_only=True, eq=False)
 class OptunaOptions:
-    """A search by Optuna; conf/hydra/sweeper/optuna.yaml says what may be set."""
+    """Options of a search with Optuna; documented in conf/hydra/sweeper/optuna.yaml."""
 
     sampler: Mapping[str, Any]
     pruner: Mapping[str, Any]
@@ -25,7 +25,7 @@ class OptunaOptions:
 
 @dataclass(kw_only=True, eq=False)
 class RayTuneOptions:
-    """A population by Ray Tune; conf/hydra/sweeper/ray_tune.yaml says what may be set."""
+    """Options of a search with Ray Tune; documented in conf/hydra/sweeper/ray_tune.yaml."""
 
     scheduler: Mapping[str, Any]
     n_trials: int

@@ -1,4 +1,4 @@
-"""A trial that trains in a population: it shows how it does, and leaves a copy that others may go on from."""
+"""A callback for population-based training: report the metric and a checkpoint that other trials may copy."""
 
 import tempfile
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ CHECKPOINT = "checkpoint.ckpt"
 
 
 class Population(Callback):
-    """Reports to Ray Tune at every validation, with a checkpoint; takes over the settings that Tune has varied.
+    """Report the metric and a checkpoint to Ray Tune after every validation, and apply the settings that Tune chose.
 
-    A checkpoint brings the optimizer's settings along: those of the trial that wrote it. What has been varied since
-    replaces them when training begins, schedules included.
+    A checkpoint restores the optimizer settings of the trial that wrote it. At the start of training they are replaced
+    by the settings that Tune chose for this trial, in the schedules as well.
 
     Args:
         monitor: the metric that Tune compares.
-        optimizer: settings that are varied while training, such as `lr` and `weight_decay`.
+        optimizer: settings that change during training, such as `lr` and `weight_decay`.
     """
 
     def __init__(self, *, monitor: str, optimizer: Mapping[str, float]) -> None:
         self.monitor, self.optimizer = monitor, dict(optimizer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace what the checkpoint has brought."""
+        """Replace the settings that the checkpoint restored."""
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 for name, value in self.optimizer.items():
@@ -37,7 +37,7 @@ class Population(Callback):
                 config.scheduler.base_lrs = [group["initial_lr"] for group in config.scheduler.optimizer.param_groups]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let Tune know; it may end this process while we do."""
+        """Report to Tune, which may end this process during the call."""
         value = trainer.callback_metrics.get(self.monitor)
         if trainer.sanity_checking or trainer.state.fn != "fit" or value is None or _is_last(trainer):
             return
@@ -51,16 +51,16 @@ class Population(Callback):
 
 
 def _is_last(trainer: Trainer) -> bool:
-    """Whether training ends with this validation: a copy of another trial would find nothing left to learn."""
+    """Return whether training ends with this validation: a trial that copied this checkpoint would not train at all."""
     epochs, steps = trainer.max_epochs or 0, trainer.max_steps
     is_last_epoch = trainer.is_last_batch and 0 < epochs <= trainer.current_epoch + 1
     return bool(is_last_epoch or 0 < steps <= trainer.global_step)
 
 
 def vary(group: dict[str, Any], name: str, value: float) -> None:
-    """Give a parameter group another value of a setting.
+    """Set an optimizer setting in a parameter group.
 
-    The learning rate keeps its place in its schedule; a group that leaves decay out, as norms and biases do, stays so.
+    The learning rate keeps its position in the schedule. A group without weight decay (norms, biases) keeps it at 0.
     """
     if name == "lr":
         before = group.setdefault("initial_lr", group["lr"])

@@ -1,6 +1,6 @@
-"""Ray Tune over the same configs: population-based training (Jaderberg et al. 2017) and ASHA on many machines.
+"""Ray Tune on the same configs: population-based training (Jaderberg et al. 2017) and ASHA on many machines.
 
-Tune decides who goes on and who copies whom; a trial is the same run as in any other sweep.
+Tune decides which trials continue and which checkpoints they copy. A trial is the same run as in any other sweep.
 """
 
 import logging
@@ -29,13 +29,13 @@ from lantu.tracking.run_folder import RunFolder
 
 STUDY = "study"
 NUMBER = "n_trials"
-KEPT = 10  # checkpoints of each trial that others may copy
-LEAVING_SECONDS = 60.0  # how long it may take until a trial has left its earlier process
+KEPT = 10  # checkpoints kept for each trial, for others to copy
+LEAVING_SECONDS = 60.0  # how long to wait for the earlier process of a trial to end
 
 
 @dataclass(frozen=True)
 class TuneTrial:
-    """What a worker of Tune's runs."""
+    """The function that Tune's workers run."""
 
     work: Work
     sweep: str
@@ -43,10 +43,10 @@ class TuneTrial:
     monitor: str
 
     def __call__(self, config: Mapping[str, Any]) -> None:
-        """Train with Tune's values, from Tune's checkpoint if there is one.
+        """Train with the values and the checkpoint that Tune chose.
 
         Raises:
-            RuntimeError: the trial failed, now or before; Tune is to know, and the trial's state says why.
+            RuntimeError: the trial failed. Tune needs the exception; the reason is in the trial's state.
         """
         os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", f"{LEAVING_SECONDS:.0f}")
         sweep = SweepFolder(Path(self.sweep))
@@ -73,15 +73,15 @@ class TuneTrial:
 
 
 class Tuning:
-    """One study of Ray Tune's, from its start, or from where it was stopped, to its end."""
+    """One Ray Tune study, new or resumed."""
 
     def __init__(
         self, sweeper: RayTuneOptions, space: Space, request: Request, folder: SweepFolder, work: Work
     ) -> None:
-        """Join Ray.
+        """Connect to Ray.
 
         Raises:
-            UserError: no cluster, not enough of it, or a scheduler that cannot be made as configured.
+            UserError: no cluster, a cluster that is too small, or an invalid scheduler config.
         """
         self._sweeper, self._folder, self._work = sweeper, folder, work
         content = folder.content()
@@ -102,7 +102,7 @@ class Tuning:
             raise
 
     def planned(self) -> int | None:
-        """How many trials there are."""
+        """Return the number of trials."""
         return int(self._sweeper.n_trials)
 
     def until_all_have_ended(self) -> Iterator[int | None]:
@@ -132,13 +132,13 @@ class Tuning:
                     scheduler=self._scheduler,
                     num_samples=self._sweeper.n_trials,
                     time_budget_s=self._sweeper.timeout,
-                    reuse_actors=True,  # a copy begins in a process that has imported everything
+                    reuse_actors=True,  # a copied trial starts in a process that has imported everything
                 ),
                 run_config=tune.RunConfig(
                     name=STUDY,
                     storage_path=str(self._place),
                     verbose=0,
-                    # a copy may wait until there is room for it: what it is to go on from must be there still
+                    # a copied trial may wait for a free slot; its checkpoint must still exist then
                     checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT),
                     failure_config=tune.FailureConfig(max_failures=self._sweeper.retries),
                 ),
@@ -148,7 +148,7 @@ class Tuning:
         yield self.planned()
 
     def close(self) -> None:
-        """Leave Ray."""
+        """Disconnect from Ray."""
         if self._is_ours:
             disconnect()
 
@@ -156,7 +156,7 @@ class Tuning:
         return bool(tune.Tuner.can_restore(self._place / STUDY))
 
     def _refuse_another_number(self) -> None:
-        """Raise when the study goes on with another number of trials, which Tune would pass over."""
+        """Refuse to resume the study with another number of trials, which Tune would ignore."""
         kept = self._place / NUMBER
         if not self._has_begun():
             self._place.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ class Tuning:
             )
 
     def _forgive(self, retries: int) -> None:
-        """Let failed trials of an earlier start of the sweep begin again, unless they have done so often enough."""
+        """Set failed trials of an earlier start back to planned, unless they are out of retries."""
         for trial in self._folder.trials():
             state = trial.state()
             if state.status == "failed" and state.attempts <= retries:
@@ -199,7 +199,7 @@ class Tuning:
             raise UserError(f"`{node['_target_']}` cannot be made as configured: {first}.") from error
 
     def _settle(self, result: Any) -> None:
-        """Note how a trial has ended that Tune has ended."""
+        """Record the final status of a trial that Tune ended."""
         number = int(str(result.metrics["trial_id"]).rpartition("_")[2])
         trial = self._folder.trial(number)
         _wait_until_left(trial)
@@ -219,17 +219,17 @@ class Tuning:
 
 
 def _fitted(tuner: "tune.Tuner") -> Any:
-    """Run a study to its end.
+    """Run a study until it ends.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed. Tune hears it by itself, keeps how far it is, and returns as if all was
-            well; that its handler is gone, which it puts in ours' place until the first Ctrl-C, shows it.
+        KeyboardInterrupt: Ctrl-C was pressed. Tune handles SIGINT itself: it saves its state and returns normally. It
+            restores the original handler at the first Ctrl-C, and that is how an interruption is detected here.
     """
     ours = signal.getsignal(signal.SIGINT)
     hears = threading.current_thread() is threading.main_thread()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice for whoever writes a Trainable
+            warnings.simplefilter("ignore")  # advice for authors of a Trainable
             results = tuner.fit()
         if hears and signal.getsignal(signal.SIGINT) is ours:
             raise KeyboardInterrupt
@@ -240,7 +240,7 @@ def _fitted(tuner: "tune.Tuner") -> Any:
 
 
 def _end_record(trial: TrialFolder, status: str, reason: str) -> None:
-    """End a trial's record in place of its process, which Tune has killed."""
+    """End a trial's record on behalf of its process, which Tune killed."""
     folder = RunFolder(trial.path)
     if not folder.records.is_file():
         return
@@ -254,7 +254,7 @@ def _end_record(trial: TrialFolder, status: str, reason: str) -> None:
 
 
 def _wait_until_left(trial: TrialFolder) -> None:
-    """Until no earlier process works on a trial: Tune starts the next one while the last is still going."""
+    """Wait until no earlier process works on a trial: Tune starts the next process before the last has ended."""
     deadline = time.monotonic() + LEAVING_SECONDS
     while trial.state().status == "running" and time.monotonic() < deadline:
         if trial.owner.is_me():
@@ -264,12 +264,12 @@ def _wait_until_left(trial: TrialFolder) -> None:
 
 
 def _is_varied(key: str) -> bool:
-    """Whether a setting can change while a model trains."""
+    """Return whether a setting can change during training."""
     return key.startswith("optimizer.")
 
 
 def _domain(among: Any) -> Any:
-    """One of Optuna's distributions as one of Tune's."""
+    """Convert an Optuna distribution to a Tune domain."""
     if hasattr(among, "choices"):
         return tune.choice(list(among.choices))
     if isinstance(among.low, int):
@@ -279,6 +279,6 @@ def _domain(among: Any) -> Any:
     return tune.loguniform(among.low, among.high) if among.log else tune.uniform(among.low, among.high)
 
 
-logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the sweep shows what becomes of its trials
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has the record
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the sweep itself shows the status of its trials
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # trials log to MLflow
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")

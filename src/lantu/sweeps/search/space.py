@@ -1,4 +1,4 @@
-"""Hydra's sweep overrides as Optuna's distributions: what a search may choose from, some of it only sometimes."""
+"""Convert Hydra's sweep overrides to Optuna distributions, some of them conditional."""
 
 import math
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ class Dimension:
     override: Override
 
     def distribution(self) -> "BaseDistribution":
-        """The values, as Optuna takes them.
+        """Return the values as an Optuna distribution.
 
-        `choice(a,b)` is categorical; `interval(a,b)` uniform; `range(a,b,step)` discrete; with `tag(log,...)` on a
-        logarithmic scale, with `tag(int,...)` whole numbers.
+        `choice(a,b)` is categorical, `interval(a,b)` uniform, `range(a,b,step)` discrete. `tag(log,...)` uses a
+        logarithmic scale, `tag(int,...)` integers.
 
         Raises:
-            UserError: a logarithmic scale that begins at or below zero, or an unknown tag.
+            UserError: a logarithmic scale with a lower bound of 0 or less, or an unknown tag.
         """
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -43,7 +43,7 @@ class Dimension:
         if isinstance(value, RangeSweep):
             assert value.start is not None
             assert value.stop is not None
-            # Hydra's ranges end before their stop, Optuna's at it
+            # Hydra excludes the stop of a range, Optuna includes it
             steps = math.ceil((value.stop - value.start) / value.step - 1e-9) - 1
             last = value.start + steps * value.step
             if all(isinstance(each, int) for each in (value.start, value.stop, value.step)):
@@ -66,14 +66,14 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """Dimensions that are always there, and those that are there when another has a certain value."""
+    """Unconditional dimensions, and those that apply when another dimension has a certain value."""
 
     dimensions: tuple[Dimension, ...]
     branches: tuple[tuple[str, "Space"], ...] = ()
-    """Each with the override that opens it, such as `model=lstm`."""
+    """Each with the override that activates it, such as `model=lstm`."""
 
     def suggest(self, trial: "Trial") -> Point:
-        """Let a trial choose."""
+        """Draw a point for an Optuna trial."""
         return Point(tuple(self._suggest(trial)))
 
     def _suggest(self, trial: "Trial") -> list[str]:
@@ -84,11 +84,11 @@ class Space:
         return chosen
 
     def all(self) -> list[Dimension]:
-        """Every dimension, also of the branches."""
+        """Return every dimension, including those of the branches."""
         return [*self.dimensions, *(each for _, branch in self.branches for each in branch.all())]
 
     def examples(self) -> list[Point]:
-        """Points that between them have every value of every choice and both ends of every other dimension."""
+        """Return points that together contain every value of each choice and both bounds of each other dimension."""
         first = [f"{each.key}={_ends(each)[0]}" for each in self.dimensions]
         found = [first]
         for place, each in enumerate(self.dimensions):
@@ -100,9 +100,9 @@ class Space:
 
 
 def read_space(overrides: tuple[Override, ...], params: Mapping[str, Any], context: HydraContext) -> Space:
-    """The search space of a command line and of a config's `params`; the command line comes first.
+    """Read the search space from the command line and a config's `params`; the command line takes precedence.
 
-    A key of `params` with an `=` is a condition, and its value holds the dimensions that it opens:
+    A key of `params` with an `=` is a condition. Its value holds the dimensions that it activates:
 
         model: choice(mlp, lstm)
         model=lstm: {model.layers: "range(1, 4)"}
@@ -145,7 +145,7 @@ def _choose(trial: "Trial", dimension: Dimension) -> Any:
 
 
 def spelled(value: Any) -> str:
-    """A value as an override has it."""
+    """Format a value as in an override."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

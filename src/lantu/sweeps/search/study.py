@@ -1,4 +1,4 @@
-"""A search: an Optuna study that is asked for points and told how they did."""
+"""A search with Optuna's ask-and-tell interface."""
 
 import logging
 import math
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
-SAME_IN_A_ROW = 25  # repeated suggestions after which a small space counts as searched
+SAME_IN_A_ROW = 25  # repeated suggestions in a row after which a small space counts as exhausted
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """What a search may be told, beside its sampler and pruner."""
+    """Options of a search, without sampler and pruner."""
 
     n_trials: int | None
-    """Trials in the study, those of other machines included; None: until time or budget is over."""
+    """Number of trials in the study, including those of other machines; None: until time or budget is used up."""
     n_jobs: int
-    """Trials that run at the same time."""
+    """Number of concurrent trials."""
     timeout: float | None
-    """Seconds after which no further trial begins."""
+    """Seconds after which no new trial starts."""
     objectives: tuple[str, ...]
     directions: tuple[str, ...]
     """minimize or maximize, one for each objective."""
     storage: str | None
-    """A database's URI; None: a journal file in the sweep's folder."""
+    """A database URI; None: a journal file in the sweep's folder."""
     study_name: str
     warm_start: tuple[str, ...] = ()
-    """Earlier sweeps whose trials the search begins with."""
+    """Earlier sweeps whose finished trials are added to the study at its start."""
 
 
 class Search:
-    """Asks a study for trials, one for each worker that is free: what has ended by then is known to it."""
+    """Ask the study for a trial whenever a worker is free, so that each suggestion uses all results so far."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Search:
         sampler: "Callable[[int], BaseSampler]",
         pruner: "BasePruner | None",
     ) -> None:
-        """Open the study; `sampler` is told how many trials there have been, so as not to draw the same again."""
+        """Open the study. `sampler` gets the number of existing trials, so that it does not repeat their draws."""
         self._space, self._folder, self._options = space, folder, options
         self.study = open_study(folder, options, pruner=pruner)
         self.study.sampler = sampler(len(self.study.get_trials(False)))
@@ -75,7 +75,7 @@ class Search:
             trial = self.study.ask()
             point = self._space.suggest(trial)
             twin = self._finished_twin(point)
-            if twin is not None:  # the same run would give the same result: it is not paid for again
+            if twin is not None:  # the same config gives the same result, so reuse it
                 repeats += 1
                 trial.set_user_attr("lantu.from", f"{self._folder.name}/{twin.number}")
                 self._tell(trial.number, twin)
@@ -87,7 +87,7 @@ class Search:
         self._tell(trial.number, trial)
 
     def spec(self) -> dict[str, Any]:
-        """Where a trial's callback finds the study, for pruning."""
+        """Return the storage and name of the study, for the pruning callback."""
         return {"storage": self._options.storage, "study_name": self._options.study_name}
 
     def _tell(self, number: int, trial: TrialFolder) -> None:
@@ -101,7 +101,7 @@ class Search:
         try:
             told = values if outcome == TrialState.COMPLETE else None
             self.study.tell(number, told, state=outcome, skip_if_finished=True)
-        except RuntimeError:  # an exhausted grid asks a loop to stop that is not Optuna's own
+        except RuntimeError:  # an exhausted grid sampler stops a loop that is not Optuna's own, which raises
             self._exhausted = True
 
     def _is_over(self) -> bool:
@@ -111,7 +111,7 @@ class Search:
         return self._exhausted or late or enough
 
     def _counted(self) -> int:
-        """Trials of the study, without those that came from earlier sweeps or cost nothing."""
+        """Return the number of trials in the study, without those reused from earlier sweeps or finished trials."""
         return sum("lantu.from" not in each.system_attrs | each.user_attrs for each in self.study.get_trials(False))
 
     def _finished_twin(self, point: Point) -> TrialFolder | None:
@@ -121,7 +121,7 @@ class Search:
         return None
 
     def _left_by_an_earlier_run(self) -> list[TrialFolder]:
-        """Trials that this sweep has begun and not ended: their process was killed."""
+        """Return trials of this sweep that started and did not end, because their process was killed."""
         from optuna.trial import TrialState
 
         running = {each.number for each in self.study.get_trials(False, states=(TrialState.RUNNING,))}
@@ -165,7 +165,7 @@ def open_study(
     *,
     pruner: "BasePruner | None" = None,
 ) -> "Study":
-    """The sweep's study, created where there is none.
+    """Open the sweep's study, or create it.
 
     Raises:
         UserError: the storage cannot be opened.
@@ -187,7 +187,7 @@ def open_study(
 
 
 def open_storage(uri: str) -> "BaseStorage":
-    """A database by its URI, or a journal file by its path."""
+    """Open a database by its URI, or a journal file by its path."""
     from optuna.storages import JournalStorage, get_storage
     from optuna.storages.journal import JournalFileBackend
 
@@ -195,13 +195,13 @@ def open_storage(uri: str) -> "BaseStorage":
 
 
 def journal_of(folder: SweepFolder) -> str:
-    """The journal file of a sweep's study; `optuna-dashboard` opens it as it is."""
+    """Return the path of the journal file of a sweep's study; `optuna-dashboard` can open it."""
     folder.path.mkdir(parents=True, exist_ok=True)
     return str(folder.path / "study.log")
 
 
 def quiet() -> None:
-    """Optuna says every trial's result, which the sweep's own display shows."""
+    """Turn off Optuna's log of every result: the sweep shows its own."""
     import warnings
 
     import optuna
@@ -213,14 +213,14 @@ def quiet() -> None:
 
 
 def objective_values(values: dict[str, float], objectives: Sequence[str]) -> list[float] | None:
-    """The numbers that decide, in order; None when one is missing or no number."""
+    """Return the values of the objectives, in order; None if one is missing or not finite."""
     found = [objective_value(values, name) for name in objectives]
     numbers = [each for each in found if each is not None and math.isfinite(each)]
     return numbers if len(numbers) == len(found) else None
 
 
 def _params(point: Point, distributions: dict[str, Any]) -> dict[str, Any]:
-    """A point's values as a study's parameters; empty when one lies outside the space."""
+    """Return a point's values as parameters of a study; empty if a value lies outside the space."""
     found: dict[str, Any] = {}
     for override in point.overrides:
         key, _, text = override.lstrip("+").partition("=")

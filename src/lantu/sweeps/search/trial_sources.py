@@ -1,4 +1,4 @@
-"""Where a sweep's trials come from: a grid that is known from the start, or a search that asks as it goes."""
+"""Sources of a sweep's trials: a grid that is known in advance, or a search that adds trials as results come in."""
 
 from typing import Protocol
 
@@ -7,20 +7,24 @@ from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
 
 
 class Source(Protocol):
-    """Hands out trials, as many as may run at the same time."""
+    """Provides the trials to run."""
 
     def planned(self) -> int | None:
-        """How many trials there will be in all; None: as many as there is time or money for."""
+        """Return the total number of trials; None if only time or budget limits it."""
 
     def next(self, running: int) -> list[TrialFolder]:
-        """Trials to run now, on disk already, beside those that are running; none while nothing runs: it is over."""
+        """Return trials to start now, already written to disk. An empty list with none running ends the sweep.
+
+        Args:
+            running: the number of trials that run now.
+        """
 
     def tell(self, trial: TrialFolder) -> None:
-        """A trial has ended; its state says how."""
+        """Report that a trial has ended; the outcome is in its state."""
 
 
 class Grid:
-    """Every point once: those that are finished stay as they are, those that failed are tried again a few times."""
+    """Run every point once. Finished trials are kept, failed ones are retried."""
 
     def __init__(self, points: list[Point], folder: SweepFolder, *, retries: int) -> None:
         self._folder = folder
@@ -32,14 +36,14 @@ class Grid:
         return len(self._wanted)
 
     def next(self, running: int) -> list[TrialFolder]:
-        """All of them at once: the launcher knows how many run at the same time."""
+        """Return all trials at once: the launcher limits how many run at the same time."""
         return self._batches.pop() if self._batches else []
 
     def tell(self, trial: TrialFolder) -> None:
-        """Nothing depends on it."""
+        """Results do not change a grid."""
 
     def _plan(self) -> list[TrialFolder]:
-        """Put new points on disk; all that have to be run."""
+        """Write new points to disk; return all trials that have to run."""
         there = {trial.point.key: trial for trial in self._folder.trials()}
         number = max((trial.number for trial in there.values()), default=-1)
         batch = []

@@ -1,1 +1,1 @@
-"""What a sweep keeps on disk: its plan, its trials and their status."""
+"""A sweep on disk: its plan, its trials and their status."""

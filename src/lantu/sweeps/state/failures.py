@@ -1,4 +1,4 @@
-"""Why a trial failed: in a sentence for the terminal, and in its MLflow run for everyone else."""
+"""Record why a trial failed: one line for the terminal, and a failed run in MLflow."""
 
 import uuid
 from typing import Any
@@ -12,19 +12,19 @@ from lantu.tracking.run_folder import RunFolder
 
 
 def sentence(error: BaseException) -> str:
-    """An exception as one line: what a list of causes groups by."""
+    """Format an exception as one line; the sweep's list of failures groups by it."""
     if type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
-        error = error.__cause__  # Hydra names the class that could not be made; what is wrong stands below
+        error = error.__cause__  # Hydra names the class that could not be built; its cause says why
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     said = first if isinstance(error, UserError) else f"{type(error).__name__}: {first}".rstrip(": ")
     return redact(said)[:500]
 
 
 def record_failure(sweep: SweepFolder, trial: TrialFolder, reason: str, tracking: dict[str, Any] | None) -> None:
-    """Leave a failed trial in MLflow with its reason, also one that failed before it had begun a record.
+    """Record a failed trial in MLflow with the reason, even if it failed before its logger started.
 
     Args:
-        tracking: the tracking URI and the parent run, as the trial's logger was given them; None: without MLflow.
+        tracking: the tracking URI and parent run from the trial's logger; None without MLflow.
     """
     folder = RunFolder(trial.path)
     if tracking is None:

@@ -1,4 +1,4 @@
-"""Which sweep a command means: one that was begun before, or a new one."""
+"""Find the sweep that a command refers to, or name a new one."""
 
 from omegaconf import DictConfig
 
@@ -8,10 +8,10 @@ from lantu.sweeps.state.sweep_folder import SweepFolder, sweeps_of
 
 
 def find_or_name(cfg: DictConfig, request: Request, *, kind: str) -> tuple[SweepFolder, bool]:
-    """The folder of the sweep that is meant, and whether it is a new one.
+    """Return the sweep's folder and whether the sweep is new.
 
     Raises:
-        UserError: the sweep that is named does not exist, or asks for something else.
+        UserError: the named sweep does not exist, or was started with other overrides.
     """
     from pathlib import Path
 
@@ -39,7 +39,7 @@ def find_or_name(cfg: DictConfig, request: Request, *, kind: str) -> tuple[Sweep
 
 
 def unknown(home: object, name: str) -> str:
-    """What to say of a sweep that does not exist."""
+    """Format the error for a sweep that does not exist."""
     from pathlib import Path
 
     from lantu.suggestions import did_you_mean

@@ -1,4 +1,4 @@
-"""What a sweep's command asks for: what every trial shares, what varies, and so which sweep is meant."""
+"""Parse a sweep's command: what all trials share, what varies, and the digest that identifies the sweep."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from lantu.config.naming import UNNAMED
 from lantu.errors import UserError
 
 OPERATIONAL = ("sweep", *(each for each in UNNAMED if each != "debug"))
-"""Options that say how trials are run and kept, with those below them: they do not make it another sweep."""
+"""Options that say how trials are run and stored. They are not part of a sweep's identity."""
 
 
 @dataclass(frozen=True)
@@ -26,52 +26,52 @@ class Point:
 
     @property
     def key(self) -> str:
-        """The same for the same combination, in whatever order it was typed."""
+        """An identifier of the combination that does not depend on the order of its overrides."""
         return " ".join(sorted(self.overrides))
 
     @property
     def name(self) -> str:
-        """What varies, for people: "cnn lr=0.01"."""
+        """A short readable name: "cnn lr=0.01"."""
         return " ".join(_short(each) for each in self.overrides) or "the only trial"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A sweep's overrides, read."""
+    """The parsed overrides of a sweep."""
 
     fixed: tuple[str, ...]
-    """What every trial shares, as typed."""
+    """Overrides that all trials share, as typed."""
     swept: tuple[Override, ...]
-    """What varies."""
+    """Overrides that vary."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The names of what varies, such as `optimizer.lr`."""
+        """The names of the options that vary, such as `optimizer.lr`."""
         return tuple(each.get_key_element() for each in self.swept)
 
     def digest(self, kind: str) -> str:
-        """Names the sweep by what makes its trials comparable: the fixed part, and which options vary.
+        """Hash what makes trials comparable: the fixed overrides, and which options vary.
 
-        Values are not in it, so that a grid with more of them is the same sweep, enlarged.
+        The values are left out, so that adding values to a grid extends the same sweep.
         """
         shared = sorted(each for each in self.fixed if not is_operational(each))
         return hashlib.sha256("\n".join([kind, *shared, "", *sorted(self.keys)]).encode()).hexdigest()[:16]
 
     def name(self, start: str) -> str:
-        """A name that is a folder's as well: "digits-model-lr-seed"."""
+        """Return a readable name that is also a valid folder name: "digits-model-lr-seed"."""
         words = [start, *(key.rpartition(".")[2].lstrip("+") for key in self.keys)]
         return slug("-".join(words))[:60].strip("-")
 
 
 def read_request(arguments: list[str], context: HydraContext) -> Request:
-    """Take a command's overrides apart.
+    """Parse a command's overrides.
 
     Raises:
-        UserError: one cannot be read.
+        UserError: an override cannot be parsed.
     """
     with explained(arguments, "train"):
         overrides = OverridesParser.create(config_loader=context.config_loader).parse_overrides(arguments)
-    last = {each.get_key_element().lstrip("+~"): each for each in overrides}  # as for a single run, the last one counts
+    last = {each.get_key_element().lstrip("+~"): each for each in overrides}  # as in a single run, the last one counts
     overrides = list(last.values())
     return Request(
         fixed=tuple(str(each.input_line) for each in overrides if not each.is_sweep_override()),
@@ -80,7 +80,7 @@ def read_request(arguments: list[str], context: HydraContext) -> Request:
 
 
 def grid(request: Request) -> list[Point]:
-    """Every combination of the values that vary, the last one fastest.
+    """Return every combination of the values that vary; the last option varies fastest.
 
     Raises:
         UserError: an interval has no finite set of values.
@@ -97,18 +97,18 @@ def grid(request: Request) -> list[Point]:
 
 
 def without_identity(overrides: Sequence[str]) -> list[str]:
-    """Overrides without those that say which sweep is meant."""
+    """Remove the overrides that name a sweep."""
     return [each for each in overrides if not each.startswith(("sweep.name=", "sweep.resume="))]
 
 
 def is_operational(override: str) -> bool:
-    """Whether an override leaves what is learned as it is."""
+    """Return whether an override has no effect on training results."""
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
     return any(key == each or key.startswith((f"{each}.", f"{each}/")) for each in OPERATIONAL)
 
 
 def slug(text: str) -> str:
-    """A text with nothing in it that a folder's name or a tag would mind."""
+    """Replace the characters that are not allowed in a folder name or tag."""
     return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.") or "sweep"
 
 

@@ -1,4 +1,4 @@
-"""The command that began a sweep, for whoever resumes it by its name alone."""
+"""Look up the command of a sweep, to resume it by name."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from lantu.sweeps.state.sweep_folder import SweepFolder, sweeps_of
 
 
 def command_of(name: str) -> list[str]:
-    """The overrides that a sweep was begun with.
+    """Return the overrides that a sweep was started with.
 
     Raises:
-        UserError: there is no such sweep.
+        UserError: no sweep has this name.
     """
     home = sweeps_of(Path(str(compose().cfg.paths.store)))
     folder = SweepFolder(home / slug(name))

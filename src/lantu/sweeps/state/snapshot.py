@@ -1,4 +1,4 @@
-"""Config files as they were when a sweep began: later edits reach neither its waiting trials nor its resumed ones."""
+"""Snapshot the config files when a sweep starts, so that later edits do not affect its pending or resumed trials."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _FILE = "file://"
 
 
 def take_snapshot(context: HydraContext, target: Path) -> None:
-    """Copy every config folder on the search path, in place of an earlier copy."""
+    """Copy every config folder on the search path, replacing an earlier copy."""
     shutil.rmtree(target, ignore_errors=True)
     for number, element in enumerate(context.config_loader.get_search_path().get_path()):
         source = Path(element.path.removeprefix(_FILE))
@@ -29,7 +29,7 @@ def take_snapshot(context: HydraContext, target: Path) -> None:
 
 
 def from_snapshot(context: HydraContext, snapshot: Path) -> HydraContext:
-    """The same context, reading the copies."""
+    """Return a Hydra context that reads the copies."""
     copied = ConfigSearchPathImpl()
     for number, element in enumerate(context.config_loader.get_search_path().get_path()):
         copy = snapshot / f"{number}"
@@ -38,9 +38,9 @@ def from_snapshot(context: HydraContext, snapshot: Path) -> HydraContext:
 
 
 def settings(composer: Composer, request: Request, points: list[Point]) -> dict[str, dict[str, str]]:
-    """What decides the result of trials, by the files that they choose: for telling whether two sweeps differ.
+    """Return the settings that determine the trials' results, for each combination of config files.
 
-    Values that vary are left out.
+    Values that vary are left out. Comparing the settings tells whether two sweeps differ.
     """
     found: dict[str, dict[str, str]] = {}
     for chosen in dict.fromkeys(tuple(filter(composer.chooses, point.overrides)) for point in points):
@@ -56,10 +56,10 @@ def settings(composer: Composer, request: Request, points: list[Point]) -> dict[
 
 
 def refuse_difference(name: str, before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> None:
-    """Raise when trials of now could not be compared with those of before.
+    """Refuse to resume a sweep whose new trials could not be compared with the old ones.
 
     Raises:
-        UserError: names what differs.
+        UserError: names the settings that differ.
     """
     for chosen in before.keys() & now.keys():
         old, new = before[chosen], now[chosen]
@@ -77,7 +77,7 @@ def refuse_difference(name: str, before: dict[str, dict[str, str]], now: dict[st
 
 
 def composed(loader: ConfigLoader, overrides: Sequence[str]) -> Composition:
-    """A trial's config, without Hydra's own part."""
+    """Compose a trial's config, without Hydra's own node."""
     with explained(list(overrides), "train"):
         cfg = loader.load_configuration(config_name="train", overrides=list(overrides), run_mode=RunMode.RUN)
     chosen = cfg.hydra.runtime.choices

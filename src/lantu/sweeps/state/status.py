@@ -1,4 +1,4 @@
-"""How it stands with a sweep: counts, the best so far, the time left. Read from disk, by the sweep or by anyone."""
+"""The status of a sweep, read from disk: counts, best trial so far, time left."""
 
 import math
 import statistics
@@ -11,7 +11,7 @@ from lantu.sweeps.state.sweep_folder import ENDED, State, SweepFolder, TrialFold
 
 @dataclass(frozen=True)
 class Best:
-    """The finished trial that is best in the first objective."""
+    """The finished trial with the best value of the first objective."""
 
     number: int
     name: str
@@ -24,21 +24,21 @@ class Best:
 
 @dataclass(frozen=True)
 class Standing:
-    """A sweep at one moment."""
+    """The status of a sweep at one moment."""
 
     counts: Counter[str]
-    """Trials by status."""
+    """Number of trials by status."""
     best: Best | None
     """The best finished trial."""
     seconds: list[float]
-    """How long each trial that ran to its end took."""
+    """Duration of each finished or pruned trial."""
 
     @property
     def ended(self) -> int:
         return sum(self.counts[status] for status in ENDED)
 
     def seconds_left(self, planned: int | None) -> float | None:
-        """An estimate from how long trials take, and how many run at the same time."""
+        """Estimate the remaining time from the mean duration of trials and the number running now."""
         if planned is None or not self.seconds:
             return None
         left = max(0, planned - self.ended)
@@ -47,7 +47,7 @@ class Standing:
 
 
 class Watcher:
-    """Reads a sweep again and again; trials that have ended are read once."""
+    """Read a sweep's status repeatedly; the state of an ended trial is read only once."""
 
     def __init__(self, sweep: SweepFolder) -> None:
         self._sweep = sweep
@@ -55,7 +55,7 @@ class Watcher:
         self._names: dict[int, str] = {}
 
     def look(self) -> Standing:
-        """How it stands now."""
+        """Return the current status."""
         counts: Counter[str] = Counter()
         seconds: list[float] = []
         content = self._sweep.content()
@@ -75,7 +75,7 @@ class Watcher:
         return Standing(counts, named, seconds)
 
     def newly_ended(self, seen: set[int]) -> list[tuple[TrialFolder, State]]:
-        """Trials that have ended and are not among the seen; they are then."""
+        """Return ended trials that are not in `seen`, and add them to it."""
         found = []
         for number, state in sorted(self._ended.items()):
             if number not in seen:

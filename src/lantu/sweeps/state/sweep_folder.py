@@ -1,12 +1,12 @@
-"""Where a sweep lies on disk. What is there is the truth about it, for the sweep itself and for whoever looks on.
+"""A sweep's folder on disk, the single source of truth for the sweep and every command that reads it.
 
-sweep.json            what was asked for, and which sweep it is
-conf/                 the config files as they were when the sweep began
+sweep.json            the sweep's identity and command
+conf/                 snapshot of the config files at the start of the sweep
 trials/0007/          a trial's run folder: journal, checkpoints, pictures, and
-    trial.json        what varies in it
-    state.json        how it stands with it
-    owner.json        the process that works on it
-    output.txt        what it printed
+    trial.json        its overrides
+    state.json        its state
+    owner.json        the process that runs it
+    output.txt        its output
 journal/              the record of the parent run
 """
 
@@ -23,24 +23,24 @@ from lantu.tracking.owner import Owner
 FORMAT = 1
 ENDED = ("finished", "pruned", "failed", "skipped")
 PRUNED = "pruned.txt"
-"""A file in a trial's folder that says why a pruner ended it."""
+"""The file in a trial's folder with the reason why a pruner ended it."""
 
 
 @dataclass
 class State:
-    """How it stands with a trial."""
+    """The state of a trial."""
 
     status: str = "planned"
     """planned, running, finished, pruned, failed or skipped (the sweep's budget was spent)."""
     attempts: int = 0
     reason: str = ""
-    """Why it failed, in a sentence."""
+    """Why it failed or was pruned, in a sentence."""
     values: dict[str, float] = field(default_factory=dict)
-    """Its metrics and its cost, named as they are logged."""
+    """Its metrics and cost, named as logged."""
     started: float = 0.0
     ended: float = 0.0
     run_id: str | None = None
-    """Its MLflow run, where that was known when it ended."""
+    """Its MLflow run id, if known when it ended."""
 
 
 class TrialFolder:
@@ -55,7 +55,7 @@ class TrialFolder:
 
     @property
     def point(self) -> Point:
-        """What varies in it."""
+        """The values that vary."""
         return Point(tuple(json.loads((self.path / "trial.json").read_text())["overrides"]))
 
     @property
@@ -64,17 +64,17 @@ class TrialFolder:
 
     @property
     def owner(self) -> Owner:
-        """The process that works on it."""
+        """The process that runs the trial."""
         return Owner(self.path / "owner.json")
 
     def plan(self, point: Point) -> "TrialFolder":
-        """Put a point on disk; it has happened when this returns."""
+        """Write a point to disk; it is stored when this returns."""
         self.path.mkdir(parents=True, exist_ok=True)
         _write(self.path / "trial.json", {"overrides": point.overrides})
         return self
 
     def state(self) -> State:
-        """How it stands with it; a trial whose process died is `planned` again."""
+        """Read the state; a running trial whose process has crashed counts as `planned`."""
         try:
             content = json.loads((self.path / "state.json").read_text())
         except (OSError, ValueError):
@@ -86,7 +86,7 @@ class TrialFolder:
         return state
 
     def keep(self, state: State) -> None:
-        """Replace state.json in one step."""
+        """Replace state.json atomically."""
         _write(self.path / "state.json", asdict(state))
 
 
@@ -102,24 +102,24 @@ class SweepFolder:
 
     @property
     def owner(self) -> Owner:
-        """The process that conducts it."""
+        """The process that conducts the sweep."""
         return Owner(self.path / "owner.json")
 
     @property
     def conf(self) -> Path:
-        """The config files as they were when the sweep began."""
+        """The snapshot of the config files."""
         return self.path / "conf"
 
     def exists(self) -> bool:
         return (self.path / "sweep.json").is_file()
 
     def content(self) -> dict[str, Any]:
-        """What sweep.json says."""
+        """Read sweep.json."""
         content: dict[str, Any] = json.loads((self.path / "sweep.json").read_text())
         return content
 
     def keep(self, content: dict[str, Any]) -> None:
-        """Replace sweep.json in one step."""
+        """Replace sweep.json atomically."""
         self.path.mkdir(parents=True, exist_ok=True)
         _write(self.path / "sweep.json", {"format": FORMAT, **content})
 
@@ -127,12 +127,12 @@ class SweepFolder:
         return TrialFolder(self.path / "trials" / f"{number:04d}")
 
     def trials(self) -> list[TrialFolder]:
-        """Those that were planned, in order."""
+        """Return the planned trials, in order."""
         found = (self.path / "trials").glob("*/trial.json")
         return sorted((TrialFolder(each.parent) for each in found), key=lambda each: each.number)
 
     def spent(self) -> dict[str, float]:
-        """What the trials have cost so far, by the names of a budget: usd, kwh, hours."""
+        """Return the cost of all trials so far, by the names of a budget: usd, kwh, hours."""
         total = dict.fromkeys(COSTS, 0.0)
         for trial in self.trials():
             values = trial.state().values
@@ -142,16 +142,16 @@ class SweepFolder:
 
 
 COSTS = {"usd": "cost/usd", "kwh": "cost/kwh", "hours": "cost/device_hours"}
-"""A budget's names, and the metrics that they limit."""
+"""The names of a budget, and the metrics that they limit."""
 
 
 def sweeps_of(store: Path) -> Path:
-    """The folder that holds a store's sweeps."""
+    """Return the folder of a store's sweeps."""
     return store / "runs" / "sweeps"
 
 
 def sweep_folders(store: Path) -> Iterator[SweepFolder]:
-    """A store's sweeps, oldest first."""
+    """Yield a store's sweeps, oldest first."""
     found = [SweepFolder(each.parent) for each in sweeps_of(store).glob("*/sweep.json")]
     yield from sorted(found, key=lambda each: float(each.content().get("created", 0)))
 
