@@ -60,3 +60,14 @@ def test_a_mistake_is_a_sentence_and_nothing_is_written(
     assert main(["data", "data=csv", f"data.path={table(tmp_path)}", "data.target=status", override]) == 2
     assert said in capsys.readouterr().err
     assert [each.name for each in tmp_path.iterdir()] == ["loans.csv"]
+
+
+def test_a_split_by_time_is_asked_for_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["data", "data=csv", f"data.path={table(tmp_path)}", "data.target=status", "data.split=time"]
+    assert main([*asked, "data.time=id", "json=r.json", "report=r.html"]) == 0
+    assert "the newest rows by id are held out" in capsys.readouterr().out
+    assert main(asked) == 2
+    assert "data.time=COLUMN" in capsys.readouterr().err

@@ -26,6 +26,8 @@ It lists what each column is, what is missing or cannot be read, keys, inputs th
 the classes of each split and the positive one.
 """
 _MOST_CLASSES = 20
+_NODES = ("data", "spec", "paths", "augment")
+"""Of a run's config what data need: the rest need not fit them."""
 _SHOWN = {"key": "key (left out)", "constant": "constant (left out)"}
 
 
@@ -37,10 +39,8 @@ def data_main(argv: list[str]) -> int:
     own = {key: value for key, _, value in (each.partition("=") for each in argv) if key in ("report", "json")}
     overrides = [each for each in argv if each.partition("=")[0] not in own]
     composed = compose(*overrides, command="train")
-    cfg = OmegaConf.create(
-        {"data": composed.cfg.data, "spec": composed.cfg.get("spec") or {}, "paths": composed.cfg.paths}
-    )
-    check(Composition(cfg=cfg, choices=composed.choices, overrides=overrides))
+    cfg = OmegaConf.create({name: composed.cfg[name] for name in _NODES if name in composed.cfg})
+    check(Composition(cfg=cfg, choices={"data": composed.choices["data"]}, overrides=overrides))
     report = examine(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)).data)
     folder = Path(composed.cfg.paths.store) / "data"
     name = Path(str(cfg.data.get("path") or composed.choices["data"])).stem

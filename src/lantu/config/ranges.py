@@ -206,7 +206,7 @@ RULES: dict[str, Rule] = {
     "data.batch_size": whole(1, 10**9),
     "data.workers": whole(0, 1024) | NULL,
     "data.size": whole(1, 10**5) | each(whole(1, 10**5), length=2) | NULL,
-    "data.split": MAPPING | NULL,
+    "data.split": MAPPING | NULL | Rule("time or random", lambda value: value in ("time", "random")),
     "data.split.*": PART,
     "data.split_seed": whole(0, LARGEST_SEED),
     "data.seed": whole(0, LARGEST_SEED),
