@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 HIDDEN = "REDACTED"  # a plain word in YAML, JSON, shells and URIs, so that what is left still parses
 _NOT_SECRET = {"PWD", "OLDPWD"}  # folders
@@ -26,7 +27,7 @@ _SHAPES = re.compile(
     r"|xox[abpr]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|dapi[0-9a-f]{32}|AIza[\w-]{35}"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
 )
-_IN_URI = re.compile(r"(?<=://)[^\s/@'\"]+(?=@)")
+_IN_URI = re.compile(r"(?<=://)[^\s/'\"]+(?=@)")  # a password may hold an @ itself
 _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
 _IN_QUERY = re.compile(rf"({_SECRET}=|[?&](?:sig|x-amz-signature|x-amz-credential)=)[^&\s'\"#]+", re.IGNORECASE)
 _QUOTED = r"(?P<quote>['\"])(?:(?!(?P=quote))[^\n])+"
@@ -82,4 +83,8 @@ def _from_environment() -> list[str]:
     found = {
         value for name, value in os.environ.items() if len(value) >= 8 and is_secret(name) and name not in _NOT_SECRET
     }
+    for value in os.environ.values():  # such as MLFLOW_TRACKING_URI, whose password a library may print by itself
+        for match in _IN_URI.finditer(value):
+            password = match[0].partition(":")[2]
+            found |= {each for each in (password, unquote(password)) if len(each) >= 6}
     return sorted(found, key=len, reverse=True)

@@ -4,14 +4,19 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
+from lantu.redaction import redact_tree
+
 
 class Recipe(Callback):
-    """Keeps a run's resolved config inside its checkpoints, as plain values that `weights_only` loading accepts."""
+    """Keeps a run's resolved config inside its checkpoints, as plain values that `weights_only` loading accepts.
+
+    Credentials are left out: checkpoints are uploaded and handed on.
+    """
 
     KEY = "lantu.recipe"
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
+        self.config = redact_tree(config)
 
     @property
     def state_key(self) -> str:

@@ -14,9 +14,9 @@ Lantu: train models, and decide which one is worth its cost.
   lantu catalog                                  list data sets, models, recipes
   lantu doctor                                   print versions, devices, and what is missing
   lantu ui                                       open the MLflow UI over ./mlruns
-  lantu runs                                     list local runs: what waits, what is dead
+  lantu runs                                     list local runs: unsynced, interrupted
   lantu sweeps                                   list sweeps: trials done, running, failed; the best
-  lantu sync                                     ship what has not reached the MLflow server
+  lantu sync                                     upload unsynced runs to MLflow
 
 `lantu COMMAND --help` says more. In a checkout, `python scripts/train.py ...` is `lantu train ...`.
 """

@@ -1,4 +1,4 @@
-"""`lantu sync` and `lantu runs`: ship what waits on local disk, list it, and end runs that died."""
+"""`lantu sync` and `lantu runs`: upload unsynced runs, list runs, and end interrupted ones."""
 
 import argparse
 import os
@@ -7,58 +7,85 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from lantu.errors import UserError
 from lantu.redaction import redact
+from lantu.tracking.rebuild_store import bring_artifacts, set_aside
 from lantu.tracking.run_folder import RunFolder, run_folders
-from lantu.tracking.store import absolute
+from lantu.tracking.store import absolute, embedded_uri
 from lantu.tracking.upload import BUSY, prepare, ship_once
 
+STATES = {"running": "running", "dead": "interrupted", "waits": "pending", "shipped": "synced"}
+"""What a run's state is called."""
 _COLOURS = {"running": "cyan", "dead": "red", "waits": "yellow", "shipped": "green"}
 _ENOUGH = 2  # failures after which a destination is not asked again
 
 
 def sync_main(argv: list[str]) -> int:
-    """Ship everything that waits; returns 0 when nothing waits any more, else 1."""
+    """Upload unsynced runs; returns 0 when every run is synced, else 1."""
     parser = argparse.ArgumentParser(
         "lantu sync",
-        description="Ship to MLflow what waits on local disk: metrics with their times, parameters, tags, "
+        description="Upload unsynced runs to MLflow: metrics with their times, parameters, tags, "
         "artifacts, final status. Twice is the same as once.",
     )
     _add_store(parser)
     parser.add_argument(
         "--tracking-uri",
         metavar="URI",
-        help="ship to this store (default: the one that each run was meant for; a password that it needs "
+        help="upload to this store (default: the one that each run was meant for; a password that it needs "
         "is taken from MLFLOW_TRACKING_URI)",
     )
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="make the store's damaged or deleted MLflow database again from the runs' journals",
+    )
     asked = parser.parse_args(argv)
+    if asked.rebuild:
+        return _rebuild(_folders(asked.store), asked.store.absolute())
     folders = [folder for folder in _folders(asked.store) if not folder.is_shipped()]
     if not folders:
-        Console().print(f"Nothing waits in {asked.store}.", highlight=False)
+        Console().print(f"Every run in {asked.store} is synced.", highlight=False)
         return 0
     return _ship(folders, asked.store.absolute(), asked.tracking_uri)
 
 
 def runs_main(argv: list[str]) -> int:
-    """List the runs on local disk; with --repair, end those that died without saying so."""
+    """List the runs on local disk; with --repair, end the interrupted ones in MLflow."""
     parser = argparse.ArgumentParser(
         "lantu runs",
-        description="List the runs on local disk: what runs, what waits to be shipped, what died, what MLflow has.",
+        description="List the runs on local disk: running, unsynced, interrupted, synced.",
     )
     _add_store(parser)
-    parser.add_argument("--repair", action="store_true", help="ship dead runs and end them in MLflow as KILLED")
+    parser.add_argument(
+        "--repair", action="store_true", help="upload interrupted runs and end them in MLflow as KILLED"
+    )
     asked = parser.parse_args(argv)
     folders = _folders(asked.store)
     if asked.repair:
         dead = [folder for folder in folders if folder.state() == "dead"]
         if dead:
             return _ship(dead, asked.store.absolute(), None)
-        Console().print(f"No run in {asked.store} is dead.", highlight=False)
+        Console().print(f"No run in {asked.store} is interrupted.", highlight=False)
         return 0
     _show(folders, asked.store)
     return 0
+
+
+def _rebuild(folders: list[RunFolder], store: Path) -> int:
+    """Upload every run of the embedded store to a new database; the old one is kept under another name."""
+    own = [folder for folder in folders if folder.destination(store) == embedded_uri(store)]
+    if running := [folder for folder in own if folder.state() == "running"]:
+        raise UserError(f"{_name(running[0], store)} is still running: rebuild the store when it has ended.")
+    kept, earlier = set_aside(store, own)
+    if kept is not None:
+        print(f"The old database is kept as {kept}.")
+    status = _ship(own, store, None)
+    for folder in own:
+        bring_artifacts(store, folder, earlier.get(folder.run_dir))
+    return status
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +112,10 @@ def _ship(folders: list[RunFolder], store: Path, uri: str | None) -> int:
     waiting = 0
     for folder in folders:
         name = _name(folder, store)
-        destination = absolute(uri) if uri else folder.destination(store, known)
+        try:
+            destination = absolute(uri) if uri else folder.destination(store, known)
+        except Exception:  # a record that cannot be read
+            destination = None
         if destination is None:
             trouble: str | None = (
                 "it is not known where to: its journal has no beginning, or names a server that needs a password. "
@@ -94,19 +124,19 @@ def _ship(folders: list[RunFolder], store: Path, uri: str | None) -> int:
         elif failures[destination] >= _ENOUGH:
             trouble = f"not tried, as {redact(destination)} has just failed"
         else:
-            with console.status(f"shipping {name}"):
+            with console.status(f"uploading {_plain(name)}"):
                 trouble = ship_once(folder, destination)
         if trouble:
             failures[destination or ""] += trouble != BUSY
             waiting += 1
-            console.print(f"[yellow]waits[/]    {name}: {trouble}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]pending[/]  {_plain(name)}: {_plain(trouble)}", highlight=False, soft_wrap=True)
             continue
         shipped = folder.shipped()
         end = f", {shipped.status}" if shipped.status else ", still running"
         refused = f", {shipped.refused} values refused (see {folder.log})" if shipped.refused else ""
-        console.print(
-            f"[green]shipped[/]  {name}: {shipped.metrics:,} points{end}{refused}", highlight=False, soft_wrap=True
-        )
+        refused += f", {shipped.damaged} damaged records of its journal left out" if shipped.damaged else ""
+        said = f"{_plain(name)}: {shipped.metrics:,} points{end}{refused}"
+        console.print(f"[green]synced[/]   {said}", highlight=False, soft_wrap=True)
     return 1 if waiting else 0
 
 
@@ -118,29 +148,39 @@ def _show(folders: list[RunFolder], store: Path) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("run", "folder", "state", "MLflow"):
         table.add_column(column, overflow="fold", no_wrap=column == "folder")  # which one copies
-    table.add_column("waiting", justify="right")
+    table.add_column("pending", justify="right")
     table.add_column("trouble", overflow="fold")
     states: Counter[str] = Counter()
     for folder in folders:
-        state, shipped, begin = folder.state(), folder.shipped(), folder.head()
+        try:
+            state, shipped, begin = folder.state(), folder.shipped(), folder.head()
+        except Exception as error:  # one run's damaged record must not hide the others
+            table.add_row("?", _plain(_name(folder, store)), "[red]damaged[/]", "", "", _plain(str(error)))
+            continue
         states[state] += 1
         waiting = ""
         if state != "shipped":
             artifacts = sum(1 for _ in folder.spool.tickets())
             waiting = f"{folder.points_waiting():,} points, {artifacts} artifacts, {decimal(folder.waiting())}"
         table.add_row(
-            str(begin["name"]) if begin else "?",
-            _name(folder, store),
-            f"[{_COLOURS[state]}]{state}[/]",
-            f"{shipped.run_id or ''} {shipped.status or ''}".strip(),
+            _plain(str(begin.get("name"))) if begin else "?",
+            _plain(_name(folder, store)),
+            f"[{_COLOURS[state]}]{STATES[state]}[/]",
+            _plain(f"{shipped.run_id or ''} {shipped.status or ''}".strip()),
             waiting,
-            shipped.trouble or "",
+            _plain(shipped.trouble or ""),
         )
     console.print(table)
     if states["waits"] or states["dead"]:
         console.print(
-            f"\n`lantu sync --store {store}` ships what waits, and ends in MLflow what died.", highlight=False
+            f"\n`lantu sync --store {store}` uploads unsynced runs, and ends interrupted ones in MLflow.",
+            highlight=False,
         )
+
+
+def _plain(text: str) -> str:
+    """Text of a run for the terminal: neither markup nor control characters have an effect."""
+    return escape("".join(each if each.isprintable() else "?" for each in text))
 
 
 def _name(folder: RunFolder, store: Path) -> str:

@@ -248,7 +248,7 @@ RULES: dict[str, Rule] = {
     "model.layers": whole(1, 10**5),
     "model.heads": whole(1, 10**5),
     "model.kv_heads": whole(1, 10**5) | NULL,
-    "model.width": whole(1, 10**7),
+    "model.width": whole(1, 10**7) | Rule("a factor above 0.0", lambda v: type(v) is float and 0 < v < 100),
     "model.widths": each(whole(1, 10**7)),
     "model.hidden": whole(1, 10**8) | each(whole(1, 10**8), least=0) | NULL,
     "model.embedding": whole(1, 10**7),

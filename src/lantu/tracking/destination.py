@@ -48,6 +48,8 @@ class Destination:
         run = run or self._create(begin, self._parent(begin))
         if run.info.lifecycle_stage == "deleted":
             raise RunDeleted(f"the run {run.info.run_id} was deleted in MLflow")
+        if not run.info.run_id:
+            raise MlflowException("the server answers without a run id")  # kept, it would never be asked for again
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         self.params, self._tags = dict(run.data.params), dict(run.data.tags)
         self._status = run.info.status
@@ -134,7 +136,7 @@ class Destination:
         return text
 
     def _known(self, run_id: str | None) -> Run | None:
-        if run_id is None:
+        if not run_id:
             return None
         try:
             return self.client.get_run(run_id)

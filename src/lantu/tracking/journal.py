@@ -46,8 +46,11 @@ def decode(line: bytes) -> Record | None:
     body, seal, check = line.rpartition(_SEAL)
     if not seal or check != b'%08x"}\n' % crc32(body):
         return None
-    record: Record = json.loads(body + b"}")
-    return record
+    try:
+        record = json.loads(body + b"}")
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class Journal:

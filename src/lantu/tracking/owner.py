@@ -53,6 +53,8 @@ class Owner:
             silent = time.time() - self.path.stat().st_mtime
         except (OSError, ValueError):
             return False
+        if not isinstance(content, dict) or not {"place", "pid", "started"} <= set(content):
+            return False
         if content["place"] != place():
             return silent < SILENT_SECONDS
         return started(content["pid"]) == content["started"] is not None

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from lantu.redaction import HIDDEN, redact
 from lantu.tracking.journal import Reader, Record, head, last
@@ -42,6 +43,8 @@ class Shipped:
     """The final status that MLflow was told."""
     refused: int = 0
     """Values that MLflow will never take; each is named in shipper.log."""
+    damaged: int = 0
+    """Records of the journal whose checksum is wrong; they are left out."""
     trouble: str | None = None
     """Why the last attempt failed; None when it did not."""
     failures: int = 0
@@ -73,8 +76,25 @@ class RunFolder:
             content = json.loads((self.path / "shipped.json").read_text())
         except (OSError, ValueError):
             return Shipped()
-        known = {field.name for field in fields(Shipped)}
-        return Shipped(**{name: value for name, value in content.items() if name in known})
+        if not isinstance(content, dict):
+            return Shipped()
+        known = {field.name: type(field.default) for field in fields(Shipped)}
+        # what counts is a whole number, what says something is a text or null
+        given: dict[str, Any] = {
+            name: each
+            for name, each in content.items()
+            if name in known and (type(each) is int if known[name] is int else isinstance(each, str | int | None))
+        }
+        found = Shipped(**given)
+        if not found.run_id or not 0 <= found.offset <= self._size():  # damaged, or of a longer journal: send all again
+            return Shipped(trouble=found.trouble, failures=found.failures)
+        return found
+
+    def _size(self) -> int:
+        try:
+            return self.records.stat().st_size
+        except OSError:
+            return 0
 
     def keep(self, shipped: Shipped) -> None:
         """Replace shipped.json in one step, so that a reader or a crash never sees half of it."""
@@ -120,7 +140,7 @@ class RunFolder:
 
     def waiting(self) -> int:
         """Bytes of journal and artifacts that MLflow does not have yet."""
-        return max(0, self.records.stat().st_size - self.shipped().offset) + self.spool.size()
+        return max(0, self._size() - self.shipped().offset) + self.spool.size()
 
     def is_shipped(self) -> bool:
         """Whether MLflow has everything, the final status included."""

@@ -74,6 +74,9 @@ class RunUpload:
                 batch = self._send(batch)
                 self._acknowledge(offset)
         self._send(batch)
+        if reader.damaged:
+            self.shipped.damaged += reader.damaged
+            print(f"{reader.damaged} records of {self.folder.records} are damaged and left out", flush=True)
         self._acknowledge(reader.offset)
 
     def _on_metrics(self, record: Record, batch: Batch) -> Batch:

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lantu.errors import UserError
+from lantu.notices import warn_once
 from lantu.redaction import redact
 
 _TEXT = {
@@ -30,7 +33,7 @@ _TEXT = {
     ".sh",
     ".md",
 }
-_TEXT_LIMIT = 2**20
+_TEXT_LIMIT = 2**23
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Spool:
 
         Small text files are copied without the credentials in them.
         """
+        check_artifact_path(to)
         number = f"{time.time_ns():020d}"
         copy = self.path / number / local.name
         copy.parent.mkdir(parents=True)
@@ -71,6 +75,8 @@ class Spool:
 
     def put_text(self, text: str, name: str, to: str | None) -> None:
         """Keep a text as an artifact."""
+        check_artifact_path(to)
+        check_artifact_path(name)
         number = f"{time.time_ns():020d}"
         copy = self.path / number / name
         copy.parent.mkdir(parents=True)
@@ -85,7 +91,29 @@ class Spool:
                     content = json.loads(path.read_text())
                 except FileNotFoundError:
                     continue
-                yield Ticket(path, self.path / path.stem / content["name"], content["to"])
+                except (OSError, ValueError):
+                    content = None
+                ticket = self._ticket(path, content)
+                if ticket is None:
+                    warn_once(f"the ticket {path} is damaged or names something outside its folder: it is passed over.")
+                else:
+                    yield ticket
+
+    def _ticket(self, path: Path, content: Any) -> Ticket | None:
+        """The file that a ticket names; None unless it is a plain file or folder of this spool, and no link."""
+        if not isinstance(content, dict) or not path.stem.isdigit():
+            return None
+        name, to = content.get("name"), content.get("to")
+        if not isinstance(name, str) or not _is_plain(name) or "/" in name:
+            return None
+        if to is not None and not (isinstance(to, str) and _is_plain(to)):
+            return None
+        copy = self.path / path.stem / name
+        if any(each.is_symlink() for each in (path, copy.parent, copy)) or not copy.exists():
+            return None
+        if copy.is_dir() and any(each.is_symlink() for each in copy.rglob("*")):
+            return None
+        return Ticket(path, copy, to)
 
     def size(self) -> int:
         """Bytes that wait, with one more for each ticket: a file may be empty."""
@@ -99,6 +127,21 @@ class Spool:
         _sync(draft)
         os.replace(draft, self.path / f"{number}.json")
         _sync(self.path)
+
+
+def check_artifact_path(path: str | None) -> None:
+    """Refuse a place among a run's artifacts that leads out of them.
+
+    Raises:
+        UserError: it is absolute, or goes up.
+    """
+    if path is not None and not _is_plain(path):
+        raise UserError(f"the artifact path {path!r} is no relative path below the run's artifacts.")
+
+
+def _is_plain(path: str) -> bool:
+    parts = path.split("/")
+    return path.isprintable() and "\\" not in path and all(part not in ("", ".", "..") for part in parts)
 
 
 def _copy(source: str, target: str) -> str:

@@ -40,7 +40,8 @@ def artifacts_of(uri: str) -> Path | None:
 def artifact_location(uri: str, experiment: str) -> str | None:
     """Where a new experiment keeps its artifacts; None: where the server says."""
     artifacts = artifacts_of(uri)
-    return str(artifacts / quote(experiment, safe=" ")) if artifacts else None
+    folder = quote(experiment, safe=" ")
+    return str(artifacts / (folder if folder.strip(". ") else f"_{folder}")) if artifacts else None
 
 
 def ensure_store(uri: str) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 from lantu.lazy_imports import gc_paused
 from lantu.redaction import redact
@@ -26,7 +27,45 @@ LONGEST_WAIT = 30.0  # seconds between attempts while MLflow cannot be reached
 LINGER = float(os.environ.get("LANTU_SHIP_LINGER", "60"))  # seconds of attempts after the training has ended
 
 
+class RedactedStream:
+    """A text stream that hides credentials line by line: libraries print the addresses that they use."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._stream.write(f"{redact(line)}\n")
+        self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """What is left of a line stays until it is whole, or until the end."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Write what is left of the last line."""
+        if self._line:
+            self.write("\n")
+
+
 def main(arguments: list[str]) -> int:
+    sys.stdout = sys.stderr = stream = RedactedStream(sys.stderr)  # both are one log
+    try:
+        return _main(arguments)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    finally:
+        stream.close()
+
+
+def _main(arguments: list[str]) -> int:
     prepare()
     uri = os.environ["LANTU_SHIP_TO"]
     if arguments[0] == "--store":

@@ -18,6 +18,7 @@ from lantu.config.composing import Composition
 from lantu.config.explain import leaves
 from lantu.data import DataModule
 from lantu.metric_direction import known_direction
+from lantu.redaction import redact, redact_tree
 from lantu.tasks import Task
 from lantu.tracking import RunLogger
 from lantu.training import provenance
@@ -99,13 +100,17 @@ def _write_files(cfg: DictConfig, composition: Composition, data: DataModule) ->
     """The run's own copy of what it was made from."""
     folder = Path(cfg.paths.run)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-    (folder / "overrides.txt").write_text("".join(f"{each}\n" for each in composition.overrides), encoding="utf-8")
+    (folder / "config.yaml").write_text(
+        OmegaConf.to_yaml(OmegaConf.create(redact_tree(_resolved(cfg)))), encoding="utf-8"
+    )
+    (folder / "overrides.txt").write_text(
+        "".join(f"{redact(each)}\n" for each in composition.overrides), encoding="utf-8"
+    )
     (folder / "packages.txt").write_text(provenance.packages(), encoding="utf-8")
     (folder / "data.json").write_text(json.dumps(data.report.to_dict(), indent=1, default=str), encoding="utf-8")
     diff = provenance.diff()
     if diff:
-        (folder / "uncommitted.diff").write_text(diff, encoding="utf-8")
+        (folder / "uncommitted.diff").write_text(redact(diff), encoding="utf-8")
 
 
 def _sizes(task: LightningModule) -> dict[str, float]:
