@@ -11,17 +11,20 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import __version__ as lightning_version
 from pytorch_lightning.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
-from pytorch_lightning.loops.optimization.automatic import ClosureResult
+from pytorch_lightning.loops.optimization.automatic import ClosureResult, _AutomaticOptimization
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from pytorch_lightning.trainer.connectors.logger_connector import _LoggerConnector
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from lantu.intervals import RankSync
+from lantu.notices import warn_once
 
 AT_A_STEP = (
     "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
@@ -34,8 +37,46 @@ IN_ITS_OWN_WAY = ("backward", "optimizer_step", "optimizer_zero_grad", "configur
 """What a module may do otherwise than Lightning does; then Lightning's loop is the one to let it."""
 
 
+TESTED = ((2, 6), (2, 7))
+"""The versions of Lightning whose loop this one stands in for: from the first to before the second."""
+RELIES_ON: tuple[tuple[type, str], ...] = (
+    (_TrainingEpochLoop, "__init__"),
+    (_TrainingEpochLoop, "on_run_start"),
+    (_TrainingEpochLoop, "advance"),
+    (_TrainingEpochLoop, "update_lr_schedulers"),
+    (_TrainingEpochLoop, "_num_ready_batches_reached"),
+    (_TrainingEpochLoop, "_should_accumulate"),
+    (_TrainingEpochLoop, "_broadcast_sigterm_tensor"),
+    (_AutomaticOptimization, "run"),
+    (_AutomaticOptimization, "_make_zero_grad_fn"),
+    (_AutomaticOptimization, "_make_backward_fn"),
+    (_AutomaticOptimization, "_training_step"),
+    (Precision, "optimizer_step"),
+    (Precision, "_wrap_closure"),
+    (Precision, "_after_closure"),
+    (_ResultCollection, "log"),
+    (_LoggerConnector, "on_batch_start"),
+    (_LoggerConnector, "on_batch_end"),
+    (_LoggerConnector, "update_train_step_metrics"),
+)
+"""All of Lightning that is done here in another way or called though it is private. A test compares their source with
+that of the tested version.
+"""
+
+
+def why_not_lean(version: str = lightning_version) -> str:
+    """Why this loop does not fit the installed Lightning; empty: it does."""
+    if not TESTED[0] <= tuple(int(part) for part in version.split(".")[:2]) < TESTED[1]:
+        return f"it was tested with Lightning {TESTED[0][0]}.{TESTED[0][1]}, and {version} is installed"
+    missing = [f"{owner.__name__}.{name}" for owner, name in RELIES_ON if not hasattr(owner, name)]
+    return f"this Lightning has no {', '.join(missing)}" if missing else ""
+
+
 def make_lean(trainer: Trainer) -> None:
-    """Let a trainer that has not begun take its steps this way wherever they need no more."""
+    """Let a trainer that has not begun take its steps this way; says so where the installed Lightning does not fit."""
+    if why := why_not_lean():
+        warn_once(f"`lean=true` is left out: {why}. Lightning's own loop takes the steps, with the same numbers.")
+        return
     theirs = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, min_steps=theirs.min_steps, max_steps=theirs.max_steps)
 

@@ -1,10 +1,12 @@
 """Keep freed memory at hand: on a CPU, networks free and ask for the same tensors at every step."""
 
 import ctypes
+import os
 import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 """Of mallopt(3)."""
+SWITCH = "LANTU_KEEP_MEMORY"
 
 
 def keep_freed_memory(*, at_most: int = 2**30) -> None:
@@ -12,9 +14,10 @@ def keep_freed_memory(*, at_most: int = 2**30) -> None:
 
     By default glibc gives tensors above some hundred kB back as soon as they are freed, and has the system map and zero
     them again at the next step: 2,000 page faults a step, a seventh of the time, for a GPT of 0.8 million weights. No
-    result changes. Other C libraries and systems are left as they are.
+    result changes. It holds for the whole process;
+    `LANTU_KEEP_MEMORY=0` leaves it out. Other C libraries and systems are left as they are.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or os.environ.get(SWITCH, "1").lower() in ("0", "false", "no"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -1,0 +1,94 @@
+"""What training takes from below Lightning's public interface: pinned, bounded by versions, and switched off."""
+
+import hashlib
+import inspect
+import os
+import subprocess
+import sys
+
+import pytest
+from pytorch_lightning import Trainer
+from pytorch_lightning import __version__ as lightning_version
+
+from lantu.training.loop import lean_loop
+from lantu.training.loop.lean_loop import RELIES_ON, LeanEpochLoop, make_lean, why_not_lean
+
+TESTED_VERSION = "2.6.6"
+SOURCES = {
+    "_TrainingEpochLoop.__init__": "dc28ffa4ba21",
+    "_TrainingEpochLoop.on_run_start": "4993b0dcc52b",
+    "_TrainingEpochLoop.advance": "c7555c016027",
+    "_TrainingEpochLoop.update_lr_schedulers": "7ea198b469a4",
+    "_TrainingEpochLoop._num_ready_batches_reached": "d51c52199e57",
+    "_TrainingEpochLoop._should_accumulate": "5482f0c6d473",
+    "_TrainingEpochLoop._broadcast_sigterm_tensor": "d4e504c3f7d8",
+    "_AutomaticOptimization.run": "385b43732ecc",
+    "_AutomaticOptimization._make_zero_grad_fn": "0f9b56ff1dc1",
+    "_AutomaticOptimization._make_backward_fn": "638ca477b275",
+    "_AutomaticOptimization._training_step": "72e8f9529eac",
+    "Precision.optimizer_step": "868b323ae627",
+    "Precision._wrap_closure": "2d25ccda9ac5",
+    "Precision._after_closure": "395e946246fa",
+    "_ResultCollection.log": "5610cd678e27",
+    "_LoggerConnector.on_batch_start": "5022a98e255d",
+    "_LoggerConnector.on_batch_end": "87c0a9cd43e9",
+    "_LoggerConnector.update_train_step_metrics": "44584c0c55de",
+}
+"""Hashes of the source, in the tested version, of what the lean loop relies on."""
+
+FAULTS = """
+import resource, sys
+from lantu.training.loop.malloc import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def fill():
+    return bytearray(b"x") * 8_000_000
+fill()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    fill()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_lightnings_loop_is_the_one_that_the_lean_loop_stands_in_for() -> None:
+    if lightning_version != TESTED_VERSION:
+        pytest.skip(f"compares with Lightning {TESTED_VERSION}; {lightning_version} is installed")
+    now = {
+        f"{owner.__name__}.{name}": hashlib.sha256(inspect.getsource(getattr(owner, name)).encode()).hexdigest()[:12]
+        for owner, name in RELIES_ON
+    }
+    changed = [name for name in now if now[name] != SOURCES.get(name)]
+    assert not changed, (
+        f"Lightning has changed {', '.join(changed)}. Read what is new, do the same in LeanEpochLoop, and then note "
+        "the version and the new hashes here and in lean_loop.TESTED."
+    )
+
+
+@pytest.mark.parametrize(("version", "fits"), [("2.6.0", True), ("2.6.9", True), ("2.5.6", False), ("2.7.0", False)])
+def test_the_lean_loop_is_for_the_versions_it_was_tested_with(version: str, fits: bool) -> None:
+    assert (why_not_lean(version) == "") is fits
+
+
+def test_the_lean_loop_steps_aside_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lean_loop, "TESTED", ((1, 0), (1, 1)))
+    trainer = Trainer(logger=False, enable_progress_bar=False, accelerator="cpu", enable_checkpointing=False)
+    make_lean(trainer)
+    assert not isinstance(trainer.fit_loop.epoch_loop, LeanEpochLoop)
+    assert (
+        f"`lean=true` is left out: it was tested with Lightning 1.0, and {lightning_version}" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's malloc is told to keep memory")
+def test_freed_memory_is_kept_for_the_next_tensor_unless_it_is_switched_off() -> None:
+    def page_faults(mode: str, switch: str) -> int:
+        environment = {**os.environ, "LANTU_KEEP_MEMORY": switch}
+        command = [sys.executable, "-c", FAULTS, mode]
+        return int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+    kept, untouched, off = page_faults("keep", "1"), page_faults("leave", "1"), page_faults("keep", "0")
+    assert kept < untouched / 5
+    assert off > kept * 5
