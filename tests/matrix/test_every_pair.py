@@ -27,7 +27,7 @@ SMALL = {
     "gpt2": ["model.layers=1", "model.width=48", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"],
     "inception": ["data.batch_size=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"],
     "yolo": [
-        "model.width=0.125",
+        "model.width_factor=0.125",
         "data.size=64",
         "data.batch_size=8",
         "data.workers=0",

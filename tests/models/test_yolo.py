@@ -91,7 +91,7 @@ def test_the_loss_of_a_distance_is_the_cross_entropy_with_the_two_bins_beside_it
 
 def test_the_box_part_of_the_loss_is_torchvisions_ciou_weighted_by_quality() -> None:
     torch.manual_seed(0)
-    net = YOLO(3, 2, width=0.125, class_weight=0, bins_weight=0, box_weight=1).eval()
+    net = YOLO(3, 2, width_factor=0.125, class_weight=0, bins_weight=0, box_weight=1).eval()
     x = torch.randn(1, 3, 64, 64)
     boxes, labels = torch.tensor([[[8.0, 8, 40, 48]]]), torch.tensor([[1]])
     answer = net(x, boxes, labels)
@@ -116,7 +116,7 @@ def test_it_learns_two_pictures_by_heart() -> None:
     for picture, box, label in [(0, 0, 0), (0, 1, 1), (1, 0, 1)]:
         x1, y1, x2, y2 = boxes[picture, box].int().tolist()
         x[picture, label, y1:y2, x1:x2] = 2.0
-    net = YOLO(3, 2, width=0.125)
+    net = YOLO(3, 2, width_factor=0.125)
     optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3)
     for _ in range(80):
         losses = net(x, boxes, labels).losses
@@ -137,7 +137,7 @@ def test_it_learns_two_pictures_by_heart() -> None:
 
 def test_sizes_are_chosen_by_two_numbers() -> None:
     sizes = [
-        sum(each.numel() for each in YOLO(3, 80, depth=depth, width=width).parameters())
+        sum(each.numel() for each in YOLO(3, 80, depth_factor=depth, width_factor=width).parameters())
         for depth, width in ((0.33, 0.25), (0.33, 0.5), (0.67, 0.75), (1.0, 1.0))
     ]
     assert sizes == sorted(sizes)
@@ -146,4 +146,4 @@ def test_sizes_are_chosen_by_two_numbers() -> None:
 
 def test_pictures_that_cannot_be_halved_five_times_are_refused() -> None:
     with pytest.raises(lantu.UserError, match="multiples of 32"):
-        YOLO(3, 2, width=0.125)(torch.zeros(1, 3, 64, 50))
+        YOLO(3, 2, width_factor=0.125)(torch.zeros(1, 3, 64, 50))

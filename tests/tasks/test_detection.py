@@ -24,7 +24,7 @@ from lantu.tasks.detection import as_coco
 from lantu.tasks.detection_matching import match, truth_of
 
 MODELS = ("yolo", "detr", "deformable_detr", "rt_detr", "dfine", "fcos", "retinanet")
-SMALL = {"yolo": ["model.width=0.125"], "fcos": ["model.width=64"], "retinanet": ["model.width=64"]}
+SMALL = {"yolo": ["model.width_factor=0.125"], "fcos": ["model.width=64"], "retinanet": ["model.width=64"]}
 Boxes = dict[str, Tensor]
 
 

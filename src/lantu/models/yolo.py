@@ -27,9 +27,9 @@ from lantu.models.detection import Detections
 STRIDES = (8, 16, 32)
 """Pixels between the points of each level."""
 WIDTHS = (64, 128, 256, 512, 1024)
-"""Channels of the stem and of the four stages, before `width`."""
+"""Channels of the stem and of the four stages, before `width_factor`."""
 DEPTHS = (3, 6, 6, 3)
-"""Residual blocks of the four stages, before `depth`."""
+"""Residual blocks of the four stages, before `depth_factor`."""
 PRIOR = 0.01
 """How likely an object is thought at each point before training (Lin et al. 2017)."""
 
@@ -40,9 +40,9 @@ class YOLO(nn.Module):
     Args:
         channels: of the pictures: 1 grey, 3 colour.
         classes: kinds of objects.
-        depth: factor for the number of blocks: 0.33 nano and small, 0.67 medium, 1 large.
-        width: factor for the channels: 0.25 nano, 0.5 small, 0.75 medium, 1 large.
-        most_channels: at most so many in a stage, before `width`.
+        depth_factor: for the number of blocks: 0.33 nano and small, 0.67 medium, 1 large.
+        width_factor: for the channels: 0.25 nano, 0.5 small, 0.75 medium, 1 large.
+        most_channels: at most so many in a stage, before `width_factor`.
         bins: values of a side's distribution; a side is at most bins - 1 strides from its point.
         topk: points that may answer for an object.
         class_weight, box_weight, bins_weight: of the parts of the loss.
@@ -58,8 +58,8 @@ class YOLO(nn.Module):
         channels: int,
         classes: int,
         *,
-        depth: float = 0.33,
-        width: float = 0.25,
+        depth_factor: float = 0.33,
+        width_factor: float = 0.25,
         most_channels: int = 512,
         bins: int = 16,
         topk: int = 10,
@@ -68,10 +68,12 @@ class YOLO(nn.Module):
         bins_weight: float = 0.5,
     ) -> None:
         super().__init__()
-        if depth <= 0 or width <= 0 or bins < 2 or topk < 1:
-            raise UserError("`model.depth`, `model.width` and `model.topk` of YOLO are above 0, `model.bins` above 1.")
-        widths = [max(8, round(min(each, most_channels) * width / 8) * 8) for each in WIDTHS]
-        blocks = [max(1, round(each * depth)) for each in DEPTHS]
+        if depth_factor <= 0 or width_factor <= 0 or bins < 2 or topk < 1:
+            raise UserError(
+                "`model.depth_factor`, `model.width_factor` and `model.topk` are above 0, `model.bins` above 1."
+            )
+        widths = [max(8, round(min(each, most_channels) * width_factor / 8) * 8) for each in WIDTHS]
+        blocks = [max(1, round(each * depth_factor)) for each in DEPTHS]
         self.classes, self.bins, self.topk = classes, bins, topk
         self.weights = {"class": class_weight, "box": box_weight, "bins": bins_weight}
         self.backbone = Backbone(channels, widths, blocks)
