@@ -1,4 +1,4 @@
-"""Architectures: plain torch modules, one file each, for what timm and transformers do not keep well."""
+"""Architectures as plain torch modules, one file each, where timm and transformers have no well-kept version."""
 
 from lantu.models.cnn import CNN
 from lantu.models.ctc import CTCNetwork

@@ -1,4 +1,4 @@
-"""The cross-entropy of a linear layer's logits, some tokens at a time, so that not all logits are in memory at once.
+"""Cross-entropy of a linear layer's logits in chunks of tokens, so that the full logits are never in memory.
 
 Letters at the end of a tensor's name are its dimensions: M tokens, B tokens of a chunk, D width, V vocabulary.
 """
@@ -14,10 +14,10 @@ from torch.autograd.function import once_differentiable
 from lantu.ignore_index import NOT_ASKED
 
 CHUNK_BYTES = 2**30
-"""Logits of one chunk: few chunks keep matrix products large, and each adds to the weight's gradient once."""
+"""Size of one chunk's logits. Large chunks mean large matrix products and few additions to the weight gradient."""
 LossAndGradient = Callable[..., tuple[Tensor, Tensor]]
 _Options = tuple[float, int, LossAndGradient]
-"""Label smoothing, tokens of a chunk, and what makes a chunk's loss and gradient."""
+"""Label smoothing, tokens per chunk, and the function that computes a chunk's loss and gradient."""
 
 
 def linear_cross_entropy(
@@ -29,17 +29,17 @@ def linear_cross_entropy(
     chunk: int | None = None,
     loss_and_gradient: LossAndGradient | None = None,
 ) -> Tensor:
-    """The mean cross-entropy of the logits x_MD @ weight_VD.T over the tokens with a target, a scalar in float32.
+    """Return the mean cross-entropy of the logits x_MD @ weight_VD.T over tokens with a target, a float32 scalar.
 
-    It equals `F.cross_entropy(logits.float(), y_M)` up to rounding. The gradients are made in the forward pass, chunk
-    by chunk, as in Liger Kernel (Hsu et al. 2024), so the logits are neither kept nor computed twice. Gradients of
-    half-precision logits are as small as 1 / M: float16 needs a scaled loss, and so the plain function.
+    It equals `F.cross_entropy(logits.float(), y_M)` up to rounding. The forward pass also computes the gradients, chunk
+    by chunk, as in Liger Kernel (Hsu et al. 2024), so the logits are neither stored nor recomputed. Gradients of
+    half-precision logits are as small as 1 / M, so float16 needs loss scaling, and with it the plain function.
 
     Args:
-        y_M: targets, int64; -100 where nothing is to be predicted.
-        label_smoothing: as that of `F.cross_entropy`.
-        chunk: tokens of one chunk; None: as many as have a gigabyte of logits.
-        loss_and_gradient: `chunk_loss_and_gradient`, or what `torch.compile` makes of it.
+        y_M: targets, int64; -100 is ignored.
+        label_smoothing: as in `F.cross_entropy`.
+        chunk: tokens per chunk; None: as many as have 1 GiB of logits.
+        loss_and_gradient: `chunk_loss_and_gradient`, or its compiled version.
     """
     device = x_MD.device.type
     if torch.is_autocast_enabled(device):
@@ -54,11 +54,11 @@ def linear_cross_entropy(
 def chunk_loss_and_gradient(
     logits_BV: Tensor, y_B: Tensor, scale: Tensor, label_smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """The loss of a chunk times `scale`, and the gradient of that by the logits, (B, V) in their dtype."""
+    """Return a chunk's loss times `scale`, and its gradient with respect to the logits, (B, V) in their dtype."""
     z_BV = logits_BV.float()
     asked_B1 = (y_B != NOT_ASKED)[:, None]
     weight_B1 = torch.where(asked_B1, scale, 0.0)
-    # written out, torch.compile reads the logits once for both the largest and the sum
+    # written out so that torch.compile reads the logits once for both the maximum and the sum
     largest_B1 = z_BV.amax(dim=1, keepdim=True)
     normaliser_B1 = largest_B1 + (z_BV - largest_B1).exp().sum(dim=1, keepdim=True).log()
     picked_B1 = z_BV.gather(1, y_B.clamp(min=0)[:, None])
@@ -72,7 +72,7 @@ def chunk_loss_and_gradient(
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """The loss, and in the same pass the gradients that `backward` multiplies with what comes to it."""
+    """Computes loss and gradients in the forward pass; `backward` multiplies the gradients by the incoming one."""
 
     @staticmethod
     def forward(ctx: Any, x_MD: Tensor, weight_VD: Tensor, y_M: Tensor, options: _Options) -> Tensor:
@@ -80,7 +80,7 @@ class _ChunkedLoss(torch.autograd.Function):
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         ctx.weight_dtype = weight_VD.dtype
         weight_VD = weight_VD.to(x_MD.dtype)
-        scale = 1.0 / (y_M != NOT_ASKED).sum()  # of no token: a loss of NaN is what F.cross_entropy answers
+        scale = 1.0 / (y_M != NOT_ASKED).sum()  # without any target the loss is NaN, as in F.cross_entropy
         loss = x_MD.new_zeros((), dtype=torch.float32)
         gradient_MD = torch.empty_like(x_MD) if needs_x else None
         gradient_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if needs_weight else None
@@ -110,7 +110,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _add_product(total_VD: Tensor, a_VB: Tensor, b_BD: Tensor) -> None:
-    """Add a product to a float32 sum, in float32 where the device multiplies so."""
+    """Add a product to a float32 sum. CUDA accumulates in float32; the CPU multiplies in the inputs' dtype."""
     if a_VB.dtype == torch.float32:
         total_VD.addmm_(a_VB, b_BD)
     elif total_VD.is_cuda:

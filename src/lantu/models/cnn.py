@@ -19,11 +19,11 @@ class CNN(nn.Module):
         channels: of the image: 1 grey, 3 colour.
         outputs: classes or targets.
         widths: channels of each stage.
-        convolutions: how many in each stage; each is convolution, norm, activation.
+        convolutions: per stage; each is convolution, norm, activation.
         activation: relu, gelu, silu, tanh, ...
         norm: batch, group (8 groups) or null.
-        dropout: share of the pooled features that are dropped before the last layer.
-        pool: side of the grid that the last stage is averaged to; 1 forgets where in the image a feature was.
+        dropout: probability, on the pooled features before the last layer.
+        pool: side of the grid that the last stage is averaged to. 1 is global average pooling, without positions.
 
     Shape: (N, channels, H, W) -> (N, outputs), for any H and W from 4.
     """
@@ -49,12 +49,12 @@ class CNN(nn.Module):
         self.body = nn.Sequential()
         for inputs, width in pairwise([channels, *widths]):
             for number in range(convolutions):
-                # a norm's shift does the work of the convolution's bias
+                # the norm's shift replaces the convolution's bias
                 self.body.append(nn.Conv2d(inputs if number == 0 else width, width, 3, padding=1, bias=norm is None))
                 if norm is not None:
                     self.body.append(nn.BatchNorm2d(width) if norm == "batch" else nn.GroupNorm(_groups(width), width))
                 self.body.append(activation_called(activation))
-            # ceil: one pixel stays one pixel, so that a deep network takes a small image
+            # ceil_mode keeps a single pixel, so that a deep network accepts a small image
             self.body.append(nn.MaxPool2d(2, ceil_mode=True))
         self.pool = GridMeans(pool)
         self.dropout = nn.Dropout(dropout)
@@ -65,9 +65,10 @@ class CNN(nn.Module):
 
 
 class GridMeans(nn.AdaptiveAvgPool2d):
-    """Means over a grid of cells, as the class that it extends; also with `trainer.deterministic=true` on a GPU.
+    """Adaptive average pooling that also works with `trainer.deterministic=true` on a GPU.
 
-    torch's kernel for gradients on a GPU adds in any order and refuses then. Matrix products do the same in one order.
+    torch's CUDA kernel for its gradient is not deterministic and raises in that mode. Matrix products give the same
+    result in a fixed order.
 
     Shape: (N, C, H, W) -> (N, C, side, side).
     """
@@ -82,13 +83,13 @@ class GridMeans(nn.AdaptiveAvgPool2d):
         return self.by_products(x)
 
     def by_products(self, x: Tensor) -> Tensor:
-        """The means as products with the shares that each row and column has in each cell."""
+        """Compute the means as products with the weight of each row and column in each cell."""
         rows, columns = (_shares(length, self.side, like=x) for length in x.shape[-2:])
         return rows @ x @ columns.T
 
 
 def _shares(length: int, cells: int, *, like: Tensor) -> Tensor:
-    """How much each of `length` places counts in each cell's mean, (cells, length), with torch's borders."""
+    """Return the weight of each of `length` positions in each cell's mean, (cells, length), with torch's borders."""
     place, cell = torch.arange(length), torch.arange(cells)[:, None]
     begin, end = cell * length // cells, -(-(cell + 1) * length // cells)
     inside = (begin <= place) & (place < end)
@@ -96,5 +97,5 @@ def _shares(length: int, cells: int, *, like: Tensor) -> Tensor:
 
 
 def _groups(width: int) -> int:
-    """The most groups, up to 8, that a width divides into."""
+    """Return the largest number of groups, up to 8, that divides the width."""
     return next(number for number in range(8, 0, -1) if width % number == 0)

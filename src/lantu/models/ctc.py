@@ -1,8 +1,8 @@
-"""A small network for speech recognition: convolutions over time, with or without a recurrent layer.
+"""A small network for speech recognition: convolutions over time, optionally followed by a recurrent layer.
 
-Depthwise-separable convolutions in residual blocks, as in QuartzNet (Kriman et al. 2020), over half the frames. What
-lies behind a recording's end is set to zero before every convolution, so that an utterance gives the same output alone
-and in a padded batch.
+Residual blocks of depthwise-separable convolutions, as in QuartzNet (Kriman et al. 2020), at half the frame rate.
+Frames beyond the end of a recording are set to zero before every convolution, so that an utterance has the same
+output alone and in a padded batch.
 """
 
 import torch
@@ -13,15 +13,15 @@ from lantu.models.layers import check_between
 
 
 class CTCNetwork(nn.Module):
-    """Scores of each character at every second frame.
+    """Logits of each character at every second frame.
 
     Args:
         bands: mel bands.
-        outputs: characters and the blank, which is number 0.
+        outputs: characters and the blank, which has index 0.
         width: channels.
         layers: residual blocks.
-        kernel: frames that a block's filter sees; odd.
-        recurrent: a bidirectional GRU after the convolutions.
+        kernel: kernel size of a block's convolution in frames; odd.
+        recurrent: add a bidirectional GRU after the convolutions.
         dropout: in every block.
 
     Shape: {"features": (N, bands, T), "lengths": (N,)} -> {"logits": (N, T', outputs), "lengths": (N,)} with
@@ -68,7 +68,7 @@ class CTCNetwork(nn.Module):
 
 
 class Block(nn.Module):
-    """Norm, a convolution of each channel over time, a mix of the channels; added to the input.
+    """Layer norm, depthwise convolution over time, pointwise MLP; with a residual connection.
 
     Shape: (N, width, T) -> (N, width, T)
     """
@@ -87,5 +87,5 @@ class Block(nn.Module):
 
 
 def _inside(lengths: Tensor, frames: int) -> Tensor:
-    """(N, 1, frames): 1 within a recording, 0 behind its end."""
+    """Return a mask (N, 1, frames): 1 within a recording, 0 after its end."""
     return (torch.arange(frames, device=lengths.device)[None, None] < lengths[:, None, None]).float()

@@ -1,4 +1,4 @@
-"""What every object detector answers, and the detectors of transformers and torchvision behind it."""
+"""The output of every object detector, and detectors from transformers and torchvision."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,25 +11,25 @@ from lantu.models.transformer import form_of
 
 
 class Detections(NamedTuple):
-    """What a detector answers for a batch of N pictures; K candidates each."""
+    """The output of a detector for a batch of N images with K candidates each."""
 
     boxes: Tensor
     """(N, K, 4): x1, y1, x2, y2 in pixels of the network's input."""
     scores: Tensor
     """(N, K, classes) in [0, 1]."""
     losses: dict[str, Tensor] | None
-    """Scalars whose sum is the training objective; None where no true boxes were given."""
+    """Scalars whose sum is the training objective; None without targets."""
 
 
 class TransformersDetector(nn.Module):
-    """Any `AutoModelForObjectDetection` of transformers: DETR and its descendants.
+    """Any `AutoModelForObjectDetection` of transformers, such as DETR and its descendants.
 
-    A set of queries is matched to the true boxes one to one (Carion et al. 2020), so no candidate has to be suppressed.
+    Queries are matched one to one with the true boxes (Carion et al. 2020), so no non-maximum suppression is needed.
 
     Args:
-        classes: how many kinds of objects.
-        pretrained: a folder, or a name on the Hugging Face hub, with its own input statistics; None: new weights.
-        config: of new weights, in transformers' own words, with `model_type`.
+        classes: number of object classes.
+        pretrained: a folder or a name on the Hugging Face hub, with its own input statistics; None: new weights.
+        config: of new weights: transformers' config options, with `model_type`.
 
     Shape: x (N, channels, H, W), boxes (N, M, 4) in pixels, labels (N, M) with -1 where there is no box.
 
@@ -52,7 +52,7 @@ class TransformersDetector(nn.Module):
                     pretrained, num_labels=classes, ignore_mismatched_sizes=True
                 )
             else:
-                asked.pop("num_labels", None)  # as a network that was kept says it
+                asked.pop("num_labels", None)  # a saved `form` contains it
                 self.net = AutoModelForObjectDetection.from_config(
                     AutoConfig.for_model(kind, **{**asked, "num_labels": classes})
                 )
@@ -64,7 +64,7 @@ class TransformersDetector(nn.Module):
 
     @property
     def form(self) -> dict[str, Any]:
-        """The `config` that makes an equal network, once published weights are not at hand any more."""
+        """The `config` that rebuilds this architecture without the pretrained weights."""
         return form_of(self.net)
 
     def forward(self, x: Tensor, boxes: Tensor | None = None, labels: Tensor | None = None) -> Detections:
@@ -85,7 +85,7 @@ class TransformersDetector(nn.Module):
 
 
 WITH_BACKGROUND = ("detr", "yolos", "table-transformer")
-"""Detectors whose last class means that a query found nothing; the others score each class by itself."""
+"""Detectors with a softmax whose last class is "no object"; the others score each class with a sigmoid."""
 
 
 class TorchvisionDetector(nn.Module):
@@ -93,12 +93,13 @@ class TorchvisionDetector(nn.Module):
 
     Args:
         kind: fcos or retinanet.
-        channels, classes: of the pictures, and of the objects.
+        channels: of the images.
+        classes: number of object classes.
         backbone: resnet18, resnet34, resnet50, ... with new weights.
         width: channels of the pyramid and of the heads.
         convolutions: in each head.
 
-    Shape: as of `TransformersDetector`.
+    Shape: as in `TransformersDetector`.
     """
 
     needs_nms = True
@@ -165,19 +166,19 @@ class TorchvisionDetector(nn.Module):
 
 
 def as_corners(boxes: Tensor) -> Tensor:
-    """Boxes (..., 4) from centre, width, height to x1, y1, x2, y2."""
+    """Convert boxes (..., 4) from centre, width, height to x1, y1, x2, y2."""
     centre, size = boxes[..., :2], boxes[..., 2:]
     return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
 
 
 def as_centres(boxes: Tensor) -> Tensor:
-    """Boxes (..., 4) from x1, y1, x2, y2 to centre, width, height."""
+    """Convert boxes (..., 4) from x1, y1, x2, y2 to centre, width, height."""
     first, last = boxes[..., :2], boxes[..., 2:]
     return torch.cat([(first + last) / 2, last - first], dim=-1)
 
 
 def _pyramid(name: str, channels: int, width: int) -> nn.Module:
-    """Features at strides 8 to 128, `width` channels each."""
+    """Build a feature pyramid: features at strides 8 to 128, `width` channels each."""
     from torchvision import models
     from torchvision.models.detection.backbone_utils import BackboneWithFPN
     from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -196,7 +197,7 @@ def _pyramid(name: str, channels: int, width: int) -> nn.Module:
 
 
 def _thaw(net: nn.Module) -> None:
-    """Let new weights of a backbone learn: DETR and Deformable DETR take it for granted that they were pretrained."""
+    """Make a new backbone trainable: DETR and Deformable DETR freeze parts of it, assuming pretrained weights."""
     for module in net.modules():
         for name, child in module.named_children():
             if type(child).__name__.endswith("FrozenBatchNorm2d"):

@@ -1,4 +1,4 @@
-"""fastText: a text is the mean of its n-grams' vectors, and one linear layer reads it."""
+"""fastText: a linear classifier on the mean of a text's n-gram vectors."""
 
 import torch
 import torch.nn.functional as F
@@ -9,21 +9,21 @@ from lantu.models.layers import check_between
 
 
 class FastText(nn.Module):
-    """A linear classifier over a bag of n-grams (Joulin et al. 2017), tiny and fast.
+    """A linear classifier over a bag of n-grams (Joulin et al. 2017), small and fast.
 
-    Over characters (`data.level=char`) n-grams are pieces of words in any script; over words they keep some of their
-    order. Single tokens have vectors of their own; longer n-grams share `buckets` vectors by their hash. A text's first
-    and last token also make n-grams with what lies before and behind: nothing.
+    With characters (`data.level=char`) n-grams are pieces of words in any script; with words they keep some word order.
+    Every single token has its own vector; longer n-grams are hashed into `buckets` shared vectors. A text is padded by
+    one position on each side, so that n-grams also mark its beginning and end.
 
     Args:
-        vocab_size: how many different tokens there are.
+        vocab_size: number of distinct tokens.
         outputs: classes.
-        ngrams: the most tokens of an n-gram; all lengths from 1 on are used.
-        buckets: vectors for n-grams of two tokens and more.
+        ngrams: maximum n-gram length; all lengths from 1 are used.
+        buckets: vectors for n-grams of two or more tokens.
         width: of a vector.
         dropout: on the mean.
-        ngram_dropout: share of a text's n-grams that a training step does not see.
-        pad_id: fills texts up on the right.
+        ngram_dropout: probability that a training step drops an n-gram.
+        pad_id: the token that pads texts on the right.
 
     Shape: (N, L) int64 -> (N, outputs).
 
@@ -54,7 +54,7 @@ class FastText(nn.Module):
         self.vocab_size = vocab_size
         self.pad_id = pad_id
         self.ngram_dropout = ngram_dropout
-        # padding_idx is left out of the mean, however often it occurs
+        # padding_idx is excluded from the mean
         self.vectors = nn.EmbeddingBag(vocab_size + buckets, width, mode="mean", padding_idx=pad_id)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, outputs)
@@ -69,22 +69,22 @@ class FastText(nn.Module):
         return self.head(self.dropout(self.vectors(numbers)))
 
     def numbers(self, tokens: Tensor) -> Tensor:
-        """Which vectors (N, M) a text is the mean of; `pad_id` where there is none."""
+        """Return the indices (N, M) of a text's n-gram vectors, padded with `pad_id`."""
         found = [tokens]
-        edged = F.pad(tokens, (1, 1), value=self.pad_id)  # nothing, the text, nothing
+        edged = F.pad(tokens, (1, 1), value=self.pad_id)  # one position of padding on each side
         there = edged != self.pad_id
         for n in range(2, min(self.ngrams, edged.shape[1]) + 1):
             grams = edged.unfold(1, n, 1)
             key = torch.full_like(grams[..., 0], n)
             for place in range(n):
                 key = _mixed(key + grams[..., place])
-            window = there.unfold(1, n, 1)  # its ends may lie outside of the text, not what is between them
+            window = there.unfold(1, n, 1)  # the ends of an n-gram may be padding, its middle may not
             inside = window[..., 1:-1].all(dim=-1) if n > 2 else window.any(dim=-1)
             found.append((self.vocab_size + key % self.buckets).where(inside, self.pad_id))
         return torch.cat(found, dim=1)
 
 
 def _mixed(number: Tensor) -> Tensor:
-    """A hash of whole numbers, not negative: multiplied, which wraps around at 64 bits, and folded."""
+    """Hash integers to non-negative ones: multiply with 64-bit overflow, then mix the high bits into the low ones."""
     number = number * 0x5851F42D4C957F2D
     return (number ^ (number >> 32)) & 0x7FFFFFFFFFFFFFFF

@@ -1,4 +1,4 @@
-"""Write on from given tokens: sampling, and the loop that any language model can be put into."""
+"""Generate tokens autoregressively, with any language model."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lantu.errors import UserError
 
 NOTHING = -1
-"""Stands for no token, in sequences that have ended before others of their batch, or whose prompt is still read."""
+"""Stands for no token: the sequence has ended, or its prompt is still being read."""
 
 
 @torch.no_grad()
@@ -28,29 +28,29 @@ def generate(
     use_cache: bool = True,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
-    """The tokens that follow, as they are drawn: (N,) int64 at a time.
+    """Generate tokens after a prompt; yields (N,) int64 at each step.
 
-    Prompts of different lengths are read side by side from their beginnings, and the shorter ones go on with their own
-    tokens while the longer ones are still read. So nothing is filled in that a network would have to be kept from
-    seeing, and every sequence is written as if it were alone, by any network, with or without a cache.
+    Prompts of different lengths are aligned at their start. Shorter ones start to generate while longer ones are still
+    being read. There is no padding and so no mask, and each sequence gets the same tokens as it would alone, with any
+    network, with or without a cache.
 
-    Networks with a `new_cache` read every token once. When a limited context is full, its last half is read again. The
-    network is used in the mode it is in; call `net.eval()` first unless dropout is wanted.
+    With a network that has `new_cache`, each token is read once. When the context is full, the last half of it is read
+    again with an empty cache. The network's mode is not changed; call `net.eval()` first unless dropout is wanted.
 
     Args:
         net: tokens (N, T) -> logits (N, T, V).
-        tokens: to continue, (N, T), T at least 1.
-        new_tokens: the most tokens that are drawn for each sequence.
-        temperature: flattens (above 1) or sharpens the distribution; 0 takes the likeliest token.
-        top_k: draw from the k likeliest tokens only.
-        top_p: draw from the likeliest tokens that hold this probability together (Holtzman et al. 2020).
-        repetition_penalty: above 1 makes tokens that were read or drawn less likely (Keskar et al. 2019).
-        lengths: (N,), how many of the T tokens are each sequence's own, at most the context; None: all.
-        ended: (N,) bool, sequences of which nothing more is wanted; the caller may set more of them on the way. When
-            all are, the generation ends.
-        context: the most tokens that a network takes which has no `context` of its own; None: no limit.
-        use_cache: False reads everything again for every token; for comparison.
-        generator: of random numbers, on the device of `tokens`; None: torch's own.
+        tokens: prompts, (N, T), T at least 1.
+        new_tokens: maximum number of tokens to generate for each sequence.
+        temperature: above 1 flattens the distribution, below 1 sharpens it; 0 is greedy decoding.
+        top_k: sample from the k most likely tokens only.
+        top_p: nucleus sampling: from the most likely tokens with this total probability (Holtzman et al. 2020).
+        repetition_penalty: above 1 makes tokens of the prompt and of the output less likely (Keskar et al. 2019).
+        lengths: (N,), length of each prompt, at most the context; None: T.
+        ended: (N,) bool, sequences that need no more tokens. The caller may set more of them during generation, which
+            stops when all are set.
+        context: maximum input length of a network without a `context` attribute; None: no limit.
+        use_cache: False recomputes all tokens at every step, for comparison.
+        generator: random number generator on the device of `tokens`; None: torch's default.
 
     Raises:
         UserError: an option is out of its range.
@@ -59,12 +59,12 @@ def generate(
     context = getattr(net, "context", context)
     new_cache: Callable[[], Any] | None = getattr(net, "new_cache", None) if use_cache else None
     cache = new_cache() if new_cache else None
-    # `net(...)` of a compiled network calls its compiled form, which torch translates anew for each length of a text:
-    # minutes for a sentence. `_call_impl` is what `net(...)` calls otherwise, with all hooks.
+    # `net(...)` of a compiled network runs the compiled graph, which torch recompiles for each new length: minutes for
+    # one sentence. `_call_impl` is the uncompiled call, with all hooks.
     answer = net._call_impl
     start = max(tokens.shape[1] - context, 0) if context else 0
     read = 0
-    may_end_early = ended is not None  # else nobody looks, as a look makes the host wait for a GPU
+    may_end_early = ended is not None  # otherwise do not check, because the check synchronises with the GPU
     if ended is None:
         ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     if lengths is None:
@@ -73,7 +73,7 @@ def generate(
     tokens = prompts[:, : int(lengths.min())]
     seen: Tensor | None = None
     for place in range(tokens.shape[1], int(lasts.max())):
-        if context and tokens.shape[1] - start > context:  # full: go on with the last half
+        if context and tokens.shape[1] - start > context:  # full: continue with the last half
             start, read = tokens.shape[1] - max(context // 2, 1), 0
             cache = new_cache() if new_cache else None
         if cache is None:
@@ -104,7 +104,7 @@ def draw(
     top_p: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """One token (N,) from each row of logits (N, V)."""
+    """Sample one token (N,) from each row of logits (N, V)."""
     if temperature == 0:
         return logits.argmax(dim=-1)
     logits = logits / temperature
@@ -114,7 +114,7 @@ def draw(
     if top_p is not None and top_p < 1:
         falling, order = logits.sort(dim=-1, descending=True)
         probabilities = falling.softmax(dim=-1)
-        beyond = probabilities.cumsum(dim=-1) - probabilities >= top_p  # the mass before a token already suffices
+        beyond = probabilities.cumsum(dim=-1) - probabilities >= top_p  # the tokens before it suffice
         logits = logits.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
     return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
 
@@ -122,7 +122,7 @@ def draw(
 def check_sampling(
     *, temperature: float, top_k: int | None, top_p: float | None, repetition_penalty: float = 1.0
 ) -> None:
-    """Refuse options that no distribution has."""
+    """Refuse sampling options that are out of range."""
     if not 0 <= temperature < float("inf"):
         raise UserError(f"`temperature={temperature}`: it is 0 (always the likeliest token) or more, usually up to 1.")
     if top_k is not None and top_k < 1:

@@ -1,4 +1,4 @@
-"""GPT-2's published weights in our GPT."""
+"""Load GPT-2's published weights into Lantu's GPT."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ NAMES = {
     ".mlp.c_fc.": ".mlp.up.",
     ".mlp.c_proj.": ".mlp.out.",
 }
-"""Parts of a weight's name: published, and ours."""
+"""Parts of a weight's name: published, and in `GPT`."""
 
 
 def gpt2(
@@ -34,16 +34,16 @@ def gpt2(
     dropout: float = 0.0,
     boundary_id: int | None = None,
 ) -> GPT:
-    """A GPT with the weights in a folder: `config.json` beside `model.safetensors` or `pytorch_model.bin`.
+    """Build a GPT with the weights from a folder: `config.json` and `model.safetensors` or `pytorch_model.bin`.
 
     Args:
-        vocab_size: of the data; refused unless it is the weights' own. None: not compared.
-        context: the most tokens to see at once, if fewer than the weights have places for (1,024).
-        dropout: for training on.
-        boundary_id: of `GPT`.
+        vocab_size: of the data; must equal that of the weights. None: not checked.
+        context: maximum context length, if shorter than the weights' position embedding (1,024).
+        dropout: for fine-tuning.
+        boundary_id: as in `GPT`.
 
     Raises:
-        UserError: the folder is not GPT-2's, or does not fit the data.
+        UserError: the folder has no GPT-2, or it does not fit the data.
     """
     path = Path(folder).expanduser()
     if not (path / "config.json").is_file():
@@ -67,7 +67,7 @@ def from_gpt2(
     dropout: float = 0.0,
     boundary_id: int | None = None,
 ) -> GPT:
-    """The same from weights by their published names and a config with n_embd, n_layer, n_head, ..."""
+    """Build a GPT from weights by their published names and a config with n_embd, n_layer, n_head, ..."""
     places = int(config["n_positions"])
     if context is not None and context > places:
         raise UserError(
@@ -91,8 +91,8 @@ def from_gpt2(
     ours = {}
     for name, weight in weights.items():
         if name.endswith(("lm_head.weight", ".attn.bias", ".attn.masked_bias")):
-            continue  # the embedding again, and the causal mask
-        transposed = name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))  # kept as (inputs, outputs)
+            continue  # the tied embedding, and the causal mask
+        transposed = name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))  # stored as (inputs, outputs)
         ours[_renamed(name.removeprefix("transformer."))] = weight.T if transposed else weight
     ours["places.weight"] = ours["places.weight"][: net.context]
     ours["head.weight"] = ours["embedding.weight"]

@@ -1,4 +1,4 @@
-"""Layers chosen by name: what `model.activation=gelu` and `model.norm=batch` mean."""
+"""Layers by name, as in `model.activation=gelu`."""
 
 from torch import nn
 
@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation(name: str) -> nn.Module:
-    """A new activation layer: one of `ACTIVATIONS`."""
+    """Build an activation layer by its name in `ACTIVATIONS`."""
     if name not in ACTIVATIONS:
         raise UserError(f"`model.activation={name}`: there is no such activation. There are: {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[name]()

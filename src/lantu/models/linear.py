@@ -4,10 +4,10 @@ from torch import Tensor, nn
 
 
 class Linear(nn.Module):
-    """Linear or, under cross-entropy, logistic regression.
+    """Linear regression, or logistic regression with cross-entropy.
 
     Args:
-        features: numbers in one example; an image is flattened to channels × height × width.
+        features: numbers per example; an image is flattened to channels × height × width.
         outputs: classes or targets.
         bias: whether there is an intercept.
 

@@ -1,4 +1,4 @@
-"""Low-rank adaptation of a network, through the peft library."""
+"""Low-rank adaptation (LoRA) of a network, with the peft library."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from torch import nn
 from lantu.errors import UserError
 
 TASKS = {"ForSequenceClassification": "SEQ_CLS"}
-"""What peft calls a task, whose new head it then trains whole beside the matrices; by the end of the class's name."""
+"""peft's task types, by the end of the model's class name. peft then also trains the new head in full."""
 HEADS = {"ForQuestionAnswering": ["qa_outputs"]}
-"""Heads that are new and that we name ourselves: peft's own wrapper of question answerers drops `token_type_ids`."""
+"""New heads that are named here, because peft's wrapper for question answering drops `token_type_ids`."""
 
 
 def lora(
@@ -20,19 +20,18 @@ def lora(
     dropout: float = 0.0,
     target_modules: list[str] | None = None,
 ) -> None:
-    """Freeze a network in place, and give its layers low-rank matrices to train (Hu et al. 2022, LoRA).
+    """Freeze a network in place and add trainable low-rank matrices to its layers (LoRA, Hu et al. 2022).
 
     Args:
-        net: one whose `net` is a transformers model, or one that says in `adapted` which layers; any other, if they are
-            named.
+        net: a network with a transformers model in `net`, or one that lists its layers in `adapted`, or any other if
+            `target_modules` is given.
         rank: of the matrices.
-        alpha: what they add is multiplied with alpha / rank.
-        dropout: on what goes into them.
-        target_modules: names of layers, or the ends of their names; None: those of the attention, as peft or the
-            network knows them.
+        alpha: their output is scaled by alpha / rank.
+        dropout: on their input.
+        target_modules: names of layers, or suffixes of names; None: the attention layers known to peft or the network.
 
     Raises:
-        UserError: peft is not installed, the architecture is not known to it, or no layer is called so.
+        UserError: peft is not installed, it does not know the architecture, or no layer has such a name.
     """
     try:
         import peft
@@ -67,7 +66,7 @@ def lora(
             net.net = peft.get_peft_model(within, config)
         else:
             peft.inject_adapter_in_model(config, net)
-    except ValueError as error:  # peft's word for both
+    except ValueError as error:  # raised by peft in both cases
         if target_modules is None:
             raise UserError(
                 f"`peft=lora`: peft does not know which layers of `{within.config.model_type}` are its attention: name "

@@ -15,11 +15,11 @@ class MLP(nn.Module):
     """Fully connected layers; each hidden one is linear, norm, activation, dropout.
 
     Args:
-        features: numbers in one example; an image is flattened to channels × height × width.
+        features: numbers per example; an image is flattened to channels × height × width.
         outputs: classes or targets.
-        hidden: widths of the hidden layers, from the input on.
+        hidden: widths of the hidden layers, first to last.
         activation: relu, gelu, silu, tanh, ...
-        dropout: share of hidden activations that are dropped.
+        dropout: probability, on hidden activations.
         norm: batch, layer or null.
 
     Shape: (N, features) or (N, C, H, W) -> (N, outputs).

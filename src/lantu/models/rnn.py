@@ -1,4 +1,4 @@
-"""Recurrent networks: the Elman network, the LSTM and the GRU, for texts and for tokens."""
+"""Recurrent networks: Elman network, LSTM and GRU, for text classification and language modelling."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ State = Tensor | tuple[Tensor, Tensor]
 
 
 class RNN(nn.Module):
-    """Reads a sequence step by step; answers once for a text, or after every token.
+    """A recurrent network with one output per text or one per token.
 
-    Padding never changes the answer. With `variational` the dropout is Gal and Ghahramani's (2016): a sequence draws
-    its masks once and keeps them at every step.
+    Padding does not change the output. With `variational`, dropout is that of Gal and Ghahramani (2016): one mask per
+    sequence, shared by all time steps.
 
     Args:
-        vocab_size: how many different tokens there are.
-        outputs: classes or targets; the vocabulary for language models.
+        vocab_size: number of distinct tokens.
+        outputs: classes or targets; the vocabulary size for language models.
         cell: rnn (Elman 1990, tanh), lstm (Hochreiter and Schmidhuber 1997) or gru (Cho et al. 2014).
         embedding: width of a token's vector.
         hidden: width of the state, in each direction.
-        layers: one over the other.
-        bidirectional: also read from the end; not for language models, which would see what they predict.
-        pool: what a text's answer is made of: last (the final states), mean or max (over the tokens' states).
-        dropout: on every layer's input and on the last layer's output.
-        variational: whether that dropout's mask is the same at every step; else every step draws its own.
-        recurrent_dropout: on the state between steps, with one mask per sequence. Such steps run one by one.
-        word_dropout: share of the vocabulary that a sequence does not see.
-        mc_dropout: drop at test as well, so that several answers show how sure the network is.
-        tied: the embedding is also the last layer's matrix (Press and Wolf 2017); for language models.
-        pad_id: fills texts up on the right; None where sequences are full.
-        per_token: answer after every token.
+        layers: number of stacked layers.
+        bidirectional: also read backwards. Not for language models, which would see the tokens they predict.
+        pool: how a text's states become its output: last (final states), mean or max (over time).
+        dropout: on every layer's input and the last layer's output.
+        variational: use one mask for all time steps; otherwise a new mask at each.
+        recurrent_dropout: on the state between steps, with one mask per sequence. Steps then run one by one.
+        word_dropout: probability that a word of the vocabulary is dropped from a whole sequence.
+        mc_dropout: keep dropout on at test time, so that repeated predictions show the network's uncertainty.
+        tied: share weights between the embedding and the last layer (Press and Wolf 2017); for language models.
+        pad_id: the token that pads texts on the right; None without padding.
+        per_token: one output per token.
 
     Shape: (N, L) int64 -> (N, outputs), or (N, L, outputs) per token.
     """
 
-    sharded_as_one = ()  # `unroll` reads the weights of a layer from outside
-    context = None  # it reads on without limit
+    sharded_as_one = ()  # `unroll` reads a layer's weights directly
+    context = None  # no maximum length
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class RNN(nn.Module):
         self.embedding = nn.Embedding(vocab_size, embedding, padding_idx=pad_id)
         directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
-            # a module for each layer, because torch's own dropout between layers is not variational
+            # one module per layer, because torch's own dropout between layers is not variational
             CELLS[cell](embedding if layer == 0 else directions * hidden, hidden, batch_first=True,
                         bidirectional=bidirectional)
             for layer in range(layers)
@@ -96,11 +96,11 @@ class RNN(nn.Module):
 
     @property
     def drops(self) -> bool:
-        """Whether dropout is on: in training, and with `mc_dropout` always."""
+        """Whether dropout is active: in training, or always with `mc_dropout`."""
         return self.training or self.mc_dropout
 
     def forward(self, tokens: Tensor, cache: RecurrentState | None = None) -> Tensor:
-        """Logits. With a cache, tokens continue the sequence whose state it holds, and it then holds the new state."""
+        """Return logits. With a cache, the tokens continue the cached sequence, and the cache gets the new state."""
         lengths = None if self.pad_id is None else _lengths(tokens, self.pad_id)
         x = self._embed(tokens)
         states: list[State] = []
@@ -114,7 +114,7 @@ class RNN(nn.Module):
         return self.head(self._drop(x))
 
     def new_cache(self) -> RecurrentState:
-        """The state before any token, for `forward`."""
+        """Return the initial state for `forward`."""
         return RecurrentState(len(self.layers))
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class RNN(nn.Module):
         return F.dropout(x, self.dropout)
 
     def _read(self, layer: nn.Module, x: Tensor, lengths: Tensor | None, state: State | None) -> tuple[Tensor, State]:
-        """States (N, L, directions × hidden) after every step, and the final ones."""
+        """Return the states (N, L, directions × hidden) after every step, and the final ones."""
         assert isinstance(layer, nn.RNNBase)
         if self.drops and self.recurrent_dropout:
             return unroll(layer, x, lengths, state, dropout=self.recurrent_dropout)
@@ -159,14 +159,14 @@ class RNN(nn.Module):
         if self.pad_id is not None:
             self.embedding.weight[self.pad_id] = 0
         for layer in self.layers:
-            if isinstance(layer, nn.LSTM):  # remember at first (Jozefowicz et al. 2015)
+            if isinstance(layer, nn.LSTM):  # forget-gate bias of 1 (Jozefowicz et al. 2015)
                 for name, bias in layer.named_parameters():
                     if name.startswith("bias_ih"):
                         bias.chunk(4)[1].fill_(1.0)
 
 
 class RecurrentState:
-    """What the layers remember of the tokens read so far."""
+    """The hidden states of the layers after the tokens read so far."""
 
     def __init__(self, layers: int) -> None:
         self.states: list[State | None] = [None] * layers
@@ -175,22 +175,22 @@ class RecurrentState:
         return True
 
     def detach_(self) -> None:
-        """Keep the values and forget how they came about: no gradient flows past this point."""
+        """Detach the states: gradients do not flow past this point."""
         self.states = [None if state is None else _detached(state) for state in self.states]
 
 
 def unroll(
     layer: nn.RNNBase, x: Tensor, lengths: Tensor | None, state: State | None, *, dropout: float
 ) -> tuple[Tensor, State]:
-    """One layer, step by step, with one dropout mask per sequence on the state between steps.
+    """Run one layer step by step, with one dropout mask per sequence on the state between steps.
 
     Args:
-        x: (N, L, inputs), padded on the right where `lengths` (N,) says so.
-        state: before the first step; None: zeros.
+        x: (N, L, inputs), padded on the right if `lengths` (N,) is given.
+        state: initial state; None: zeros.
 
     Returns:
-        States (N, L, directions × hidden) after every step, those of padding repeating their neighbour's, and the final
-        ones (directions, N, hidden), as `layer` itself would.
+        States (N, L, directions × hidden) after every step, where padded steps repeat the neighbouring state, and the
+        final states (directions, N, hidden), as from `layer` itself.
     """
     directions = 2 if layer.bidirectional else 1
     zeros = x.new_zeros(directions, len(x), layer.hidden_size)
@@ -243,7 +243,7 @@ def _detached(state: State) -> State:
 
 
 def _lengths(tokens: Tensor, pad_id: int) -> Tensor:
-    """Tokens (N,) up to the last that is not padding; an empty text counts as one token of padding."""
+    """Return the number of tokens (N,) up to the last that is not padding; at least 1, also for an empty text."""
     places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
     return (places * (tokens != pad_id)).amax(dim=1).clamp(min=1)
 

@@ -1,4 +1,4 @@
-"""Which parts of a network are split over devices as one, and the splitting itself (FSDP2)."""
+"""Shard a network over devices with FSDP2, and choose which of its parts are sharded as one unit."""
 
 from collections import Counter
 from typing import Any
@@ -8,12 +8,12 @@ from torch import nn
 
 
 def units(net: nn.Module) -> list[nn.Module]:
-    """The parts whose weights are gathered together, right before they are used.
+    """Return the modules whose weights are gathered together, right before use.
 
-    A network of ours says which classes they are in `sharded_as_one`, a network of transformers in its own
-    `_no_split_modules`. Of any other one they are the members of its outermost sequences (`nn.Sequential`,
-    `nn.ModuleList`) that hold a matrix. What is in none of them is gathered with the network as a whole; so is a part
-    that shares a weight with another one, such as an embedding with the last layer.
+    A network may name their classes: Lantu's in `sharded_as_one`, transformers' in `_no_split_modules`. Otherwise they
+    are the members of its outermost `nn.Sequential` or `nn.ModuleList` that contain a matrix. All other weights are
+    gathered with the root module, including those of a part that shares a weight with another, such as an embedding
+    tied to the last layer.
     """
     parts = next((_named(net, names) for module in net.modules() if (names := _declared(module)) is not None), None)
     if parts is None:
@@ -23,12 +23,13 @@ def units(net: nn.Module) -> list[nn.Module]:
 
 
 def shard(net: nn.Module, mesh: Any, *, bf16: bool = False) -> None:
-    """Leave every device of a one-dimensional mesh with its share of each weight, in place (Zhao et al. 2023, FSDP).
+    """Shard each weight over a one-dimensional device mesh, in place (FSDP, Zhao et al. 2023).
 
-    Of a network that is to be compiled, each part is, by itself: gathering weights in between cannot be translated.
+    If the network is to be compiled, each part is compiled by itself, because the gathering between parts cannot be
+    traced.
 
     Args:
-        bf16: gather weights as bfloat16, which sends half as much; gradients are still summed in float32.
+        bf16: gather weights in bfloat16, which halves communication; gradients are still reduced in float32.
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -43,8 +44,8 @@ def shard(net: nn.Module, mesh: Any, *, bf16: bool = False) -> None:
 
 
 def is_sharded(net: nn.Module) -> bool:
-    """Whether a pass through the network needs all devices at once: each holds a share of the weights only."""
-    # as a DTensor has it; importing that class takes a second that other runs need not wait
+    """Return whether a forward pass needs all devices, because each holds only a shard of the weights."""
+    # an attribute of DTensor; importing that class takes a second
     return any(hasattr(weight, "device_mesh") for weight in net.parameters())
 
 

@@ -1,9 +1,9 @@
 """A convolutional network for spoken words (Abdel-Hamid et al. 2014, IEEE/ACM TASLP 22(10)).
 
-Speakers differ mostly by a shift along frequency. So filters slide along frequency, and of neighbouring positions the
-largest answer counts. With limited weight sharing each group of pooled positions has filters of its own, since low and
-high bands show different things. The paper classifies frames for a hidden Markov model; here the layers after the first
-slide over time and are averaged, which gives one answer for a recording.
+Speakers differ mostly by a shift along frequency. Filters therefore slide along frequency, followed by max pooling over
+neighbouring positions. With limited weight sharing each group of pooled positions has its own filters, because low and
+high bands contain different patterns. The paper classifies frames for a hidden Markov model. Here the later layers
+convolve over time and are pooled, which gives one output per recording.
 """
 
 import torch
@@ -14,19 +14,19 @@ from lantu.models.layers import check_between
 
 
 class SpeechCNN(nn.Module):
-    """Convolution and max pooling along frequency, then convolutions in time, then the mean over time.
+    """Convolution and max pooling along frequency, then convolutions over time, then mean and max over time.
 
     Args:
         channels: of the spectrogram: 1, or 3 with differences in time.
         bands: mel bands.
         outputs: classes.
         filters: of the first layer, in each group of bands.
-        width: channels of the layers in time.
-        layers: how many of those.
-        band_filter: mel bands that a filter of the first layer sees.
-        context: frames that it sees; it moves by two frames.
+        width: channels of the layers over time.
+        layers: number of layers over time.
+        band_filter: kernel size of the first layer in mel bands.
+        context: its kernel size in frames; the stride is two frames.
         pool: positions along frequency that are pooled.
-        limited_sharing: filters of their own for each group of pooled positions.
+        limited_sharing: separate filters for each group of pooled positions.
         dropout: before the last layer.
 
     Shape: (N, channels, bands, frames) -> (N, outputs), for any number of frames.
@@ -61,7 +61,7 @@ class SpeechCNN(nn.Module):
         self.pool, self.band_filter, self.limited_sharing = pool, band_filter, limited_sharing
         span = (band_filter, context)
         if limited_sharing:
-            # one convolution whose groups are the groups of bands, each over its own stretch of frequencies
+            # a grouped convolution: each group covers its own frequency range
             self.first = nn.Conv2d(
                 channels * self.groups, filters * self.groups, span, (1, 2), (0, context // 2), groups=self.groups
             )
@@ -87,7 +87,7 @@ class SpeechCNN(nn.Module):
         return self.head(self.dropout(summary))
 
     def _pooled(self, x: Tensor) -> Tensor:
-        """The largest answer of each filter in each group of positions along frequency."""
+        """Return the maximum of each filter over each group of positions along frequency."""
         size = self.groups * self.pool
         if self.limited_sharing:
             reach = self.pool + self.band_filter - 1

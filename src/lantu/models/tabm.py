@@ -12,21 +12,23 @@ from lantu.models.layers import check_between
 
 
 class TabM(nn.Module):
-    """Yandex' `tabm.TabM` over a row's features; its numbers pass through periodic embeddings (Gorishniy et al. 2022).
+    """Yandex's `tabm.TabM`, with periodic embeddings of numeric features (Gorishniy et al. 2022).
 
-    In training each of the `members` answers for itself, and the loss is the mean of theirs. Otherwise they answer
-    together: the mean of their predictions, or, for classes, the logarithm of their mean probabilities.
+    In training each member has its own output, and the loss is the mean of theirs. In evaluation the output is the mean
+    of the members' predictions, or for classes the logarithm of their mean probabilities.
 
     Args:
-        features: numbers in one example.
+        features: numbers per example.
         outputs: classes or targets.
-        task: classification or regression, which says how the members' answers are joined.
-        numeric_features: places of the features that are numbers; the others are taken as they are.
+        task: classification or regression, which determines how the members' outputs are averaged.
+        numeric_features: indices of the numeric features; the others are used unchanged.
         members: MLPs in the ensemble.
-        width: of a hidden layer; layers: how many.
-        dropout: share of hidden activations that are dropped.
+        width: of a hidden layer.
+        layers: number of hidden layers.
+        dropout: probability, on hidden activations.
         embedding: width of a number's embedding.
-        frequencies: of the sines and cosines that it is made from; frequency_scale: their deviation at the start.
+        frequencies: number of sines and cosines in it.
+        frequency_scale: standard deviation of the initial frequencies.
 
     Shape: (N, features) -> (N, members, outputs) in training, (N, outputs) otherwise.
     """

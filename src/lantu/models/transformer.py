@@ -1,4 +1,4 @@
-"""Transformers of the transformers library, from scratch or from published weights, behind this project's shapes."""
+"""Networks from the transformers library, new or pretrained, with Lantu's input and output shapes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from lantu.errors import UserError
 
 
 class _Transformer(nn.Module):
-    """What they share: the network of the library in `net`, how it is made again, and one output for all logits."""
+    """Base class: the library's network in `net`, the config to rebuild it, and a forward pass that returns logits."""
 
     net: Any
     pad_id: int | None
 
     @property
     def form(self) -> dict[str, Any]:
-        """The `config` that makes an equal network, once published weights are not at hand any more."""
+        """The `config` that rebuilds this architecture without the pretrained weights."""
         return form_of(self.net)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -25,14 +25,14 @@ class _Transformer(nn.Module):
 
 
 class Transformer(_Transformer):
-    """Any of transformers' sequence classifiers; padding is masked.
+    """Any sequence classifier of transformers; padding is masked.
 
     Args:
         vocab_size: of the data.
         outputs: classes or targets.
         max_length: of a text, in tokens.
-        pad_id: fills texts up on the right.
-        pretrained: a folder, or a name on the Hugging Face hub; None: new weights of the form that `config` says.
+        pad_id: the token that pads texts on the right.
+        pretrained: a folder or a name on the Hugging Face hub; None: new weights of the architecture in `config`.
         config: without `pretrained`: `model_type` (bert, distilbert, roberta, electra, ...) and its own options.
 
     Shape: (N, L) int64, L at most `max_length` -> (N, outputs).
@@ -60,13 +60,13 @@ class Transformer(_Transformer):
 
 
 class MaskedTransformer(_Transformer):
-    """Any of transformers' masked language models, to pre-train; padding, if there is any, is masked.
+    """Any masked language model of transformers, for pre-training; padding is masked.
 
     Args:
         vocab_size: of the data.
-        places: the most tokens of a row.
-        pad_id: fills texts up on the right; None: rows are full.
-        pretrained, config: as of `Transformer`.
+        places: maximum tokens of a row.
+        pad_id: the token that pads texts on the right; None: rows have no padding.
+        pretrained, config: as in `Transformer`.
 
     Shape: (N, T) int64, T at most `places` -> (N, T, vocab_size).
 
@@ -92,15 +92,14 @@ class MaskedTransformer(_Transformer):
 
 
 class ReadingTransformer(_Transformer):
-    """Any of transformers' extractive question answerers.
+    """Any extractive question-answering model of transformers.
 
     Args:
-        vocab_size, max_length, pad_id, pretrained, config: as of `Transformer`.
+        vocab_size, max_length, pad_id, pretrained, config: as in `Transformer`.
 
-    Shape: (N, 2, L) int64, tokens and what they belong to (0 question, 1 context,
-    2 filling, 3 the last separator) -> (N, 2, L), logits of
-    the answer's first and last place; low at places that cannot be: all but the context, and the first, which says that
-    the answer is not here.
+    Shape: (N, 2, L) int64, tokens and their segments (0 question, 1 context, 2 padding, 3 the last separator) -> (N, 2,
+    L), logits of the answer's first and last token. Logits outside the context are set to -1e4, except at position 0,
+    which stands for "no answer in this window".
 
     Raises:
         UserError: no such type, or the weights do not fit the data.
@@ -142,30 +141,30 @@ def transformer(
     config: Mapping[str, Any] | None,
     **options: Any,
 ) -> nn.Module:
-    """A model of transformers' that fits the data.
+    """Build a transformers model that fits the data.
 
     Args:
         auto: the class that chooses the architecture, such as AutoModelForMaskedLM.
-        options: further ones of its config, such as num_labels.
+        options: further config options, such as num_labels.
 
     Raises:
         UserError: no such type, or the weights do not fit the data.
     """
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()  # of reading and writing weights, which takes a moment
+    transformers.utils.logging.disable_progress_bar()  # for reading and writing weights, which takes a moment
     head = getattr(transformers, auto)
     if pretrained is not None:
         net = head.from_pretrained(pretrained, **options)
         _check_fits(net.config, pretrained, vocab_size=vocab_size, places=places, pad_id=pad_id)
-        return net.train()  # transformers hands it over in eval mode, without dropout
+        return net.train()  # from_pretrained returns it in eval mode, without dropout
     asked = dict(config or {})
     kind = asked.pop("model_type", "bert")
     filled = pad_id or 0
     described = {
         "vocab_size": vocab_size,
         "pad_token_id": filled,
-        "max_position_embeddings": places + filled + 1,  # RoBERTa counts places from pad_id + 1
+        "max_position_embeddings": places + filled + 1,  # RoBERTa counts positions from pad_id + 1
         **options,
         **asked,
     }
@@ -181,24 +180,24 @@ def transformer(
 
 
 def form_of(net: Any) -> dict[str, Any]:
-    """The config of a model of transformers', as plain values that `transformer` makes an equal one from."""
+    """Return the config of a transformers model as plain values, from which `transformer` rebuilds it."""
     return {name: value for name, value in net.config.to_diff_dict().items() if name not in _NO_FORM}
 
 
 _NO_FORM = ("architectures", "id2label", "label2id", "dtype", "transformers_version", "_name_or_path")
-"""What a config says of a model's origin, not of its form."""
+"""Entries of a config that describe a model's origin, not its architecture."""
 
 
 _COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "data2vec-text")
-"""Models whose first place has the number after the padding token's (Liu et al. 2019), so that some are never used."""
+"""Models whose positions start after the padding token's id (Liu et al. 2019), so that the first ones are unused."""
 
 
 def attention_mask(tokens: Tensor, pad_id: int | None) -> Tensor | None:
-    """1 where there is text, (N, L); None: everywhere."""
+    """Return a mask (N, L) with 1 at text; None if there is no padding."""
     if pad_id is None:
         return None
     there = tokens != pad_id
-    there[:, 0] = True  # attention over nothing is undefined: an empty text is one token of padding
+    there[:, 0] = True  # attention over nothing is NaN, so an empty text keeps one token of padding
     return there.long()
 
 

@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 
 class Upscale(nn.Module):
-    """Enlarges images bilinearly before a network that needs `min_size` pixels, keeping their proportions.
+    """Enlarge images bilinearly, with the same aspect ratio, before a network that needs at least `min_size` pixels.
 
     Args:
         net: takes (N, C, H, W).
-        min_size: pixels of the shorter side; larger images pass unchanged.
+        min_size: pixels of the shorter side; larger images are not changed.
 
-    Shape: (N, C, H, W) -> what `net` answers.
+    Shape: (N, C, H, W) -> the output of `net`.
     """
 
     def __init__(self, net: nn.Module, min_size: int) -> None:

@@ -1,4 +1,4 @@
-"""What an optimizer is given: parameter groups, learning-rate schedules, initial weights."""
+"""Parameter groups, learning-rate schedules, initial weights."""
 
 from lantu.optim.groups import l1_norm, parameter_groups
 from lantu.optim.init import he, orthogonal, xavier

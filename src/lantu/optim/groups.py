@@ -1,4 +1,4 @@
-"""Which parameters weight decay and penalties act on."""
+"""Parameter groups for weight decay and penalties."""
 
 from typing import Any, Literal
 
@@ -11,15 +11,15 @@ from lantu.errors import UserError
 def parameter_groups(
     module: nn.Module, weight_decay: float | None = None, *, decay: Literal["matrices", "all"] = "matrices"
 ) -> list[dict[str, Any]]:
-    """Groups for an optimizer: what decays, and what does not. Frozen parameters are left out.
+    """Group the trainable parameters for an optimizer by whether weight decay applies.
 
-    Weight decay pulls matrices and convolutions (two dimensions and more, embeddings included, as nanoGPT does), not
-    biases and the gains of norms, for which zero is no sensible place. Embeddings and the last layer get a group of
-    their own that says `use_fallback`: Muon trains them with AdamW, other optimizers take no notice.
+    By default it applies to matrices and convolutions (two or more dimensions, embeddings included, as in nanoGPT), and
+    not to biases and norms, which have no reason to be near zero. Embeddings and the last layer form a group with
+    `use_fallback`: Muon trains that group with AdamW; other optimizers ignore the key.
 
     Args:
-        weight_decay: for the groups that decay; None leaves it to the optimizer's own option.
-        decay: "matrices", or "all" to let everything decay.
+        weight_decay: of the groups that decay; None uses the optimizer's own option.
+        decay: "matrices", or "all" to apply it to every parameter.
     """
     if decay not in ("matrices", "all"):
         raise UserError(f"`decay={decay}`: weight decay acts on matrices or on all.")
@@ -41,17 +41,20 @@ def parameter_groups(
 
 
 def l1_norm(module: nn.Module) -> Tensor:
-    """The sum of absolute weights over matrices and convolutions (not biases and norms), a scalar with gradient."""
+    """Return the sum of absolute weights of matrices and convolutions (no biases, no norms), with gradient."""
     weights = [weight for weight in module.parameters() if weight.requires_grad and weight.ndim >= 2]
     sums = [weight.abs().sum() for weight in weights]
-    # a weight that is split over devices has the sum of its parts
+    # a sharded weight needs the sum over its shards
     whole = [each.full_tensor() if hasattr(each, "full_tensor") else each for each in sums]
     return torch.stack(whole).sum() if weights else torch.zeros(())
 
 
 def _embeddings_and_head(module: nn.Module) -> list[nn.Parameter]:
-    """Parameters of embeddings, and of the layer that answers: ours and most of timm's call it `head`, others have
-    timm's `get_classifier` or transformers' `get_output_embeddings`."""
+    """Return the parameters of embeddings and of the output layer.
+
+    Lantu's networks and most of timm's call the output layer `head`; others have timm's `get_classifier` or
+    transformers' `get_output_embeddings`.
+    """
     ends: list[nn.Module] = [each for each in module.modules() if isinstance(each, nn.Embedding)]
     for each in module.modules():
         for name in ("get_classifier", "get_output_embeddings"):

@@ -1,7 +1,7 @@
-"""Initialisations: callables that are applied to a network once it is built.
+"""Weight initialisation: callables that are applied to a built network.
 
-They set the weights of linear, convolutional and recurrent layers, and zero their biases. Embeddings, norms and lone
-parameters (class tokens, positions) stay as the architecture made them.
+They set the weights of linear, convolutional and recurrent layers and zero their biases. Embeddings, norms and single
+parameters (class tokens, positions) keep the architecture's own initialisation.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,13 +15,13 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def he(module: nn.Module, *, nonlinearity: str = "relu") -> None:
-    """Normal with variance gain² / fan-in, which keeps the variance through rectifiers (He et al. 2015).
+    """Normal with variance gain² / fan-in, which preserves the variance through ReLU layers (He et al. 2015).
 
     Args:
         nonlinearity: relu, leaky_relu, tanh, sigmoid or linear; sets the gain.
     """
     for weight, transposed in _matrices(module):
-        # torch counts the inputs of a transposed convolution as its outputs
+        # torch computes fan-in and fan-out of a transposed convolution the other way round
         nn.init.kaiming_normal_(weight, mode="fan_out" if transposed else "fan_in", nonlinearity=nonlinearity)  # type: ignore[arg-type]
 
 
@@ -32,14 +32,14 @@ def xavier(module: nn.Module, *, gain: float = 1.0) -> None:
 
 
 def orthogonal(module: nn.Module, *, gain: float = 1.0) -> None:
-    """Random orthogonal rows or columns, which keep lengths through many layers or steps (Saxe et al. 2014)."""
+    """Random orthogonal rows or columns, which preserve norms through many layers or time steps (Saxe et al. 2014)."""
     for weight, _ in _matrices(module):
         nn.init.orthogonal_(weight, gain=gain)
 
 
 @torch.no_grad()
 def _matrices(module: nn.Module) -> Iterator[tuple[Tensor, bool]]:
-    """Every weight to set, with whether it belongs to a transposed convolution; zeroes the biases on the way."""
+    """Yield every weight to initialise, and whether it belongs to a transposed convolution; zero the biases."""
     for layer in module.modules():
         if isinstance(layer, _FORWARD + _TRANSPOSED):
             if layer.bias is not None:
@@ -50,5 +50,5 @@ def _matrices(module: nn.Module) -> Iterator[tuple[Tensor, bool]]:
             for name, parameter in layer.named_parameters(recurse=False):
                 if name.startswith("bias"):
                     nn.init.zeros_(parameter)
-                else:  # each gate is a matrix of its own, stored one under the other
+                else:  # each gate has its own matrix; they are stacked in one tensor
                     yield from ((gate, False) for gate in parameter.data.chunk(gates))

@@ -1,4 +1,4 @@
-"""Muon (Jordan 2024) with the Newton-Schulz iterations of all matrices of one shape in one batch."""
+"""Muon (Jordan 2024) that runs Newton-Schulz for all matrices of the same shape in one batch."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 
 class Muon(timm.optim.Muon):
-    """timm's, with the same options and state; on a GPU matrices of the same shape are orthogonalised together.
+    """timm's Muon with the same options and state; on a GPU, matrices of the same shape are orthogonalised together.
 
-    A network has dozens of matrices of a few shapes. Each by itself is a dozen small products that leave most of a GPU
-    idle; as one batch they fill it. On a CPU, which they fill anyway, the step is timm's.
+    A network has dozens of matrices of few shapes. For each one alone, Newton-Schulz is a dozen small products that
+    leave most of a GPU idle; batched they fill it. A CPU is busy either way, so there the step is timm's.
 
     Args:
-        batched: None: on a GPU.
-        options: those of timm's.
+        batched: whether to batch; None: on a GPU.
+        options: those of timm's Muon.
     """
 
     def __init__(self, params: Any, *, batched: bool | None = None, **options: Any) -> None:
@@ -32,7 +32,7 @@ class Muon(timm.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update the matrices in batches, and let timm update what is left."""
+        """Update the batched matrices, and let timm update the rest."""
         if closure is not None:
             with torch.enable_grad():
                 loss: float | None = closure()
@@ -48,7 +48,7 @@ class Muon(timm.optim.Muon):
                 self._step_together(weights, group)
                 done += [(weight, weight.grad) for weight in weights if weight.grad is not None]
         for weight, _ in done:
-            weight.grad = None  # timm passes over it
+            weight.grad = None  # timm skips parameters without gradient
         super().step()
         for weight, gradient in done:
             weight.grad = gradient
@@ -59,7 +59,7 @@ class Muon(timm.optim.Muon):
         if not batched or weight.grad is None or weight.ndim != 2 or hasattr(weight, "device_mesh"):
             return False
         plain = group.get("algo", "muon") == "muon" and not (group.get("capturable") or group.get("scale_eps"))
-        return plain and bool(self.state[weight].get("use_muon"))  # which timm decides at its first step
+        return plain and bool(self.state[weight].get("use_muon"))  # set by timm at its first step
 
     def _step_together(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [weight.grad for weight in weights if weight.grad is not None]

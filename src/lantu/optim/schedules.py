@@ -1,6 +1,6 @@
-"""Learning-rate schedules, called as `schedule(optimizer, total_steps=N)`; all but `plateau` are stepped every batch.
+"""Learning-rate schedules, called as `schedule(optimizer, total_steps=N)`; all but `plateau` step after every batch.
 
-`warmup` is the share of all steps, when below 1, or a number of steps over which the rate rises linearly.
+`warmup` is the length of the linear warm-up: a fraction of all steps if below 1, else a number of steps.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from lantu.errors import UserError
 
 
 def constant(optimizer: Optimizer, *, total_steps: int, warmup: float = 0) -> LRScheduler | None:
-    """The learning rate as given, after a warm-up; without one there is nothing to schedule, and the answer is None."""
+    """Constant learning rate after an optional warm-up. Returns None without warm-up: nothing to schedule."""
     return None if warmup == 0 else _scaled(optimizer, total_steps, warmup, lambda progress: 1.0, name="constant")
 
 
 def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0, min_lr_ratio: float = 0.0) -> LRScheduler:
-    """Half a cosine from the learning rate down to `min_lr_ratio` of it (Loshchilov and Hutter 2017)."""
+    """Cosine annealing from the learning rate down to `min_lr_ratio` of it (Loshchilov and Hutter 2017)."""
     _check_share("min_lr_ratio", min_lr_ratio)
     return _scaled(
         optimizer,
@@ -39,17 +39,17 @@ def wsd(
     shape: Literal["linear", "sqrt"] = "sqrt",
     min_lr_ratio: float = 0.0,
 ) -> LRScheduler:
-    """Warm up, stay, decay over the last `decay` share of the steps (Hägele et al. 2024).
+    """Warmup-stable-decay: decay over the last `decay` fraction of the steps (Hägele et al. 2024).
 
     Args:
-        shape: of the decay: linear, or sqrt for 1 - sqrt(progress), which that paper found better.
+        shape: of the decay: linear, or sqrt for 1 - sqrt(progress), which the paper found better.
     """
     _check_share("min_lr_ratio", min_lr_ratio)
     _check_share("decay", decay)
     if shape not in ("linear", "sqrt"):
         raise UserError(f"`scheduler.shape={shape}`: the decay is linear or sqrt.")
     _check_total(total_steps, "wsd")
-    # `_scaled` counts progress from the end of the warm-up, `decay` is a share of everything
+    # `_scaled` counts progress from the end of the warm-up; `decay` is a fraction of all steps
     stays = 1 - min(1.0, decay * total_steps / max(1, total_steps - _warmup_steps(warmup, total_steps)))
 
     def scale(progress: float) -> float:
@@ -70,15 +70,15 @@ def one_cycle(
     min_lr_ratio: float = 4e-6,
     cycle_momentum: bool = False,
 ) -> LRScheduler:
-    """Up from `start_lr_ratio` of the learning rate, then down to `min_lr_ratio` of it (Smith and Topin 2018).
+    """Rise from `start_lr_ratio` of the learning rate, then fall to `min_lr_ratio` of it (Smith and Topin 2018).
 
     Args:
-        cycle_momentum: moves momentum (or beta1) between 0.95 and 0.85, against the learning rate.
+        cycle_momentum: cycle momentum (or beta1) between 0.95 and 0.85, opposite to the learning rate.
     """
     _check_total(total_steps, "one_cycle")
     if not start_lr_ratio > 0 or not min_lr_ratio > 0:
         raise UserError("`scheduler.start_lr_ratio` and `scheduler.min_lr_ratio` of one_cycle must be above 0.")
-    total = max(total_steps, 3)  # torch divides by the lengths of both phases, less one step
+    total = max(total_steps, 3)  # torch divides by the length of each phase minus one step
     peak = min(max(_warmup_steps(warmup, total), 2), total - 1)
     try:
         return OneCycleLR(
@@ -90,7 +90,7 @@ def one_cycle(
             final_div_factor=start_lr_ratio / min_lr_ratio,
             cycle_momentum=cycle_momentum,
         )
-    except ValueError as error:  # cycle_momentum of an optimizer that has none
+    except ValueError as error:  # the optimizer has no momentum to cycle
         raise UserError(f"`scheduler=one_cycle` does not fit the optimizer: {error}.") from error
 
 
@@ -107,7 +107,7 @@ def plateau(
     """Multiply the learning rate by `factor` when the validation loss has not improved for `patience` validations.
 
     Args:
-        total_steps: taken, as by every schedule, and not needed.
+        total_steps: part of the schedules' common signature; unused.
         threshold: relative improvement that counts.
     """
     if not 0 < factor < 1:
@@ -120,20 +120,20 @@ def plateau(
 def _scaled(
     optimizer: Optimizer, total_steps: int, warmup: float, scale: Callable[[float], float], *, name: str
 ) -> LRScheduler:
-    """Linear warm-up, then the learning rate times scale(progress); progress goes from 0 after it to 1 at the end."""
+    """Warm up linearly, then scale the learning rate by scale(progress), where progress goes from 0 to 1."""
     _check_total(total_steps, name)
     rising = _warmup_steps(warmup, total_steps)
 
     def multiplier(step: int) -> float:
         if step < rising:
-            return (step + 1) / (rising + 1)  # as nanoGPT: the first step learns something
+            return (step + 1) / (rising + 1)  # as in nanoGPT, so that the first step has a learning rate above 0
         return scale(min(1.0, (step - rising) / max(1, total_steps - rising)))
 
     return LambdaLR(optimizer, multiplier)
 
 
 def _warmup_steps(warmup: float, total_steps: int) -> int:
-    """At most all steps, so that a debugging run of one batch works with the warm-up of the real one."""
+    """Return the number of warm-up steps, at most `total_steps`, so that a run of one batch works as well."""
     if warmup < 0:
         raise UserError(f"`scheduler.warmup={warmup}`: a share of all steps below 1, or a number of steps.")
     return min(total_steps, round(warmup * total_steps if warmup < 1 else warmup))

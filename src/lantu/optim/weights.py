@@ -1,4 +1,4 @@
-"""Begin with weights of a local file, of timm, torchvision, transformers or an earlier run: fine-tuning."""
+"""Initialise a network with weights from a local file, such as one of timm, torchvision, transformers or a run."""
 
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,20 @@ from lantu.errors import UserError
 from lantu.notices import warn_once
 
 _PREFIXES = ("", "module.", "_orig_mod.", "model.", "net.", "net.net.", "backbone.", "encoder.")
-"""What libraries put before the names of a network's weights, to be taken off or added."""
+"""Prefixes that libraries add to the names of weights, to be removed or added."""
 _INSIDE = ("state_dict", "model_state_dict", "model", "model_ema", "state_dict_ema")
-"""Where in a checkpoint the weights are."""
+"""Keys under which checkpoints store the weights."""
 
 
 def load_weights(module: nn.Module, *, path: str, freeze: bool = False) -> None:
-    """Copy the weights of a file into a network, where names and shapes agree, and say what was left out.
+    """Copy weights from a file where names and shapes match, and print which were left out.
 
-    The first layer takes weights for three colour channels also for grey pictures: they are summed.
+    If the file's first layer has three colour channels and the network's has one, its weights are summed over colours.
 
     Args:
-        path: of safetensors, or a file of `torch.save`, of which only tensors are read.
-        freeze: train only what the file does not have, such as a last layer for other classes. Batch norms go on
-            measuring their means.
+        path: a safetensors file or a file of `torch.save`, from which only tensors are read.
+        freeze: train only parameters that are not in the file, such as a last layer for other classes. Batch norms
+            still update their running statistics.
 
     Raises:
         UserError: the file cannot be read, is of another architecture, or leaves nothing to train.
@@ -50,7 +50,7 @@ def load_weights(module: nn.Module, *, path: str, freeze: bool = False) -> None:
 
 
 def _matched(found: dict[str, Tensor], own: dict[str, Tensor], taken: str, put: str) -> dict[str, Tensor]:
-    """Weights by the network's names, once a prefix is taken off the file's names and another put before them."""
+    """Rename the file's weights by replacing prefix `taken` with `put`; return those that fit the network."""
     matched = {}
     for name, value in found.items():
         here = put + name.removeprefix(taken)
@@ -79,7 +79,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is cut, foreign or hostile
+    except Exception as error:  # torch raises many types for a truncated, foreign or malicious file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"`init.path={path}` cannot be read as a file of weights: {reason}") from error
     for key in _INSIDE:
