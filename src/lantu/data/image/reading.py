@@ -87,9 +87,7 @@ def opened(cell: Any) -> Iterator[Image.Image]:
         raise Unreadable("there is no such file") from None
     except Exception as error:  # Pillow's decoders raise almost anything for damaged files
         reason = str(error).partition("\n")[0].strip() or type(error).__name__
-        raise Unreadable(
-            reason if isinstance(error, OSError | SyntaxError | ValueError) else f"damaged: {reason}"
-        ) from None
+        raise Unreadable("the file is cut short" if "truncated" in reason.lower() else f"damaged: {reason}") from None
 
 
 @contextlib.contextmanager
