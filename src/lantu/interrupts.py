@@ -1,8 +1,8 @@
-"""Ctrl-C that cannot get lost.
+"""Handle Ctrl-C reliably.
 
-Python raises KeyboardInterrupt wherever it happens to be. Inside a weakref callback or a `__del__` it is then printed
-and swallowed, as it is by a library's bare `except`, and the work goes on as if nobody had asked. So the request is
-noted first, and places that are certain to be reached raise it again.
+Python raises KeyboardInterrupt wherever it is executing. Inside a weakref callback or `__del__` the exception is only
+printed, and a library's bare `except` discards it, so the program would continue. Here the signal handler also sets a
+flag, and code that is certain to run raises the exception again.
 """
 
 import signal
@@ -18,10 +18,10 @@ _is_asked = False
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """Note every Ctrl-C; a second one ends the process there and then, also one that is stuck.
+    """Record Ctrl-C; a second one ends the process at once, even if it hangs.
 
-    What is left behind is as after `kill -9`: runs and sweeps go on from their checkpoints. Nothing is changed off the
-    main thread, inside another `heard`, or where somebody else listens, as under `nohup`.
+    The second has the effect of `kill -9`: runs and sweeps can resume from their checkpoints. The context does nothing
+    outside the main thread, inside another `heard`, or if SIGINT has another handler, as under `nohup`.
     """
     global _is_asked  # noqa: PLW0603 - a process has one terminal
     mine = threading.current_thread() is threading.main_thread()
@@ -32,7 +32,7 @@ def heard() -> Iterator[None]:
     hook = sys.unraisablehook
 
     def quietly(unraisable: "sys.UnraisableHookArgs") -> None:
-        if not (_is_asked and issubclass(unraisable.exc_type, KeyboardInterrupt)):  # else it is raised again
+        if not (_is_asked and issubclass(unraisable.exc_type, KeyboardInterrupt)):  # else raise_if_asked raises it
             hook(unraisable)
 
     signal.signal(signal.SIGINT, _note)
@@ -46,13 +46,13 @@ def heard() -> Iterator[None]:
 
 
 def raise_if_asked() -> None:
-    """Raise KeyboardInterrupt when Ctrl-C was pressed and what it raised got lost on its way."""
+    """Raise KeyboardInterrupt if Ctrl-C was pressed and the original exception was lost."""
     if _is_asked:
         raise KeyboardInterrupt
 
 
 def let_the_next_one_end_it() -> None:
-    """Undo a library that wants to hear no second Ctrl-C while it shuts down."""
+    """Make a second Ctrl-C end the process again, after a library has set SIGINT to be ignored during its shutdown."""
     if _is_asked and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -1,4 +1,4 @@
-"""When the things that are not done at every step are due, at the same steps on all ranks."""
+"""Intervals for work that is not done at every step, at the same steps on all ranks."""
 
 import time
 from typing import Any, TypeVar
@@ -6,33 +6,33 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 LEAST_SECONDS, MOST_STEPS = 1.0, 20
-"""Between two questions that ranks ask each other; steps may become slower at any time, hence the latter."""
+"""Minimum time and maximum number of steps between two syncs; the latter because steps may become slower."""
 
 
 def log_interval(trainer: Any) -> int:
-    """Steps from one that is recorded to the next: `trainer.log_every_n_steps`; for 0, never, Lightning's 50."""
+    """Return the steps between two logged ones: `trainer.log_every_n_steps`, or Lightning's default 50 if that is 0."""
     return int(trainer.log_every_n_steps) or 50
 
 
 def steps_done(trainer: Any) -> int:
-    """Batches after which the optimizer stepped: the step under which numbers are recorded.
+    """Return the number of optimizer steps as batches: the step under which metrics are logged.
 
-    `trainer.global_step` is the same number where a task has one optimizer. With several it counts all of their steps.
+    It equals `trainer.global_step` if a task has one optimizer. With several, that counts the steps of each.
     """
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
 def broadcast_from_rank_zero(trainer: Any, due: T) -> T:
-    """What rank zero says, by its clock, on every rank; all of them must ask. On a GPU this makes the host wait."""
+    """Return rank zero's value on every rank. All ranks must call it; on a GPU it synchronises with the device."""
     answer: T = trainer.strategy.broadcast(due) if trainer.world_size > 1 else due
     return answer
 
 
 class RankSync:
-    """Picks, among steps of one kind, those at which ranks ask each other something: about one a second.
+    """Chooses the steps at which ranks synchronise, about one each second and the same on all ranks.
 
-    They are the same ones on all ranks. Asking at every step would keep a GPU from working ahead of its host. A
-    process alone may ask at all of them.
+    Synchronising at every step would prevent the host from queueing work ahead of the GPU. A single process returns
+    True at every step.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class RankSync:
         self._asked: float | None = None
 
     def is_time(self, trainer: Any) -> bool:
-        """To be called once a step, on every rank."""
+        """Return whether to synchronise now. Call it once a step, on every rank."""
         if trainer.world_size == 1:
             return True
         self._steps += 1

@@ -1,1 +1,1 @@
-"""Texts: vocabularies, tokenizing, and a data module per problem."""
+"""Text data: vocabularies, tokenization, and a data module for each problem."""

@@ -1,4 +1,4 @@
-"""Texts with a target: sentences, questions, reviews."""
+"""Text classification and regression: sentences, questions, reviews."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,22 +21,22 @@ from lantu.errors import UserError
 
 PAD_ID = 0
 LONGEST = 256
-"""Tokens of a text that are kept at most, unless asked for otherwise."""
+"""Default maximum length of a text in tokens."""
 
 
 class TextDataModule(SupervisedDataModule):
-    """Texts as token numbers, the vocabulary learned on the training split.
+    """Texts as token ids, with a vocabulary learned on the training split.
 
-    Batches are x int64 (N, L), padded on the right with 0 to the longest of the batch, and the target.
+    Batches are x int64 (N, L), padded on the right with 0 to the longest text of the batch, and the target.
 
     Args:
-        path: a table of your own (CSV, Parquet, JSON lines), instead of a source.
+        path: your own table (CSV, Parquet, JSON lines), instead of a source.
         text: the column with the texts.
         level: word, bpe, wordpiece or char.
-        vocab_size: most tokens that are learned.
-        min_count: how often a token must occur to be one.
-        max_length: tokens after which a text is cut; None: the longest training text, at most 256.
-        tokenizer: one to load instead: a tokenizer.json file, a folder with one, or a model of the hub.
+        vocab_size: maximum size of a learned vocabulary.
+        min_count: minimum number of occurrences of a token.
+        max_length: maximum tokens of a text, longer ones are cut; None: the longest training text, at most 256.
+        tokenizer: a pretrained tokenizer instead: a tokenizer.json file, a folder with one, or a model of the hub.
         options: of `SupervisedDataModule`.
     """
 
@@ -109,7 +109,7 @@ class TextDataModule(SupervisedDataModule):
         return [{"name": self.text, "type": "string"}]
 
     def classical_features(self, split: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:
-        """How often each text has each token: (N, vocabulary), sparse."""
+        """Return the token counts of each text, (N, vocabulary), sparse."""
         from scipy.sparse import csr_matrix
 
         x, y = self.splits[split].__getitems__(rows.tolist())  # type: ignore[attr-defined]
@@ -145,7 +145,7 @@ class TextDataModule(SupervisedDataModule):
 
 
 def without_common_padding(x: Tensor) -> Tensor:
-    """Cut a batch (N, L) after its longest text; at least one token stays."""
+    """Cut a batch (N, L) after its longest text, leaving at least one token."""
     used = (x != PAD_ID).any(dim=0).nonzero()
     return x[:, : int(used[-1]) + 1] if len(used) else x[:, :1]
 

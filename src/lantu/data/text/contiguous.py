@@ -1,4 +1,4 @@
-"""A text as rows that are read side by side, for networks that carry their state from batch to batch."""
+"""Contiguous batches of a text, for networks that carry their state from batch to batch."""
 
 import numpy as np
 import torch
@@ -7,15 +7,15 @@ from torch.utils.data import Dataset
 
 
 class Streams(Dataset):
-    """The text cut into `rows` streams of equal length: in every batch a row goes on where it left off.
+    """The text cut into `rows` streams of equal length; each row of a batch continues the same row of the batch before.
 
-    Its order is that of batches of `rows` examples, unshuffled. The last batch is shorter where the stretches do not
-    divide a stream, and the fewer than `rows` tokens that do not fill a further column are left out.
+    The order is that of batches of `rows` examples, unshuffled. The last batch has shorter rows if `context` does not
+    divide the stream length. The fewer than `rows` tokens that are left over at the end of the text are dropped.
 
     Args:
-        tokens: (M,), more than `context`; possibly memory-mapped.
-        context: T, the tokens of a stretch.
-        rows: the most streams; fewer where streams would be shorter than a stretch.
+        tokens: (M,), more than `context`; may be memory-mapped.
+        context: T, the length of a row.
+        rows: maximum number of streams; fewer if a stream would be shorter than a row.
     """
 
     def __init__(self, tokens: np.ndarray, context: int, *, rows: int) -> None:
@@ -23,7 +23,7 @@ class Streams(Dataset):
         self.context = context
         self.rows = min(rows, (len(tokens) - 1) // context)
         self.length = (len(tokens) - 1) // self.rows
-        """Tokens that each stream predicts."""
+        """Target tokens of each stream."""
 
     def __len__(self) -> int:
         return self.rows * -(-self.length // self.context)

@@ -1,4 +1,4 @@
-"""Question and answer pairs, divided so that no question of the test part was trained on."""
+"""Split question-answer pairs so that no question of the test set occurs in the training set."""
 
 import unicodedata
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from lantu.data.splitting import shares
 from lantu.errors import UserError
 
 ROWS_AT_ONCE = 1000
-"""Questions that are compared with all others at a time."""
+"""Questions that are compared with all others in one step."""
 
 
 def held_out_questions(
@@ -25,16 +25,16 @@ def held_out_questions(
     split: dict[str, float] | None = None,
     split_seed: int = 0,
 ) -> Raw:
-    """Rows of a source whose parts share no question: rows with the same normalised question stay together.
+    """Split a source by question: rows with the same normalised question stay in one split.
 
     Args:
-        source: gives the rows; a division of its own is not kept.
+        source: gives the rows; its own split is ignored.
         question: the column that decides which rows belong together.
-        rename: by column, values that mean the same as another one, such as {"topic": {"IA": "ai"}}.
-        alike: questions with at least this share of their character trigrams in common (Jaccard) stay together as well,
-            and so do those that are alike to one of them; None: only equal ones.
-        split: shares of "val" and "test" of the different questions, or of the groups of those that are alike.
-        split_seed: decides which questions they are.
+        rename: by column, values to replace by a synonym, such as {"topic": {"IA": "ai"}}.
+        alike: questions whose character trigrams have at least this Jaccard similarity stay together as well, and so do
+            questions connected through others; None: only equal ones.
+        split: shares of "val" and "test" among the distinct questions, or among the groups of similar ones.
+        split_seed: of the random split.
 
     Raises:
         UserError: the source lacks a column, or an option is out of its range.
@@ -65,24 +65,24 @@ def held_out_questions(
 
 
 def normalised(text: str) -> str:
-    """A text without case, punctuation and spaces, so that "Hello!" and "hello" are one question."""
+    """Remove case, punctuation and spaces, so that "Hello!" and "hello" are the same question."""
     folded = unicodedata.normalize("NFKC", str(text)).casefold()
     return regex.sub(r"[^\p{L}\p{M}\p{N}]+", "", folded) or folded
 
 
 def _joined(texts: list[str], alike: float) -> np.ndarray:
-    """A group number for each text (N,): texts are joined by likeness, and through others that are like both."""
+    """Return a group number for each text (N,): connected components of the graph that links similar texts."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from sklearn.feature_extraction.text import CountVectorizer
 
     if not any(texts):
         return np.arange(len(texts))
-    edged = [f"^{text}$" for text in texts]  # a text of one character has a trigram as well
+    edged = [f"^{text}$" for text in texts]  # so that a text of one character has a trigram too
     trigrams = CountVectorizer(analyzer="char", ngram_range=(3, 3), binary=True, lowercase=False).fit_transform(edged)
     sizes = np.asarray(trigrams.sum(axis=1)).ravel()
     pairs = []
-    for begin in range(0, len(texts), ROWS_AT_ONCE):  # most texts have some trigram in common
+    for begin in range(0, len(texts), ROWS_AT_ONCE):  # in blocks, because most texts share some trigram
         common = (trigrams[begin : begin + ROWS_AT_ONCE] @ trigrams.T).tocoo()
         row = common.row + begin
         near = common.data >= alike * (sizes[row] + sizes[common.col] - common.data)

@@ -1,4 +1,4 @@
-"""Question and answer pairs for a language model that answers: it reads the question and writes the answer."""
+"""Question-answer pairs for a language model that generates the answer to a question."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,15 +20,17 @@ from lantu.errors import UserError
 from lantu.ignore_index import NOT_ASKED
 
 TURN = "\n"
-"""Ends a question, and ends an answer."""
+"""Ends each question and each answer."""
 
 
 class Turns(Dataset):
-    """Pairs of token rows. Batches are x int64 (N, T), padded with 0, and y the same one token on, -100 but in answers.
+    """Token rows of question and answer. Only the answer's tokens are targets.
+
+    Batches are x int64 (N, T), padded with 0, and y, the same shifted by one token and -100 outside the answers.
 
     Args:
-        questions, answers: token numbers of each pair, the ends included.
-        context: the most tokens that a network sees at once; what an answer has beyond is cut.
+        questions, answers: token ids of each pair, with the end token.
+        context: maximum context length of the network; longer answers are cut.
     """
 
     def __init__(self, questions: list[list[int]], answers: list[list[int]], context: int) -> None:
@@ -57,19 +59,19 @@ class Turns(Dataset):
 
 
 class DialogueDataModule(TokenDataModule):
-    """Rows of a question and its answer. The loss is of the answer's tokens alone; batches are those of `Turns`.
+    """Question-answer pairs. The loss covers the answer's tokens only; batches are those of `Turns`.
 
-    Questions are divided by `held_out_questions`: those that are alike stay in one part, whatever their answers are.
-    Pairs that repeat another of their part are left out. `references` gives what a part's questions may be answered.
+    `held_out_questions` splits the data: similar questions stay in one split, whatever their answers. Duplicate pairs
+    within a split are dropped. `references` holds the accepted answers to each question.
 
     Args:
-        path: a table of your own (CSV, Parquet, JSON lines), instead of a source.
+        path: your own table (CSV, Parquet, JSON lines), instead of a source.
         question, answer: the columns.
-        language: a column that answers are scored by; None: there is none.
-        alike: share of trigrams in common from which on two questions stay together; see `held_out_questions`.
+        language: a column to report scores by; None: none.
+        alike: trigram similarity from which questions stay together; see `held_out_questions`.
         level: bpe or byte.
-        context: tokens of a question and its answer together; a question has half of them at most, its end being kept.
-        options: of `TokenDataModule`; `split` gives shares of the different questions.
+        context: maximum tokens of a question and its answer. A longer question is cut at its start to half of that.
+        options: of `TokenDataModule`; `split` gives shares of the distinct questions.
     """
 
     unit = "answers"
@@ -97,7 +99,7 @@ class DialogueDataModule(TokenDataModule):
         self.question, self.answer, self.language = question, answer, language
         self.alike = alike
         self.references: dict[str, pd.DataFrame] = {}
-        """The different questions of each part: question, answers (a list), language; known after `setup`."""
+        """The distinct questions of each split: question, answers (a list), language; set by `setup`."""
 
     def read(self) -> None:
         self._origin = raw = held_out_questions(
@@ -141,18 +143,18 @@ class DialogueDataModule(TokenDataModule):
         self.report.title = f"{raw.name}: {len(rows):,} questions with an answer, {vocabulary.size:,} different tokens"
 
     def prompt(self, text: str) -> str:
-        """A question on one line, as the training questions are, with the end that calls for an answer."""
+        """Format a question as in training: on one line, with the end token after which the answer follows."""
         return one_line(text) + TURN
 
     def encode(self, text: str) -> np.ndarray:
-        """Token numbers (T,), at most half of the context: the end of a long question is kept."""
+        """Return token ids (T,), at most half of the context; a longer question is cut at its start."""
         return super().encode(text)[-(self.context // 2) :]
 
     def schema(self) -> list[dict[str, str]]:
         return [{"name": name, "type": "string"} for name in (self.question, self.answer)]
 
     def _cleaned(self, raw: Raw) -> pd.DataFrame:
-        """The columns question, answer, language and part, each pair once in its part."""
+        """Return the columns question, answer, language and part, without duplicates within a part."""
         rows = pd.DataFrame(
             {
                 "question": raw.rows[self.question].fillna("").map(one_line),
@@ -184,5 +186,5 @@ class DialogueDataModule(TokenDataModule):
 
 
 def one_line(text: object) -> str:
-    """A text without line ends and runs of spaces."""
+    """Replace line breaks and runs of spaces by single spaces."""
     return " ".join(str(text).split())

@@ -1,4 +1,4 @@
-"""Find how the characters of a text file are encoded."""
+"""Detect the character encoding of a text file."""
 
 import codecs
 from functools import lru_cache
@@ -7,7 +7,7 @@ from pathlib import Path
 from lantu.errors import UserError
 
 SAMPLE = 2**18
-"""Bytes that an encoding other than UTF-8 is told from."""
+"""Bytes from which an encoding other than UTF-8 is detected."""
 BLOCK = 2**17
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -16,26 +16,28 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""Byte order marks, which are no text; UTF-32's begins as UTF-16's does."""
+"""Byte order marks. UTF-32's comes first, because it begins with UTF-16's."""
 
 
 def encoding_of(path: Path) -> str:
-    """A Python codec that reads the whole file: by its byte order mark, else UTF-8, else charset-normalizer's guess.
+    """Return a Python codec that decodes the whole file.
+
+    A byte order mark decides, else UTF-8 is tried, else charset-normalizer detects the encoding.
 
     Raises:
-        UserError: none does, or the file is no text.
+        UserError: no codec can decode the file, or it is not text.
     """
     stat = path.stat()
     return _encoding_of(path, stat.st_size, stat.st_mtime_ns)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, in whatever encoding, without a byte order mark."""
+    """Read a text file in any encoding, without its byte order mark."""
     return path.read_text(encoding=encoding_of(path))
 
 
 def is_utf8(encoding: str) -> bool:
-    """Whether nothing need be said of it."""
+    """Return whether the encoding is UTF-8 or a subset, so that no notice is needed."""
     return encoding in ("utf-8", "utf-8-sig", "ascii")
 
 
@@ -67,7 +69,7 @@ def _encoding_of(path: Path, size: int, changed: int) -> str:
 
 
 def _failure(path: Path, encoding: str) -> int | None:
-    """About which byte of a file an encoding does not read; None: it reads them all."""
+    """Return the approximate position of the first byte that cannot be decoded; None if all can."""
     decoder = codecs.getincrementaldecoder(encoding)()
     place = 0
     with path.open("rb") as file:
@@ -83,7 +85,7 @@ def _failure(path: Path, encoding: str) -> int | None:
 
 
 def _without_mark(path: Path, sample: bytes) -> str:
-    """UTF-16 of which the mark was left out: every other byte of most scripts' spaces and punctuation is zero."""
+    """Detect UTF-16 without a byte order mark: in most scripts, one byte of each space and punctuation mark is zero."""
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     for encoding, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
         if zeros > len(sample) / 20 and zeros > 20 * others and _failure(path, encoding) is None:
@@ -92,7 +94,7 @@ def _without_mark(path: Path, sample: bytes) -> str:
 
 
 def _is_mostly_utf8(path: Path, place: int) -> bool:
-    """Whether around a place that is no UTF-8 there are many characters that can hardly be anything else."""
+    """Return whether the text around an invalid byte has enough valid multi-byte characters to be damaged UTF-8."""
     with path.open("rb") as file:
         file.seek(max(0, place - SAMPLE // 2))
         text = file.read(SAMPLE).decode("utf-8", errors="replace")

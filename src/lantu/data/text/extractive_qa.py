@@ -1,4 +1,4 @@
-"""Questions whose answer is a stretch of a text that is given with them."""
+"""Extractive question answering: the answer is a span of a given context."""
 
 import json
 from collections.abc import Callable
@@ -23,20 +23,20 @@ BEGINS, ENDS, PADS = ("<s>", "[CLS]"), ("</s>", "[SEP]"), ("<pad>", "[PAD]")
 
 
 class QuestionDataModule(DataModule):
-    """Rows of a question, a context and its answer, as SQuAD has them (Rajpurkar et al. 2016).
+    """Rows of a question, a context and its answer, as in SQuAD (Rajpurkar et al. 2016).
 
-    The answer is a column `answers` with {"text": [...], "answer_start": [...]}, several being accepted; or a column
-    `answer` with its text, beside `answer_start` where the text occurs more than once. Questions about one context
-    stay in one part. Long contexts become several windows: see `lantu.data.text.qa_windows.Windowed`.
+    The answer is a column `answers` with {"text": [...], "answer_start": [...]}, where each is accepted; or a column
+    `answer` with its text, and `answer_start` if the text occurs more than once. All questions about one context are in
+    one split. Long contexts are cut into windows: see `lantu.data.text.qa_windows.Windowed`.
 
     Args:
-        path: a table of your own (JSON lines, Parquet, CSV), instead of a source.
+        path: your own table (JSON lines, Parquet, CSV), instead of a source.
         level: wordpiece or bpe.
-        vocab_size, min_count: of a vocabulary that is learned.
+        vocab_size, min_count: of a learned vocabulary.
         max_length: tokens of a window: question, context and three separators.
-        overlap: tokens that windows over one context share.
-        max_question: tokens after which a question is cut.
-        tokenizer: one to load instead: a tokenizer.json file, a folder with one, or a model of the hub.
+        overlap: tokens that consecutive windows share.
+        max_question: maximum tokens of a question; longer ones are cut.
+        tokenizer: a pretrained tokenizer instead: a tokenizer.json file, a folder with one, or a model of the hub.
         options: of `DataModule`.
     """
 
@@ -121,7 +121,7 @@ class QuestionDataModule(DataModule):
         }
 
     def _divided(self, rows: pd.DataFrame, split: np.ndarray) -> np.ndarray:
-        """Parts of rows (N,), cut off by contexts: the same text is never both learned from and measured on."""
+        """Split rows (N,) by context, so that no context is in two splits."""
         training = split == "train"
         contexts, of_row = np.unique(rows["context"][training].to_numpy(dtype=str), return_inverse=True)
         known = np.concatenate([np.repeat("train", len(contexts)), split[~training].astype(str)])
@@ -151,7 +151,7 @@ class QuestionDataModule(DataModule):
         )
 
     def _separators(self) -> tuple[int, int, int]:
-        """The tokens that fill up, begin and end."""
+        """Return the ids of the padding, begin and end tokens."""
         named = self._vocabulary().tokenizer.token_to_id
         numbers = [
             next((n for name in names if (n := named(name)) is not None), None) for names in (PADS, BEGINS, ENDS)
@@ -168,7 +168,7 @@ class QuestionDataModule(DataModule):
 
 
 def _answers(rows: pd.DataFrame, name: str) -> list[list[Answer]]:
-    """The answers of each row that its context holds."""
+    """Return each row's answers that occur in its context."""
     if "answers" in rows:
         pairs = [list(zip(each["text"], each["answer_start"], strict=True)) for each in rows["answers"]]
     else:

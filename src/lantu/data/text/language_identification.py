@@ -1,4 +1,4 @@
-"""Short stretches of text by the language that they are in, from one text for each language."""
+"""Language identification: short pieces of text labelled with their language, from one text for each language."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,13 +17,13 @@ from lantu.errors import UserError
 
 
 class IdentificationDataModule(TextDataModule):
-    """Which language a stretch of text is in: see `stretches`. Batches are those of `TextDataModule`.
+    """Classify the language of a piece of text; see `stretches`. Batches are those of `TextDataModule`.
 
     Args:
         source: a row for each language with its text.
         language, text: the columns.
-        length: the most characters of a stretch; cut between words where there are spaces.
-        shortest: characters below which a text is left out: nothing of it could be tested.
+        length: maximum characters of a piece; cut between words where there are spaces.
+        shortest: minimum characters of a language's text; languages with less are left out.
         options: of `TextDataModule`; `split` gives shares of each text.
     """
 
@@ -46,11 +46,11 @@ class IdentificationDataModule(TextDataModule):
         )
         super().__init__(source=self._cut, text=text, target=language, task="classification", split=split, **options)
         self.languages: list[str] = []
-        """Their names, in the order of their numbers; known after `setup`."""
+        """Names of the languages, by class index; set by `setup`."""
         self.scripts: list[str] = []
-        """What each is written in."""
+        """The script of each language."""
         self.left_out: list[str] = []
-        """Languages that have too little text."""
+        """Languages with too little text."""
 
     def read(self) -> None:
         super().read()
@@ -78,11 +78,11 @@ def stretches(
     shortest: int,
     split: dict[str, float],
 ) -> Raw:
-    """Rows of a language, a stretch of its text and its script. Each text is divided in order, between paragraphs.
+    """Cut each language's text into pieces; return rows of language, piece and script.
 
-    The shares are the same in every language: where texts are translations of each other, what is tested in one
-    language was trained on in none, save for what lies at the borders. A paragraph that repeats in its own language
-    stays in the last of its parts.
+    Each text is split in order, between paragraphs, at the same shares in every language. If the texts are translations
+    of each other, test content of one language is in no other's training split, except near the borders. A paragraph
+    that repeats within its language is kept only in the last of its splits.
     """
     for column in (text, language):
         if column not in raw.rows:

@@ -1,4 +1,4 @@
-"""Running text to learn to write: one long row of tokens, memory-mapped."""
+"""Language modelling: running text as one long memory-mapped row of tokens."""
 
 import json
 from collections.abc import Callable
@@ -21,31 +21,33 @@ from lantu.data.text.vocabulary import Characters, Vocabulary, asked_for, check_
 from lantu.errors import UserError
 
 DOCUMENTS = ("joined", "marked", "apart")
-"""What stands between documents: a line's end, or a token; apart: and none is seen from another."""
+"""How documents are separated: by a line break; by a token; or by a token and without attention across it."""
 LEARNED_AT_ONCE = 4096
-"""Characters of a piece that a vocabulary is learned from."""
+"""Characters of a piece when a vocabulary is learned."""
 MEASURED_AGAINST = 10_000_000
-"""Tokens of the training part that a written text is compared with, at most."""
+"""Maximum tokens of the training split that generated text is compared with."""
 
 
 class TokenDataModule(DataModule):
-    """A text divided in order: its beginning trains, then comes the validation part, its end tests.
+    """A text split in order: the beginning for training, then validation, the end for test.
 
-    Batches are x int64 (N, context) and y the same one token on. Training stretches begin at random places. Tokens lie
-    in a file in `cache` that is mapped into memory: made once for a text and a vocabulary, and safe to delete.
+    Batches are x int64 (N, context) and y, the same shifted by one token. Training windows begin at random positions.
+    Tokens are memory-mapped from a file in `cache`, which is written once for each text and vocabulary and can be
+    deleted.
 
     Args:
         source: gives one or more texts.
-        path: a text file of your own, a folder of them, or a table with a column of texts, instead of a source.
-        text: the column with the texts, each one document.
-        documents: joined, by a line's end; marked, by a token before each and after the last, which a network learns to
-            write at an end; or apart: marked, and a network that knows `spec.boundary_id` sees none from another.
-        context: tokens of a stretch.
-        contiguous: read the text in order as `batch_size` streams, so that a batch's rows go on where they left off in
-            the one before; for recurrent networks that carry their state.
+        path: your own text file, a folder of them, or a table with a column of texts, instead of a source.
+        text: the column with the texts; each row is one document.
+        documents: joined: separated by a line break; marked: a token before each and after the last, which a network
+            learns to generate at an end; apart: marked, and without attention between documents, in networks that know
+            `spec.boundary_id`.
+        context: tokens of a window.
+        contiguous: read the text in order as `batch_size` streams, so that each row of a batch continues the same row
+            of the batch before; for recurrent networks that carry their state.
         level: char, byte, bpe, word or wordpiece.
-        vocab_size, min_count: of a vocabulary that is learned, for bpe, word and wordpiece.
-        tokenizer: one to load instead: a tokenizer.json file, a folder with one, or a model of the hub.
+        vocab_size, min_count: of a learned vocabulary, for bpe, word and wordpiece.
+        tokenizer: a pretrained tokenizer instead: a tokenizer.json file, a folder with one, or a model of the hub.
         options: of `DataModule`; `split` gives shares of the text.
     """
 
@@ -129,19 +131,19 @@ class TokenDataModule(DataModule):
         self.report.title = f"{raw.name}: {characters:,} characters, {vocabulary.size:,} different tokens"
 
     def encode(self, text: str) -> np.ndarray:
-        """Token numbers (T,) of a text.
+        """Return token ids (T,) of a text.
 
         Raises:
-            UserError: a character that the vocabulary lacks.
+            UserError: the vocabulary lacks a character.
         """
         return self._vocabulary().encode(text)
 
     def decode(self, tokens: Any) -> str:
-        """The text of token numbers."""
+        """Decode token ids to text."""
         return self._vocabulary().decode([int(token) for token in tokens])
 
     def training_text(self) -> str:
-        """The training part as its tokens tell it; of a long one the first ten million."""
+        """Decode the training split, at most its first ten million tokens."""
         split: Any = self.splits["train"]
         return self.decode(split.tokens[:MEASURED_AGAINST])
 
@@ -171,7 +173,7 @@ class TokenDataModule(DataModule):
 
     def _batches(self, split: str, *, training: bool = False) -> Any:
         streams = self.splits.get(split)
-        if isinstance(streams, Streams) and not training:  # every rank measures all of it: a share would tear streams
+        if isinstance(streams, Streams) and not training:  # on every rank in full: a share would break streams
             return loader(streams, batch_size=streams.rows, workers=self._workers())
         return super()._batches(split, training=training)
 
@@ -181,7 +183,7 @@ class TokenDataModule(DataModule):
 
     def _order(self, split: str) -> dict[str, Any]:
         order = super()._order(split)
-        return {**order, "shuffle": False} if self.contiguous else order  # a row goes on where it left off
+        return {**order, "shuffle": False} if self.contiguous else order  # each row continues that of the batch before
 
     @property
     def _marked(self) -> bool:
@@ -197,8 +199,8 @@ class TokenDataModule(DataModule):
         return Corpus(documents, raw.split[there].tolist(), shares=self.shares, joined=not self._marked)
 
     def _known(self, corpus: Corpus) -> dict[str, Any]:
-        """The vocabulary's state, and how many characters it lacks; from the cache if it was learned before."""
-        if self.tokenizer is not None or self.level == "byte":  # nothing to learn, so nothing to keep
+        """Return the vocabulary's state and the number of unknown characters, from the cache if possible."""
+        if self.tokenizer is not None or self.level == "byte":  # nothing to learn, so nothing to cache
             return self._learn(corpus)
         name = _digest(corpus.digest, self.level, str((self.vocab_size, self.min_count, self._marked)))
         return token_file.kept_plain(self.cache / "tokens" / f"{name}.json", partial(self._learn, corpus))
@@ -241,7 +243,7 @@ def token_facts(
     end_id: int | None = None,
     apart: bool = False,
 ) -> dict[str, Any]:
-    """The `spec` of running text, as conf/spec/tokens.yaml announces it."""
+    """Return the `spec` of running text, as declared in conf/spec/tokens.yaml."""
     return {
         "kind": "tokens",
         "vocab_size": vocabulary.size,

@@ -1,4 +1,4 @@
-"""What a masked language model must know of a vocabulary: the mask, the tokens that are no text, where words begin."""
+"""Vocabulary data for masked language models: the mask token, special tokens, word starts."""
 
 from typing import Any
 
@@ -7,20 +7,20 @@ import numpy as np
 from lantu.data.text.vocabulary import Subwords, Vocabulary
 
 MASKS = ("<mask>", "[MASK]")
-"""What tokenizers call the token that hides another: ours and RoBERTa's, BERT's."""
+"""Names of the mask token: Lantu's and RoBERTa's, BERT's."""
 SPACES = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}\N{LATIN CAPITAL LETTER C WITH DOT ABOVE}\u0109\u2581"
-"""How byte pairs write a space, a line's end and a tab before a word, and how SentencePiece writes a space."""
+"""How byte-level BPE writes a space, a line break and a tab before a word, and SentencePiece a space."""
 
 
 def masking_facts(vocabulary: Vocabulary) -> dict[str, Any]:
-    """Facts for `spec`.
+    """Return spec fields for masking.
 
     Returns:
-        mask_id: the token that hides another; None where the vocabulary has none: characters, bytes, most GPTs' own.
-        special_ids: tokens that are no text, the mask among them.
-        word_starts: whether each token begins a word, a bit each in the order of their numbers, as hexadecimal digits:
-            plain text that stays short in a config. Byte pairs do not tell a word after a line's end or an apostrophe
-            from the rest of the one before; there both count as one.
+        mask_id: the mask token; None if the vocabulary has none (characters, bytes, most GPT tokenizers).
+        special_ids: tokens that are not text, including the mask.
+        word_starts: for each token one bit, whether it begins a word, in order of the ids, as hexadecimal digits, which
+            stay short in a config. Byte-level BPE does not distinguish a word after a line break or an apostrophe from
+            the continuation of a word; both count as a continuation.
     """
     if not isinstance(vocabulary, Subwords):
         return {"mask_id": None, "special_ids": [], "word_starts": None}
@@ -42,5 +42,5 @@ def _begins_a_word(token: str, model: str) -> bool:
         return True
     if model == "WordPiece":
         return not token.startswith("##")
-    # what is no letter, such as a comma, is cut off words before byte pairs are made
+    # BPE splits non-letters, such as a comma, from words first
     return token[:1] in SPACES or (token[0].isascii() and not token[0].isalnum())

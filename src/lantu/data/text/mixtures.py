@@ -1,4 +1,4 @@
-"""Stretches of texts in many languages: drawn by temperature for training, each token once for measuring."""
+"""Windows of texts in many languages: temperature sampling for training, every token once for evaluation."""
 
 from functools import lru_cache
 from typing import Any
@@ -15,17 +15,17 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class Stretches(Dataset):
-    """Every token of every language is a target once; stretches never cross from one into another.
+    """Windows in which every token of every language is a target once; no window contains two languages.
 
-    Batches are x int64 (N, context), y the same one token on, and about int64 (N, 2): the language's number and the
-    UTF-8 bytes of the row's targets. A row that is longer than what is left of its text ends in token 0, and in y -100.
+    Batches are x int64 (N, context), y, the same shifted by one token, and about int64 (N, 2): the language's index and
+    the UTF-8 bytes of the row's targets. Rows are padded at the end of a text, with token 0 in x and -100 in y.
 
     Args:
-        tokens: token numbers (T,) of each language; may be empty.
+        tokens: token ids (T,) of each language; may be empty.
         context: tokens of a row.
         sizes: UTF-8 bytes of each token of the vocabulary.
-        tags: the token (L,) that stands before every row of a language. None: a row begins with what is before its
-            first target, so that the first token of each language is no target.
+        tags: the language token (L,) that begins every row of a language. None: a row begins with the token before its
+            first target, so that the first token of each language is not a target.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Stretches(Dataset):
         self.sizes = sizes
         self.tags = tags
         self.lead = int(tags is None)
-        """Tokens of a row that stand before its first target."""
+        """Tokens of a row before its first target."""
         counts = np.array([len(each) for each in tokens])
         self.ends = counts.cumsum()
         self.begins = self.ends - counts
@@ -55,7 +55,7 @@ class Stretches(Dataset):
         return x[0], y[0], about[0]
 
     def rows(self, languages: np.ndarray, starts: np.ndarray) -> Batch:
-        """The rows of languages (N,) that begin at places (N,) of all tokens."""
+        """Return the rows of languages (N,) that begin at positions (N,) of the concatenated tokens."""
         places = starts[:, None] + np.arange(self.context + self.lead)
         inside = places < self.ends[languages][:, None]
         stretch = np.where(inside, self.tokens[np.minimum(places, len(self.tokens) - 1)].astype(np.int64), 0)
@@ -68,13 +68,13 @@ class Stretches(Dataset):
 
 
 class Mixture(Stretches):
-    """As many rows an epoch as there are stretches; each of a language drawn with p ∝ size^alpha, at a random place.
+    """Temperature sampling: each row's language is drawn with p ∝ size^alpha, its position uniformly.
 
-    What a row is hangs on the seed, its number and, in training, the epoch alone: not on global random numbers, on the
-    worker that fetches it, or on what was fetched before.
+    An epoch has as many rows as `Stretches`. A row depends only on the seed, its index and, in training, the epoch: not
+    on global random state, the data worker or the rows fetched before.
 
     Args:
-        alpha: 1 draws languages by their size, 0 all alike; XLM-R (Conneau et al. 2020) has 0.3.
+        alpha: 1 samples languages in proportion to size, 0 uniformly; XLM-R (Conneau et al. 2020) uses 0.3.
         seed: of the draws.
         options: of `Stretches`.
     """
@@ -105,11 +105,11 @@ class Mixture(Stretches):
 
 
 def shares_of(sizes: np.ndarray, alpha: float) -> np.ndarray:
-    """How often each language (L,) is drawn: p ∝ size^alpha, and never where there is nothing."""
+    """Return the probability of each language (L,): p ∝ size^alpha, and 0 for an empty text."""
     weights = np.where(sizes > 0, np.power(np.maximum(sizes, 1).astype(float), alpha), 0.0)
     return weights / weights.sum()
 
 
 def _counting(counts: np.ndarray) -> np.ndarray:
-    """0, 1, ..., count - 1 for each count in turn."""
+    """Return 0, 1, ..., count - 1 for each count, concatenated."""
     return np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)

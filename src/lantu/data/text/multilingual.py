@@ -1,4 +1,4 @@
-"""One text in each of many languages, for one model of all of them."""
+"""Multilingual language modelling: one text for each language, one model for all."""
 
 from collections.abc import Callable
 from hashlib import blake2b
@@ -21,14 +21,14 @@ Parts = dict[str, list[str]]
 class MultilingualDataModule(TokenDataModule):
     """A row for each language with its text. Batches are (x, y, about): see `lantu.data.text.mixtures.Stretches`.
 
-    A text is divided in order, between paragraphs, at the same shares of its characters in every language: where texts
-    are translations of each other, what is tested in one language was trained on in none, save for what lies at the
-    borders. A paragraph that repeats exactly, in any language, stays in the last of its parts only.
+    Each text is split in order, between paragraphs, at the same shares of characters in every language. If the texts
+    are translations of each other, test content of one language is in no other's training split, except near the
+    borders. A paragraph that repeats exactly, in any language, is kept only in the last of its splits.
 
     Args:
         language: the column with the languages' names.
-        alpha: training draws languages with p ∝ bytes^alpha (Conneau et al. 2020): 1 by size, 0 all alike.
-        shortest: characters below which a text trains only.
+        alpha: training samples languages with p ∝ bytes^alpha (Conneau et al. 2020): 1 by size, 0 uniformly.
+        shortest: minimum characters of a text; shorter ones are used for training only.
         level: byte or bpe; one vocabulary for all.
         tagged: begin every row with a token that names its language, `<|eng|>`; for bpe.
         seed: of the training draws.
@@ -36,7 +36,7 @@ class MultilingualDataModule(TokenDataModule):
     """
 
     tells_rows = True
-    """A batch's third tensor says which language each row is in."""
+    """A batch's third tensor has the language of each row."""
 
     def __init__(
         self,
@@ -65,9 +65,9 @@ class MultilingualDataModule(TokenDataModule):
         self.shortest = shortest
         self.seed = seed
         self.languages: list[str] = []
-        """Their names, in the order of their numbers; known after `setup`."""
+        """Names of the languages, by index; set by `setup`."""
         self.scripts: list[str] = []
-        """What each is written in."""
+        """The script of each language."""
 
     def read(self) -> None:
         self._origin = raw = self.source()
@@ -111,7 +111,7 @@ class MultilingualDataModule(TokenDataModule):
         )
 
     def _paragraphs(self, raw: Raw) -> dict[str, list[str]]:
-        """Each language's lines that hold a letter."""
+        """Return each language's lines that contain a letter."""
         texts: dict[str, list[str]] = {}
         empty, wordless = [], 0
         for language, text in zip(raw.rows[self.language].astype(str), raw.rows[self.text].fillna(""), strict=True):
@@ -146,7 +146,7 @@ class MultilingualDataModule(TokenDataModule):
         return sum(map(len, paragraphs)) < self.shortest
 
     def _check_whole(self, texts: list[str], tokens: list[np.ndarray], sizes: np.ndarray) -> None:
-        """Every byte of a text belongs to one of its tokens, or bits per byte would not be those of the text."""
+        """Check that the tokens cover every byte of the text; otherwise bits per byte would be wrong."""
         if any(sizes[each].sum() != len(text.encode()) for text, each in zip(texts, tokens, strict=True)):
             raise UserError(
                 f"`data.tokenizer={self.tokenizer}` drops or changes some of the text, whose bytes are counted here. "
@@ -164,27 +164,27 @@ class MultilingualDataModule(TokenDataModule):
 
 
 def tag(language: str) -> str:
-    """The token that names a language."""
+    """Return the token that names a language."""
     return f"<|{language}|>"
 
 
 def divided(paragraphs: list[str], shares: dict[str, float]) -> Parts:
-    """Paragraphs in order: the first train, then val, the last test; each goes to the part where it begins."""
+    """Split paragraphs in order: train, then val, then test. The start of a paragraph decides its split."""
     lengths = np.array([len(each) for each in paragraphs])
     place = (lengths.cumsum() - lengths) / max(int(lengths.sum()), 1)
-    test = round(1 - shares.get("test", 0.0), 9)  # 1 - 0.2 - 0.2 is more than 0.6
+    test = round(1 - shares.get("test", 0.0), 9)  # rounded, because 1 - 0.2 - 0.2 is more than 0.6 in floating point
     val = round(test - shares.get("val", 0.0), 9)
     part = np.select([place < val, place < test], ["train", "val"], "test")
     return {name: [each for each, its in zip(paragraphs, part, strict=True) if its == name] for name in SPLITS}
 
 
 def bytes_of_tokens(vocabulary: Vocabulary) -> np.ndarray:
-    """How many UTF-8 bytes each token (V,) of bytes or byte pairs stands for; 0 for those that are no text."""
+    """Return the UTF-8 bytes of each token (V,) of a byte or BPE vocabulary; 0 for special tokens."""
     if not isinstance(vocabulary, Subwords):
         return np.ones(vocabulary.size, dtype=np.int64)
     sizes = np.zeros(vocabulary.size, dtype=np.int64)
     special = set(vocabulary.tokenizer.get_added_tokens_decoder())
     for token, number in vocabulary.tokenizer.get_vocab().items():
         if number not in special:
-            sizes[number] = len(token)  # byte pairs are written with one letter for each byte
+            sizes[number] = len(token)  # byte-level BPE writes one character for each byte
     return sizes

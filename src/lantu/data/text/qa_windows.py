@@ -1,4 +1,4 @@
-"""Questions with a long context as windows of tokens, and answers as places in them."""
+"""Cut questions with long contexts into windows of tokens, with answers as token spans."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,22 +11,22 @@ from lantu.data.batches import Examples
 from lantu.errors import UserError
 
 QUESTION, CONTEXT, FILL, SEPARATOR = 0, 1, 2, 3
-"""What a place of a window belongs to; the separators around the question go with it."""
+"""The segment of a position in a window; the separators around the question belong to it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A stretch of a context, in characters."""
+    """A span of a context, in characters."""
 
     text: str
     start: int
 
 
 class Windowed(Examples):
-    """Windows over questions and contexts: x int64 (N, 2, L), tokens and what each belongs to; y int64 (N, 3).
+    """Windows over questions and contexts: x int64 (N, 2, L), tokens and segments; y int64 (N, 3).
 
-    Targets are the first and last place of the answer, both 0 (the first separator) where a window lacks it, and the
-    window's own number, by which its places are found again in the context.
+    Targets are the positions of the answer's first and last token, and the window's index. Both positions are 0 (the
+    first separator) if the window does not contain the answer. The index maps token positions back to the context.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Windowed(Examples):
     ) -> None:
         self.contexts = contexts
         self.answers = answers
-        """Accepted ones per question; the first is what is learned."""
+        """Accepted answers of each question; the first is the training target."""
         self.of_question: list[int] = []
         """The question of each window."""
         begin, end = ends
@@ -77,7 +77,7 @@ class Windowed(Examples):
         super().__init__(x, torch.tensor(targets), finish=_without_common_fill)
 
     def best_rows(self, windows: np.ndarray, score: np.ndarray) -> list[int]:
-        """For every question that was read, in order, the row of the best-scored of its windows."""
+        """Return for each question, in order, the row of its window with the highest score."""
         best: dict[int, int] = {}
         for row, window in enumerate(windows):
             question = self.of_question[window]
@@ -86,18 +86,18 @@ class Windowed(Examples):
         return [best[question] for question in range(len(self.contexts)) if question in best]
 
     def text(self, window: int, first: int, last: int) -> str:
-        """What a context says from one place of a window to another, the last included."""
+        """Return the context's text between two positions of a window, including the last."""
         begin, end = self.offsets[window, first, 0], self.offsets[window, last, 1]
         return self.contexts[self.of_question[window]][begin:end].strip()
 
 
 def _starts(count: int, room: int, overlap: int) -> list[int]:
-    """Where windows begin, so that each shares `overlap` tokens with the one before and the last reaches the end."""
+    """Return where windows begin, so that consecutive ones share `overlap` tokens and the last reaches the end."""
     return [0, *range(room - overlap, max(count - overlap, 0), room - overlap)] if count > room else [0]
 
 
 def _target(answer: Answer | None, places: np.ndarray, front: int, count: int) -> tuple[int, int]:
-    """The first and last place of an answer; (0, 0) where it is not wholly within the window."""
+    """Return the positions of an answer's first and last token; (0, 0) if it is not fully inside the window."""
     if answer is None or not count:
         return 0, 0
     inside = places[front : front + count]

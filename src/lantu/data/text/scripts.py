@@ -1,4 +1,4 @@
-"""Which script a text is written in."""
+"""Detect the script of a text."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ KANA = ("Hira", "Kana")
 
 
 def script_of(text: str) -> str:
-    """The script that most of a text's letters belong to, by Unicode's Script property, such as Latin or Cyrillic.
+    """Return the script of most of a text's letters, by Unicode's Script property, such as Latin or Cyrillic.
 
     Han with Hiragana or Katakana is Japanese; a text without letters is Unknown.
     """
@@ -16,7 +16,7 @@ def script_of(text: str) -> str:
     for character, count in Counter(text).items():
         if character.isalpha():
             counts[unicodedata.script(character)] += count
-    for neutral in ("Zyyy", "Zinh", "Zzzz"):  # letters of no script of their own
+    for neutral in ("Zyyy", "Zinh", "Zzzz"):  # letters shared by several scripts
         counts.pop(neutral, None)
     if not counts:
         return "Unknown"
