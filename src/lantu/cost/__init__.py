@@ -1,7 +1,6 @@
-"""What a run costs, beside its quality: hours, energy, carbon, money, arithmetic and waiting.
+"""What a run costs: hours, energy, carbon, money, FLOPs, time spent waiting for data.
 
-Names are imported when they are asked for: the meter needs Lightning, and amounts in words, which `lantu sweeps`
-prints, do not.
+Names are imported lazily: the meter needs Lightning, but `lantu sweeps`, which prints amounts, must start fast.
 """
 
 from importlib import import_module

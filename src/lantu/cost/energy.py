@@ -1,4 +1,4 @@
-"""The energy of this process, measured where the machine lets itself be measured, else estimated, by codecarbon."""
+"""Energy of this process, through codecarbon: measured if the hardware has counters, otherwise estimated."""
 
 import logging
 import os
@@ -11,16 +11,18 @@ from lantu.cost.prices import Economics
 from lantu.errors import UserError
 
 WATTS_PER_GIB = 0.375
-"""Of memory in use: 3 W for 8 GiB, the figure of codecarbon's process mode (Crucial's, 2023)."""
+"""Power of memory in use: 3 W for 8 GiB, as in codecarbon's process mode (Crucial, 2023)."""
 SECONDS = 5.0
-"""Between two measurements."""
+"""Seconds between two measurements."""
 _LOOKING: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
-"""Threads that look for hardware, or have."""
+"""Threads that detect the hardware, running or finished."""
 
 
 def _let_them_finish() -> None:
-    """Looking starts programs, such as lscpu. A worker of the data that is forked at that very moment holds the other
-    end of the program's pipe, and whoever waits for its end waits as long as the worker lives.
+    """Wait for the hardware detection before a fork.
+
+    The detection starts programs such as lscpu. A data worker forked at that moment inherits the write end of the
+    program's pipe, and the detection would then wait until the worker exits.
     """
     for each in tuple(_LOOKING):
         if each is not threading.current_thread():
@@ -32,13 +34,13 @@ if hasattr(os, "register_at_fork"):
 
 
 class EnergyMeter:
-    """Energy since `start`, of this process alone: its share of the processor, its memory, and its own GPU.
+    """Energy of this process since `start`: its share of the CPU, its memory, and its GPU.
 
-    A GPU's energy is that of the whole device, as NVML counts it.
+    GPU energy is that of the whole device, as counted by NVML.
     """
 
     def __init__(self, economics: Economics, *, gpu: int | None = None) -> None:
-        # codecarbon sets its own level when it is imported and speaks at every start
+        # codecarbon sets its own log level on import and logs at every start
         logging.getLogger("codecarbon").addFilter(lambda record: record.levelno >= logging.ERROR)
         from codecarbon import OfflineEmissionsTracker
 
@@ -57,21 +59,21 @@ class EnergyMeter:
         self._grams_per_kwh = economics.grams_co2e_per_kwh
         self._country = economics.country.upper()
         self._pue = economics.pue
-        # looking for hardware takes a second, which training need not wait for
+        # detecting the hardware takes a second, so it runs in a thread beside training
         self._starting = threading.Thread(target=self._tracker.start, daemon=True)
         self._starting.start()
         _LOOKING.add(self._starting)
 
     def is_ready(self) -> bool:
-        """Whether the hardware has been found; until then memory alone is counted."""
+        """Return whether the hardware has been detected; until then only memory is counted."""
         return not self._starting.is_alive()
 
     def wait(self) -> None:
-        """Until it is ready."""
+        """Block until the hardware has been detected."""
         self._starting.join()
 
     def kwh(self) -> float:
-        """Energy so far, times the data centre's overhead."""
+        """Return the energy so far in kWh, multiplied by the data centre's PUE."""
         now = time.monotonic()
         self._memory_kwh += WATTS_PER_GIB * resident_bytes() / 2**30 * (now - self._looked) / 3.6e6
         self._looked = now
@@ -82,7 +84,7 @@ class EnergyMeter:
         return float(counted + self._memory_kwh) * self._pue
 
     def source(self) -> str:
-        """How the energy is known: measured (NVML, RAPL) or estimated, by part; empty until it is ready."""
+        """Describe the source of each part: measured (NVML, RAPL) or estimated. Empty until `is_ready`."""
         if not self.is_ready():
             return ""
         parts = []
@@ -96,19 +98,19 @@ class EnergyMeter:
         return ", ".join([*parts, "memory estimated"])
 
     def grams_co2e_per_kwh(self) -> float:
-        """Of the country's electricity, as codecarbon's table has it (Our World in Data), or as the config says."""
+        """Return the carbon intensity from the config, or from codecarbon's table of countries (Our World in Data)."""
         if self._grams_per_kwh is None:
             self._grams_per_kwh = carbon_intensity(self._country)
         return self._grams_per_kwh
 
     def stop(self) -> None:
-        """End the measuring thread."""
+        """Stop the measuring thread."""
         self.wait()
         self._tracker.stop()
 
 
 def carbon_intensity(country: str) -> float:
-    """Grams of CO2e for a kWh of a country's electricity, yearly mean.
+    """Return the grams of CO2e per kWh of a country's electricity, yearly mean.
 
     Raises:
         UserError: codecarbon's table lacks the country.
@@ -125,7 +127,7 @@ def carbon_intensity(country: str) -> float:
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds now."""
+    """Return the resident memory of this process in bytes."""
     import psutil
 
     return int(psutil.Process(os.getpid()).memory_info().rss)

@@ -1,4 +1,4 @@
-"""What a run will take, estimated from its first steps, and how far off that was."""
+"""Estimate the duration and cost of a run from its first steps, and report the error of the estimate at the end."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -8,14 +8,14 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Timer
 
 SKIPPED, TIMED = 3, 10
-"""Steps that warm up, and the step at which the estimate is made."""
+"""Warm-up steps that are not timed, and the step at which the estimate is made."""
 FORWARD_SHARE = 1 / 3
-"""Of a training step's time, which is what a validation batch takes: the backward pass costs twice the forward one."""
+"""Time of a validation batch as a fraction of a training step: the backward pass costs twice the forward pass."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of the whole run."""
+    """The estimated totals of a run."""
 
     hours: float
     kwh: float
@@ -28,21 +28,21 @@ class Estimate:
         return {"preflight/hours": self.hours, "preflight/kwh": self.kwh, "preflight/usd": self.usd}
 
     def errors(self, *, hours: float, kwh: float, usd: float) -> dict[str, float]:
-        """Estimated over actual, minus 1, where there is something to compare."""
+        """Return the relative errors, estimate / actual - 1, where both are known."""
         pairs = {"hours": (self.hours, hours), "kwh": (self.kwh, kwh), "usd": (self.usd, usd)}
         return {f"preflight/{name}_error": a / b - 1 for name, (a, b) in pairs.items() if b > 0 and isfinite(a)}
 
 
 def seconds_left(trainer: Trainer, step_seconds: float) -> float:
-    """How long the rest of a run takes, at a time per training batch, with its validations.
+    """Estimate the seconds left in a run, including validation.
 
-    Infinite where the data have no length and neither steps nor time are limited.
+    Infinite if the data have no length and neither steps nor time are limited.
 
     Args:
-        step_seconds: of one training batch, waiting included.
+        step_seconds: duration of one training batch, including the wait for data.
     """
     batches_per_epoch = float(trainer.num_training_batches)  # infinite for data without a length
-    done = trainer.fit_loop.epoch_loop.total_batch_idx + 1  # those before a resume too
+    done = trainer.fit_loop.epoch_loop.total_batch_idx + 1  # including those before a resume
     batches = max(_batches(trainer, batches_per_epoch) - done, 0)
     left = batches * step_seconds
     interval = min(float(trainer.val_check_batch or batches_per_epoch), batches_per_epoch)

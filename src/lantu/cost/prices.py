@@ -1,4 +1,4 @@
-"""From hours and energy to money and carbon, at prices that a config gives."""
+"""Convert hours and energy to money and carbon, at the prices in a config."""
 
 from dataclasses import dataclass, field
 
@@ -7,14 +7,14 @@ from lantu.errors import UserError
 
 @dataclass(frozen=True)
 class Economics:
-    """Prices, as `conf/economics` gives them.
+    """Prices, from `conf/economics`.
 
     Args:
         usd_per_device_hour: by kind of device: a part of its name such as "A100", or "gpu" and "cpu" for all others.
-        usd_per_kwh: electricity that is paid for beside the hardware; 0 where the hourly price includes it.
-        pue: power usage effectiveness, what a data centre uses in all for each kWh of its computers.
+        usd_per_kwh: electricity that is billed separately; 0 if the hourly price includes it.
+        pue: power usage effectiveness: total energy of the data centre per kWh of its computers.
         country: three letters (ISO 3166), for the carbon intensity of its electricity.
-        grams_co2e_per_kwh: that intensity, where it is known better; None: the country's yearly mean.
+        grams_co2e_per_kwh: a better value for the carbon intensity; None: the country's yearly mean.
     """
 
     usd_per_device_hour: dict[str, float] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Economics:
             )
 
     def device_hour(self, device: str) -> float:
-        """USD for an hour of a device, by the longest kind that its name contains, else that of all GPUs or CPUs.
+        """Return the USD per hour of a device: of the longest matching kind, else of "gpu" or "cpu".
 
         Args:
             device: its name, such as "NVIDIA H200" or "cpu".
@@ -43,13 +43,13 @@ class Economics:
         return float(self.usd_per_device_hour.get(kind, 0.0))
 
     def usd(self, *, device: str, device_hours: float, kwh: float) -> float:
-        """USD = device hours × price of an hour + kWh × price of a kWh."""
+        """Return device hours × price per hour + kWh × price per kWh, in USD."""
         return device_hours * self.device_hour(device) + kwh * self.usd_per_kwh
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Where a run stops; None: nowhere."""
+    """The limits at which a run stops; None: no limit."""
 
     usd: float | None = None
     kwh: float | None = None
@@ -62,7 +62,7 @@ class Budget:
                 raise UserError(f"`budget.{name}={limit}` must be more than 0, or null for no limit.")
 
     def exceeded(self, *, usd: float, kwh: float, hours: float) -> str | None:
-        """Which limit has been reached, in words; None while there is something left."""
+        """Describe the limit that has been reached; None if there is none."""
         for name, spent in (("usd", usd), ("kwh", kwh), ("hours", hours)):
             limit = getattr(self, name)
             if limit is not None and spent >= limit:

@@ -1,4 +1,4 @@
-"""What a run has used so far, which a resumed run adds to."""
+"""What a run has used so far; a resumed run adds to it."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,10 +11,10 @@ from lantu.cost.prices import Economics
 
 @dataclass
 class Totals:
-    """Of one process; `over_ranks` adds up."""
+    """Totals of one process; `over_ranks` sums them."""
 
     seconds: float = 0.0
-    """Since training began, validation and test included."""
+    """Since training began, including validation and test."""
     kwh: float = 0.0
     flops: float = 0.0
     samples: float = 0.0
@@ -22,15 +22,15 @@ class Totals:
     steps: float = 0.0
     """Training batches."""
     training_seconds: float = 0.0
-    """Within training batches and waiting for them."""
+    """Time in training batches, including the wait for them."""
     waiting_seconds: float = 0.0
-    """Waiting for data."""
+    """Time waiting for data."""
 
     def plus(self, other: "Totals") -> "Totals":
         return Totals(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
 
     def over_ranks(self, add_up: Callable[[Tensor], Tensor], ranks: int) -> "Totals":
-        """Energy and work of all ranks; of the clocks their mean.
+        """Sum energy and work over all ranks, and average the clocks.
 
         Args:
             add_up: sums a tensor over the ranks.
@@ -46,7 +46,7 @@ class Totals:
         return Totals(**summed)
 
     def cost(self, economics: Economics, *, device: str, devices: int, grams_co2e_per_kwh: float) -> dict[str, float]:
-        """Named as they are logged."""
+        """Return the cost metrics, named as they are logged."""
         hours = self.seconds / 3600 * devices
         return {
             "cost/device_hours": hours,
@@ -58,7 +58,7 @@ class Totals:
         }
 
     def speed(self, *, devices: int, peak_flops: float | None) -> dict[str, float]:
-        """Named as they are logged; without what is not known."""
+        """Return the speed metrics, named as they are logged; unknown ones are left out."""
         busy = max(self.training_seconds, 1e-9)
         speed = {
             "speed/samples_per_second": self.samples / busy,

@@ -1,4 +1,4 @@
-"""The arithmetic of a step, and how fast the device could do it at best."""
+"""FLOPs of a step, and the peak FLOP/s of the device."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 LATENCY_SECONDS = 0.5
-"""How long answering single requests is timed at most."""
+"""Maximum duration of the latency measurement."""
 HOPPER = {"sxm": (66.9e12, 494.7e12, 989.4e12), "nvl": (60e12, 417.5e12, 835.5e12)}
-"""Operations a second of NVIDIA's H200 (as the H100), and of H100 and H200 NVL: float32, TF32, 16 bits."""
+"""Peak dense FLOP/s of NVIDIA's H200 (same as H100) and of H100 and H200 NVL: float32, TF32, 16 bits."""
 
 
 def one_example(batch: Any) -> Any:
-    """The inputs of a batch's first example, as a batch of one: a copy, at any depth of lists and dicts.
+    """Return the inputs of a batch's first example as a batch of one, copied, at any depth of lists and dicts.
 
     Raises:
-        ValueError: the inputs hold no tensor.
+        ValueError: the inputs contain no tensor.
     """
     x = batch[0] if isinstance(batch, tuple | list) else batch
-    if isinstance(x, list | tuple):  # one thing for each example, such as images of different sizes
+    if isinstance(x, list | tuple):  # one item per example, such as images of different sizes
         x = type(x)(x[:1])
         return apply_to_collection(x, Tensor, lambda each: each.detach().clone())
     if not isinstance(x, Tensor | dict):
@@ -31,7 +31,7 @@ def one_example(batch: Any) -> Any:
 
 
 def examples_in(batch: Any) -> int:
-    """How many examples a batch holds; 0 where that cannot be told."""
+    """Return the number of examples in a batch; 0 if unknown."""
     x = batch[0] if isinstance(batch, tuple | list) and batch else batch
     if isinstance(x, Tensor):
         return len(x) if x.ndim else 1
@@ -44,15 +44,15 @@ def examples_in(batch: Any) -> int:
 
 
 def forward_flops(net: nn.Module, x: Any) -> int:
-    """Floating-point operations of a forward pass over one example (1, ...): matrix products, convolutions, attention.
+    """Count the FLOPs of a forward pass over one example (1, ...): matrix products, convolutions, attention.
 
-    A multiplication and an addition count as two. Recurrent layers, whose fused kernels the counter does not see, are
-    counted as 2 × weights × tokens.
+    A multiply-add counts as two. The counter cannot see the fused kernels of recurrent layers; they count as
+    2 × weights × tokens.
     """
     training = [module for module in net.modules() if module.training]
-    net.eval()  # a batch of one has no variance, and counting must not move running statistics
+    net.eval()  # batch norm cannot train on a batch of one, and its running statistics must not change
     try:
-        # what is compiled is not seen by the counter, and one example more would have to be compiled for
+        # the counter cannot see compiled code, and a batch of one would trigger a recompilation
         with torch.no_grad(), torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
             net(x)
     finally:
@@ -70,10 +70,10 @@ def forward_flops(net: nn.Module, x: Any) -> int:
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """What a device can do in a second at best, as its maker says; None where that is not known, as for CPUs.
+    """Return the peak FLOP/s of a device according to its maker; None if unknown, as for CPUs.
 
-    Of matrices in which no value is left out. Lightning's table has, for the H200 and the NVL kinds, those that the
-    maker prints for matrices half of whose values are zero, of which an ordinary network has none.
+    The values are for dense matrices. Lightning's table lists NVIDIA's figures with 2:4 sparsity for the H200 and the
+    NVL models, so those are replaced here.
     """
     if device.type != "cuda":
         return None
@@ -89,7 +89,7 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
 
 
 def latency_ms(net: nn.Module, x: Any) -> float:
-    """Median time to answer a batch of one example, in milliseconds."""
+    """Return the median latency of a batch of one, in milliseconds."""
     import time
 
     training = [module for module in net.modules() if module.training]
@@ -102,7 +102,7 @@ def latency_ms(net: nn.Module, x: Any) -> float:
                 begin = time.perf_counter()
                 net(x)
                 _wait(device)
-                if turn:  # the first one warms up
+                if turn:  # the first one is a warm-up
                     seconds.append(time.perf_counter() - begin)
                 if time.perf_counter() > end and seconds:
                     break
@@ -113,18 +113,18 @@ def latency_ms(net: nn.Module, x: Any) -> float:
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """The most memory that training has held: of the GPU, or of this process."""
+    """Return the peak memory of training: of the GPU, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     import resource
     import sys
 
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def total_memory_gib(device: torch.device) -> float:
-    """What there is of it."""
+    """Return the total memory of the GPU or the machine."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory / 2**30
     import psutil
@@ -133,12 +133,12 @@ def total_memory_gib(device: torch.device) -> float:
 
 
 def device_name(device: torch.device) -> str:
-    """As its maker calls it; "cpu" for a processor."""
+    """Return the maker's name of a GPU, else the device type, such as "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def tokens_in(x: Any) -> int:
-    """Tokens of a batch (N, T) of token numbers; 0 for other inputs."""
+    """Return the number of tokens in a batch (N, T) of token ids; 0 for other inputs."""
     return x.numel() if isinstance(x, Tensor) and x.ndim == 2 and not x.is_floating_point() else 0
 
 

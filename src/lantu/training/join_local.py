@@ -1,4 +1,4 @@
-"""Be one rank of a run that another process on this machine has composed and started."""
+"""Run one rank of a run that another process on this machine composed and started."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from lantu.training.run import run
 
 
 def join() -> int:
-    """Be the rank that the environment names, in a run that another process announced; returns the exit status."""
-    folder = Path(os.environ.pop(VARIABLE))  # what this rank starts itself is no rank
+    """Run the rank that the environment names; return the exit status."""
+    folder = Path(os.environ.pop(VARIABLE))  # so that child processes of this rank do not count as ranks
     threading.Thread(target=_end_with_the_starter, daemon=True).start()
     composition = torchrun.from_content(json.loads((folder / COMPOSITION).read_text()))
     status = 0
@@ -24,7 +24,7 @@ def join() -> int:
     except UserError as error:
         report, status = {"error": str(error), "status": error.status}, error.status
     except Exception as error:
-        # the causes of a sweep's failures are counted by their sentences, so these name no folder
+        # a sweep groups failures by their sentence, so it must not contain the run's folder
         of_a_sweep = composition.cfg.sweep.trial is not None
         said = sentence(error, Path() if of_a_sweep else Path(composition.cfg.paths.run))
         report, status = {"error": said, "status": 1}, 1
@@ -35,6 +35,6 @@ def join() -> int:
 
 
 def _end_with_the_starter() -> None:
-    """A rank that nobody watches any more must not go on: its peers may be gone too."""
-    os.read(0, 1)  # not through sys.stdin, whose lock Python wants when it ends
+    """Exit when the parent process has exited: the other ranks may be gone too."""
+    os.read(0, 1)  # not through sys.stdin, whose lock Python needs at shutdown
     os.kill(os.getpid(), signal.SIGKILL)

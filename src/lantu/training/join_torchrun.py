@@ -1,4 +1,4 @@
-"""Be one rank, other than zero, of a run that torchrun has started."""
+"""Run one rank other than zero of a run started by torchrun."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from lantu.training.run import run
 
 
 def join() -> int:
-    """Take part, as any rank but zero, in the run that rank zero hands over; returns the exit status."""
+    """Train the run that rank zero publishes, as another rank; return the exit status."""
     store = torchrun.store()
     store.wait([torchrun.key()], torchrun.PATIENCE)
     content = json.loads(store.get(torchrun.key()))
     if content == torchrun.NO_RUN:
-        return UserError.status  # rank zero has said why
+        return UserError.status  # rank zero has printed the reason
     composition = torchrun.from_content(content)
     try:
         run(composition)

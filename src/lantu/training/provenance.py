@@ -1,4 +1,4 @@
-"""What is needed to rebuild a run: code, packages, machine, command."""
+"""Provenance of a run: code, packages, machine, command."""
 
 import platform
 import shlex
@@ -9,11 +9,11 @@ from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
-DIFF_LIMIT = 1_000_000  # characters of an uncommitted change that are kept
+DIFF_LIMIT = 1_000_000  # maximum characters of an uncommitted diff
 
 
 def tags() -> dict[str, str]:
-    """Revision, command line, host and Python, named as MLflow names them where it does."""
+    """Return the revision, command line, host and Python version, under MLflow's tag names where they exist."""
     found = {
         "mlflow.source.name": shlex.join(sys.orig_argv),
         "mlflow.source.type": "LOCAL",
@@ -30,7 +30,7 @@ def tags() -> dict[str, str]:
 
 
 def devices() -> dict[str, str]:
-    """The accelerator, or the processor, that torch sees here."""
+    """Return the accelerator, or the CPU, that torch uses."""
     import torch
 
     if torch.cuda.is_available():
@@ -40,13 +40,13 @@ def devices() -> dict[str, str]:
 
 
 def diff() -> str:
-    """The uncommitted change to tracked files, empty when there is none or this is no git checkout."""
+    """Return the diff of uncommitted changes to tracked files; empty without changes or outside a git repository."""
     return _git("diff", "HEAD")[:DIFF_LIMIT]
 
 
-@cache  # a process imports what it found when it began; to look takes a quarter of a second, which short trials feel
+@cache  # installed packages do not change during a process, and listing them takes 0.25 s
 def packages() -> str:
-    """Every installed distribution with its version, one a line, as a requirements file."""
+    """Return all installed distributions in requirements format, one a line."""
     said = [each.metadata for each in distributions()]
     found = {each["Name"]: each["Version"] for each in said if each["Name"]}
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))

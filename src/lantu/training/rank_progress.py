@@ -1,9 +1,9 @@
-"""Where every rank of a run is, for the sentence when one has waited for another in vain.
+"""Record where each rank of a run is, to report which one is late when a collective times out.
 
-That it waited too long, torch itself notices: a collective ends with an error after `trainer.strategy.timeout`. Who was
-late, and with what, it does not say. So each rank notes what it begins in a small mapped file, which costs microseconds
-a step, and which can be read when its process is stopped, stuck or gone. Ranks that are all slow, as in a long
-validation or a compilation, wait for nobody and are left alone.
+torch detects the timeout: a collective raises after `trainer.strategy.timeout`. It does not say which rank was late, or
+at what. So each rank writes each phase that it begins to a small memory-mapped file. That costs microseconds per step,
+and the file can be read when the process is stopped, hangs or has crashed. Ranks that are merely slow together, as in a
+long validation or a compilation, cause no timeout.
 """
 
 import mmap
@@ -21,7 +21,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from lantu import units
 
 FOLDER = "ranks"
-"""In the run's folder: a file for each rank."""
+"""The folder in a run's folder with a file for each rank."""
 DOING = (
     "preparing",
     "waiting for a batch of data",
@@ -33,19 +33,19 @@ DOING = (
     "writing a checkpoint",
     "ending",
 )
-_FORM = struct.Struct("<qqqdq64s")  # process, events so far, step, time of the last one, its number in DOING, host
+_FORM = struct.Struct("<qqqdq64s")  # process id, event count, step, time of the event, index in DOING, host
 _STATES = {"T": "which is stopped (`kill -CONT` lets it go on)", "t": "which a debugger holds", "Z": "which is gone"}
 _SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a rank was when it last began something."""
+    """The last event of a rank."""
 
     rank: int
     process: int
     events: int
-    """How many it had begun: who has begun less is behind."""
+    """The number of events so far; the rank with the fewest is behind."""
     step: int
     since: float
     doing: str
@@ -57,10 +57,10 @@ class Place:
 
 
 class Standing(Callback):
-    """Notes what this rank begins.
+    """Record the phases that this rank begins.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,8 +74,8 @@ class Standing(Callback):
         if self._map is None and trainer.world_size > 1:
             place = self._run / FOLDER / str(trainer.global_rank)
             place.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(OSError), place.open("w+b") as file:  # a full disk: training can do without
-                file.write(bytes(_FORM.size))  # so that the disk has room for what is mapped
+            with suppress(OSError), place.open("w+b") as file:  # a full disk: training works without
+                file.write(bytes(_FORM.size))  # allocates disk space for the mapping
                 file.flush()
                 self._map = mmap.mmap(file.fileno(), _FORM.size)
         self._note(trainer, "preparing")
@@ -105,7 +105,7 @@ class Standing(Callback):
         self._note(trainer, "ending")
 
     def who_is_late(self, trainer: Trainer) -> str:
-        """A sentence for when this rank has waited in vain."""
+        """Describe which ranks are late, after this rank has timed out."""
         return who_is_late(self._run, ranks=trainer.world_size, begun=self._begun)
 
     def _note(self, trainer: Trainer, doing: str) -> None:
@@ -116,7 +116,7 @@ class Standing(Callback):
 
 
 def places(folder: Path) -> list[Place]:
-    """What the ranks of a run have noted in its folder."""
+    """Read the last event of every rank from a run's folder."""
     found = []
     for file in (folder / FOLDER).glob("[0-9]*"):
         noted = file.read_bytes()
@@ -127,12 +127,12 @@ def places(folder: Path) -> list[Place]:
 
 
 def who_is_late(folder: Path, *, ranks: int, begun: float) -> str:
-    """A sentence: for which ranks the others have waited, where those are, and what became of their processes.
+    """Describe the late ranks: where they are, and the state of their processes.
 
     Args:
-        folder: the run's.
-        ranks: how many there are.
-        begun: when this start of the run began, in seconds since 1970: what is noted from before is not of it.
+        folder: the run's folder.
+        ranks: the number of ranks.
+        begun: when this start of the run began, in seconds since 1970; older events are ignored.
     """
     found = sorted((place for place in places(folder) if place.since >= begun), key=lambda place: place.events)
     there = {place.rank for place in found}
@@ -162,7 +162,7 @@ def _described(place: Place) -> str:
 
 
 def _trouble(place: Place) -> str | None:
-    """What is wrong with a rank's process, where that can be seen."""
+    """Describe what is wrong with a rank's process, if that can be seen from here."""
     if place.host != socket.gethostname() or not Path("/proc/self/stat").is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The callback that keeps what an interrupted run needs to end as if nothing had happened."""
+"""A callback that writes checkpoints from which a run resumes exactly, with the same result as without interruption."""
 
 import time
 from pathlib import Path
@@ -17,22 +17,22 @@ from lantu.training.callbacks import metric_state
 from lantu.training.callbacks.rng_state import random_state, set_random_state
 
 KEY = "lantu.point"
-"""Where a checkpoint says at which batch of which epoch it was made, and what else that batch found."""
+"""The checkpoint entry with the epoch, the batch, and further state at that batch."""
 EPOCH_SECONDS = 10.0
-"""Since the last point, for one at the beginning of an epoch: shorter epochs are as quickly done again."""
+"""Minimum time between two checkpoints at the start of an epoch: a shorter epoch is as quickly repeated."""
 
 
 class ResumeCheckpoint(Callback):
-    """Writes `last.ckpt` before a batch, when everything that belongs to the batches before it is done, and at the end.
+    """Write `last.ckpt` before a batch, when all work of the batches before it is done, and at the end.
 
-    Lightning's own checkpoints are made in the middle of things: before a schedule has seen the epoch's loss, before
-    metrics are logged, with gradients half accumulated. From one of ours a run goes on at its very batch, with the
-    random numbers, the sums of metrics and the metrics of the last validation that the batch would have found.
+    Lightning's own checkpoints are written in the middle of a step: before a schedule has seen the epoch's loss, before
+    metrics are logged, or with partly accumulated gradients. A checkpoint of this callback resumes at its exact batch,
+    with the random state, the running metrics and the last validation metrics of that moment.
 
     Args:
         folder: where `last.ckpt` is written.
-        minutes: between two points inside an epoch; what a run that is killed has to do again.
-        steps: optimizer steps between two points, besides; None: time alone decides.
+        minutes: time between two checkpoints inside an epoch: the most work that a killed run has to repeat.
+        steps: optimizer steps between two checkpoints, in addition; None: only time counts.
         keep: how many are kept: `last.ckpt`, `last-1.ckpt`, ...
     """
 
@@ -51,7 +51,10 @@ class ResumeCheckpoint(Callback):
         self._found: dict[str, Any] | None = None
 
     def save(self, trainer: Trainer) -> None:
-        """Make a point now; for `on_train_batch_start` of a callback after this one, where `is_clean`, on all ranks."""
+        """Write a checkpoint now, on all ranks.
+
+        Call it from `on_train_batch_start` of a later callback, if `is_clean`.
+        """
         if trainer.global_step == self._saved_step:
             return
         self._saving = True
@@ -61,7 +64,7 @@ class ResumeCheckpoint(Callback):
             self._saving = False
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
-    # Writing
+    # Saving
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._found is not None:
@@ -83,28 +86,28 @@ class ResumeCheckpoint(Callback):
     def _is_due(self, trainer: Trainer, batch_idx: int) -> bool:
         if self.steps and trainer.global_step % self.steps == 0:
             return True
-        # ranks must agree, and asking them at every step would make a GPU wait
+        # ranks must agree, and a broadcast at every step would stall a GPU
         if batch_idx and trainer.world_size > 1 and trainer.global_step % log_interval(trainer):
             return False
         waited = time.monotonic() - self._saved_at
         due = waited >= (self.minutes * 60 if batch_idx else min(self.minutes * 60, EPOCH_SECONDS))
         return broadcast_from_rank_zero(trainer, due)
 
-    # Going on
+    # Resuming
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
             return
         data: Any = getattr(trainer, "datamodule", None)
         loops = checkpoint["loops"]["fit_loop"]
-        if KEY not in checkpoint:  # one that Lightning has made goes on at the beginning of an epoch
+        if KEY not in checkpoint:  # a checkpoint of Lightning's own resumes at the start of an epoch
             if data is not None:
                 data.begins = (loops["epoch_progress"]["current"]["processed"], 0)
             return
         self._found = found = dict(checkpoint[KEY])
         stopping = [each for each in trainer.callbacks if isinstance(each, EarlyStopping)]
         if any(checkpoint["callbacks"].get(each.state_key, {}).get("stopping_reason") for each in stopping):
-            trainer.should_stop = True  # Lightning keeps the reason and forgets the wish
+            trainer.should_stop = True  # Lightning restores the reason but not the flag
         if data is not None and found["batches"]:
             found["batches"] = data.batches_done(found["batches"], batch_size=found["batch_size"])
         if data is not None:
@@ -112,7 +115,7 @@ class ResumeCheckpoint(Callback):
         _point_to(loops, epoch=found["epoch"], batches=found["batches"])
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._found is not None:  # nothing was left to train
+        if self._found is not None:  # there was nothing left to train
             _show_again(trainer, self._found)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -127,14 +130,14 @@ class ResumeCheckpoint(Callback):
             return
         fit, epoch = trainer.fit_loop, trainer.fit_loop.epoch_loop
         if not self._found["batches"]:
-            # with `max_steps` Lightning takes every resumed run to be inside an epoch
+            # with `max_steps` Lightning assumes that every resumed run is inside an epoch
             fit._restarting = epoch.restarting = False
         elif epoch._should_check_val_fx(fit._data_fetcher):
-            # it was done before the point; Lightning leaves it out, and counts a step for that
+            # the validation ran before the checkpoint; Lightning skips it, but counts a step for it
             epoch._batches_that_stepped -= 1
 
     def _restore(self, trainer: Trainer, pl_module: LightningModule, found: dict[str, Any]) -> None:
-        trainer.fit_loop._restarting = False  # or a ReduceLROnPlateau would not see this epoch's loss
+        trainer.fit_loop._restarting = False  # otherwise a ReduceLROnPlateau would not see this epoch's loss
         ranks, rank, device = found["ranks"], trainer.global_rank, trainer.strategy.root_device
         gathered = [each["sums"] for each in ranks]
         if len(ranks) == trainer.world_size:
@@ -146,17 +149,17 @@ class ResumeCheckpoint(Callback):
 
 
 def is_clean(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether no gradients are waiting for further batches, before one: weights and optimizer agree with each other."""
+    """Return whether no gradients are accumulated before this batch: weights and optimizer state are consistent."""
     return batch_idx % trainer.accumulate_grad_batches == 0
 
 
 def resume_points(trainer: Trainer) -> ResumeCheckpoint | None:
-    """The trainer's callback of this kind, if it has one."""
+    """Return the trainer's `ResumeCheckpoint` callback, if it has one."""
     return next((each for each in trainer.callbacks if isinstance(each, ResumeCheckpoint)), None)
 
 
 def saved_now(trainer: Trainer) -> bool:
-    """Make a point, wait until it is on the disk, and say whether it is; False without the callback."""
+    """Write a checkpoint, wait until it is on disk, and return whether it is; False without the callback."""
     points = resume_points(trainer)
     if points is None:
         return False
@@ -165,11 +168,11 @@ def saved_now(trainer: Trainer) -> bool:
 
 
 def _place(trainer: Trainer) -> dict[str, int]:
-    """The epoch, and how many of its batches are done."""
+    """Return the epoch, and the number of its batches that are done."""
     fit, progress = trainer.fit_loop, trainer.fit_loop.epoch_loop.batch_progress.current
     size = getattr(getattr(trainer, "datamodule", None), "batch_size", 1)
     epoch, batches = fit.epoch_progress.current.processed, progress.processed
-    if progress.ready == batches:  # at the end of training, and of its last epoch, which may have been cut short
+    if progress.ready == batches:  # at the end of training, whose last epoch may be incomplete
         batches -= batches % trainer.accumulate_grad_batches
         if batches and progress.ready < trainer.num_training_batches:
             return {"epoch": epoch - 1, "batches": batches, "batch_size": size}
@@ -178,7 +181,7 @@ def _place(trainer: Trainer) -> dict[str, int]:
 
 
 def _point_to(loops: dict[str, Any], *, epoch: int, batches: int) -> None:
-    """Rewrite the state of Lightning's loops, so that they go on before a batch, after all that came before it."""
+    """Rewrite the state of Lightning's loops, so that training resumes before the given batch."""
     begun = epoch + (batches > 0)
     for counts in loops["epoch_progress"].values():
         counts.update(ready=begun, started=begun, processed=epoch, completed=epoch)
@@ -190,7 +193,7 @@ def _point_to(loops: dict[str, Any], *, epoch: int, batches: int) -> None:
 
 
 def _show_again(trainer: Trainer, found: dict[str, Any]) -> None:
-    """The metrics of the last validation, as if it had just been."""
+    """Restore the metrics of the last validation."""
     device = trainer.strategy.root_device
     last = {name: value.to(device) for name, value in found["metrics"].items()}
     trainer._logger_connector._callback_metrics.update(last)

@@ -1,4 +1,4 @@
-"""The callback that ends a run whose loss is no longer a number, and finds the layer where that began."""
+"""A callback that stops a run when its loss is NaN or infinite, and finds the first layer with such an output."""
 
 import math
 from typing import Any
@@ -15,10 +15,10 @@ from lantu.training.callbacks.exact_resume import resume_points
 
 
 class FiniteLoss(Callback):
-    """Reads the loss at every step on a CPU, and at the logged steps on a GPU, where reading makes the host wait.
+    """Check the loss at every step on a CPU, and at logged steps on a GPU, where reading it synchronises.
 
     Args:
-        every: steps between two looks; None: as above. 1 on a GPU finds the very step.
+        every: steps between two checks; None: as above. 1 finds the exact step on a GPU as well.
     """
 
     def __init__(self, *, every: int | None = None) -> None:
@@ -30,15 +30,15 @@ class FiniteLoss(Callback):
         self._batch, self._number = batch, batch_idx
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Look while the weights are still those that gave the loss.
+        """Check the loss before the weights change.
 
         Raises:
-            Fault: naming the step, the batch, the layer, and where to go on.
+            Fault: names the step, the batch, the layer, and the last checkpoint.
         """
-        if torch.is_anomaly_enabled():  # that names the operation
+        if torch.is_anomaly_enabled():  # anomaly detection names the operation
             return
         every = self.every or (1 if loss.device.type == "cpu" else log_interval(trainer))
-        if self._number % every or str(trainer.precision).startswith("16"):  # a scaled loss may overflow, and is mended
+        if self._number % every or str(trainer.precision).startswith("16"):  # the loss scaler handles overflow
             return
         value = float(loss.detach())
         if math.isfinite(value):
@@ -60,7 +60,7 @@ def _origin(module: LightningModule, batch: Any, trainer: Trainer) -> str:
     if not _is_finite(x):
         return "the batch's own inputs are not all finite, so look at the data"
     net = getattr(module, "net", module)
-    if is_sharded(net):  # another pass needs all ranks, whose losses may be finite
+    if is_sharded(net):  # a forward pass needs all ranks, and other ranks may have finite losses
         return "the layers are on several devices and were not searched"
     for name, weight in net.named_parameters():
         if not torch.isfinite(weight).all():
@@ -68,20 +68,20 @@ def _origin(module: LightningModule, batch: Any, trainer: Trainer) -> str:
     try:
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             name = first_not_finite(net, x)
-    except Exception:  # of several networks, this one need not take the first part of a batch
+    except Exception:  # a network need not accept the batch's first element alone, such as one of several networks
         return "the layers were not searched, since the network does not take the batch's first part by itself"
     return f"`{name}` is the first layer whose output is not finite" if name else "every layer's output is finite"
 
 
 def _is_finite(x: Any) -> bool:
-    """Whether all tensors in a collection are; of whole numbers they always are."""
+    """Return whether all tensors in a collection are finite. Integer tensors always are."""
     found: list[bool] = []
     apply_to_collection(x, Tensor, lambda each: found.append(bool(torch.isfinite(each).all())))
     return all(found)
 
 
 def first_not_finite(net: nn.Module, x: Any) -> str | None:
-    """Run a batch (N, ...) again and name the first module whose output is not finite; None: all are."""
+    """Run a batch (N, ...) again; return the name of the first module whose output is not finite, or None."""
     found: list[str] = []
 
     def watch(name: str) -> Any:

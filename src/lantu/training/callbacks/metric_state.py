@@ -1,4 +1,4 @@
-"""What metrics have gathered so far in an epoch, as plain values, for a checkpoint inside it."""
+"""Save and restore the running state of metrics, for checkpoints inside an epoch."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from torchmetrics import Metric, MetricCollection
 
 CPU = torch.device("cpu")
 Sums = dict[str, dict[str, Any]]
-"""By the metric's name in the module: how often it was updated, and its state."""
+"""By the metric's name in the module: its update count and its state."""
 
 
 def gathered(module: nn.Module) -> Sums:
-    """The states of a module's metrics that have been updated since their last reset."""
+    """Collect the state of a module's metrics that have been updated since their last reset."""
     measure_now: Any = getattr(module, "measure_now", None)
     if measure_now:
         measure_now()
     for collection in module.modules():
         if isinstance(collection, MetricCollection):
-            list(collection.values(copy_state=False))  # those that share a state with another one get to know it
+            list(collection.values(copy_state=False))  # syncs the states that metrics of a compute group share
     return {
         name: {
             "updates": metric._update_count,
@@ -30,7 +30,7 @@ def gathered(module: nn.Module) -> Sums:
 
 
 def go_on(module: nn.Module, sums: Sums) -> None:
-    """Let a module's metrics go on from such states."""
+    """Restore the collected states into a module's metrics."""
     for name, metric in module.named_modules():
         if isinstance(metric, Metric) and name in sums:
             for key, value in sums[name]["state"].items():
@@ -39,7 +39,7 @@ def go_on(module: nn.Module, sums: Sums) -> None:
 
 
 def added_up(module: nn.Module, ranks: list[Sums]) -> Sums:
-    """What ranks have gathered together, reduced in the way that each metric says."""
+    """Reduce the states of all ranks, with each metric's own reduction."""
     metrics = {name: metric for name, metric in module.named_modules() if isinstance(metric, Metric)}
     total: Sums = {}
     for name in metrics.keys() & {name for rank in ranks for name in rank}:

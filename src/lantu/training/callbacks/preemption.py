@@ -1,4 +1,4 @@
-"""A cluster that wants its machine back: the batch in hand ends and a checkpoint is kept first."""
+"""Preemption by a cluster: finish the current batch and write a checkpoint before the process exits."""
 
 import os
 import signal
@@ -17,11 +17,11 @@ Handler = Callable[[int, FrameType | None], Any]
 
 
 class Preemption(Callback):
-    """Puts off what the signals do, such as submitit's queueing the job again, until a checkpoint has been written.
+    """Delay the signals' handlers, such as submitit's requeue, until a checkpoint has been written.
 
-    SLURM sends the signal some time before the time limit (`hydra.launcher.signal_delay_s`). SIGTERM, which comes
-    before a preemption and before a `scancel` alike, ends the run after the checkpoint, as Lightning does; SLURM
-    decides what becomes of the job.
+    SLURM sends the signal some time before the time limit (`hydra.launcher.signal_delay_s`). SIGTERM precedes both a
+    preemption and a `scancel`. It ends the run after the checkpoint, as in Lightning; SLURM decides whether the job is
+    requeued.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Preemption(Callback):
         self._in_training, self._in_validation = RankSync(), RankSync()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen in place of submitit's and Lightning's handlers."""
+        """Replace the signal handlers of submitit and Lightning."""
         for number in (requeue_signal(), signal.SIGTERM):
             handler = signal.getsignal(number)
             if callable(handler):
@@ -38,30 +38,30 @@ class Preemption(Callback):
                 signal.signal(number, self._note)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Keep a checkpoint where one can be made, and leave."""
+        """After a signal, write a checkpoint before the next clean batch, and call the original handler."""
         if is_clean(trainer, batch_idx) and self._is_told(trainer, self._in_training):
             kept = bool(trainer.strategy.broadcast(saved_now(trainer)))  # rank zero writes
             step = f"a checkpoint is kept at step {trainer.global_step}"
             self._leave(step if kept else "no checkpoint could be kept now; it goes on from the newest one, if any")
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """There may be no time for the rest of a long validation; the newest checkpoint has to do."""
+        """After a signal, stop a validation with the newest checkpoint: there may be no time to finish it."""
         if self._is_told(trainer, self._in_validation):
             self._leave("it goes on from the newest checkpoint")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._told = number
 
     def _is_told(self, trainer: Trainer, asking: RankSync) -> bool:
-        """Whether any rank has had the signal: all of them must write the checkpoint at the same step."""
+        """Return whether any rank has received the signal: all ranks must write the checkpoint at the same step."""
         if trainer.world_size == 1:
             return self._told is not None
         if not asking.is_time(trainer):
@@ -83,10 +83,10 @@ class Preemption(Callback):
 
 
 def in_a_submitted_job() -> bool:
-    """Whether submitit has started this process."""
+    """Return whether submitit started this process."""
     return "SUBMITIT_EXECUTOR" in os.environ
 
 
 def requeue_signal() -> signal.Signals:
-    """The signal that submitit asks the cluster for."""
+    """Return the signal that submitit configures for preemption and timeout."""
     return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]

@@ -1,4 +1,4 @@
-"""The random numbers of a process, as plain values that a checkpoint can hold."""
+"""Save and restore the random state of a process in a checkpoint."""
 
 import random
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Where the generators of Python, NumPy and torch stand, and that of the device."""
+    """Return the state of the generators of Python, NumPy, torch and the device."""
     version, numbers, gauss = random.getstate()
     numpy = np.random.get_state(legacy=False)
     assert isinstance(numpy, dict)
@@ -23,7 +23,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Let the generators go on from where they stood."""
+    """Restore the state of the generators."""
     python, numpy = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["numbers"]), python["gauss"]))
     key = np.array(numpy["state"]["key"], dtype=np.uint32)

@@ -1,1 +1,1 @@
-"""Several processes: starting ranks, joining them, following their progress, sharding."""
+"""Distributed training: start ranks, join them, follow their progress, shard."""

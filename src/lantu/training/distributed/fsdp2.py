@@ -1,4 +1,4 @@
-"""The strategy that splits weights, gradients and optimizer state over all devices (FSDP2)."""
+"""A strategy that shards weights, gradients and optimizer state over all devices (FSDP2)."""
 
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from lantu.errors import UserError
 
 
 class Sharded(ModelParallelStrategy):
-    """Lightning's strategy for FSDP2 with one mesh of all devices, and checkpoints like those of any other run.
+    """Lightning's FSDP2 strategy with one mesh of all devices, and checkpoints like those of any other run.
 
-    Lightning numbers the optimizer's states by the order of weights in the model, torch by their order in the parameter
-    groups. A file of the one read by the other would give a weight another one's moments, without an error; so they are
-    written and read as torch does it, and a run goes on with another strategy or number of devices.
+    Lightning numbers the optimizer's states by the order of weights in the model; torch numbers them by their order in
+    the parameter groups. Loading one format as the other would silently assign moments to the wrong weights. So
+    checkpoints are written and read in torch's order, and a run can resume with another strategy or number of devices.
 
     Args:
         options: `timeout` and `process_group_backend` of Lightning's strategy.
@@ -28,10 +28,10 @@ class Sharded(ModelParallelStrategy):
         super().__init__(save_distributed_checkpoint=False, **options)
 
     def setup_environment(self) -> None:
-        """Meet the other ranks.
+        """Set up the process group.
 
         Raises:
-            UserError: a callback needs the whole network in one place.
+            UserError: a callback needs the whole network on one device.
         """
         trainer = self.lightning_module.trainer if self.lightning_module else None
         if trainer and any(isinstance(each, WeightAveraging) for each in trainer.callbacks):
@@ -43,7 +43,7 @@ class Sharded(ModelParallelStrategy):
         super().setup_environment()
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """The whole state on rank zero, and nothing on the others; all of them must ask."""
+        """Return the full state on rank zero, and nothing on others. All ranks must call it."""
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
         inner = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
@@ -58,7 +58,7 @@ class Sharded(ModelParallelStrategy):
         }
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint of any strategy, and give each rank its share.
+        """Read a checkpoint of any strategy, and give each rank its shard.
 
         Raises:
             UserError: the file is damaged.
@@ -71,7 +71,7 @@ class Sharded(ModelParallelStrategy):
 
         assert self.model is not None
         if isinstance(self.checkpoint_io, CheckedFiles):
-            self.checkpoint_io.wait()  # on rank zero, which tells the others the path after that
+            self.checkpoint_io.wait()  # on rank zero, which broadcasts the path afterwards
         path = Path(self.broadcast(checkpoint_path))
         checkpoint = self.checkpoint_io.load_checkpoint(path, map_location="cpu", weights_only=weights_only)
         options = StateDictOptions(full_state_dict=True)
@@ -85,15 +85,15 @@ class Sharded(ModelParallelStrategy):
 
     def teardown(self) -> None:
         super().teardown()
-        self.checkpoint_io.teardown()  # as Lightning's other strategies do
+        self.checkpoint_io.teardown()  # as in Lightning's other strategies
 
     def _named(self, optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-        """An optimizer's state by the names of weights instead of their numbers."""
+        """Return an optimizer's state keyed by the names of weights instead of their numbers."""
         assert self.model is not None
         name = {weight: each for each, weight in self.model.named_parameters()}
         names = [name[weight] for group in optimizer.param_groups for weight in group["params"]]
         groups = []
         for saved, now in zip(state["param_groups"], optimizer.param_groups, strict=True):
-            way = {option: now[option] for option in ("fused", "foreach") if option in now}  # of computing the same
+            way = {option: now[option] for option in ("fused", "foreach") if option in now}  # only how it is computed
             groups.append({**saved, **way, "params": [names[number] for number in saved["params"]]})
         return {"state": {names[number]: each for number, each in state["state"].items()}, "param_groups": groups}

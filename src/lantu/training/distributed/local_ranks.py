@@ -1,9 +1,9 @@
-"""The processes of a distributed run on one machine: started, watched and ended by the process that was asked to train.
+"""Start, watch and end the ranks of a distributed run on one machine.
 
-Lightning would start helpers by repeating the command line: under Hydra each makes an output folder of its own, and in
-a sweep each runs the whole sweep. It also kills the main process when a helper dies, and leaves variables behind that
-keep the next trial of a sweep from having helpers. So every rank, zero included, is a process of its own here. It
-takes the composed config from a folder and nothing else; the process that started it outlives whatever happens to it.
+Lightning would start the other ranks by repeating the command line. Under Hydra each of them creates its own output
+folder, and in a sweep each runs the whole sweep. Lightning also kills the main process when a rank crashes, and leaves
+environment variables behind that prevent the next trial of a sweep from starting ranks. So here every rank, including
+zero, is a child process. It reads the composed config from a folder; the parent process survives any crash of a rank.
 """
 
 import json
@@ -31,15 +31,15 @@ from lantu.training.rank_progress import who_is_late
 VARIABLE = "LANTU_RANK_OF"
 COMPOSITION = "composition.json"
 GRACE_SECONDS = 20.0
-"""How long the other ranks may take to end by themselves, with their records closed, once one has failed."""
+"""How long the other ranks may take to close their records and exit after one has failed."""
 LOOK_SECONDS = 0.1
 
 
 def to_start(cfg: DictConfig) -> int:
-    """How many processes this one must start for a run; 0: it trains itself, or a launcher has started them all.
+    """Return the number of processes to start for a run; 0 if this process trains itself or a launcher started all.
 
     Raises:
-        UserError: the trainer asks for other processes than torchrun has started, or for machines nobody started.
+        UserError: the trainer's number of processes differs from torchrun's, or no one started its other machines.
     """
     if not torchrun.is_there() and is_alone(cfg):
         return 0
@@ -61,16 +61,16 @@ def to_start(cfg: DictConfig) -> int:
 
 
 def is_alone(cfg: DictConfig) -> bool:
-    """Whether one process trains, as can be told without building a trainer."""
+    """Return whether one process trains, without building a trainer."""
     return (cfg.trainer.devices, cfg.trainer.num_nodes, cfg.trainer.strategy) == (1, 1, "auto")
 
 
 def run_in_processes(composition: Composition, *, count: int) -> dict[str, Any]:
-    """Train in `count` processes on this machine; returns what rank zero reports of its `Result`.
+    """Train in `count` processes on this machine; return rank zero's report of its `Result`.
 
     Raises:
-        UserError: what a rank said that could not go on.
-        Fault: a rank was ended from outside. The other ones are ended too, after `GRACE_SECONDS` at the latest.
+        UserError: the error of a rank.
+        Fault: a rank was killed. The others are ended too, after `GRACE_SECONDS` at the latest.
     """
     with tempfile.TemporaryDirectory(prefix="lantu-ranks-") as place:
         folder = Path(place)
@@ -84,7 +84,7 @@ def run_in_processes(composition: Composition, *, count: int) -> dict[str, Any]:
 
 
 def _report(folder: Path, rank: int) -> dict[str, Any]:
-    """The last word of a rank; empty: it ended without one."""
+    """Return the report of a rank; empty if it exited without one."""
     said = folder / f"{rank}.json"
     return json.loads(said.read_text()) if said.is_file() else {}
 
@@ -103,15 +103,15 @@ def _started(folder: Path, count: int) -> list["subprocess.Popen[bytes]"]:
         subprocess.Popen(
             [sys.executable, "-m", "lantu", "train"],
             env={**shared, "LOCAL_RANK": str(rank)},
-            stdin=subprocess.PIPE,  # closes when this process is gone, however it went
-            process_group=0,  # Ctrl-C comes from here alone, once
+            stdin=subprocess.PIPE,  # closes when this process exits, for whatever reason
+            process_group=0,  # so that this process forwards Ctrl-C, once
         )
         for rank in range(count)
     ]
 
 
 def _watched(processes: list["subprocess.Popen[bytes]"], folder: Path) -> tuple[int, "subprocess.Popen[bytes]"] | None:
-    """Wait for all; returns the first that failed, if any."""
+    """Wait for all processes; return the first that failed, if any."""
     first: tuple[int, subprocess.Popen[bytes]] | None = None
     deadline = float("inf")
     try:
@@ -119,7 +119,7 @@ def _watched(processes: list["subprocess.Popen[bytes]"], folder: Path) -> tuple[
             ended = [(rank, each) for rank, each in enumerate(processes) if each.poll() is not None]
             failed = [(rank, each) for rank, each in ended if _has_failed(folder, rank, each)]
             if failed and first is None:
-                # of two that ended since the last look, the one that was ended from outside took the other along
+                # if two ended since the last check, the killed one (negative return code) is the cause
                 first = min(failed, key=lambda each: each[1].returncode)
                 deadline = time.monotonic() + GRACE_SECONDS
             if len(ended) == len(processes) or time.monotonic() >= deadline:
@@ -132,7 +132,7 @@ def _watched(processes: list["subprocess.Popen[bytes]"], folder: Path) -> tuple[
         deadline = time.monotonic() + GRACE_SECONDS
         while any(each.poll() is None for each in processes) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-        sys.exit(130)  # as Lightning does where it trains in this process
+        sys.exit(130)  # as Lightning does when it trains in this process
     finally:
         for each in processes:
             each.kill()
@@ -142,9 +142,9 @@ def _watched(processes: list["subprocess.Popen[bytes]"], folder: Path) -> tuple[
 
 
 def _has_failed(folder: Path, rank: int, process: "subprocess.Popen[bytes]") -> bool:
-    """What becomes of a process after it has said that all went well is no failure of the run.
+    """Return whether a rank failed. A crash after it has reported success does not count.
 
-    Gloo and Python may abort while they are taken down, beside peers that went first.
+    Gloo and Python may abort during shutdown, when other ranks have exited before.
     """
     report = _report(folder, rank)
     return bool(process.returncode) and (not report or "error" in report)

@@ -1,7 +1,8 @@
-"""Under torchrun every process has the same command line: rank zero composes, the others train what it has composed.
+"""Under torchrun, rank zero composes the config and publishes it to the other ranks.
 
-Their names, folders and random choices would differ otherwise. The config travels through the store that torchrun's
-own agents meet in, so that it reaches other machines without a shared folder.
+All processes have the same command line; if each composed its own config, their names, folders and random choices would
+differ. The config is sent through the store of torchrun's rendezvous, so that it reaches other machines without a
+shared folder.
 """
 
 import json
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
 PATIENCE = timedelta(minutes=10)
-"""How long the others wait for rank zero, which may be reading configs from a slow disk."""
+"""How long other ranks wait for rank zero, which may read configs from a slow disk."""
 NO_RUN = {"refused": True}
-"""What rank zero hands over in place of a composition when there is nothing to train."""
+"""Published instead of a composition when there is nothing to train."""
 _handed_over = False
 
 
 def is_there() -> bool:
-    """Whether torchrun has started this process."""
+    """Return whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def check(*, devices: int, nodes: int) -> None:
-    """Refuse a trainer that asks for other processes than there are.
+    """Refuse a trainer that needs another number of processes than torchrun started.
 
     Raises:
         UserError: says what to type instead.
@@ -48,7 +49,7 @@ def check(*, devices: int, nodes: int) -> None:
 
 
 def hand_over(composition: Composition) -> None:
-    """Rank zero: give the others what to train. Any other rank, or without torchrun: nothing."""
+    """On rank zero under torchrun: publish the composition. Otherwise do nothing."""
     global _handed_over  # noqa: PLW0603 - a process under torchrun trains one run
     if is_there() and os.environ["RANK"] == "0":
         store().set(key(), json.dumps(as_content(composition), default=str))
@@ -56,24 +57,24 @@ def hand_over(composition: Composition) -> None:
 
 
 def end_without_a_run() -> None:
-    """Rank zero: let the others go, if it has refused what it was asked; those of other machines would wait for it."""
+    """On rank zero: release the other ranks if there is no run, because they would wait for it otherwise."""
     if is_there() and os.environ["RANK"] == "0" and not _handed_over:
         store().set(key(), json.dumps(NO_RUN))
 
 
 def as_content(composition: Composition) -> dict[str, Any]:
-    """A composition as JSON can hold it, its references left as they are."""
+    """Convert a composition to JSON types, with interpolations unresolved."""
     cfg = OmegaConf.to_container(composition.cfg, resolve=False)
     return {"cfg": cfg, "choices": composition.choices, "overrides": composition.overrides}
 
 
 def from_content(content: dict[str, Any]) -> Composition:
-    """The composition that `as_content` was given."""
+    """Rebuild a composition from `as_content`."""
     return Composition(OmegaConf.create(content["cfg"]), content["choices"], content["overrides"])
 
 
 def store() -> "TCPStore":
-    """The store that torchrun's agents meet in."""
+    """Connect to the store of torchrun's rendezvous."""
     from torch.distributed import TCPStore
 
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -86,5 +87,5 @@ def store() -> "TCPStore":
 
 
 def key() -> str:
-    """Of this start: torchrun starts all processes again when one has died."""
+    """Return the key of this start: torchrun restarts all processes when one has crashed."""
     return f"lantu/{os.environ['TORCHELASTIC_RUN_ID']}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
