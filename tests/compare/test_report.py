@@ -385,6 +385,14 @@ def test_losses_that_differ_in_kind_are_not_ranked_where_nothing_is_shared(tmp_p
     assert decision.headline.startswith("No ranking: val/loss is a different quantity")
 
 
+def test_detectors_with_losses_of_their_own_are_ranked_by_average_precision(tmp_path: Path) -> None:
+    kinds = {"yolo": {"choices.model": "yolo"}, "detr": {"choices.model": "detr"}}
+    scores = {"val/loss": [3.0, 17.0], "val/map": [0.3, 0.5], "val/map_50": [0.7, 0.6]}
+    found, decision = decided(tmp_path, losses(kinds, scores))
+    assert (found.metric, found.mode) == ("val/map", "max")
+    assert decision.ship == "detr"
+
+
 def test_losses_that_differ_in_kind_are_ranked_by_a_metric_that_they_share(tmp_path: Path) -> None:
     kinds = {"mse": {"task.loss": "mse"}, "mae": {"task.loss": "mae"}}
     found, _ = decided(tmp_path, losses(kinds, {"val/loss": [0.2, 0.4], "val/r2": [0.7, 0.8]}))

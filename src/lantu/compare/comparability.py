@@ -12,8 +12,16 @@ DEPEND_ON_THE_LOSS = ("loss", "perplexity")
 LOSS_SETTINGS = ("choices.task", "task._target_", "task.loss")
 TOKEN_SETTINGS = ("data.level", "data.tokenizer", "data.vocab_size", "spec.vocab_size")
 """Settings that decide what one token is, and so what a loss per token measures."""
+OWN_LOSS_SETTINGS = (
+    "choices.model",
+    "model.config.model_type",
+    "model.class_weight",
+    "model.box_weight",
+    "model.bins_weight",
+)
+"""Settings that decide what a detector's loss is: each network computes its own."""
 DATA_SETTINGS = ("choices.data", "data.path", "data.target", "data.source.path", "data.source.name", "data.language")
-PREFERRED = ("bits_per_byte", "accuracy", "f1", "auroc", "r2", "rmse", "mae")
+PREFERRED = ("map", "bits_per_byte", "accuracy", "f1", "auroc", "r2", "rmse", "mae")
 """Metrics that take the loss's place where losses differ in kind, the first choice first."""
 
 
@@ -24,6 +32,8 @@ def differing_losses(runs: Runs, metric: str) -> list[str]:
     settings = [*LOSS_SETTINGS]
     if any(name.endswith(("/perplexity", "/bits_per_byte")) for name in runs.metrics):
         settings += TOKEN_SETTINGS
+    if any(name.endswith("/map") for name in runs.metrics):
+        settings += OWN_LOSS_SETTINGS
     return _varying(runs, settings)
 
 
