@@ -13,7 +13,8 @@ from lantu.config.locations import shipped_conf
 
 CONF = Path(str(shipped_conf()))
 FILES = sorted(file.relative_to(CONF) for file in CONF.rglob("*.yaml"))
-GROUPS = [file for file in FILES if len(file.parts) == 2 and file.parts[0] in lantu.compose().choices]
+CHOICES = lantu.compose().choices
+GROUPS = [file for file in FILES if len(file.parts) == 2 and file.parts[0] in CHOICES]
 COMMANDS = sorted(file.stem for file in FILES if len(file.parts) == 1)
 FITS = fits()
 
