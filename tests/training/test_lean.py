@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -203,3 +204,19 @@ def test_data_hooks_are_called_where_they_are_written() -> None:
     weights = [next(each.parameters()).detach().numpy() for each in (theirs, ours, plain)]
     assert np.array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[1], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("bar", "kind"), [(None, torch.Tensor), (RichProgressBar, torch.Tensor), (TQDMProgressBar, float)]
+)
+def test_numbers_for_the_progress_bar_stay_on_the_device_until_it_reads_them(bar: Any, kind: type) -> None:
+    found = []
+
+    class Looking(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            found.append(trainer.progress_bar_metrics.get("train/loss"))
+
+    bars = {"callbacks": [bar(), Looking()], "enable_progress_bar": True} if bar else {"callbacks": [Looking()]}
+    trained(lean=True, **bars)
+    assert any(found)
+    assert all(isinstance(each, kind) for each in found if each is not None)

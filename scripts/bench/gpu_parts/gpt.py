@@ -59,7 +59,7 @@ class Size:
 
 
 def measure(asked: argparse.Namespace) -> Iterator[Row]:
-    """Loops in turns: ours with the loss in chunks and at once, with tuned kernels, and nanoGPT's."""
+    """Loops in turns: ours with the loss in chunks and at once, and nanoGPT's."""
     without_noise()
     size = Size(2, 2, 64, 256, 32, 4) if asked.tiny else Size(12, 12, 768, 50304, 1024, asked.batch)
     compiled = on_gpu()
@@ -69,7 +69,6 @@ def measure(asked: argparse.Namespace) -> Iterator[Row]:
     }
     if asked.nanogpt:
         loops["nanoGPT"] = partial(nanogpt, size, compiled=compiled, checkout=asked.nanogpt)
-    loops["ours, tuned kernels"] = partial(ours, size, compiled=compiled, chunked=True, tuned=on_gpu())
     turns = Turns(
         list(loops),
         steps=2 if asked.tiny else 10,
@@ -102,15 +101,11 @@ def spread(seconds: list[float]) -> float:
     return max(seconds) / min(seconds) - 1
 
 
-def ours(
-    size: Size, step_done: Callable[[], bool], *, compiled: bool, chunked: bool | None = None, tuned: bool = False
-) -> None:
+def ours(size: Size, step_done: Callable[[], bool], *, compiled: bool, chunked: bool) -> None:
     """Lightning's loop with our step, our task and the callbacks that every run has."""
     torch.manual_seed(0)
     net = size.net()
     speed_up(net, compiled=compiled, channels_last=False)
-    if tuned:
-        net.compile(options={"coordinate_descent_tuning": True})
     optimizer: Any = partial(torch.optim.AdamW, **ADAMW)
     task = LanguageModeling(net, bytes_per_token=1.0, context=size.context, optimizer=optimizer, chunked_loss=chunked)
     if compiled:

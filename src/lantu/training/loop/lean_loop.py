@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning import __version__ as lightning_version
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
 from pytorch_lightning.loops.optimization.automatic import ClosureResult, _AutomaticOptimization
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
@@ -93,6 +94,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         """Find out, for one epoch, who listens to what."""
         super().on_run_start(data_fetcher)
+        self._results.shown_later = isinstance(self.trainer.progress_bar_callback, RichProgressBar | None)
         plain = is_plain(self.trainer) and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
         self._hooks = Hooks(self.trainer) if plain else None
 
@@ -175,10 +177,30 @@ class Results(_ResultCollection):
     """
 
     has_news = False
+    shown_later = False
+    """Whether the progress bar reads its numbers itself, as Rich's does and TQDM's does not."""
 
     def log(self, *args: Any, **options: Any) -> None:
         self.has_news = True
         super().log(*args, **options)
+
+    def metrics(self, on_step: bool) -> Any:
+        """As Lightning's, but what the progress bar shows of a step stays on the device until the bar reads it."""
+        shown = [each for each in self.values() if each.meta.prog_bar]
+        if not (on_step and self.shown_later and shown):
+            return super().metrics(on_step)
+        for each in shown:
+            each.meta.prog_bar = False
+        try:
+            found = super().metrics(on_step)
+        finally:
+            for each in shown:
+                each.meta.prog_bar = True
+        for _, each in self.valid_items():
+            value = self._get_cache(each, on_step) if each.meta.prog_bar else None
+            if isinstance(value, Tensor):
+                found["pbar"][self._forked_name(each, on_step)[1]] = value
+        return found
 
 
 def is_plain(trainer: Trainer) -> bool:
