@@ -11,6 +11,7 @@ from lantu.compare.methods.groups import Groups, as_text
 from lantu.compare.methods.statistics import Comparison
 from lantu.compare.reading.runs import Runs
 from lantu.errors import UserError
+from lantu.escaping import csv_safe, for_latex, for_markdown
 
 TIED = "tied with best"
 """The column that says whether a configuration is statistically tied with the best."""
@@ -115,7 +116,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
     CSV, Parquet and JSON keep every digit; Markdown and LaTeX are rounded for reading.
     """
     writers: dict[str, Callable[[], object]] = {
-        ".csv": lambda: table.to_csv(path),
+        ".csv": lambda: csv_safe(table).to_csv(path),
         ".parquet": lambda: table.reset_index().to_parquet(path),
         ".json": lambda: table.reset_index().to_json(path, orient="records", indent=1),
         ".md": lambda: path.write_text(markdown(table), encoding="utf-8"),
@@ -208,16 +209,15 @@ def _plain(value: object) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """A Markdown table."""
     shown = rounded(table)
-    lines = [[*map(str, shown.columns)], ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+    head, *rows = [[for_markdown(str(cell)) for cell in line] for line in [shown.columns, *shown.to_numpy().tolist()]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [head, ["---"] * len(head), *rows])
 
 
 def latex(table: pd.DataFrame) -> str:
     """A LaTeX tabular with booktabs rules."""
-    escape = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "±": r"$\pm$", MISSING: "--"})
-    shown = rounded(table)
-    rows = [" & ".join(str(cell).translate(escape) for cell in line) + r" \\" for line in shown.to_numpy().tolist()]
-    head = " & ".join(str(name).translate(escape) for name in shown.columns) + r" \\"
+    shown = rounded(table).replace(MISSING, "--")
+    lines = [shown.columns, *shown.to_numpy().tolist()]
+    head, *rows = [" & ".join(for_latex(str(cell)) for cell in line) + r" \\" for line in lines]
     start = rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}"
     return "\n".join([start, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", ""])
 
