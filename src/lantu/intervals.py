@@ -15,9 +15,9 @@ def log_interval(trainer: Any) -> int:
 
 
 def steps_done(trainer: Any) -> int:
-    """Return the number of optimizer steps as batches: the step under which metrics are logged.
+    """Return the number of batches after which the optimizer stepped: the step under which metrics are logged.
 
-    It equals `trainer.global_step` if a task has one optimizer. With several, that counts the steps of each.
+    With one optimizer it equals `trainer.global_step`. With several, `trainer.global_step` counts the steps of each.
     """
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 

@@ -14,8 +14,8 @@ def parameter_groups(
     """Group the trainable parameters for an optimizer by whether weight decay applies.
 
     By default it applies to matrices and convolutions (two or more dimensions, embeddings included, as in nanoGPT), and
-    not to biases and norms, which have no reason to be near zero. Embeddings and the last layer form a group with
-    `use_fallback`: Muon trains that group with AdamW; other optimizers ignore the key.
+    not to biases and norms, which have no reason to be near zero. Two groups have `use_fallback`: embeddings and the
+    last layer, and vectors such as biases. Muon trains those with AdamW; other optimizers ignore the key.
 
     Args:
         weight_decay: of the groups that decay; None uses the optimizer's own option.
