@@ -1,7 +1,7 @@
 """Start sooner: put off imports that a run may never use.
 
 `import lantu.training` takes 4.1 processor seconds instead of 8.6; `import torch` alone takes 2.5 (medians of three on
-two cores, torch 2.14, Lightning 2.6; `scripts/bench/startup.py --imports` measures again):
+two cores, torch 2.14, Lightning 2.6; the parts below are partly estimated):
 
 - torchmetrics imports all of its metrics: those of speech with scipy.signal, those of images with torchvision, those
   of texts with transformers. Its packages give a name when it is first asked for, as Python 3.15's lazy imports will

@@ -62,7 +62,7 @@ def test_a_checkpoint_is_kept_before_the_job_is_queued_again_or_ends(
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept[KEY]["batches"] == 9, "it waits for the gradients of three batches to be one step"
     assert (
-        f"{number.name}: the cluster wants its machine back; a checkpoint is kept at step 3"
+        f"{number.name}: the cluster is about to stop this job; a checkpoint is kept at step 3"
         in (tmp_path / "said.txt").read_text()
     )
 

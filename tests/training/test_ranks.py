@@ -82,7 +82,7 @@ def test_one_device_needs_no_processes_and_two_need_two() -> None:
 
 
 def test_machines_that_nobody_started_are_refused() -> None:
-    with pytest.raises(UserError, match=r"nobody has started this run on the other machines.*torchrun --nnodes=2"):
+    with pytest.raises(UserError, match=r"this run was not started on the other machines.*torchrun --nnodes=2"):
         to_start(lantu.compose(*TWO, "trainer.num_nodes=2").cfg)
 
 

@@ -1,4 +1,4 @@
-"""A rank that others wait for in vain is named, with where it is and what became of its process."""
+"""A rank that the others time out waiting for is named, with where it is and the state of its process."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def test_the_rank_that_has_begun_less_is_the_one_that_is_late(tmp_path: Path) ->
     note(tmp_path, 0, events=30, doing="in the backward pass", process=os.getpid())
     note(tmp_path, 1, events=28, doing="waiting for a batch of data", process=os.getpid(), step=6)
     said = who_is_late(tmp_path, ranks=2, begun=0)
-    assert "in vain for rank 1 " in said
+    assert "timed out waiting for rank 1 " in said
     assert "at step 6, waiting for a batch of data" in said
     assert "The furthest of the others is at step 7, in the backward pass" in said
 
@@ -56,7 +56,7 @@ def test_ranks_at_the_same_place_are_all_listed(tmp_path: Path) -> None:
     for rank in range(12):
         note(tmp_path, rank, events=5, doing="validating", process=os.getpid())
     said = who_is_late(tmp_path, ranks=12, begun=0)
-    assert "in vain for each other: rank " in said
+    assert "timed out waiting for each other: rank " in said
     assert ", and 4 more" in said
 
 
@@ -99,7 +99,7 @@ def test_a_rank_that_hangs_ends_the_run_in_a_sentence_that_names_it(tmp_path: Pa
     finally:
         run.kill()  # its ranks end with it
     assert run.returncode == 1, said
-    assert f"in vain for rank 1 (process {second.process}), which is stopped" in said
+    assert f"timed out waiting for rank 1 (process {second.process}), which is stopped" in said
     assert "at step" in said
     assert f"`resume={tmp_path}/run` goes on" in said
     assert "Traceback" not in said

@@ -139,14 +139,16 @@ def who_is_late(folder: Path, *, ranks: int, begun: float) -> str:
     absent = [str(rank) for rank in range(ranks) if rank not in there]
     if absent:
         more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
-        return f"rank {', '.join(absent[:_SHOWN])}{more} of {ranks} has not begun, and the others have waited in vain."
+        return (
+            f"rank {', '.join(absent[:_SHOWN])}{more} of {ranks} has not started; the others timed out waiting for it."
+        )
     behind = [place for place in found if place.events < found[-1].events and place.events == found[0].events]
     late = [place for place in found if _trouble(place)] or behind
     if late:
         others = [place for place in found if place not in late]
         waited = f" The furthest of the others is {others[-1].where}." if others else ""
-        return f"the ranks have waited in vain for {_listed(late)}.{waited}"
-    return f"the ranks have waited in vain for each other: {_listed(found)}."
+        return f"the ranks timed out waiting for {_listed(late)}.{waited}"
+    return f"the ranks timed out waiting for each other: {_listed(found)}."
 
 
 def _listed(places: list[Place]) -> str:

@@ -73,7 +73,7 @@ class Preemption(Callback):
     def _leave(self, what: str) -> None:
         assert self._told is not None
         number, self._told = self._told, None
-        warn_once(f"{signal.Signals(number).name}: the cluster wants its machine back; {what}.")
+        warn_once(f"{signal.Signals(number).name}: the cluster is about to stop this job; {what}.")
         if number in self._kept:
             self._kept[number](number, None)
 

@@ -53,7 +53,7 @@ def to_start(cfg: DictConfig) -> int:
         return 0
     if trainer.num_nodes > 1:
         raise UserError(
-            f"`trainer.num_nodes={trainer.num_nodes}`: nobody has started this run on the other machines. "
+            f"`trainer.num_nodes={trainer.num_nodes}`: this run was not started on the other machines. "
             f"`torchrun --nnodes={trainer.num_nodes} --nproc-per-node={trainer.num_devices} ... scripts/train.py ...` "
             f"does, typed on each of them; or `-m hydra/launcher=slurm_nodes`."
         )
