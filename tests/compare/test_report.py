@@ -158,7 +158,7 @@ def test_an_experiment_is_named_as_everywhere_else(store: str, capsys: pytest.Ca
         ("sort=los", "there is no column `los`"),
         ("table=x.docx", "a table can be written as .csv"),
         ("mode=best", "`min` or `max`"),
-        ("business.utilisation=30", "from 0 to 1"),
+        ("business.utilisation=30", "above 0 and at most 1"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(

@@ -83,7 +83,7 @@ def test_a_pair_that_fits_trains_and_is_recorded(
 def test_a_pair_that_does_not_fit_is_refused_by_the_fact_that_is_missing(
     data: str, model: str, own_data: dict[str, list[str]], train_shortly: Callable[..., lantu.Result], tmp_path: Path
 ) -> None:
-    with pytest.raises(lantu.UserError, match=rf"`model={model}` needs .* `data={data}` does not have"):
+    with pytest.raises(lantu.UserError, match=rf"`model={model}` needs .* `data={data}` does not provide"):
         train_shortly(f"data={data}", f"model={model}", *own_data.get(data, []))
     assert not list(tmp_path.iterdir()), "something was written for a pair that cannot run"
 
