@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -179,3 +180,15 @@ def test_long_curves_are_thinned_by_the_database_and_keep_their_ends(
 )
 def test_the_better_direction_goes_by_the_name(metric: str, mode: str) -> None:
     assert direction(metric) == mode
+
+
+def test_a_damaged_store_is_named_in_a_sentence_that_says_how_it_is_made_again(store: str, tmp_path: Path) -> None:
+    whole = Path(store.removeprefix("sqlite:///")).read_bytes()
+    damaged = tmp_path / "mlflow.db"
+    damaged.write_bytes(whole[:100] + bytes(len(whole) // 2 - 100))
+    with pytest.raises(UserError, match=r"mlflow.db cannot be read as an MLflow store.*lantu sync --rebuild"):
+        read(open_reader(f"sqlite:///{damaged}"), SWEEP, metric="val/loss")
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    with pytest.raises(UserError, match=r"empty.db cannot be read as an MLflow store: no such table"):
+        read(open_reader(f"sqlite:///{empty}"), SWEEP, metric="val/loss")

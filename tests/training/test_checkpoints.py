@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 import lantu
 from lantu.checkpoints.files import LAST, PREVIOUS, CheckedFiles, refuse_damaged, write_checked
+from lantu.checkpoints.load import load
 from lantu.errors import UserError
 from lantu.inference.rebuild import rebuild
 from lantu.training.callbacks.small import BestCheckpoints
@@ -74,6 +75,12 @@ def test_a_file_that_torch_wrote_is_read_and_a_changed_weight_in_it_found(tmp_pa
     assert torch.load(tmp_path / "torch.ckpt", weights_only=True)["epoch"] == 3  # torch does not look
     with pytest.raises(UserError, match="damaged"):
         CheckedFiles().load_checkpoint(tmp_path / "torch.ckpt")
+
+
+def test_a_folder_in_the_place_of_a_checkpoint_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").mkdir()
+    with pytest.raises(UserError, match=r"last.ckpt is a folder, not a checkpoint"):
+        load(tmp_path / "last.ckpt")
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,8 +135,10 @@ def refuse_damaged(path: Path) -> None:
     """Read a checkpoint's bytes and compare them with their sum.
 
     Raises:
-        UserError: they differ.
+        UserError: they differ, or the path is a folder.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a checkpoint.")
     reason = _damage(path)
     if reason is not None:
         raise UserError(f"{path} cannot be read as a checkpoint, it is damaged: {reason}.")

@@ -4,6 +4,8 @@ The tables are those of MLflow 2 and 3 (experiments, runs, params, tags, latest_
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DatabaseError
 
 from lantu.compare.reading.runs import INFINITE, TAGS, Runs, Selection, unknown, wide
 from lantu.errors import UserError
+from lantu.redaction import redact
 
 MANY = 250_000
 """Points of curves beyond which the database is asked to thin them."""
@@ -32,16 +36,27 @@ class SqlReader:
             )
         self._engine = create_engine(tracking_uri if self._sqlite else _with_driver(tracking_uri))
 
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        """A connection whose errors are sentences: a damaged file, no store of MLflow's, a server that is gone."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except DatabaseError as error:
+            reason = str(error.orig).splitlines()[0] if error.orig else type(error).__name__
+            again = " `lantu sync --rebuild` makes it again from the runs on this machine." if self._sqlite else ""
+            raise UserError(f"{redact(self._uri)} cannot be read as an MLflow store: {reason}.{again}") from error
+
     def select(self, selection: Selection) -> pd.DataFrame:
         """See `Reader.select`."""
-        with self._engine.connect() as connection:
+        with self._connect() as connection:
             wanted = self._wanted(connection, selection)
             return self._info(connection, wanted)
 
     def read(self, info: pd.DataFrame, *, metric: str, mode: str) -> Runs:
         """See `Reader.read`."""
         ids = info.index
-        with self._engine.connect() as connection:
+        with self._connect() as connection:
             params, constants = self._params(connection, ids)
             latest = self._rows(
                 connection,
@@ -76,7 +91,7 @@ class SqlReader:
 
     def metric_names(self, info: pd.DataFrame) -> list[str]:
         """See `Reader.metric_names`."""
-        with self._engine.connect() as connection:
+        with self._connect() as connection:
             query = f"SELECT DISTINCT key FROM latest_metrics WHERE {self._among()}"
             return sorted(row[0] for row in self._rows(connection, query, info.index))
 
@@ -87,7 +102,7 @@ class SqlReader:
         named = ", ".join(f":key{place}" for place in range(len(keys)))
         bound = {f"key{place}": key for place, key in enumerate(keys)}
         where = f"key IN ({named}) AND NOT is_nan AND {self._among()}"
-        with self._engine.connect() as connection:
+        with self._connect() as connection:
             ((count,),) = self._rows(connection, f"SELECT COUNT(*) FROM metrics WHERE {where}", ids, **bound)
             if count <= MANY:
                 query = f"SELECT run_uuid, key, step, timestamp, value FROM metrics WHERE {where}"
@@ -111,13 +126,13 @@ class SqlReader:
             WHERE s.key = 'lantu.sweep' AND s.value = :sweep
             UNION SELECT p.value FROM runs r JOIN tags p ON p.value = r.run_uuid AND p.key = 'mlflow.parentRunId'
             WHERE r.name = :sweep OR r.run_uuid = :sweep LIMIT 1"""
-        with self._engine.connect() as connection:
+        with self._connect() as connection:
             found = connection.execute(text(query), {"sweep": sweep}).fetchone()
         return str(found[0]) if found else None
 
     def params_of(self, run: str) -> dict[str, str]:
         """See `Reader.params_of`."""
-        with self._engine.connect() as connection:
+        with self._connect() as connection:
             found = connection.execute(text("SELECT key, value FROM params WHERE run_uuid = :run"), {"run": run})
             return {str(key): str(value) for key, value in found}
 
