@@ -52,10 +52,32 @@ def test_the_same_command_again_repeats_nothing_and_an_enlarged_grid_adds_its_po
     assert statuses(folder) == {"finished": 3}
 
 
+FRAGILE = """
+from lantu.models import MLP
+
+
+class Fragile(MLP):
+    def __init__(self, features, outputs, *, hidden):
+        super().__init__(features, outputs, hidden=hidden)
+        if hidden[0] in (3, 4):
+            raise RuntimeError("Trying to create tensor with negative dimension")
+"""
+FRAGILE_CONFIG = """# Fails for two sizes.
+_target_: fragile.Fragile
+features: ${spec.features}
+outputs: ${spec.outputs}
+hidden: [8]
+"""
+"""A model that fails for two of its sizes, as a mistake in a user's own code does: no check can tell it before."""
+
+
 def test_a_failed_trial_does_not_end_the_sweep_and_is_tried_again_up_to_a_limit(
     sweep: Sweep, the_sweep: Find, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("model=mlp", "model.hidden=[8],[-1],[-2],[9]", "sweep.retries=1", "sweep.name=mine")
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "fragile.yaml").write_text(FRAGILE_CONFIG)
+    command = ("model=fragile", "model.hidden=[8],[3],[4],[9]", "sweep.retries=1", "sweep.name=mine")
     assert sweep(*command, ship=True) == 1
     folder = the_sweep("mine")
     assert [trial.state().status for trial in folder.trials()] == ["finished", "failed", "failed", "finished"]
@@ -65,7 +87,7 @@ def test_a_failed_trial_does_not_end_the_sweep_and_is_tried_again_up_to_a_limit(
     client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
     failed = [run for run in runs if run.info.status == "FAILED"]
-    assert {run.info.run_name for run in failed} == {"hidden=[-1]", "hidden=[-2]"}
+    assert {run.info.run_name for run in failed} == {"hidden=[3]", "hidden=[4]"}
     assert all("negative dimension" in run.data.tags["lantu.failure"] for run in failed)
     assert len({run.data.tags["mlflow.parentRunId"] for run in runs if run.info.run_name != "mine"}) == 1
 
