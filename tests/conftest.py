@@ -141,7 +141,14 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         pixels[10:30, 12:40] = 250
         Image.fromarray(pixels).save(folder / "cells" / f"{number}.png")
         (folder / "cells" / f"{number}.txt").write_text("0 0.40625 0.416667 0.4375 0.416667\n" if number % 5 else "")
+    _write_words(folder / "words")
+    pd.DataFrame({"file": [f"photos/{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(15)]}).assign(
+        kind=["cat"] * 15 + ["dog"] * 15
+    ).to_csv(folder / "pictures.csv", index=False)
     return {
+        "audio_folder": [f"data.path={folder}/words"],
+        "speech_folder": [f"data.path={folder}/words", "data.transcript=label"],
+        "image_table": [f"data.path={folder}/pictures.csv", "data.target=kind"],
         "detection_folder": [f"data.path={folder}/cells"],
         "questions": [f"data.path={folder}/questions.jsonl"],
         "squad": [f"paths.mirror={folder}"],
@@ -151,6 +158,20 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "text_files": [f"data.path={folder}/books"],
         "text_table": [f"data.path={folder}/reviews.csv", "data.target=label"],
     }
+
+
+def _write_words(folder: Path) -> None:
+    """Two "words" as tones, beside a table that names them."""
+    import soundfile
+
+    folder.mkdir()
+    lines = ["file_name,label"]
+    for number in range(40):
+        word, frequency = (("low", 300), ("high", 1200))[number % 2]
+        wave = 0.5 * np.sin(2 * np.pi * (frequency + 5 * number) * np.arange(2400) / 8000)
+        soundfile.write(folder / f"{number}.wav", wave, 8000)
+        lines.append(f"{number}.wav,{word}")
+    (folder / "metadata.csv").write_text("\n".join(lines))
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_a_direction_found_late_is_used() -> None:
     [
         (["callbacks.checkpoint.monitor=val/acuracy"], "Did you mean `val/accuracy`"),
         (["callbacks=[default,early_stopping]", "callbacks.early_stopping.monitor=val/los"], "Did you mean `val/loss`"),
-        (["callbacks=[default,early_stopping]", "trainer.limit_val_batches=0"], "this run has no validation"),
+        (["callbacks=[default,early_stopping]", "trainer.limit_val_batches=0"], "never validates"),
     ],
 )
 def test_a_monitor_that_is_not_logged_is_refused_before_training(

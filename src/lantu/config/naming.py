@@ -10,8 +10,12 @@ UNNAMED = (
 """Options that do not change what is learned, with those below them."""
 
 
+LONGEST = 120
+"""Characters of a name that is made from what was typed; what is cut stands among the run's overrides."""
+
+
 def run_name(composition: Composition) -> str:
-    """Architecture, data, and whatever else was asked for: "cnn digits lr=0.01 seed=1"."""
+    """Architecture, data, and whatever else was typed: "cnn digits lr=0.01 seed=1"; cut after `LONGEST` characters."""
     asked = [each.lstrip("+~") for each in composition.overrides]
     further = []
     for override in asked:
@@ -22,7 +26,8 @@ def run_name(composition: Composition) -> str:
     recipe = composition.choices.get("experiment")
     start = [str(recipe)] if recipe and not any(each.startswith("model=") for each in asked) else []
     start = start or [str(composition.choices.get("model")), str(composition.choices.get("data"))]
-    return " ".join([*start, *(each for each in further if each != f"experiment={recipe}")])
+    name = " ".join([*start, *(each for each in further if each != f"experiment={recipe}")])
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 4]} ..."
 
 
 def experiment_name(composition: Composition) -> str:

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import complete_box_iou_loss
 
 from lantu.errors import UserError
 from lantu.models.detection import Detections
@@ -105,6 +104,8 @@ class YOLO(nn.Module):
         labels: Tensor,
     ) -> dict[str, Tensor]:
         """The weighted parts of the loss, scalars; each is a mean weighted by how well points answer."""
+        from torchvision.ops import complete_box_iou_loss
+
         chosen = assign(
             logits_NAC.detach().sigmoid(), found_NA4.detach(), points.centres, boxes, labels,
             topk=self.topk, reach=STRIDES[0] / 2,

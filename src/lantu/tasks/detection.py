@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchmetrics import MetricCollection
-from torchvision.ops import batched_nms
 
 from lantu.errors import UserError
 from lantu.models.detection import Detections
@@ -104,6 +103,8 @@ class Detection(Task):
             y: `scale` and `size` of the pictures.
             min_score: boxes below it are left out.
         """
+        from torchvision.ops import batched_nms
+
         scores, classes = answer.scores, answer.scores.shape[-1]
         ranked = scores.flatten(1).topk(min(CANDIDATES, scores[0].numel()), dim=1)
         picture, place = (ranked.values >= max(min_score, 1e-9)).nonzero(as_tuple=True)

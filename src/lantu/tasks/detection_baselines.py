@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import batched_nms, box_iou, roi_align
 
 from lantu.data.base import DataModule
 from lantu.errors import UserError
@@ -101,6 +100,7 @@ def _commonest(data: DataModule) -> Predict:
 
 def _windows(data: DataModule) -> Predict:
     from sklearn.linear_model import LogisticRegression
+    from torchvision.ops import batched_nms, box_iou
 
     training = _training(data)
     random = np.random.default_rng(0)
@@ -167,6 +167,8 @@ def _grid(sizes: np.ndarray, shape: tuple[int, int]) -> Tensor:
 
 def _features(picture: Tensor, boxes: Tensor) -> Tensor:
     """Histograms of gradients (Dalal and Triggs 2005) and mean colours in a grid over each box, (B, F)."""
+    from torchvision.ops import roi_align
+
     grey = picture.mean(dim=0)
     down, right = F.pad(grey[2:] - grey[:-2], (0, 0, 1, 1)), F.pad(grey[:, 2:] - grey[:, :-2], (1, 1))
     strength = (down**2 + right**2).sqrt()

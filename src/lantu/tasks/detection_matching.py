@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torchvision.ops import box_iou
 
 Boxes = dict[str, torch.Tensor]
 """boxes (D, 4), labels (D,), and scores (D,) where they are predicted."""
@@ -51,6 +50,8 @@ def match(found: Boxes, truth: Boxes, *, threshold: float = 0.0, same_class: boo
         threshold: predicted boxes below this score are left out.
         same_class: whether a box of another class can be hit; a confusion matrix asks for that.
     """
+    from torchvision.ops import box_iou
+
     sure = found["scores"] >= threshold
     boxes, scores, labels = (found[name][sure] for name in ("boxes", "scores", "labels"))
     crowd = truth["iscrowd"].bool() if "iscrowd" in truth else torch.zeros(len(truth["labels"]), dtype=torch.bool)
