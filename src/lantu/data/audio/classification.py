@@ -110,7 +110,7 @@ class AudioDataModule(SupervisedDataModule):
             "kind": "audio",
             "channels": channels,
             "height": mels,
-            "bands": mels,
+            "mel_bands": mels,
             "width": frames,
             "features": channels * mels * frames,
             "sample_rate": self.learned["rate"],
