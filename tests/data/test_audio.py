@@ -11,7 +11,7 @@ import lantu
 from lantu.cli.main import main
 from lantu.data import AudioDataModule, audio_folder
 from lantu.data.audio.features import DRAWS, Augment, LogMel
-from lantu.data.audio.recordings import read_recordings
+from lantu.data.audio.recordings import read_recordings, waves_of
 from lantu.data.samplers import Chosen
 
 RATE = 8000
@@ -69,6 +69,17 @@ def test_a_tone_is_in_the_mel_band_of_its_frequency() -> None:
     expected = 2595 * np.log10(1 + 1000 / 700) / highest * 41 - 1  # HTK mel scale, 40 triangles
     assert spectrogram.shape == (1, 40, mel.frames(len(tone(1000))))
     assert abs(int(spectrogram[0, :, 10].argmax()) - expected) <= 1
+
+
+def test_a_recording_shorter_than_a_frame_has_a_spectrogram() -> None:
+    assert LogMel(rate=RATE)(torch.zeros(1, 5)).isfinite().all()
+
+
+def test_a_request_with_an_unreadable_recording_is_refused_in_a_sentence(tones: Path) -> None:
+    good = (tones / "low" / "0.wav").read_bytes()
+    assert len(waves_of([good, good], rate=RATE)) == 2
+    with pytest.raises(lantu.UserError, match="recording 1 of 2 of the request cannot be read"):
+        waves_of([good, b"no sound"], rate=RATE)
 
 
 def test_augmentation_depends_on_seed_epoch_and_example_alone(tones: Path) -> None:

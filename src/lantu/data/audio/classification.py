@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lantu.data.audio.features import DRAWS, Augment, LogMel, with_deltas
+from lantu.data.audio.features import Augment, Draws, LogMel, with_deltas
 from lantu.data.audio.folder import audio_folder
-from lantu.data.audio.recordings import audio_files, note_findings, read_recordings
+from lantu.data.audio.recordings import note_findings, read_for_prediction, read_recordings, waves_of
 from lantu.data.batches import Examples
 from lantu.data.samplers import Chosen
 from lantu.data.sources import Raw
@@ -120,23 +120,12 @@ class AudioDataModule(SupervisedDataModule):
         return [{"name": f"{self.audio} at {self.learned['rate']} Hz", "type": "binary"}]
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
-        files = [path] if path.is_file() else audio_files(path)
-        if not files:
-            raise UserError(f"`input={path}`: there are no recordings.")
-        read = read_recordings([str(file) for file in files], rate=self.learned["rate"])
-        if not read.readable.all():
-            names = [file.name for file, good in zip(files, read.readable, strict=True) if not good]
-            print(f"{len(names)} of {len(files)} recordings cannot be read and are left out: {', '.join(names[:5])}")
-        good = [number for number, each in enumerate(read.readable) if each]
-        examples = self._examples([read.waves[number] for number in good], None)
-        return self.loader(examples), pd.DataFrame({"audio": [str(files[number]) for number in good]})
+        waves, files = read_for_prediction(path, rate=self.learned["rate"])
+        return self.loader(self._examples(waves, None)), pd.DataFrame({"audio": files})
 
     def examples_of(self, inputs: Any) -> Examples:
         """Waveforms (samples,) at the training's sample rate, or encoded files as bytes."""
-        cells = list(inputs)
-        if all(isinstance(each, bytes) for each in cells):
-            cells = read_recordings([{"bytes": each} for each in cells], rate=self.learned["rate"]).waves
-        return self._examples([np.asarray(each, dtype=np.float32) for each in cells], None)
+        return self._examples(waves_of(inputs, rate=self.learned["rate"]), None)
 
     def classical_features(self, split: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         examples = self.splits[split]
@@ -181,20 +170,15 @@ class Spectrograms(Examples):
     def __init__(self, x: Tensor, y: Tensor | None, *, augment: Augment, silence: Tensor) -> None:
         super().__init__(x, y)
         self.augment, self.silence = augment, silence
-        self._drawn: tuple[tuple[int, int], np.ndarray] | None = None
+        self._draws = Draws(len(self))
 
     def __getitems__(self, indices: list[int]) -> Any:
         batch = super().__getitems__(indices)
         if not self.augment.is_on or not isinstance(indices, Chosen) or self.y is None:
             return batch
         x, y = batch
-        draws = self._draws(indices.seed, indices.epoch)[indices]
+        draws = self._draws.of(indices)
         return self.augment(x, draws, silence=self.silence), y
-
-    def _draws(self, seed: int, epoch: int) -> np.ndarray:
-        if self._drawn is None or self._drawn[0] != (seed, epoch):
-            self._drawn = (seed, epoch), np.random.default_rng((seed, epoch)).random((len(self), DRAWS))
-        return self._drawn[1]
 
 
 def fitted(wave: np.ndarray, samples: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lantu.data.samplers import Chosen
 from lantu.errors import UserError
 
 FLOOR = 1e-6
@@ -53,9 +54,12 @@ class LogMel:
         import torchaudio
 
         window = max(16, round(self.window * self.rate))
+        size = 1 << (window - 1).bit_length()
+        if waves.shape[1] < size:  # too short to be reflected at its ends
+            waves = torch.nn.functional.pad(waves, (0, size - waves.shape[1]))
         transform = torchaudio.transforms.MelSpectrogram(
-            self.rate, n_fft=1 << (window - 1).bit_length(), win_length=window, hop_length=self.hop_length,
-            n_mels=self.mels, f_max=self.highest, norm=None, mel_scale="htk",
+            self.rate, n_fft=size, win_length=window, hop_length=self.hop_length, n_mels=self.mels, f_max=self.highest,
+            norm=None, mel_scale="htk",
         )  # fmt: skip
         return (transform(waves) + FLOOR).log()
 
@@ -141,6 +145,21 @@ class Augment:
 
 DRAWS = 12
 """Random numbers that an example takes."""
+
+
+class Draws:
+    """The random numbers (N, 12) of a data set's examples, drawn once an epoch and kept for its batches."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._drawn: tuple[tuple[int, int], np.ndarray] | None = None
+
+    def of(self, chosen: Chosen) -> np.ndarray:
+        """Those of a batch, which depend on seed, epoch and example alone."""
+        now = (chosen.seed, chosen.epoch)
+        if self._drawn is None or self._drawn[0] != now:
+            self._drawn = now, np.random.default_rng(now).random((self._size, DRAWS))
+        return self._drawn[1][chosen]
 
 
 def _taken(x: Tensor, places: Tensor, *, dim: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Read recordings: WAV, FLAC, OGG and MP3 through soundfile, brought to one sample rate and one channel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -83,6 +83,41 @@ def note_findings(read: Recordings, report: Report) -> None:
     report.note(len(read.clipped), "clipped recordings", names=read.clipped)
     report.note(read.resampled, f"recordings resampled to {read.rate} Hz")
     report.note(read.mixed_down, "recordings with several channels averaged to one")
+
+
+def read_for_prediction(path: Path, *, rate: int) -> tuple[list[np.ndarray], list[str]]:
+    """The recordings of a file or a folder that can be read, and their files; names the others.
+
+    Raises:
+        UserError: there is none.
+    """
+    files = [path] if path.is_file() else audio_files(path)
+    if not files:
+        raise UserError(f"`input={path}`: there are no recordings.")
+    read = read_recordings([str(file) for file in files], rate=rate)
+    bad = [file.name for file, good in zip(files, read.readable, strict=True) if not good]
+    if bad:
+        print(f"{len(bad)} of {len(files)} recordings cannot be read and are left out: {', '.join(bad[:5])}")
+    good = [str(file) for file, each in zip(files, read.readable, strict=True) if each]
+    if not good:
+        raise UserError(f"`input={path}`: none of the recordings has a sample.")
+    return [wave for wave in read.waves if len(wave)], good
+
+
+def waves_of(inputs: Iterable[Any], *, rate: int) -> list[np.ndarray]:
+    """Requests as waveforms: arrays (samples,) at the training's rate as they are, encoded files (bytes) decoded.
+
+    Raises:
+        UserError: one of them cannot be read or is empty.
+    """
+    cells = list(inputs)
+    if all(isinstance(each, bytes) for each in cells):
+        cells = read_recordings([{"bytes": each} for each in cells], rate=rate).waves
+    waves = [np.asarray(each, dtype=np.float32) for each in cells]
+    empty = [number for number, wave in enumerate(waves) if wave.ndim != 1 or not len(wave)]
+    if empty:
+        raise UserError(f"recording {empty[0]} of {len(waves)} of the request cannot be read or has no sample.")
+    return waves
 
 
 def name_of(cell: Any, number: int) -> str:

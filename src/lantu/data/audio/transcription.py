@@ -13,9 +13,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lantu.data.audio.features import DRAWS, Augment, LogMel
+from lantu.data.audio.features import Augment, Draws, LogMel
 from lantu.data.audio.folder import audio_folder
-from lantu.data.audio.recordings import Recordings, audio_files, note_findings, read_recordings
+from lantu.data.audio.recordings import (
+    Recordings,
+    note_findings,
+    read_for_prediction,
+    read_recordings,
+    waves_of,
+)
 from lantu.data.base import DataModule
 from lantu.data.samplers import Chosen
 from lantu.data.sources import Raw
@@ -99,22 +105,12 @@ class SpeechDataModule(DataModule):
         self.report.title = f"{raw.name}: {len(waves):,} recordings, {60 * hours:.0f} minutes of speech"
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
-        files = [path] if path.is_file() else audio_files(path)
-        if not files:
-            raise UserError(f"`input={path}`: there are no recordings.")
-        read = read_recordings([str(file) for file in files], rate=self.learned["rate"])
-        bad = [file.name for file, good in zip(files, read.readable, strict=True) if not good]
-        if bad:
-            print(f"{len(bad)} of {len(files)} recordings cannot be read and are left out: {', '.join(bad[:5])}")
-        good = [str(file) for file, each in zip(files, read.readable, strict=True) if each]
-        return self.loader(self._examples([wave for wave in read.waves if len(wave)])), pd.DataFrame({"audio": good})
+        waves, files = read_for_prediction(path, rate=self.learned["rate"])
+        return self.loader(self._examples(waves)), pd.DataFrame({"audio": files})
 
     def examples_of(self, inputs: Any) -> "Utterances":
         """Waveforms (samples,) at the training's sample rate, or encoded files as bytes."""
-        cells = list(inputs)
-        if all(isinstance(each, bytes) for each in cells):
-            cells = read_recordings([{"bytes": each} for each in cells], rate=self.learned["rate"]).waves
-        return self._examples([np.asarray(each, dtype=np.float32) for each in cells])
+        return self._examples(waves_of(inputs, rate=self.learned["rate"]))
 
     def schema(self) -> list[dict[str, str]]:
         return [{"name": f"{self.audio} at {self.learned['rate']} Hz", "type": "binary"}]
@@ -185,7 +181,7 @@ class Utterances(Dataset):
         self.lengths = np.array([each.shape[1] for each in features])
         self._numbers = {character: number for number, character in enumerate(characters, start=BLANK + 1)}
         self.augment, self.silence = augment, silence
-        self._drawn: tuple[tuple[int, int], np.ndarray] | None = None
+        self._draws = Draws(len(features))
 
     def __len__(self) -> int:
         return len(self.features)
@@ -195,7 +191,7 @@ class Utterances(Dataset):
         padded = torch.nn.utils.rnn.pad_sequence([self.features[each].T for each in indices], batch_first=True)
         x = padded.transpose(1, 2).contiguous()
         if self.texts is not None and self.augment.is_on and isinstance(indices, Chosen):
-            draws = self._draws(indices.seed, indices.epoch)[indices]
+            draws = self._draws.of(indices)
             x = self.augment(x[:, None], draws, silence=self.silence)[:, 0]
             x = x.masked_fill(torch.arange(x.shape[2])[None, None] >= lengths[:, None, None], 0.0)
         inputs = {"features": x, "lengths": lengths}
@@ -207,11 +203,6 @@ class Utterances(Dataset):
         return inputs, {
             "tokens": torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True), "lengths": sizes, "texts": texts,
         }  # fmt: skip
-
-    def _draws(self, seed: int, epoch: int) -> np.ndarray:
-        if self._drawn is None or self._drawn[0] != (seed, epoch):
-            self._drawn = (seed, epoch), np.random.default_rng((seed, epoch)).random((len(self), DRAWS))
-        return self._drawn[1]
 
 
 def normalised(text: str) -> str:
