@@ -4,6 +4,7 @@ import logging
 import warnings
 
 NOISE = (
+    r".*No (positive|negative) samples in targets.*",  # a class that a split lacks: its figure is left out, and said
     r".*treespec, LeafSpec.*",  # Lightning 2.6 with torch 2.14
     r".*does not have many workers.*",  # data that lie in memory need none
     r".*Trying to infer the `batch_size` from an ambiguous collection.*",  # transcripts are texts of other lengths

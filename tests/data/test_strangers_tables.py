@@ -179,7 +179,7 @@ def test_a_mostly_empty_column_of_numbers_is_one_of_numbers() -> None:
 def test_row_numbers_and_keys_are_left_out_unless_kept(tmp_path: Path) -> None:
     made = module(given_file("withindex.csv"), target="label")
     assert made.spec["feature_names"] == ["a"]
-    assert any("number or name the rows" in line and "Unnamed: 0" in line for line in made.report.lines())
+    assert any("numbering or naming the rows" in line and "Unnamed: 0" in line for line in made.report.lines())
     kept = module(given_file("withindex.csv"), target="label", keep=["Unnamed: 0"])
     assert kept.spec["feature_names"] == ["Unnamed: 0", "a"]
     assert any("`Unnamed: 0` alone tells" in sentence for sentence in kept.report.warnings)

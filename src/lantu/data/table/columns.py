@@ -218,7 +218,7 @@ def learn(
     )
     for kind_name, what in (
         ("constant", "with a single value left out"),
-        ("key", "that number or name the rows left out (`data.keep=[NAME]` keeps one)"),
+        ("key", "left out for numbering or naming the rows (`data.keep=[NAME]` keeps one)"),
     ):
         names = [name for name, kind in kinds.items() if kind.name == kind_name]
         report.note(len(names), f"column{'s' * (len(names) > 1)} {what}", names=names)
