@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from lantu.cli.main import main
-from lantu.interrupts import heard, raise_if_asked
+from lantu.interrupts import interruptible, raise_if_asked
 
 REPO = Path(__file__).resolve().parents[1]
 SHORT = ("model=linear", "trainer.max_epochs=2", "test=false", "logger.mlflow.ship=false", "init=own")
 STUCK = """
 import sys, time
-from lantu.interrupts import heard
+from lantu.interrupts import interruptible
 
 said = "stuck"
-with heard():
+with interruptible():
     while True:
         try:
             print(said, flush=True)  # inside, for the signal may come as soon as this is read
@@ -66,7 +66,7 @@ def test_a_ctrl_c_that_python_swallows_is_raised_at_the_next_place_that_asks(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     kept = signal.getsignal(signal.SIGINT), sys.unraisablehook
-    with heard():
+    with interruptible():
         raise_if_asked()
         press_where_it_is_swallowed()  # and we are still here
         with pytest.raises(KeyboardInterrupt):

@@ -17,11 +17,11 @@ _is_asked = False
 
 
 @contextmanager
-def heard() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Record Ctrl-C; a second one ends the process at once, even if it hangs.
 
     The second has the effect of `kill -9`: runs and sweeps can resume from their checkpoints. The context does nothing
-    outside the main thread, inside another `heard`, or if SIGINT has another handler, as under `nohup`.
+    outside the main thread, inside another `interruptible`, or if SIGINT has another handler, as under `nohup`.
     """
     global _is_asked  # noqa: PLW0603 - a process has one terminal
     mine = threading.current_thread() is threading.main_thread()

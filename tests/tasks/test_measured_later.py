@@ -30,7 +30,7 @@ def make():
 def test_every_bit_is_that_of_counting_at_once(number):
     later, at_once = make(), make()
     at_once._measure_later = lambda output, y, loss: at_once.measure(output.detach(), y, loss.detach(), stage="train")
-    found, expected = metric_state.gathered(fed(later, number)), metric_state.gathered(fed(at_once, number))
+    found, expected = metric_state.collect(fed(later, number)), metric_state.collect(fed(at_once, number))
     assert found.keys() == expected.keys() == {"metrics.train_.accuracy", "mean_loss.train_"}
     for name, sums in expected.items():
         assert found[name]["updates"] == sums["updates"] == number

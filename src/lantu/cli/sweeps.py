@@ -62,13 +62,13 @@ def _overview(sweeps: list[SweepFolder]) -> Table:
     for name in ("sweep", "began", "state", "trials", "best", "cost"):
         table.add_column(name, style="bold" if name == "sweep" else None, overflow="fold", no_wrap=name == "began")
     for sweep in sweeps:
-        standing = Watcher(sweep).look()
+        status = Watcher(sweep).look()
         began = datetime.fromtimestamp(sweep.content()["created"]).strftime("%m-%d %H:%M")
-        best = standing.best
+        best = status.best
         shown = f"{best.metric} {best.value:.4g}\n{escape(best.name)}" if best else ""
-        state = "[cyan]running[/]" if sweep.owner.is_alive() else "stopped" if standing.counts["planned"] else "ended"
+        state = "[cyan]running[/]" if sweep.owner.is_alive() else "stopped" if status.counts["planned"] else "ended"
         cost = units.format_money(sweep.spent()["usd"])
-        table.add_row(sweep.name, began, state, counted(standing, separator="\n"), shown, cost)
+        table.add_row(sweep.name, began, state, counted(status, separator="\n"), shown, cost)
     return table
 
 

@@ -26,16 +26,16 @@ DEFAULT_OBJECTIVE = "val/loss"
 def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: float) -> int:
     """Say how a sweep went, and compare its trials; returns how many failed."""
     console = Console(highlight=False)
-    standing = Watcher(sweep).look()
+    status = Watcher(sweep).look()
     took = units.format_duration(time.time() - begun)
-    console.print(f"\n[bold]{sweep.name}[/bold]: {counted(standing)} in {took}", soft_wrap=True)
+    console.print(f"\n[bold]{sweep.name}[/bold]: {counted(status)} in {took}", soft_wrap=True)
     for cause, trials in causes(sweep).items():
         console.print(f"[red]failed[/red]      {len(trials)} x {escape(cause)}", soft_wrap=True)
         console.print(f"            {trials[0].name}: see {_short(trials[0])}/output.txt", soft_wrap=True)
-    if standing.counts["skipped"]:
+    if status.counts["skipped"]:
         console.print("budget      spent; re-issue the command with a larger `sweep.budget` for the rest")
-    if standing.best and len(sweep.content()["objectives"]) == 1:  # with several the front is the result
-        found = standing.best
+    if status.best and len(sweep.content()["objectives"]) == 1:  # with several the front is the result
+        found = status.best
         console.print(
             f"best        [bold]{escape(found.name)}[/bold]  {found.metric} {found.value:.4g}", soft_wrap=True
         )
@@ -54,11 +54,11 @@ def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: flo
     arrived = parent.arrived()
     if cfg.sweep.register and best is not None:
         register(str(cfg.sweep.register), best, parent, console, arrived=arrived)
-    _compare(sweep, cfg, parent, console, arrived=arrived, enough=standing.counts["finished"] > 1)
-    if standing.counts["failed"]:
+    _compare(sweep, cfg, parent, console, arrived=arrived, enough=status.counts["finished"] > 1)
+    if status.counts["failed"]:
         again = f"lantu train sweep.resume={sweep.name}"
         console.print(f"next        {again}   try those that failed again", soft_wrap=True)
-    return standing.counts["failed"]
+    return status.counts["failed"]
 
 
 def causes(sweep: SweepFolder) -> dict[str, list[TrialFolder]]:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lantu import units
 from lantu.sweeps.state.objective import objective_value
-from lantu.sweeps.state.status import Standing, Watcher
+from lantu.sweeps.state.status import SweepStatus, Watcher
 from lantu.sweeps.state.sweep_folder import State, SweepFolder, TrialFolder
 
 COLOURS = {
@@ -47,14 +47,14 @@ class Progress:
         self._begun = time.time()
 
     def __enter__(self) -> "Progress":
-        standing = self._watcher.look()
+        status = self._watcher.look()
         done = len(self._watcher.newly_ended(self._seen))
         many = "as many trials as there is time for" if self.planned is None else _trials(self.planned)
         again = f"; {done:,} of them are done already" if done else ""
         self._console.print(f"sweep [bold]{self._sweep.name}[/bold]: {many}{again}", soft_wrap=True)
         if self._console.is_terminal:
             self._live.start()
-            self._live.update(self._picture(standing), refresh=True)
+            self._live.update(self._picture(status), refresh=True)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -70,35 +70,35 @@ class Progress:
 
     def _watch(self) -> None:
         while not self._stop.wait(EVERY):
-            standing = self._watcher.look()
-            self._say(standing)
+            status = self._watcher.look()
+            self._say(status)
             if self._console.is_terminal:
-                self._live.update(self._picture(standing), refresh=True)
+                self._live.update(self._picture(status), refresh=True)
 
-    def _say(self, standing: Standing) -> None:
+    def _say(self, status: SweepStatus) -> None:
         for trial, state in self._watcher.newly_ended(self._seen):
-            self._console.print(_line(trial, state, standing), soft_wrap=True)
+            self._console.print(_line(trial, state, status), soft_wrap=True)
 
-    def _picture(self, standing: Standing) -> Group:
+    def _picture(self, status: SweepStatus) -> Group:
         row = Table.grid(padding=(0, 1))
         total = self.planned
-        bar = ProgressBar(total=total, completed=standing.ended, width=30, pulse=total is None)
-        left = standing.seconds_left(total)
-        ends = f"  about {units.format_duration(left)} left" if left and standing.ended < (total or 0) else ""
-        row.add_row(bar, f"{standing.ended}{f'/{total}' if total is not None else ''}", counted(standing), ends)
-        best = standing.best
+        bar = ProgressBar(total=total, completed=status.ended, width=30, pulse=total is None)
+        left = status.seconds_left(total)
+        ends = f"  about {units.format_duration(left)} left" if left and status.ended < (total or 0) else ""
+        row.add_row(bar, f"{status.ended}{f'/{total}' if total is not None else ''}", counted(status), ends)
+        best = status.best
         return Group(row, Text(f"best so far  {best}" if best else "", style="bold"))
 
 
-def counted(standing: Standing, *, separator: str = ", ") -> str:
+def counted(status: SweepStatus, *, separator: str = ", ") -> str:
     """Format the number of trials by status, in colour."""
-    shown = [(name, standing.counts[name]) for name in COLOURS if standing.counts[name]]
+    shown = [(name, status.counts[name]) for name in COLOURS if status.counts[name]]
     return separator.join(f"[{COLOURS[name]}]{number} {name}[/]" for name, number in shown)
 
 
-def _line(trial: TrialFolder, state: State, standing: Standing) -> str:
+def _line(trial: TrialFolder, state: State, status: SweepStatus) -> str:
     colour = COLOURS.get(state.status, "")
-    metric = standing.best.metric if standing.best else ""
+    metric = status.best.metric if status.best else ""
     value = objective_value(state.values, metric)
     said = [f"{metric} {value:.4g}"] if value is not None and state.status == "finished" else []
     said += [state.reason] if state.reason else []

@@ -15,7 +15,7 @@ from lantu.config.checking import check
 from lantu.config.composing import Composition
 from lantu.config.sweeping import Composer, distinct
 from lantu.errors import UserError
-from lantu.interrupts import heard, raise_if_asked
+from lantu.interrupts import interruptible, raise_if_asked
 from lantu.redaction import redact
 from lantu.sweeps.pools import Work
 from lantu.sweeps.rounds import MakeEngine
@@ -49,7 +49,7 @@ class Conductor:
         self.cfg, self.context, self.kind = cfg, context, kind
         self._points, self._make_engine = points, engine
 
-    @heard()
+    @interruptible()
     def conduct(self, arguments: list[str]) -> int:
         """Run the sweep that the overrides describe; return the number of failed trials."""
         request = read_request(arguments, self.context)

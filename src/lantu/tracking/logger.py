@@ -176,7 +176,7 @@ class RunLogger(Logger):
         elif values:
             opened.append("metrics", step=step, values=values)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """The run is resumed from a checkpoint: numbers that it recorded after that are recorded once, not again."""
         if _is_rank_zero() and self._folder.records.is_file():
             self._recorded = journal.last_steps(self._folder.records)

@@ -14,7 +14,7 @@ from lantu.data import DataModule
 from lantu.errors import Fault, UserError
 from lantu.loggers import log_tags
 from lantu.redaction import redact
-from lantu.training.rank_progress import Standing
+from lantu.training.rank_progress import RankProgress
 
 TRACEBACK = "error.txt"
 """The file in the run's folder with the whole traceback."""
@@ -89,7 +89,7 @@ def _known(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -
             f"`data.workers=0` prepares batches without any."
         )
     if trainer.world_size > 1 and _TIMED_OUT.search(said):
-        late = next((each.who_is_late(trainer) for each in trainer.callbacks if isinstance(each, Standing)), said)
+        late = next((each.who_is_late(trainer) for each in trainer.callbacks if isinstance(each, RankProgress)), said)
         return Fault(
             f"{late} `trainer.strategy.timeout` says how long they wait; `data.workers=0` and a look at the machine's "
             f"memory help to find out why. {how_to_go_on(folder)}"

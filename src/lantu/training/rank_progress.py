@@ -56,7 +56,7 @@ class Place:
         return f"at step {self.step}, {self.doing}"
 
 
-class Standing(Callback):
+class RankProgress(Callback):
     """Record the phases that this rank begins.
 
     Args:

@@ -21,7 +21,7 @@ from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
 from lantu.data.samplers import check_share
 from lantu.errors import UserError
-from lantu.interrupts import heard
+from lantu.interrupts import interruptible
 from lantu.intervals import steps_done
 from lantu.log_noise import without_noise
 from lantu.loggers import log_metrics
@@ -37,7 +37,7 @@ from lantu.training.loop.compile import compile_loss, speed_up
 from lantu.training.loop.lean_loop import make_lean
 from lantu.training.loop.malloc import keep_freed_memory
 from lantu.training.monitors import check_monitors, check_objectives
-from lantu.training.rank_progress import Standing
+from lantu.training.rank_progress import RankProgress
 from lantu.training.resume import checkpoint_to_resume, is_run
 
 
@@ -90,7 +90,7 @@ class Result:
         return cls(**{**report, **found}, trained=lambda: _read(cfg, best))
 
 
-@heard()
+@interruptible()
 def run(composition: Composition) -> Result:
     """Train, test and track one model.
 
@@ -117,7 +117,7 @@ def run(composition: Composition) -> Result:
     named = {name: build_all({name: node})[0] for name, node in _wanted_callbacks(cfg).items() if node}
     callbacks = [Interruptible(), *named.values(), Recipe(as_plain(cfg))]
     if not local_ranks.is_alone(cfg):
-        callbacks.append(Standing(Path(cfg.paths.run)))
+        callbacks.append(RankProgress(Path(cfg.paths.run)))
     if in_a_submitted_job():
         callbacks.append(Preemption())
     callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # before any other one begins with a batch
@@ -137,7 +137,7 @@ def run(composition: Composition) -> Result:
     start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run), task)
     for logger in loggers if cfg.resume else []:
         if isinstance(logger, RunLogger):
-            logger.go_on()
+            logger.resume()
     try:
         with (
             record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept,

@@ -23,7 +23,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SweepStatus:
     """The status of a sweep at one moment."""
 
     counts: Counter[str]
@@ -54,7 +54,7 @@ class Watcher:
         self._ended: dict[int, State] = {}
         self._names: dict[int, str] = {}
 
-    def look(self) -> Standing:
+    def look(self) -> SweepStatus:
         """Return the current status."""
         counts: Counter[str] = Counter()
         seconds: list[float] = []
@@ -72,7 +72,7 @@ class Watcher:
             if best is None or sign * value < sign * best[1]:
                 best = trial.number, value
         named = best and Best(best[0], self._name(best[0]), objective.removesuffix("_best"), best[1])
-        return Standing(counts, named, seconds)
+        return SweepStatus(counts, named, seconds)
 
     def newly_ended(self, seen: set[int]) -> list[tuple[TrialFolder, State]]:
         """Return ended trials that are not in `seen`, and add them to it."""

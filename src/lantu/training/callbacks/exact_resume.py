@@ -80,7 +80,7 @@ class ResumeCheckpoint(Callback):
         if not self._saving:
             return
         metrics = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
-        own = {"random": random_state(trainer.strategy.root_device), "sums": metric_state.gathered(pl_module)}
+        own = {"random": random_state(trainer.strategy.root_device), "sums": metric_state.collect(pl_module)}
         checkpoint[KEY] = {**_place(trainer), "metrics": metrics, "ranks": _of_all_ranks(own, trainer)}
 
     def _is_due(self, trainer: Trainer, batch_idx: int) -> bool:
@@ -141,9 +141,9 @@ class ResumeCheckpoint(Callback):
         ranks, rank, device = found["ranks"], trainer.global_rank, trainer.strategy.root_device
         gathered = [each["sums"] for each in ranks]
         if len(ranks) == trainer.world_size:
-            metric_state.go_on(pl_module, gathered[rank])
+            metric_state.restore(pl_module, gathered[rank])
         elif rank == 0:
-            metric_state.go_on(pl_module, metric_state.added_up(pl_module, gathered))
+            metric_state.restore(pl_module, metric_state.reduce(pl_module, gathered))
         set_random_state(ranks[rank % len(ranks)]["random"], device)
         _show_again(trainer, found)
 

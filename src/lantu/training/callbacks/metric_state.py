@@ -11,7 +11,7 @@ Sums = dict[str, dict[str, Any]]
 """By the metric's name in the module: its update count and its state."""
 
 
-def gathered(module: nn.Module) -> Sums:
+def collect(module: nn.Module) -> Sums:
     """Collect the state of a module's metrics that have been updated since their last reset."""
     measure_now: Any = getattr(module, "measure_now", None)
     if measure_now:
@@ -29,7 +29,7 @@ def gathered(module: nn.Module) -> Sums:
     }
 
 
-def go_on(module: nn.Module, sums: Sums) -> None:
+def restore(module: nn.Module, sums: Sums) -> None:
     """Restore the collected states into a module's metrics."""
     for name, metric in module.named_modules():
         if isinstance(metric, Metric) and name in sums:
@@ -38,7 +38,7 @@ def go_on(module: nn.Module, sums: Sums) -> None:
             metric._update_count, metric._computed = sums[name]["updates"], None
 
 
-def added_up(module: nn.Module, ranks: list[Sums]) -> Sums:
+def reduce(module: nn.Module, ranks: list[Sums]) -> Sums:
     """Reduce the states of all ranks, with each metric's own reduction."""
     metrics = {name: metric for name, metric in module.named_modules() if isinstance(metric, Metric)}
     total: Sums = {}
