@@ -49,7 +49,7 @@ def test_a_rank_that_never_came_is_named_also_where_an_earlier_start_has_left_it
     begun = time.time() - 60
     note(tmp_path, 0, events=1, doing="preparing", process=os.getpid())
     note(tmp_path, 1, events=900, doing="validating", process=os.getpid(), since=begun - 3600)
-    assert "rank 1, 2 of 3 has not begun" in who_is_late(tmp_path, ranks=3, begun=begun)
+    assert "rank 1, 2 of 3 has not started" in who_is_late(tmp_path, ranks=3, begun=begun)
 
 
 def test_ranks_at_the_same_place_are_all_listed(tmp_path: Path) -> None:
