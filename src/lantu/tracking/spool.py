@@ -88,12 +88,11 @@ class Spool:
         if self.path.is_dir():
             for path in sorted(self.path.glob("*.json")):
                 try:
-                    content = json.loads(path.read_text())
-                except FileNotFoundError:
-                    continue
+                    ticket = self._ticket(path, json.loads(path.read_text()))
                 except (OSError, ValueError):
-                    content = None
-                ticket = self._ticket(path, content)
+                    ticket = None
+                if ticket is None and not path.exists():
+                    continue  # it was uploaded meanwhile
                 if ticket is None:
                     warn_once(f"the ticket {path} is damaged or names something outside its folder: it is passed over.")
                 else:
