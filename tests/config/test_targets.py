@@ -69,7 +69,12 @@ VALUES = dict(task="multiclass", num_classes=3, num_labels=3, num_bins=3, normal
               features=4, pad_id=0, context=4, model_name="resnet18", name="resnet18", min_size=4, max_length=4,
               per_token=False, config={"model_type": "bert", "hidden_size": 8, "num_attention_heads": 2},
               classes=2, delta=1.0, p=1, beta=1.0, target="y", path="x.csv", text="t", question="q", answer="a",
-              places=8, nhead=1, d_model=1, embed_dim=1, num_heads=1, num_features=1)
+              places=8, nhead=1, d_model=1, embed_dim=1, num_heads=1, num_features=1, bands=40, kind="fcos",
+              class_names=["a", "b"], characters=["a", "b"])
+DETR = {"model_type": "detr", "num_queries": 5, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1,
+        "encoder_attention_heads": 2, "decoder_attention_heads": 2, "backbone_config": {
+            "model_type": "resnet", "layer_type": "basic", "embedding_size": 8, "hidden_sizes": [8, 8, 8, 8],
+            "depths": [1, 1, 1, 1], "out_features": ["stage4"]}}
 built = {}
 def make(target):
     found = get_object(target)
@@ -78,10 +83,11 @@ def make(target):
              if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY) and each.default is each.empty}
     if "path" in signature(found).parameters: given["path"] = "x.csv"
     if target.startswith("lantu.models") and "config" in signature(found).parameters: given["config"] = VALUES["config"]
+    if target.endswith("TransformersDetector"): given["config"] = DETR
     if "task" in given or "Multiclass" in target: given.update(num_classes=3)
     if target.endswith("ExactMatch"): given.update(num_labels=3)
     if target in ("torch.nn.RNN", "torch.nn.GRU", "torch.nn.LSTM"): given = {"input_size": 4, "hidden_size": 4}
-    if target == "lantu.tasks.Answering": given.update(bytes_per_token=1.0, net=torch.nn.Linear(4, 2))
+    if target == "lantu.tasks.Answering": given.update(bytes_per_token=1.0, context=4, net=torch.nn.Linear(4, 2))
     for name in ("net", "module"):
         if name in given: given[name] = torch.nn.Linear(4, 2)
     try:
