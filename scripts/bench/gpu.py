@@ -1,6 +1,7 @@
-"""All that is to be known of one GPU, in at most eight minutes: tests, kernels, GPT-2, ResNet-50, short steps, writing.
+"""All that is to be known of one GPU, in at most eight minutes: tests, kernels, GPT-2, images, YOLO, steps, writing.
 
 Run: python scripts/bench/gpu.py --nanogpt CHECKOUT --out FOLDER [--minutes 8] [--only PART ...] [--skip PART ...]
+                               [--size 124m|355m|774m] [--batch TEXTS]
      python scripts/bench/gpu.py --tiny --cpu --out FOLDER      # every part on small networks, to see that it works
 CHECKOUT is a clone of karpathy/nanoGPT; without it only our loop is measured. Every part is a process with a time of
 its own: one that fails prints its error, and the next one goes on. FOLDER gets results.json, which is written after
@@ -19,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SECONDS = {"kernels": 75, "tests": 200, "gpt": 300, "steps": 50, "resnet": 60, "writing": 50}
+SECONDS = {"kernels": 75, "tests": 200, "gpt": 300, "steps": 50, "resnet": 60, "detection": 60, "writing": 50}
 """The parts in their order, and the most that each may take."""
 ENDED = "tests.ended"
 """The file that says that the tests, which run while GPT-2 is compiled, no longer disturb what is timed."""
-NOT_YET = "detection steps and WaveNet generation are not measured: this script has no part for them yet"
+NOT_YET = "WaveNet generation is not measured: this script has no part for it yet"
 
 
 LOCK = threading.Lock()
@@ -34,7 +35,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--nanogpt", type=Path)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=32, help="texts of a step of GPT-2")
+    parser.add_argument("--size", choices=("124m", "355m", "774m"), default="124m", help="weights of that GPT-2")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--only", nargs="+", choices=SECONDS, default=list(SECONDS))
     parser.add_argument("--skip", nargs="+", choices=SECONDS, default=[])
@@ -98,7 +100,14 @@ def run_part(name: str, asked: argparse.Namespace, *, seconds: float) -> dict[st
         ]
     else:
         command = [sys.executable, "-m", f"scripts.bench.gpu_parts.{name}", "--out", str(result)]
-        command += ["--batch", str(asked.batch), *(["--tiny"] * asked.tiny), *(["--cpu"] * asked.cpu)]
+        command += [
+            "--batch",
+            str(asked.batch),
+            "--size",
+            asked.size,
+            *(["--tiny"] * asked.tiny),
+            *(["--cpu"] * asked.cpu),
+        ]
         command += ["--nanogpt", str(asked.nanogpt.absolute())] if asked.nanogpt else []
         command += ["--profile", str((asked.out / "profile.txt").absolute())] if name == "gpt" else []
         beside = name == "gpt" and "tests" in asked.only and "tests" not in asked.skip

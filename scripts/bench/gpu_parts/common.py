@@ -31,6 +31,7 @@ def part(measure: Callable[[argparse.Namespace], Iterator[Row]]) -> None:
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--wait-for", type=Path, help="a file without which nothing is timed yet; 150 s at most")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--size", default="124m", help="of the GPT-2: 124m, 355m or 774m weights")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--cpu", action="store_true")
     asked = parser.parse_args()

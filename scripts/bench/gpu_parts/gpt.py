@@ -1,4 +1,4 @@
-"""GPT-2 of 124 million weights: tokens a second and model FLOPs utilisation of our loop and of nanoGPT's."""
+"""GPT-2: tokens a second and model FLOPs utilisation of our loop and of nanoGPT's."""
 
 import argparse
 import importlib
@@ -25,6 +25,9 @@ from lantu.training.loop.lean_loop import make_lean
 from scripts.bench.gpu_parts.common import AfterStep, Batches, Data, Row, Turns, on_gpu, part, trainer, usual_callbacks
 
 ADAMW: dict[str, Any] = {"lr": 6e-4, "betas": (0.9, 0.95), "weight_decay": 0.1, "fused": True}
+
+SIZES = {"124m": (12, 12, 768), "355m": (24, 16, 1024), "774m": (36, 20, 1280)}
+"""Layers, heads and width of the three smaller of Radford et al. 2019, by their weights."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Size:
 def measure(asked: argparse.Namespace) -> Iterator[Row]:
     """Loops in turns: ours with the loss in chunks and at once, and nanoGPT's."""
     without_noise()
-    size = Size(2, 2, 64, 256, 32, 4) if asked.tiny else Size(12, 12, 768, 50304, 1024, asked.batch)
+    size = Size(2, 2, 64, 256, 32, 4) if asked.tiny else Size(*SIZES[asked.size], 50304, 1024, asked.batch)
     compiled = on_gpu()
     loops: dict[str, Callable[[Callable[[], bool]], None]] = {
         "ours": partial(ours, size, compiled=compiled, chunked=True),

@@ -12,7 +12,7 @@ from scripts.bench.gpu_parts.common import Row, median_seconds, on_gpu, part
 
 
 def measure(asked: argparse.Namespace) -> Iterator[Row]:
-    """One text, and 32 at once; a network of detection or a WaveNet is not measured here yet."""
+    """One text, and 32 at once."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     device, dtype = ("cuda", torch.bfloat16) if on_gpu() else ("cpu", torch.float32)
