@@ -73,6 +73,7 @@ def known_direction(metric: str) -> str | None:
     Where words of a name disagree, the last one decides: `max_drawdown` is a drawdown, `answer_f1` an F1, and
     `error_reduction` a reduction.
     """
+    metric = metric.partition("/slice/")[0]  # test/f1/slice/region/north is an F1
     name = metric.rpartition("/")[2].lower()
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)

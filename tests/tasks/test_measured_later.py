@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lantu.tasks import Classification
+from lantu.tasks import Classification, metric_state
 from lantu.tasks.base import MEASURED_AT_ONCE, MOST_KEPT
-from lantu.training.callbacks import metric_state
 
 
 def batches(number, outputs=3):

@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from lantu.data.batches import loader
 from lantu.data.cleaning_report import Report
 from lantu.data.folds import check_folds
 from lantu.data.samplers import EvenBatches, TrainingBatches
+from lantu.data.slices import Slices
 from lantu.data.splitting import SPLITS, shares
 from lantu.errors import UserError, lacks
 
@@ -77,6 +79,10 @@ class DataModule(LightningDataModule):
         self.fingerprints: dict[str, str] = {}
         """A digest of each split's content."""
         self.splits: dict[str, Dataset] = {}
+        self.carried: list[str] = []
+        """Columns of the source that are kept beside the features; see `carry`."""
+        self.rows: dict[str, pd.DataFrame] = {}
+        """Of each split the carried columns, in the order of its examples."""
         self.learned: dict[str, Any] = {}
         """What was learned from the training split, as plain values: statistics, classes, vocabulary."""
         self.begins = (0, 0)
@@ -145,6 +151,24 @@ class DataModule(LightningDataModule):
         """Which examples of a split make up a batch of validation or test on this rank; None: not known."""
         batches = self._measured.get(split)
         return batches.batch(batch_idx) if batches is not None else None
+
+    def carry(self, columns: Iterable[str]) -> None:
+        """Keep columns of the source beside the features, whether or not they are learned from.
+
+        To be called before the data are read. A data module of your own fills `self.rows` with them in `read`.
+        """
+        self.carried += [name for name in columns if name not in self.carried]
+
+    def carried_values(self, split: str, column: str) -> pd.Series:
+        """The values (N,) of a carried column for the examples of a split, as the source has them."""
+        return self.rows[split][column]
+
+    def slice_values(self, split: str, column: str) -> pd.Categorical:
+        """The slice of a carried column that each example (N,) of a split belongs to; see `lantu.data.slices`.
+
+        The categories are the same in all splits, and those of the training split come first.
+        """
+        return Slices.of(self.carried_values("train", column)).divide(self.carried_values(split, column))
 
     def classical_features(self, split: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:
         """Examples as a classical model takes them: features (N, F), dense or sparse, and targets (N,).
@@ -253,6 +277,8 @@ class DataModule(LightningDataModule):
         if self.splits:
             return
         self.read()
+        if lacking := [name for name in self.carried if name not in self.rows.get("train", ())]:
+            raise UserError(f"`{type(self).__name__}` keeps no column {lacking[0]!r} beside its inputs to slice by.")
         if "train" not in self.splits:
             raise UserError(f"`{type(self).__name__}.read` must fill `self.splits['train']`; it did not.")
         for name, examples in self.splits.items():

@@ -80,10 +80,13 @@ class SupervisedDataModule(DataModule, ArrangedRows):
     def read(self) -> None:
         rows, split, target = self.arranged(self.source())
         hashes = self.hashes(rows)
+        for name in self.carried:
+            self.column(rows, "task.slices", name)
         for name in SPLITS:
             chosen = np.flatnonzero(split == name)
             if len(chosen):
                 part = rows.iloc[chosen]
+                self.rows[name] = part[self.carried]
                 self.splits[name] = self.prepared(part, target.encode(part[self.target]))
                 self.fingerprints[name] = blake2b(hashes[chosen].tobytes(), digest_size=16).hexdigest()
         y = self.splits["train"].y  # type: ignore[attr-defined]

@@ -75,6 +75,7 @@ def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, data_options: Any, cach
     if not isinstance(state["learned"], dict) or not isinstance(state["spec"], dict):
         raise TypeError("what the data module learned is no mapping")
     data.load_state_dict(state)
+    data.carry(cfg.task.get("slices") or [])
     net = build(_without_pretrained(cfg.model))
     adapt = build(cfg.get("peft"))
     if adapt is not None:

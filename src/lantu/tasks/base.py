@@ -1,6 +1,6 @@
 """What every learning problem shares: the step, the optimizer, the metrics' life."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -13,6 +13,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lantu.errors import UserError, lacks
 from lantu.intervals import log_interval, steps_done
+from lantu.loggers import log_table
 from lantu.models.sharding import is_sharded, shard
 from lantu.notices import warn_once
 from lantu.optim import l1_norm
@@ -21,6 +22,7 @@ from lantu.tasks.loss_weighting import Shares
 from lantu.tasks.optimization import OptimizerFactory, SchedulerFactory, check_manual, configured
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.running_mean import Mean
+from lantu.tasks.slices import slice_metrics, table
 
 Batch = tuple[Any, ...]
 """Inputs and targets first, each a tensor, a list or a dict; what follows them is for the tasks that know it."""
@@ -43,6 +45,8 @@ class Task(TaskInterface):
         l1: weight of the sum of absolute weights (matrices only) in the training objective.
         extra_metrics: further metrics of torchmetrics by name, measured in validation and test; each is fed what
             `observe_extra` says, such as the probabilities of all classes.
+        slices: columns of the data for each of whose values (numbers and dates: quarters) validation and test measure
+            the metrics as well: `test/f1/slice/region/north`. The columns need not be learned from.
     """
 
     metrics: nn.ModuleDict
@@ -56,6 +60,7 @@ class Task(TaskInterface):
         scheduler: SchedulerFactory | None = None,
         l1: float = 0.0,
         extra_metrics: Mapping[str, Metric] | None = None,
+        slices: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.net = net
@@ -70,9 +75,21 @@ class Task(TaskInterface):
             for stage in ("val", "test"):
                 collection = MetricCollection(dict(extra_metrics), compute_groups=False)
                 self.extra_metrics[f"{stage}_"] = collection.clone(prefix=f"{stage}/")
+        self.slices = list(slices)
+        self.slice_metrics = nn.ModuleDict()
         self._unmeasured: list[tuple[Any, Any, Tensor]] = []  # outputs, targets and losses of training batches
         self.mean_loss = nn.ModuleDict({f"{stage}_": Mean() for stage in ("train", "val", "test")})
         self._loss_parts = nn.ModuleDict({f"{stage}_": nn.ModuleDict() for stage in ("train", "val", "test")})
+
+    def setup(self, stage: str) -> None:
+        if not self.slices:
+            return
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            raise UserError(f"`task.slices={self.slices}`: the columns are those of a data module, and there is none.")
+        for part in ("val", "test"):
+            if (metrics := slice_metrics(self, data, part)) is not None:
+                self.slice_metrics[f"{part}_"] = metrics.to(self.device)
 
     def configure_model(self) -> None:
         """Split the network's weights over the devices, where the trainer's strategy is to do so."""
@@ -315,11 +332,14 @@ class Task(TaskInterface):
 
     def _measured(self, batch: Batch, batch_idx: int, stage: str) -> Outputs | None:
         output, _ = self._output_and_loss(batch, stage)
+        rows_of_batch = getattr(self._trainer and self._trainer.datamodule, "rows_of_batch", None)
+        rows = rows_of_batch(stage, batch_idx) if rows_of_batch else None
+        if f"{stage}_" in self.slice_metrics:
+            sliced: Any = self.slice_metrics[f"{stage}_"]
+            sliced.update(self, _detached(output), batch[1], rows)
         kept = self.collect(_detached(output), batch[1])
         if kept is None:
             return None
-        rows_of_batch = getattr(self._trainer and self._trainer.datamodule, "rows_of_batch", None)
-        rows = rows_of_batch(stage, batch_idx) if rows_of_batch else None
         return kept if rows is None else {"row": rows, **kept}
 
     def _sum_of(self, parts: dict[str, Tensor], weight: int | Tensor, stage: str) -> Tensor:
@@ -373,8 +393,27 @@ class Task(TaskInterface):
                 metrics: Any = collections[f"{stage}_"]
                 values |= self._knowable(metrics.compute(), loss=loss)
                 metrics.reset()
+        values |= self._of_slices(stage)
         scalars = {name: value for name, value in values.items() if value.numel() == 1}
         self.log_dict(scalars, prog_bar=False, on_epoch=True, on_step=False)
+
+    def _of_slices(self, stage: str) -> dict[str, Tensor]:
+        """The metrics of each slice without those that a slice cannot tell; the test's are kept as a table, too."""
+        if f"{stage}_" not in self.slice_metrics:
+            return {}
+        sliced: Any = self.slice_metrics[f"{stage}_"]
+        values = sliced.compute()
+        known = {name: value for name, value in values.items() if not value.isnan()}
+        if self.trainer.is_global_zero and not self.trainer.sanity_checking:
+            if len(known) < len(values):
+                warn_once(
+                    f"{len(values) - len(known)} of {len(values)} figures of slices cannot be known, since the slice "
+                    "lacks a class or has too few examples; they are left out."
+                )
+            if stage == "test" and not self.trainer.fast_dev_run:
+                rows = table({name: float(value) for name, value in known.items()}, sliced.sizes())
+                log_table(self.trainer, rows, "tables/slices_test.json")
+        return known
 
     def _knowable(self, values: dict[str, Tensor], *, loss: Tensor) -> dict[str, Tensor]:
         """The metrics without those that are NaN although the loss is a number: the split cannot tell them."""

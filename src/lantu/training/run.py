@@ -225,12 +225,14 @@ def completed(composition: Composition) -> DictConfig:
 
 def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -> None:
     """Read the data, and let the model and the task know the facts that they ask for."""
+    data.carry(cfg.task.get("slices") or [])
     data.prepare_data()
     data.setup("fit")
     with open_dict(cfg):
         cfg.spec = dict(data.spec)
         if "auto" in cfg.task:
-            cfg.task = compose(command=f"task/{cfg.task.auto}").cfg.task
+            own = {name: value for name, value in cfg.task.items() if name != "auto"}
+            cfg.task = OmegaConf.merge(compose(command=f"task/{cfg.task.auto}").cfg.task, own)
             composition.choices["task"] = cfg.choices.task = cfg.spec.task
         changed = task_class(cfg.task).facts(data.spec, as_plain(cfg.task, resolve=False))
         cfg.spec = {**data.spec, **changed}

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lantu import units
+from lantu.tasks.slices import SLICE
 from lantu.training.run import Result
 
 SHOWN_FIRST = ("map", "map_50", "accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bits_per_byte", "loss")
@@ -19,7 +20,7 @@ def show(result: Result, console: Console | None = None) -> None:
         {
             name.partition("/")[2]
             for name in result.metrics
-            if name.startswith(("val/", "test/")) and not name.endswith("_best")
+            if name.startswith(("val/", "test/")) and not name.endswith("_best") and SLICE not in name
         },
         key=_rank,
     )
@@ -33,6 +34,8 @@ def show(result: Result, console: Console | None = None) -> None:
         table.add_row(name, *("" if value is None else f"{value:.4g}" for value in values))
     console.print(f"\n[bold]{escape(str(result.cfg.name))}[/bold]", highlight=False)
     console.print(table, "")
+    if (slices := _slices(result.metrics)) is not None:
+        console.print(slices, "")
     if result.cost:
         console.print(f"cost        {_cost(result)}", highlight=False, soft_wrap=True)
     console.print(f"kept in     {_short(result.run_dir)}", highlight=False, soft_wrap=True)
@@ -46,6 +49,24 @@ def show(result: Result, console: Console | None = None) -> None:
     console.print("            lantu evaluate run=last            measure this model again", highlight=False)
     for command, what in result.usage:
         console.print(f"            {escape(_shorten(command)):<34} {what}", highlight=False, soft_wrap=True)
+
+
+def _slices(metrics: dict[str, float]) -> Table | None:
+    """What each slice reached in the test, or without one in validation; None without slices."""
+    names = [name for name in metrics if SLICE in name and not name.endswith("_best")]
+    stage = "test" if any(name.startswith("test/") for name in names) else "val"
+    found = {name.removeprefix(f"{stage}/"): metrics[name] for name in names if name.startswith(f"{stage}/")}
+    if not found:
+        return None
+    measured = sorted({name.partition(SLICE)[0] for name in found}, key=_rank)
+    table = Table(box=None, padding=(0, 2))
+    table.add_column(f"slices of {stage}", style="cyan")
+    for metric in measured:
+        table.add_column(metric, justify="right")
+    for each in dict.fromkeys(name.partition(SLICE)[2] for name in found):
+        values = [found.get(f"{metric}{SLICE}{each}") for metric in measured]
+        table.add_row(escape(each), *("" if value is None else f"{value:.4g}" for value in values))
+    return table
 
 
 def _shorten(command: str) -> str:

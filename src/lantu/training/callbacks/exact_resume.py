@@ -13,7 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from lantu.checkpoints.files import LAST, settled
 from lantu.errors import UserError
 from lantu.intervals import broadcast_from_rank_zero, log_interval
-from lantu.training.callbacks import metric_state
+from lantu.tasks import metric_state
 from lantu.training.callbacks.rng_state import random_state, set_random_state
 
 KEY = "lantu.point"
