@@ -18,6 +18,7 @@ GROUPS = {
     "trainer": "Trainers",
     "callbacks": "Callbacks",
     "peft": "Parameter-efficient fine-tuning",
+    "privacy": "Private training",
     "logger": "Loggers",
     "economics": "Prices",
     "debug": "Debugging",

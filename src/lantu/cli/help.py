@@ -106,6 +106,7 @@ GROUPS = (
     "scheduler",
     "init",
     "peft",
+    "privacy",
     "trainer",
     "callbacks",
     "logger",

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lantu.config.privacy import check_privacy
 from lantu.errors import UserError
 
 LONGEST_NAME = 250
@@ -24,6 +25,7 @@ def check_combinations(cfg: DictConfig) -> None:
     _check_validation(cfg)
     _check_shares(cfg)
     _check_heads(cfg)
+    check_privacy(cfg)
 
 
 def check_name(name: Any, *, key: str) -> None:

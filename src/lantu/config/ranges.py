@@ -285,6 +285,12 @@ RULES: dict[str, Rule] = {
     "peft.rank": whole(1, 10**6),
     "peft.alpha": POSITIVE,
     "peft.dropout": PART,
+    "privacy.epsilon": POSITIVE,
+    "privacy.delta": number(0, 1, above=True, below=True),
+    "privacy.clip": POSITIVE,
+    "privacy.noise": number(0.2, 1000) | NULL,
+    "privacy.accountant": words("prv", "rdp"),
+    "privacy.key": SOME_TEXT,
     # tasks
     "task.label_smoothing": PART,
     "task.l1": NOT_NEGATIVE,

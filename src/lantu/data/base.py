@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,8 @@ class DataModule(LightningDataModule):
         """What was learned from the training split, as plain values: statistics, classes, vocabulary."""
         self.begins = (0, 0)
         """Where a resumed training goes on: an epoch, and how many of its batches are done."""
+        self.training_batches: Callable[..., TrainingBatches] = TrainingBatches
+        """Makes the order of the training examples; private training draws its batches in another way."""
         self._training: TrainingBatches | None = None
         self._measured: dict[str, EvenBatches] = {}
 
@@ -303,7 +305,8 @@ class DataModule(LightningDataModule):
         examples = self.splits[split]
         options: dict[str, Any] = {"batch_size": self._rows(split), **self._share()}
         size = len(examples)  # type: ignore[arg-type]
-        batches = TrainingBatches(size, **options, **self._order(split)) if training else EvenBatches(size, **options)
+        order = {**options, **self._order(split)} if training else options
+        batches = self.training_batches(size, **order) if training else EvenBatches(size, **options)
         if isinstance(batches, TrainingBatches):
             self._training = batches
         else:

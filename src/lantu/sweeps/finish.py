@@ -47,6 +47,7 @@ def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: flo
             units.format_money(spent["usd"]),
         )
         console.print(f"cost        {parts[0]} of device time, {parts[1]}, {parts[2]}")
+    _add_up_privacy(sweep, parent, console)
     best = best_trial(sweep)
     if cfg.sweep.baselines and best is not None:
         outdo(sweep, best, parent, console)
@@ -59,6 +60,24 @@ def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: flo
         again = f"lantu train sweep.resume={sweep.name}"
         console.print(f"next        {again}   try those that failed again", soft_wrap=True)
     return status.counts["failed"]
+
+
+def _add_up_privacy(sweep: SweepFolder, parent: ParentRun, console: Console) -> None:
+    """Say what all private trials have spent together: choosing the best of them looks at each."""
+    trials = [each.path for each in sweep.trials() if (each.path / "privacy.json").is_file()]
+    if not trials:
+        return
+    from lantu.responsible.privacy import ledger
+
+    total = ledger.total_of(trials)
+    assert total is not None
+    ledger.write(sweep.path, total)
+    parent.log_metrics({"privacy/epsilon": total["epsilon"]})
+    console.print(
+        f"privacy     epsilon {total['epsilon']:.3g} at delta {total['delta']:g}: the {total['runs']} private runs "
+        "together, which is what the chosen one has spent too",
+        soft_wrap=True,
+    )
 
 
 def causes(sweep: SweepFolder) -> dict[str, list[TrialFolder]]:

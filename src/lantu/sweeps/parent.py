@@ -112,6 +112,11 @@ class ParentRun:
         if self._shipper:
             self._shipper.release()
 
+    def log_metrics(self, values: Mapping[str, float]) -> None:
+        """Record numbers about all trials together."""
+        if self._kept and not self._closed:
+            self._journal.append("metrics", step=len(list(self._sweep.trials())), values=dict(values))
+
     def arrived(self) -> bool:
         """Wait until MLflow has the whole sweep, and return whether it has.
 

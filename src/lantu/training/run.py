@@ -115,7 +115,7 @@ def run(composition: Composition) -> Result:
         compile_loss(task)
     loggers = build_all(cfg.logger)
     named = {name: build_all({name: node})[0] for name, node in _wanted_callbacks(cfg).items() if node}
-    callbacks = [Interruptible(), *named.values(), Recipe(as_plain(cfg))]
+    callbacks = [Interruptible(), *named.values(), Recipe(as_plain(cfg)), *_private_training(cfg, task, data)]
     if not local_ranks.is_alone(cfg):
         callbacks.append(RankProgress(Path(cfg.paths.run)))
     if in_a_submitted_job():
@@ -293,6 +293,15 @@ def _wanted_callbacks(cfg: DictConfig) -> dict[str, Any]:
     """The callbacks, without the progress bar where the trainer is told to show none, which Lightning refuses."""
     shown = cfg.trainer.get("enable_progress_bar", True)
     return {name: node for name, node in (cfg.callbacks or {}).items() if name != "progress" or shown}
+
+
+def _private_training(cfg: DictConfig, task: Task, data: DataModule) -> list[Any]:
+    """The callback of `privacy=dp`, once it has made the task's optimizer and the data's batches private."""
+    privacy = build(cfg.get("privacy"))
+    if privacy is None:
+        return []
+    privacy.protect(task, data, run_dir=Path(cfg.paths.run), resumes=cfg.resume is not None)
+    return [privacy]
 
 
 def _numbers(trainer: Trainer) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Judge new data against those that a model was trained on."""
