@@ -11,17 +11,23 @@ def format_duration(seconds: float) -> str:
 
 
 def format_energy(kwh: float) -> str:
-    """In Wh below 1 kWh."""
+    """In Wh, kWh or MWh."""
+    if kwh >= 1000:
+        return f"{kwh / 1000:,.1f} MWh"
     return f"{kwh:.2f} kWh" if kwh >= 1 else f"{_short(1000 * kwh)} Wh"
 
 
 def format_mass(kg: float) -> str:
-    """In mg, g or kg."""
+    """In mg, g, kg or t."""
+    if kg >= 1000:
+        return f"{kg / 1000:,.1f} t"
     return f"{kg:.2f} kg" if kg >= 1 else f"{1000 * kg:.2g} g" if kg >= 1e-3 else f"{1e6 * kg:.2g} mg"
 
 
 def format_money(usd: float) -> str:
-    """To two digits that say something."""
+    """To two digits that say something; from $1,000 without cents."""
+    if usd >= 1000:
+        return f"${usd:,.0f}"
     return f"${usd:,.2f}" if usd >= 1 else f"${_short(usd)}"
 
 

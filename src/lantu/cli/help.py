@@ -11,6 +11,7 @@ Lantu: train models, and decide which one is worth its cost.
   lantu predict run=last input=FILE              apply it to new data
   lantu compare                                  what won, how sure, at what cost, and which one to ship
   lantu data data=csv data.path=FILE             what is in a table: columns, gaps, keys, leakage; trains nothing
+  lantu plan model=gpt preset=7b tokens=140e9    devices, memory, time, money and loss before a run starts
   lantu catalog                                  list data sets, models, recipes
   lantu doctor                                   print versions, devices, and what is missing
   lantu ui                                       open the MLflow UI over ./mlruns
@@ -111,6 +112,7 @@ GROUPS = (
     "callbacks",
     "logger",
     "experiment",
+    "preset",
     "debug",
 )
 WIDTH = 100

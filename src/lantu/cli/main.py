@@ -76,6 +76,11 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
         return doctor_main
 
+    def plan() -> Callable[[list[str]], int]:
+        from lantu.cli.plan import plan_main
+
+        return plan_main
+
     def runs() -> Callable[[list[str]], int]:
         from lantu.cli.runs import runs_main
 
@@ -96,7 +101,10 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
         return ui_main
 
-    return {"catalog": catalog, "data": data, "doctor": doctor, "runs": runs, "sweeps": sweeps, "sync": sync, "ui": ui}
+    return {
+        "catalog": catalog, "data": data, "doctor": doctor, "plan": plan, "runs": runs, "sweeps": sweeps, "sync": sync,
+        "ui": ui,
+    }  # fmt: skip
 
 
 def _composed(command: str, arguments: list[str]) -> int:

@@ -35,6 +35,7 @@ def check(composition: Composition) -> None:
     """
     cfg = composition.cfg
     _check_structure(composition)
+    _check_preset(composition)
     _check_facts(composition)
     _check_mandatory(composition)
     _check_augment(composition)
@@ -256,6 +257,16 @@ def _check_mandatory(composition: Composition) -> None:
         chosen = composition.choices.get(group)
         who = f"`{group}={chosen}`" if isinstance(chosen, str) else f"`{group}`"
         raise UserError(f"{who} needs a value for `{key}`: add `{key}=...` to the command.")
+
+
+def _check_preset(composition: Composition) -> None:
+    """Refuse a size for networks that have no such options."""
+    preset, target = composition.choices.get("preset"), str((composition.cfg.get("model") or {}).get("_target_"))
+    if preset and target != "lantu.models.GPT":
+        raise UserError(
+            f"`preset={preset}` is a size for `model=gpt`, and `model={composition.choices.get('model')}` is another "
+            f"network: add `model=gpt`, or leave the preset out."
+        )
 
 
 def _check_augment(composition: Composition) -> None:

@@ -7,7 +7,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.utilities.data import extract_batch_size
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 LATENCY_SECONDS = 0.5
 """Maximum duration of the latency measurement."""
@@ -43,6 +43,18 @@ def examples_in(batch: Any) -> int:
         return 0
 
 
+def flop_counter() -> FlopCounterMode:
+    """Torch's counter of FLOPs, which does not know the attention kernel of CPUs by itself."""
+
+    def attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
+        heads = query[1]  # each of fewer heads of keys and values is read by several of the queries'
+        return int(sdpa_flop_count(query, (key[0], heads, *key[2:]), (value[0], heads, *value[2:])))
+
+    return FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    )
+
+
 def forward_flops(net: nn.Module, x: Any) -> int:
     """Count the FLOPs of a forward pass over one example (1, ...): matrix products, convolutions, attention.
 
@@ -53,7 +65,7 @@ def forward_flops(net: nn.Module, x: Any) -> int:
     net.eval()  # batch norm cannot train on a batch of one, and its running statistics must not change
     try:
         # the counter cannot see compiled code, and a batch of one would trigger a recompilation
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"), flop_counter() as counter:
             net(x)
     finally:
         for module in training:

@@ -26,6 +26,11 @@ MLPS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu2": lambda x: F.relu(x).square(),
 }
 """Activations of the MLPs with two matrices."""
+FLOAT32_ATTENTION = True
+"""Whether attention on a CPU is computed in float32: its backward pass is five times slower there in bf16.
+
+`lantu.planning` turns it off to count what a GPU holds.
+"""
 
 
 class GPT(nn.Module):
@@ -310,11 +315,9 @@ def attend(q_NHTC: Tensor, k_NKSC: Tensor, v_NKSC: Tensor, seen_NTS: Tensor | No
         dropout_p=dropout,
         enable_gqa=q_NHTC.shape[1] > k_NKSC.shape[1],
     )
-    if q_NHTC.device.type != "cpu":
+    if q_NHTC.device.type != "cpu" or not FLOAT32_ATTENTION:
         return attention(q_NHTC.type_as(v_NKSC), k_NKSC.type_as(v_NKSC), v_NKSC)
-    with torch.autocast(
-        "cpu", enabled=False
-    ):  # on a CPU its backward pass is five times slower in bf16 than in float32
+    with torch.autocast("cpu", enabled=False):
         return attention(q_NHTC.float(), k_NKSC.float(), v_NKSC.float()).type_as(v_NKSC)
 
 

@@ -25,6 +25,7 @@ from lantu.interrupts import interruptible
 from lantu.intervals import steps_done
 from lantu.log_noise import without_noise
 from lantu.loggers import log_metrics
+from lantu.models.activation_checkpointing import checkpoint_activations
 from lantu.tasks import Task
 from lantu.tracking import RunLogger
 from lantu.tracking.find import place_to_resume
@@ -110,9 +111,7 @@ def run(composition: Composition) -> Result:
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
     task = build_task(cfg)
-    speed_up(task.net, compiled=cfg.compile, channels_last=cfg.channels_last)
-    if cfg.compile:
-        compile_loss(task)
+    _make_efficient(task, cfg)
     loggers = build_all(cfg.logger)
     named = {name: build_all({name: node})[0] for name, node in _wanted_callbacks(cfg).items() if node}
     callbacks = [Interruptible(), *named.values(), Recipe(as_plain(cfg)), *_private_training(cfg, task, data)]
@@ -266,6 +265,15 @@ def build_task(cfg: DictConfig) -> Task:
     if adapt is not None:
         adapt(net)
     return build(cfg.task, net=net, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+
+
+def _make_efficient(task: Task, cfg: DictConfig) -> None:
+    """Ways to compute the same with less memory or time."""
+    if cfg.activation_checkpointing:
+        checkpoint_activations(task.net)
+    speed_up(task.net, compiled=cfg.compile, channels_last=cfg.channels_last)
+    if cfg.compile:
+        compile_loss(task)
 
 
 def _read(cfg: DictConfig, best: Path | None) -> tuple[LightningModule, DataModule]:
