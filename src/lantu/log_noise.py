@@ -14,6 +14,8 @@ NOISE = (
     r".*The `srun` command is available on your system but is not used.*",
     r".*resuming from a checkpoint that ended before the epoch ended.*",  # our loader goes on inside it
     r".*WeightAveraging callback with a model that overrides.*",  # `trainer=fsdp`, which alone splits, refuses it
+    r".*module\(s\) in eval mode at the start of training.*",  # what measures or is averaged is not trained
+    r".*will save all extracted features in buffer.*",
     r".*`LightningModule.*` hook is deprecated.*",
 )
 

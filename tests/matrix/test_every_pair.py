@@ -29,9 +29,12 @@ FROM_THE_HUB = {
     "sentence_polarity", "tiny_shakespeare", "trec", "udhr", "udhr_identification",
 }  # fmt: skip
 SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
+QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 SMALL = {
     "bert_mlm": SUBWORDS,  # characters and bytes have no mask
     "gpt2": ["model.layers=1", "model.width=48", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"],
+    "dcgan": [*QUICK, "task.feature_steps=2", "task.compared=100"],
+    "r3gan": [*QUICK, "task.feature_steps=2", "task.compared=100"],
     "inception": ["data.batch_size=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"],
     "yolo": [
         "model.width_factor=0.125",
@@ -49,7 +52,6 @@ LITTLE = {
     "udhr_identification": ["data.shortest=17000"],
 }
 """Less of what takes seconds to prepare."""
-QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 
 
 @pytest.fixture(scope="session")

@@ -39,8 +39,8 @@ SOURCES = _named(
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(
     "lantu.models",
-    """CNN CTCNetwork FastText GPT Linear MLP MaskedTransformer RNN ReadingTransformer SpeechCNN TorchvisionDetector
-    TabM Transformer TransformersDetector Upscale YOLO gpt2""",
+    """CNN CTCNetwork DCGAN FastText GPT Linear MLP MaskedTransformer R3GAN RNN ReadingTransformer SpeechCNN
+    TorchvisionDetector TabM Transformer TransformersDetector Upscale YOLO gpt2""",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(
     "torch.nn",
@@ -55,8 +55,8 @@ ADAPTERS = _named("lantu.models", "lora")
 """The node `peft`."""
 TASKS = _named(
     "lantu.tasks",
-    """Answering Classification Detection Identification LanguageModeling MaskedLanguageModeling QuestionAnswering
-    Regression SpeechRecognition""",
+    """Adversarial Answering Classification Detection Identification LanguageModeling MaskedLanguageModeling
+    QuestionAnswering Regression SpeechRecognition""",
 )
 """The node `task` itself."""
 LOSSES = _named(

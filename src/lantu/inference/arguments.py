@@ -9,7 +9,7 @@ from lantu.table_files import ENDINGS
 from lantu.tracking.find import look_for_checkpoint
 
 SPLITS = ("test", "val")
-NOT_WRITTEN = (".xls", ".xlsx", ".ods", ".tsv", ".txt", "")
+NOT_WRITTEN = (".xls", ".xlsx", ".ods", ".tsv", ".txt")
 """Endings that are refused before a model is loaded. Of others the task knows which it writes."""
 
 

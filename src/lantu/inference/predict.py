@@ -1,11 +1,13 @@
 """The `predict` command: a run's model applied to new tables, images and texts, or writing on from a prompt."""
 
 import itertools
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from omegaconf import DictConfig, ListConfig
 from pytorch_lightning import Trainer, seed_everything
 
@@ -52,7 +54,8 @@ def job(cfg: DictConfig) -> Any:
         _check_sampling(cfg)
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)
-        check_ending(cfg.output, rebuilt.task.endings)
+        if not rebuilt.task.generates:
+            check_ending(cfg.output, rebuilt.task.endings)
         if rebuilt.task.prompted:
             return _write_on(rebuilt, cfg)
         if not rebuilt.task.answers:
@@ -61,6 +64,8 @@ def job(cfg: DictConfig) -> Any:
                 "`callbacks=[default,transformers]`, then `lantu train model=bert model.pretrained=RUN/transformers "
                 "data.tokenizer=RUN/transformers data=...`."
             )
+        if rebuilt.task.generates:
+            return _generate(rebuilt, cfg)
         if cfg.input is None:
             raise UserError("`predict` needs something to predict for: add `input=FILE` (a table, images or texts).")
         frame, outputs = predicted(rebuilt, build(cfg.trainer), Path(cfg.input))
@@ -75,6 +80,29 @@ def job(cfg: DictConfig) -> Any:
     else:
         print(f"{len(frame)} predictions written to {cfg.output}")
     return None
+
+
+def _generate(rebuilt: Rebuilt, cfg: DictConfig) -> None:
+    """Write new images into a folder, each named by its number and class."""
+    from PIL import Image
+
+    if cfg.input is not None:
+        raise UserError("`input`: this model makes images of nothing but their class: leave it out.")
+    if cfg.output is None or Path(cfg.output).suffix:
+        raise UserError("a model that makes images needs a folder to write them to: add `output=DIR`.")
+    task: Any = rebuilt.task
+    asked = list(cfg.classes) if isinstance(cfg.classes, ListConfig) else [cfg.classes] * (cfg.classes is not None)
+    with torch.inference_mode():
+        pictures, classes = task.generate(cfg.count, classes=[str(each) for each in asked], seed=cfg.seed)
+    folder = Path(cfg.output)
+    folder.mkdir(exist_ok=True)
+    digits = len(str(len(classes)))
+    for number, (pixels, name) in enumerate(zip(pictures.numpy(), classes, strict=True)):
+        kind = re.sub(r"[^\w.-]+", "_", name)
+        Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
+            folder / f"{number:0{digits}d}_{kind}.png"
+        )
+    print(f"{len(classes)} images written to {folder}")
 
 
 def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:

@@ -4,6 +4,7 @@ from lantu.models.cnn import CNN
 from lantu.models.ctc import CTCNetwork
 from lantu.models.detection import Detections, TorchvisionDetector, TransformersDetector
 from lantu.models.fasttext import FastText
+from lantu.models.gan import DCGAN, GAN, R3GAN
 from lantu.models.gpt import GPT
 from lantu.models.gpt2 import gpt2
 from lantu.models.linear import Linear
@@ -18,8 +19,11 @@ from lantu.models.yolo import YOLO
 
 __all__ = [
     "CNN",
+    "DCGAN",
+    "GAN",
     "GPT",
     "MLP",
+    "R3GAN",
     "RNN",
     "YOLO",
     "CTCNetwork",

@@ -55,7 +55,7 @@ def signature(data: DataModule, task: Task) -> Any:
     from mlflow.models import ModelSignature
 
     try:
-        return ModelSignature(inputs=data.input_signature(), outputs=task.output_signature())
+        return ModelSignature(inputs=task.input_signature(data), outputs=task.output_signature())
     except UserError as error:
         warn_once(f"the MLflow model has no signature, so its clients are not told what to send: {error}")
         return None

@@ -1,5 +1,6 @@
 """Learning problems: one LightningModule each, for any architecture that answers in the right shape."""
 
+from lantu.tasks.adversarial import Adversarial
 from lantu.tasks.base import Task
 from lantu.tasks.classification import Classification
 from lantu.tasks.detection import Detection
@@ -13,6 +14,7 @@ from lantu.tasks.regression import Regression
 from lantu.tasks.speech_recognition import SpeechRecognition
 
 __all__ = [
+    "Adversarial",
     "Answering",
     "Classification",
     "Detection",

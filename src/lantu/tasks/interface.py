@@ -33,6 +33,12 @@ class TaskInterface(pl.LightningModule):
     """Whether a trained model is of use as it is; False: only to be fine-tuned for another task."""
     prompted = False
     """Whether the model writes text from a prompt rather than predicting for the rows of a file."""
+    generates = False
+    """Whether the model makes new examples of nothing but a class: it has `generate`, and needs no input."""
+    steps_per_batch = 1
+    """Steps of optimizers that a batch takes; Lightning counts each in `trainer.max_steps`."""
+    best_by = "val/loss"
+    """The metric that chooses the best checkpoint where the config leaves that to the task."""
     figure_stages: tuple[str, ...] = ("test",)
     """The stages whose figures are drawn: "val" (the last validation) and "test"."""
     compiles_loss = False
@@ -71,6 +77,10 @@ class TaskInterface(pl.LightningModule):
             examples: the data set that they are of, in the same order.
         """
         raise lacks(self, "to_frame", "to show predictions as a table")
+
+    def input_signature(self, data: "DataModule") -> "Schema":
+        """MLflow's schema of a request; the default is the data module's."""
+        return data.input_signature()
 
     def output_signature(self) -> "Schema":
         """MLflow's schema of the columns that `to_frame` gives."""

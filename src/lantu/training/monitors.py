@@ -13,6 +13,9 @@ from lantu.suggestions import did_you_mean
 from lantu.tasks import Task
 from lantu.training.callbacks.small import BestCheckpoints, EarlyStopping
 
+DEFAULT = "val/loss"
+"""What the best checkpoint is chosen by unless the config or the task says otherwise."""
+
 
 def check_monitors(callbacks: dict[str, Callback], task: Task, trainer: Trainer, data: DataModule) -> None:
     """Raise a `UserError` for the first callback that monitors what this run does not log.
@@ -23,6 +26,9 @@ def check_monitors(callbacks: dict[str, Callback], task: Task, trainer: Trainer,
         trainer, data: say whether there is a validation.
     """
     names = logged_names(task)
+    for callback in callbacks.values():
+        if isinstance(callback, BestCheckpoints) and callback.monitor == DEFAULT:
+            callback.monitor = task.best_by
     for name, monitor in _monitored(callbacks):
         option = f"callbacks.{name}.monitor={monitor}"
         if monitor.startswith("val/") and name == "early_stopping" and not _validates(trainer, data):

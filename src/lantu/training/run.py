@@ -131,7 +131,7 @@ def run(composition: Composition) -> Result:
     write_checked(trainer, keep=points.keep if points else 1)
     look_for_gpus_quickly()
 
-    validate_short_run(trainer, data)
+    validate_short_run(trainer, data, steps_per_batch=task.steps_per_batch)
     meter = cost_meter(trainer)
     start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run), task)
     for logger in loggers if cfg.resume else []:
@@ -187,9 +187,13 @@ def _best_so_far(trainer: Trainer) -> dict[str, float]:
     return best
 
 
-def validate_short_run(trainer: Trainer, data: DataModule) -> None:
-    """Let a run that is shorter than an epoch validate at its end, which it would otherwise reach without."""
-    batches = trainer.max_steps * trainer.accumulate_grad_batches
+def validate_short_run(trainer: Trainer, data: DataModule, *, steps_per_batch: int = 1) -> None:
+    """Let a run that is shorter than an epoch validate at its end, which it would otherwise reach without.
+
+    Args:
+        steps_per_batch: of optimizers, all of which count in `trainer.max_steps`.
+    """
+    batches = -(-trainer.max_steps * trainer.accumulate_grad_batches // steps_per_batch)
     epoch, limit = len(data.train_dataloader()), trainer.limit_train_batches
     epoch = min(epoch, limit) if isinstance(limit, int) else int(epoch * limit)
     if 0 < batches < epoch and trainer.val_check_interval == 1.0:

@@ -138,6 +138,8 @@ class ImageDataModule(SupervisedDataModule):
             "height": height,
             "width": width,
             "features": channels * height * width,
+            "pixel_mean": list(self.learned["mean"]),
+            "pixel_std": list(self.learned["std"]),
         }
 
     def schema(self) -> list[dict[str, str]]:

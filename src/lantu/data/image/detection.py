@@ -198,6 +198,8 @@ class BoxDataModule(DataModule):
             "height": height,
             "width": width,
             "features": channels * height * width,
+            "pixel_mean": list(self.learned["mean"]),
+            "pixel_std": list(self.learned["std"]),
             "box_classes": len(names),
             "class_names": names,
             "box_counts": np.bincount(labels, minlength=len(names)).tolist(),

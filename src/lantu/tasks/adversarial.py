@@ -1,0 +1,323 @@
+"""Generate images: a generator and a discriminator that train each other."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import Trainer
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import MetricCollection
+
+from lantu.errors import UserError
+from lantu.models.gan import GAN
+from lantu.tasks import adversarial_figures as drawn
+from lantu.tasks.base import Task
+from lantu.tasks.generation_quality import GenerationQuality, frechet_distance
+from lantu.tasks.image_features import ClassifierFeatures, InceptionFeatures, features_of, fit_or_load
+from lantu.tasks.outputs import Outputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.types import Schema
+
+    from lantu.data.base import DataModule
+
+OBJECTIVES = ("non_saturating", "relativistic")
+SEED = 0
+"""Of the noise of whatever is shown and measured: the same at every validation and in every run."""
+ROWS, COLUMNS = 10, 10
+"""Of a sheet of generated images."""
+LOOKED_UP = 1000
+"""Generated and test images whose nearest training image is looked for."""
+
+
+class Adversarial(Task):
+    """A generative adversarial network (Goodfellow et al. 2014) on images.
+
+    Networks have a `generator` and a `discriminator` as `lantu.models.GAN` describes. Both are stepped once a batch.
+    Measured, shown and predicted with is an exponential moving average of the generator's weights.
+
+    Losses, with D(x) the logit of a real image and D(G) that of a generated one: `non_saturating` is softplus(-D(x)) +
+    softplus(D(G)) for the discriminator and softplus(-D(G)) for the generator; `relativistic` is softplus(D(G) - D(x))
+    and softplus(D(x) - D(G)) (Jolicoeur-Martineau 2019). R1 and R2 are penalty/2 times the squared norm of the
+    discriminator's gradient at real and at generated images (Mescheder et al. 2018, Huang et al. 2024).
+
+    `val/loss` is the discriminator's; it says nothing of the images. The best checkpoint is the one of the least
+    Fréchet distance.
+
+    Args:
+        class_names: in the order of their numbers.
+        objective: non_saturating or relativistic; null: the network's own.
+        penalty: weight of R1 and R2, 0 for none; null: the network's own.
+        penalty_every: steps between two penalties, which then count as much more (Karras et al. 2020).
+        ema: decay of the average of the generator's weights; 0: none.
+        feature_steps: of the classifier whose features measure the images, at most.
+        compared: training images among which the nearest to a generated one is looked for.
+        inception: a local file with torchvision's weights of Inception v3, to measure by its features instead.
+    """
+
+    figure_stages = ("test",)
+    generates = True
+    steps_per_batch = 2
+    best_by = "val/fid_classifier"
+
+    def __init__(
+        self,
+        net: GAN,
+        *,
+        class_names: list[str],
+        objective: str | None = None,
+        penalty: float | None = None,
+        penalty_every: int = 4,
+        ema: float = 0.999,
+        feature_steps: int = 100_000,
+        compared: int = 20_000,
+        inception: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(net, **options)
+        if not (hasattr(net, "generator") and hasattr(net, "discriminator")):
+            raise UserError("`task=adversarial` needs a network with a generator: `model=r3gan` or `model=dcgan`.")
+        self.objective = objective or net.objective
+        self.penalty = net.penalty if penalty is None else penalty
+        if self.objective not in OBJECTIVES:
+            raise UserError(f"`task.objective={objective}`: the losses are {' and '.join(OBJECTIVES)}.")
+        if self.penalty < 0 or penalty_every < 1 or not 0 <= ema < 1 or feature_steps < 1 or compared < 1:
+            raise UserError(
+                "`task.penalty` is 0 or more, `task.ema` lies in [0, 1), and `task.penalty_every`, "
+                "`task.feature_steps` and `task.compared` are at least 1."
+            )
+        self.automatic_optimization = False
+        self.class_names = list(class_names)
+        self.penalty_every, self.feature_steps, self.compared = penalty_every, feature_steps, compared
+        self.average = AveragedModel(net.generator, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
+        self.average.requires_grad_(False)
+        self.classifier = ClassifierFeatures(net.channels, len(self.class_names))
+        self.inception = inception
+        self._inception: list[InceptionFeatures] = []  # in a list: its weights do not belong into checkpoints
+        name = "inception" if inception else "classifier"
+        self.best_by = f"val/fid_{name}"
+        self.use_metrics(lambda: MetricCollection({"quality": GenerationQuality(name, classes=len(self.class_names))}))
+        self._noise: torch.Generator | None = None
+
+    # Training
+
+    def configure_optimizers(self) -> Any:
+        return [self.optimizer_of(each, optimizers=2) for each in (self.net.generator, self.net.discriminator)]
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        super().check_trainer(trainer)
+        if trainer.world_size > 1:
+            raise UserError(
+                f"`trainer.devices={trainer.world_size}`: two networks that step in turn train on one device here; "
+                "type `trainer.devices=1`."
+            )
+
+    def on_fit_start(self) -> None:
+        """Train the classifier that measures the images, unless a checkpoint or the cache has it."""
+        data: Any = self.trainer.datamodule
+        if not bool(self.classifier.fitted):
+            read = self._reader(data.splits["train"])
+            fit_or_load(self.classifier, data, read, steps=self.feature_steps)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        x, y = self._inputs_and_targets(batch)
+        real = self.net.images(x)
+        maker, critic = self.optimizers()
+        fake = self.net.generator(torch.randn(len(real), self.net.noise, device=self.device), y)
+        told = self._critic_loss(real, fake.detach(), y, batch_idx)
+        _step(self, critic, told)
+        self.net.discriminator.requires_grad_(False)  # no gradients are needed for its weights now
+        made = self._maker_loss(real, fake, y)
+        _step(self, maker, made)
+        self.net.discriminator.requires_grad_(True)
+        self.average.update_parameters(self.net.generator)
+        self.step_schedules()
+        self.measure(fake, y, told.detach(), stage="train")
+        self.log_train_loss(told.detach(), generator_loss=made.detach())
+
+    def _critic_loss(self, real: Tensor, fake: Tensor, y: Tensor, batch_idx: int) -> Tensor:
+        penalised = self.penalty > 0 and batch_idx % self.penalty_every == 0
+        real, fake = real.requires_grad_(penalised), fake.requires_grad_(penalised)
+        on_real, on_fake = self.net.discriminator(real, y), self.net.discriminator(fake, y)
+        loss = self._told(on_real, on_fake)
+        if not penalised:
+            return loss
+        slopes = torch.autograd.grad([on_real.sum() + on_fake.sum()], [real, fake], create_graph=True)
+        size = sum(slope.square().flatten(1).sum(dim=1).mean() for slope in slopes)
+        return loss + self.penalty / 2 * self.penalty_every * size
+
+    def _told(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        if self.objective == "relativistic":
+            return F.softplus(on_fake - on_real).mean()
+        return F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+
+    def _maker_loss(self, real: Tensor, fake: Tensor, y: Tensor) -> Tensor:
+        on_fake = self.net.discriminator(fake, y)
+        if self.objective == "relativistic":
+            return F.softplus(self.net.discriminator(real, y) - on_fake).mean()
+        return F.softplus(-on_fake).mean()
+
+    # Measuring
+
+    def on_validation_start(self) -> None:
+        super().on_validation_start()
+        self._noise = None
+
+    def on_test_start(self) -> None:
+        super().on_test_start()
+        self._noise = None
+
+    def output_and_loss(self, x: Tensor, y: Tensor, *, stage: str) -> tuple[Any, Tensor]:
+        """As many images as are in a batch, of the same classes, with their features; and the discriminator's loss."""
+        if self._noise is None:
+            self._noise = torch.Generator().manual_seed(SEED)
+        real = self.net.images(x)
+        fake = self.made(y, random=self._noise)
+        loss = self._told(self.net.discriminator(real, y), self.net.discriminator(fake, y))
+        features = self.features()
+        output = {"features": features(fake), "real": features(real), "image": _bytes(fake)}
+        if bool(self.classifier.fitted):
+            own = output["features"] if features is self.classifier else self.classifier(fake)
+            output["told"] = self.classifier.classes(own)
+        return output, loss
+
+    def observe(self, metrics: MetricCollection, output: dict[str, Tensor], y: Tensor) -> None:
+        asked = y if self.net.conditional else None
+        quality: Any = metrics["quality"]
+        quality.update(output["real"], output["features"], asked=asked, told=output.get("told"))
+
+    def collect(self, output: dict[str, Tensor], y: Tensor) -> Outputs | None:
+        """The class that each generated image seems to be of."""
+        return {"told": output["told"]} if "told" in output else None
+
+    def features(self) -> nn.Module:
+        """What images are compared by."""
+        if self.inception is None:
+            return self.classifier
+        if not self._inception:
+            self._inception.append(InceptionFeatures(self.inception).to(self.device))
+        return self._inception[0]
+
+    @torch.no_grad()
+    def made(self, y: Tensor, *, random: torch.Generator) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] of class numbers (N,), by the averaged weights."""
+        average = self.average.train(False)
+        parts = []
+        for labels in y.split(500):
+            z = torch.randn(len(labels), self.net.noise, generator=random)
+            parts.append(average(z.to(self.device), labels.to(self.device)))
+        return torch.cat(parts)
+
+    # What shows a run
+
+    def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
+        """How many of the generated images seem to be of each class."""
+        if outputs:
+            counts = torch.bincount(outputs["told"], minlength=len(self.class_names)).numpy()
+            yield "generated_classes", drawn.class_shares(counts, self.class_names)
+
+    def samples(self, data: "DataModule", *, stage: str = "val") -> dict[str, Any]:
+        """A sheet of generated images, a row for each class; of the test also the nearest training images.
+
+        The numbers of the test are `fid_floor`, the distance of real training images from the test's, which no
+        generator can be expected to beat; and `nearest_ratio`, the median distance of generated images to the nearest
+        training image over that of test images. Far below 1 the generator has learned training images by heart.
+        """
+        random = torch.Generator().manual_seed(SEED)
+        per_row = COLUMNS if len(self.class_names) <= ROWS else 1
+        y = torch.arange(min(len(self.class_names), ROWS * COLUMNS)).repeat_interleave(per_row)
+        shown: dict[str, Any] = {"generated": drawn.sheet(_bytes(self.made(y, random=random)), columns=COLUMNS)}
+        if stage == "test" and "test" in data.splits:
+            shown |= self._beside_training(data, random)
+        return shown
+
+    def _beside_training(self, data: "DataModule", random: torch.Generator) -> dict[str, Any]:
+        features, name = self.features(), "inception" if self.inception else "classifier"
+        train, test = (data.splits[part] for part in ("train", "test"))
+        sizes: Any = (len(train), len(test))  # type: ignore[arg-type]
+        chosen = np.random.default_rng(SEED).permutation(sizes[0])[: max(self.compared, 1)]
+        known = features_of(features, self._reader(train), chosen)
+        unseen = features_of(features, self._reader(test), np.arange(min(sizes[1], self.compared)))
+        labels = torch.arange(LOOKED_UP) % len(self.class_names)
+        made = self.made(labels, random=random)
+        ours = torch.cat([features(part).float().cpu() for part in made.split(500)])
+        near, far = torch.cdist(ours, known).min(dim=1), torch.cdist(unseen[:LOOKED_UP], known).min(dim=1).values
+        ratio = float(near.values.median() / far.median().clamp(min=1e-12))
+        count = min(len(known), len(unseen))
+        floor = float(frechet_distance(unseen[:count], known[:count])) if count > 1 else float("nan")
+        closest = near.values.argsort()[:COLUMNS]
+        beside = self._reader(train)(chosen[near.indices[closest]].tolist())
+        pairs = torch.stack([_bytes(made[closest]), _bytes(beside)]).flatten(0, 1)
+        return {
+            "nearest_training": drawn.sheet(pairs, columns=COLUMNS),
+            f"test/fid_floor_{name}": floor,
+            "test/nearest_ratio": ratio,
+        }
+
+    def _reader(self, examples: Any) -> Any:
+        """Reads examples by number as images (N, C, H, W) in [-1, 1] on the task's device."""
+        return lambda rows: self.net.images(examples.__getitems__(rows)[0].to(self.device))
+
+    # New images
+
+    def generate(self, count: int, *, classes: list[str] | None = None, seed: int = SEED) -> tuple[Tensor, list[str]]:
+        """New images as bytes (N, H, W, C), and the class that was asked for of each.
+
+        Args:
+            count: N.
+            classes: names; null: every class in turn.
+
+        Raises:
+            UserError: there is no such class.
+        """
+        names = list(classes or self.class_names)
+        for name in names:
+            if name not in self.class_names:
+                from lantu.suggestions import did_you_mean
+
+                near = did_you_mean(name, self.class_names)
+                raise UserError(f"`classes={name}`: the model knows {', '.join(self.class_names)}.{near}")
+        asked = [names[number % len(names)] for number in range(count)]
+        y = torch.tensor([self.class_names.index(name) for name in asked])
+        return _bytes(self.made(y, random=torch.Generator().manual_seed(seed))).cpu(), asked
+
+    def usage(self, run_dir: Path) -> list[tuple[str, str]]:
+        return [("lantu predict run=last output=DIR count=64", "write new images")]
+
+    def respond(self, data: "DataModule", inputs: Any, params: Mapping[str, Any] | None = None) -> "pd.DataFrame":
+        """An image, as the bytes of a PNG file, for each row of a table with a column `class`."""
+        import pandas as pd
+
+        if not isinstance(inputs, pd.DataFrame) or "class" not in inputs:
+            raise UserError("A request for images is a table with a column `class`: the class of each image.")
+        if not len(inputs):
+            return pd.DataFrame({"image": []})
+        seed = int((params or {}).get("seed", SEED))
+        pictures, _ = self.generate(len(inputs), classes=[str(each) for each in inputs["class"]], seed=seed)
+        return pd.DataFrame({"image": [drawn.as_png(each) for each in pictures.numpy()]})
+
+    def input_signature(self, data: "DataModule") -> "Schema":
+        from mlflow.types import ColSpec, Schema
+
+        return Schema([ColSpec("string", "class")])
+
+    def output_signature(self) -> "Schema":
+        from mlflow.types import ColSpec, Schema
+
+        return Schema([ColSpec("binary", "image")])
+
+
+def _step(task: Task, optimizer: Any, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    task.manual_backward(loss)
+    optimizer.step()
+
+
+def _bytes(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) in [-1, 1] as bytes (N, H, W, C)."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
