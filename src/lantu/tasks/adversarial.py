@@ -64,6 +64,7 @@ class Adversarial(Task):
     generates = True
     steps_per_batch = 2
     best_by = "val/fid_classifier"
+    net: GAN
 
     def __init__(
         self,

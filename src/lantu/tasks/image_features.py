@@ -35,7 +35,8 @@ class ClassifierFeatures(nn.Module):
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.body = CNN(channels, FEATURES, widths=(32, 64, 128), convolutions=1, pool=4)
+        self.channels = channels
+        self.body = _body(channels)
         self.head = nn.Linear(FEATURES, classes)
         self.register_buffer("fitted", torch.tensor(False))
         self.requires_grad_(False)
@@ -61,8 +62,7 @@ class ClassifierFeatures(nn.Module):
         """
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
-            body = CNN(self.body.body[0].in_channels, FEATURES, widths=(32, 64, 128), convolutions=1, pool=4)  # type: ignore[union-attr,arg-type]
-            self.body.load_state_dict(body.state_dict())
+            self.body.load_state_dict(_body(self.channels).state_dict())
             nn.init.kaiming_normal_(self.head.weight)
             nn.init.zeros_(self.head.bias)
             self.requires_grad_(True).train()
@@ -88,6 +88,10 @@ class ClassifierFeatures(nn.Module):
         self.eval().requires_grad_(False)
         self.fitted.fill_(True)
         return float(np.mean(right[-100:]))
+
+
+def _body(channels: int) -> CNN:
+    return CNN(channels, FEATURES, widths=(32, 64, 128), convolutions=1, pool=4)
 
 
 class InceptionFeatures(nn.Module):
