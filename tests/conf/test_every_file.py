@@ -60,4 +60,6 @@ def _choosing(*, group: str, name: str) -> list[str]:
             "detection": "bccd",
         }.get(name, "digits")
         return [f"data={data}", f"model={FITS[data][0]}"]
+    if group == "preset":
+        return ["data=tiny_shakespeare", "model=gpt", f"preset={name}"]
     return [f"{group}=[{name}]" if group in ("callbacks", "logger") else f"{group}={name}"]
