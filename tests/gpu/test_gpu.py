@@ -89,7 +89,7 @@ def test_a_run_that_ends_at_any_step_goes_on_bit_for_bit(
 
 @pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
 def test_one_device_of_many_has_the_losses_of_one_alone(train: Train, trainer: str) -> None:
-    asked = ("model=cnn", "trainer.max_steps=6", "trainer.gradient_clip_val=0.5")
+    asked = ("model=cnn", "trainer.max_steps=6", "trainer.gradient_clip_val=0.5", "trainer.deterministic=true")
     alone = train(*SHORT, *asked).metrics
     found = train(*SHORT, *asked, f"trainer={trainer}", "trainer.accelerator=gpu", "trainer.devices=1").metrics
     for name in ("train/loss", "val/loss"):
