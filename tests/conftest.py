@@ -145,7 +145,27 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     pd.DataFrame({"file": [f"photos/{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(15)]}).assign(
         kind=["cat"] * 15 + ["dog"] * 15
     ).to_csv(folder / "pictures.csv", index=False)
+    described = pd.DataFrame(
+        {
+            "image": [f"photos/{kind}/{number}.png" for number in range(15) for kind in ("cats", "dogs")],
+            "text": [f"the {kind} number {number}" for number in range(15) for kind in ("cat", "dog")],
+            "sound": [f"words/{number}.wav" if number % 3 else None for number in range(30)],
+            "kind": ["cat", "dog"] * 15,
+        }
+    )
+    described.to_csv(folder / "described.csv", index=False)
     return {
+        "command_folder": [f"data.path={folder}/words", "data.slots=[label]"],
+        "image_text": [f"data.path={folder}/described.csv", "data.size=16", "data.category=kind"],
+        "multimodal_table": [
+            f"data.path={folder}/described.csv",
+            "data.target=kind",
+            "data.image=image",
+            "data.text=text",
+            "data.audio=sound",
+            "data.size=16",
+            "data.split={val: 0.2, test: 0.2}",
+        ],
         "audio_folder": [f"data.path={folder}/words"],
         "speech_folder": [f"data.path={folder}/words", "data.transcript=label"],
         "image_table": [f"data.path={folder}/pictures.csv", "data.target=kind"],

@@ -58,6 +58,9 @@ def _choosing(*, group: str, name: str) -> list[str]:
             "question_answering": "squad",
             "auto": "csv",
             "detection": "bccd",
+            "contrastive": "image_text",
+            "slot_filling": "coffee_orders",
+            "multimodal_classification": "openclipart_categories",
         }.get(name, "digits")
         return [f"data={data}", f"model={FITS[data][0]}"]
     if group == "preset":

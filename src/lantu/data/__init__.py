@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from lantu.data.image.detection import BoxDataModule
     from lantu.data.image.folder import image_folder
     from lantu.data.image.table import image_table
+    from lantu.data.multimodal.module import MultimodalDataModule
+    from lantu.data.multimodal.pairs import ImageTextDataModule
+    from lantu.data.multimodal.slots import SlotDataModule
+    from lantu.data.multimodal.table import media_table
     from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
     from lantu.data.table.module import TableDataModule
     from lantu.data.text.classification import TextDataModule
@@ -39,9 +43,12 @@ _HOMES = {
     "DialogueDataModule": "lantu.data.text.dialogues",
     "IdentificationDataModule": "lantu.data.text.language_identification",
     "ImageDataModule": "lantu.data.image.classification",
+    "ImageTextDataModule": "lantu.data.multimodal.pairs",
     "MultilingualDataModule": "lantu.data.text.multilingual",
+    "MultimodalDataModule": "lantu.data.multimodal.module",
     "QuestionDataModule": "lantu.data.text.extractive_qa",
     "Raw": "lantu.data.sources",
+    "SlotDataModule": "lantu.data.multimodal.slots",
     "SpeechDataModule": "lantu.data.audio.transcription",
     "TableDataModule": "lantu.data.table.module",
     "TextDataModule": "lantu.data.text.classification",
@@ -54,6 +61,7 @@ _HOMES = {
     "image_folder": "lantu.data.image.folder",
     "image_table": "lantu.data.image.table",
     "joined_recordings": "lantu.data.audio.transcription",
+    "media_table": "lantu.data.multimodal.table",
     "rdatasets": "lantu.data.sources",
     "read_boxes": "lantu.data.image.box_sources",
     "sklearn": "lantu.data.sources",
@@ -71,9 +79,12 @@ __all__ = [
     "DialogueDataModule",
     "IdentificationDataModule",
     "ImageDataModule",
+    "ImageTextDataModule",
     "MultilingualDataModule",
+    "MultimodalDataModule",
     "QuestionDataModule",
     "Raw",
+    "SlotDataModule",
     "SpeechDataModule",
     "TableDataModule",
     "TextDataModule",
@@ -86,6 +97,7 @@ __all__ = [
     "image_folder",
     "image_table",
     "joined_recordings",
+    "media_table",
     "rdatasets",
     "read_boxes",
     "sklearn",

@@ -19,6 +19,7 @@ def validate_arguments(cfg: DictConfig) -> None:
         check_split(cfg.split)
     if "input" in cfg:
         check_input(cfg.input)
+        check_input(cfg.gallery, option="gallery")
         check_output(cfg.output)
     look_for_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
 
@@ -29,10 +30,10 @@ def check_split(split: str) -> None:
         raise UserError(f"`split={split}`: the splits are {' and '.join(SPLITS)}.")
 
 
-def check_input(path: str | None) -> None:
+def check_input(path: str | None, *, option: str = "input") -> None:
     """Raise a `UserError` unless the file or folder is there, or none is named."""
     if path is not None and not Path(path).expanduser().exists():
-        raise UserError(f"`input={path}`: there is no such file or folder.")
+        raise UserError(f"`{option}={path}`: there is no such file or folder.")
 
 
 def check_output(output: str | None) -> None:

@@ -50,6 +50,7 @@ def job(cfg: DictConfig) -> Any:
     without_noise()
     try:
         check_input(cfg.input)
+        check_input(cfg.gallery, option="gallery")
         check_output(cfg.output)
         _check_sampling(cfg)
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
@@ -68,6 +69,7 @@ def job(cfg: DictConfig) -> Any:
             return _generate(rebuilt, cfg)
         if cfg.input is None:
             raise UserError("`predict` needs something to predict for: add `input=FILE` (a table, images or texts).")
+        rebuilt.task.search_in(rebuilt.data, Path(cfg.gallery) if cfg.gallery is not None else None)
         frame, outputs = predicted(rebuilt, build(cfg.trainer), Path(cfg.input))
         if cfg.output is not None:
             rebuilt.task.write(outputs, Path(cfg.output), frame=frame)

@@ -4,13 +4,16 @@ from lantu.models.cnn import CNN
 from lantu.models.ctc import CTCNetwork
 from lantu.models.detection import Detections, TorchvisionDetector, TransformersDetector
 from lantu.models.fasttext import FastText
+from lantu.models.fusion import Fusion
 from lantu.models.gan import DCGAN, GAN, R3GAN
 from lantu.models.gpt import GPT
 from lantu.models.gpt2 import gpt2
+from lantu.models.image_text import ImageTextModel
 from lantu.models.linear import Linear
 from lantu.models.lora import lora
 from lantu.models.mlp import MLP
 from lantu.models.rnn import RNN
+from lantu.models.slot_network import SlotNetwork
 from lantu.models.speech_cnn import SpeechCNN
 from lantu.models.tabm import TabM
 from lantu.models.transformer import MaskedTransformer, ReadingTransformer, Transformer
@@ -29,9 +32,12 @@ __all__ = [
     "CTCNetwork",
     "Detections",
     "FastText",
+    "Fusion",
+    "ImageTextModel",
     "Linear",
     "MaskedTransformer",
     "ReadingTransformer",
+    "SlotNetwork",
     "SpeechCNN",
     "TabM",
     "TorchvisionDetector",

@@ -3,6 +3,7 @@
 from lantu.tasks.adversarial import Adversarial
 from lantu.tasks.base import Task
 from lantu.tasks.classification import Classification
+from lantu.tasks.contrastive import Contrastive
 from lantu.tasks.detection import Detection
 from lantu.tasks.dialogue import Answering
 from lantu.tasks.language_identification import Identification
@@ -11,18 +12,21 @@ from lantu.tasks.masked_language_modeling import MaskedLanguageModeling
 from lantu.tasks.metrics_by_language import TaskByLanguage, TokenTask
 from lantu.tasks.question_answering import QuestionAnswering
 from lantu.tasks.regression import Regression
+from lantu.tasks.slot_filling import SlotFilling
 from lantu.tasks.speech_recognition import SpeechRecognition
 
 __all__ = [
     "Adversarial",
     "Answering",
     "Classification",
+    "Contrastive",
     "Detection",
     "Identification",
     "LanguageModeling",
     "MaskedLanguageModeling",
     "QuestionAnswering",
     "Regression",
+    "SlotFilling",
     "SpeechRecognition",
     "Task",
     "TaskByLanguage",

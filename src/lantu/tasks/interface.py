@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 
-from lantu.errors import lacks
+from lantu.errors import UserError, lacks
 from lantu.table_files import ENDINGS, write_table
 from lantu.tasks.outputs import Outputs, join, to_host
 
@@ -68,6 +68,19 @@ class TaskInterface(pl.LightningModule):
     def predictions(self, output: Any) -> Outputs:
         """What a network's output says of each of N examples, by name: tensors (N, ...) or lists of N things."""
         raise lacks(self, "predictions", "to predict for new inputs and to be served")
+
+    def search_in(self, data: "DataModule", gallery: Path | None) -> None:
+        """Before predicting: what is searched for matches, in tasks that find one thing by another.
+
+        Args:
+            data: prepares it as in training.
+            gallery: the file or folder that was named; None: none was.
+
+        Raises:
+            UserError: the task searches nothing, and a gallery was named.
+        """
+        if gallery is not None:
+            raise UserError(f"`gallery={gallery}`: this run's model predicts for its input and searches nothing.")
 
     def to_frame(self, outputs: Outputs, examples: "Dataset") -> "pd.DataFrame":
         """Predictions as a table with one row for each example.

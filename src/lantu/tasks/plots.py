@@ -40,6 +40,18 @@ def learning_curve(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     return figure
 
 
+def rank_curves(ranks: Mapping[str, Any]) -> Figure:
+    """The share of queries whose right match is among the nearest K, for every K; by direction, ranks (N,) from 1."""
+    figure, axes = _sheet("Recall among the nearest K")
+    for (name, places), colour in zip(ranks.items(), COLOURS, strict=False):
+        ordered = np.sort(np.asarray(places))
+        shares = np.arange(1, len(ordered) + 1) / len(ordered)
+        axes.step(ordered, shares, where="post", label=name.replace("_", " "), color=colour, linewidth=1.5)
+    axes.set(xlabel="K", ylabel="recall", xscale="log", ylim=(0, 1))
+    axes.legend(frameon=False)
+    return figure
+
+
 def by_language(table: Mapping[str, Sequence[Any]]) -> Figure:
     """The third column of each language, sorted; the commonest scripts in colours and shapes of their own."""
     measure = list(table)[2]

@@ -59,7 +59,9 @@ def logged_names(task: Task) -> set[str] | None:
     names = {"train/loss", "train/loss_epoch", "val/loss", "test/loss"}
     for collections in (task.metrics, task.extra_metrics):
         for collection in collections.values():
-            names |= {str(name) for name in collection.keys()}  # type: ignore[operator]  # noqa: SIM118
+            for name, metric in collection.items():  # type: ignore[operator]
+                stage, parts = str(name).partition("/")[0], getattr(metric, "parts", None)
+                names |= {f"{stage}/{part}" for part in parts} if parts else {str(name)}
     for stage in ("val", "test"):
         try:
             names |= set(task.derived(stage, torch.tensor(1.0)))

@@ -1,0 +1,1 @@
+"""Data with several kinds of inputs for each example: pictures, texts and recordings."""
