@@ -142,6 +142,10 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         Image.fromarray(pixels).save(folder / "cells" / f"{number}.png")
         (folder / "cells" / f"{number}.txt").write_text("0 0.40625 0.416667 0.4375 0.416667\n" if number % 5 else "")
     _write_words(folder / "words")
+    steps = np.arange(200)
+    season = 10 + np.sin(2 * np.pi * steps / 7) + 0.1 * random.standard_normal(200)
+    days = pd.date_range("2021-01-01", periods=200, freq="D")
+    pd.DataFrame({"day": days, "sold": season, "price": 2.0}).to_csv(folder / "sales.csv", index=False)
     pd.DataFrame({"file": [f"photos/{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(15)]}).assign(
         kind=["cat"] * 15 + ["dog"] * 15
     ).to_csv(folder / "pictures.csv", index=False)
@@ -176,6 +180,7 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "dialogues": [f"data.path={folder}/dialogues.csv", "data.vocab_size=300", "data.alike=null", "data.context=16"],
         "image_folder": [f"data.path={folder}/photos"],
         "text_files": [f"data.path={folder}/books"],
+        "time_series": [f"data.path={folder}/sales.csv", "data.time=day", "data.target=[sold]", "data.context=16"],
         "text_table": [f"data.path={folder}/reviews.csv", "data.target=label"],
     }
 

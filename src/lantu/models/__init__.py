@@ -4,6 +4,7 @@ from lantu.models.cnn import CNN
 from lantu.models.ctc import CTCNetwork
 from lantu.models.detection import Detections, TorchvisionDetector, TransformersDetector
 from lantu.models.fasttext import FastText
+from lantu.models.fold_networks import FoldNetworks
 from lantu.models.fusion import Fusion
 from lantu.models.gan import DCGAN, GAN, R3GAN
 from lantu.models.gpt import GPT
@@ -13,9 +14,11 @@ from lantu.models.linear import Linear
 from lantu.models.lora import lora
 from lantu.models.mlp import MLP
 from lantu.models.rnn import RNN
+from lantu.models.series_transformer import SeriesTransformer
 from lantu.models.slot_network import SlotNetwork
 from lantu.models.speech_cnn import SpeechCNN
 from lantu.models.tabm import TabM
+from lantu.models.tcn import TCN
 from lantu.models.transformer import MaskedTransformer, ReadingTransformer, Transformer
 from lantu.models.upscale import Upscale
 from lantu.models.yolo import YOLO
@@ -28,15 +31,18 @@ __all__ = [
     "MLP",
     "R3GAN",
     "RNN",
+    "TCN",
     "YOLO",
     "CTCNetwork",
     "Detections",
     "FastText",
+    "FoldNetworks",
     "Fusion",
     "ImageTextModel",
     "Linear",
     "MaskedTransformer",
     "ReadingTransformer",
+    "SeriesTransformer",
     "SlotNetwork",
     "SpeechCNN",
     "TabM",

@@ -1,4 +1,4 @@
-"""Recurrent networks: Elman network, LSTM and GRU, for text classification and language modelling."""
+"""Recurrent networks: Elman network, LSTM and GRU, for texts, language modelling and time series."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ State = Tensor | tuple[Tensor, Tensor]
 
 
 class RNN(nn.Module):
-    """A recurrent network with one output per text or one per token.
+    """A recurrent network with one output per text or series, or one per token.
 
     Padding does not change the output. With `variational`, dropout is that of Gal and Ghahramani (2016): one mask per
     sequence, shared by all time steps.
 
     Args:
-        vocab_size: number of distinct tokens.
+        vocab_size: number of distinct tokens; None: each step is `variables` numbers.
         outputs: classes or targets; the vocabulary size for language models.
         cell: rnn (Elman 1990, tanh), lstm (Hochreiter and Schmidhuber 1997) or gru (Cho et al. 2014).
         embedding: width of a token's vector.
@@ -42,8 +42,9 @@ class RNN(nn.Module):
         tied: share weights between the embedding and the last layer (Press and Wolf 2017); for language models.
         pad_id: the token that pads texts on the right; None without padding.
         per_token: one output per token.
+        variables: numbers of each step of a series, in place of tokens; a linear layer embeds them.
 
-    Shape: (N, L) int64 -> (N, outputs), or (N, L, outputs) per token.
+    Shape: (N, L) int64, or (N, L, variables) float -> (N, outputs), or (N, L, outputs) per token.
     """
 
     sharded_as_one = ()  # `unroll` reads a layer's weights directly
@@ -51,7 +52,7 @@ class RNN(nn.Module):
 
     def __init__(
         self,
-        vocab_size: int,
+        vocab_size: int | None,
         outputs: int,
         *,
         cell: Literal["rnn", "lstm", "gru"] = "lstm",
@@ -68,6 +69,7 @@ class RNN(nn.Module):
         tied: bool = False,
         pad_id: int | None = None,
         per_token: bool = False,
+        variables: int | None = None,
     ) -> None:
         super().__init__()
         shares = {"dropout": dropout, "recurrent_dropout": recurrent_dropout, "word_dropout": word_dropout}
@@ -80,7 +82,7 @@ class RNN(nn.Module):
         self.mc_dropout = mc_dropout
         self.pad_id = pad_id
         self.per_token = per_token
-        self.embedding = nn.Embedding(vocab_size, embedding, padding_idx=pad_id)
+        self.embedding = _embedding(vocab_size, variables, embedding, pad_id, word_dropout=word_dropout)
         directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
             # one module per layer, because torch's own dropout between layers is not variational
@@ -91,7 +93,7 @@ class RNN(nn.Module):
         self.head = nn.Linear(directions * hidden, outputs)
         self._initialise()
         if tied:
-            _check_tied(embedding, hidden, per_token=per_token)
+            _check_tied(embedding, hidden, per_token=per_token and vocab_size is not None)
             self.head.weight = self.embedding.weight
 
     @property
@@ -121,6 +123,7 @@ class RNN(nn.Module):
         x = self.embedding(tokens)
         if not (self.drops and self.word_dropout):
             return x
+        assert isinstance(self.embedding, nn.Embedding)
         vocabulary = x.new_ones(len(tokens), self.embedding.num_embeddings)
         return x * F.dropout(vocabulary, self.word_dropout).gather(1, tokens)[..., None]
 
@@ -155,7 +158,8 @@ class RNN(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        nn.init.normal_(self.embedding.weight, std=0.1)
+        if isinstance(self.embedding, nn.Embedding):
+            nn.init.normal_(self.embedding.weight, std=0.1)
         if self.pad_id is not None:
             self.embedding.weight[self.pad_id] = 0
         for layer in self.layers:
@@ -260,6 +264,18 @@ def _check(cell: str, pool: str, layers: int, *, bidirectional: bool, per_token:
             "`model.bidirectional=true`: reading from the end shows a language model the tokens that it should "
             "predict. Use `model.bidirectional=false`."
         )
+
+
+def _embedding(
+    vocab_size: int | None, variables: int | None, width: int, pad_id: int | None, *, word_dropout: float
+) -> nn.Embedding | nn.Linear:
+    if vocab_size is not None:
+        return nn.Embedding(vocab_size, width, padding_idx=pad_id)
+    if variables is None:
+        raise UserError("`model.vocab_size=null` needs `model.variables`: how many numbers each step of a series has.")
+    if word_dropout:
+        raise UserError(f"`model.word_dropout={word_dropout}`: a series has no words. Use `model.dropout`.")
+    return nn.Linear(variables, width)
 
 
 def _check_tied(embedding: int, hidden: int, *, per_token: bool) -> None:

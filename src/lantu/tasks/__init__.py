@@ -6,8 +6,10 @@ from lantu.tasks.classification import Classification
 from lantu.tasks.contrastive import Contrastive
 from lantu.tasks.detection import Detection
 from lantu.tasks.dialogue import Answering
+from lantu.tasks.forecasting import Forecasting
 from lantu.tasks.language_identification import Identification
 from lantu.tasks.language_modeling import LanguageModeling
+from lantu.tasks.market_risk import MarketRisk
 from lantu.tasks.masked_language_modeling import MaskedLanguageModeling
 from lantu.tasks.metrics_by_language import TaskByLanguage, TokenTask
 from lantu.tasks.question_answering import QuestionAnswering
@@ -21,8 +23,10 @@ __all__ = [
     "Classification",
     "Contrastive",
     "Detection",
+    "Forecasting",
     "Identification",
     "LanguageModeling",
+    "MarketRisk",
     "MaskedLanguageModeling",
     "QuestionAnswering",
     "Regression",

@@ -1,0 +1,171 @@
+"""Windows of series that end before what is forecast, each on a scale that its own past gives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+SCALES = ("train", "window", "volatility")
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How windows are brought to one scale.
+
+    Args:
+        how: train (mean and deviation of the training part), window (mean and deviation of the window itself; Kim et
+            al. 2022) or volatility (zero, and the window's exponentially weighted root mean square).
+        decay: of the weights of `volatility`, for each step back.
+        targets: the first so many columns are the targets; the others are always on the scale of the training part.
+        mean, std: of each fold's training part (folds, columns).
+        log_mean, log_std: of the logarithm of a window's scale over `std`, for targets (folds, targets).
+    """
+
+    how: str
+    decay: float
+    targets: int
+    mean: np.ndarray
+    std: np.ndarray
+    log_mean: np.ndarray
+    log_std: np.ndarray
+
+    @property
+    def variables(self) -> int:
+        """Numbers of each step that a network sees: the columns, and each target's scale where windows differ in it."""
+        return self.mean.shape[1] + (0 if self.how == "train" else self.targets)
+
+    def state(self) -> dict[str, list[Any]]:
+        return {name: getattr(self, name).tolist() for name in ("mean", "std", "log_mean", "log_std")}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], *, how: str, decay: float, targets: int) -> "Scaling":
+        return cls(how, decay, targets, **{name: np.array(state[name], dtype=float) for name in state})
+
+    @classmethod
+    def learned(
+        cls, values: np.ndarray, origins: Sequence[np.ndarray], *, context: int, how: str, decay: float, targets: int,
+        rows: Sequence[tuple[int, int]],
+    ) -> "Scaling":  # fmt: skip
+        """Statistics of each fold's training part alone.
+
+        Args:
+            values: (M, columns).
+            origins: of each fold's training windows.
+            context: steps of a window.
+            rows: the steps that each fold trains on, as half-open ranges.
+        """
+        parts = [values[begin:end] for begin, end in rows]
+        mean = np.array([np.nanmean(part, axis=0) for part in parts])
+        std = np.array([np.nanstd(part, axis=0) for part in parts])
+        std = np.where(std > 0, std, 1.0)
+        shape = (len(parts), targets)
+        scaling = cls(how, decay, targets, mean, std, np.zeros(shape), np.ones(shape))
+        if how == "train":
+            return scaling
+        logs = [
+            scaling._log_scale(scaling.of(windows_of(values, each, context), np.full(len(each), fold))[1], fold)
+            for fold, each in enumerate(origins)
+        ]
+        deviation = np.array([each.std(axis=0) for each in logs])
+        return cls(
+            how, decay, targets, mean, std, np.array([each.mean(axis=0) for each in logs]),
+            np.where(deviation > 1e-9, deviation, 1.0),
+        )  # fmt: skip
+
+    def of(self, windows: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Location and scale (N, targets) of windows (N, L, columns)."""
+        mean, std = self.mean[folds, : self.targets], self.std[folds, : self.targets]
+        shown = windows[:, :, : self.targets]
+        if self.how == "train":
+            return mean, std
+        if self.how == "window":
+            return shown.mean(axis=1), np.maximum(shown.std(axis=1), 1e-3 * std)
+        weights = self.decay ** np.arange(windows.shape[1])[::-1]
+        square = np.einsum("nlc,l->nc", shown**2, weights / weights.sum())
+        return np.zeros_like(mean), np.maximum(np.sqrt(square), 1e-3 * std)
+
+    def applied(self, windows: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a network sees (N, L, variables), with the location and scale (N, targets) of what it forecasts."""
+        location, scale = self.of(windows, folds)
+        targets = (windows[:, :, : self.targets] - location[:, None]) / scale[:, None]
+        mean, std = self.mean[folds, None, self.targets :], self.std[folds, None, self.targets :]
+        parts = [targets, (windows[:, :, self.targets :] - mean) / std]
+        if self.how != "train":
+            level = (self._log_scale(scale, folds) - self.log_mean[folds]) / self.log_std[folds]
+            parts.append(np.repeat(level[:, None], windows.shape[1], axis=1))
+        return np.concatenate(parts, axis=2), location, scale
+
+    def _log_scale(self, scale: np.ndarray, folds: Any) -> np.ndarray:
+        return np.log(scale / self.std[folds, : self.targets])
+
+
+class SeriesWindows(Dataset):
+    """Forecasts to be made: the steps before each, and what followed.
+
+    Batches are x = {"window": float32 (N, context, variables), "location", "scale": (N, targets), "fold": (N,)} and
+    y float32 (N, horizon, targets), on the scale of the window: (value - location) / scale.
+
+    Args:
+        values: the series (M, columns), targets first.
+        origins: the first step that each example forecasts (N,).
+        folds: the number of each example's fold (N,).
+        times: seconds since 1970 of each step (M,).
+        horizon: steps to forecast; 0: nothing is known of them, and batches are x alone.
+    """
+
+    def __init__(
+        self,
+        values: np.ndarray,
+        origins: np.ndarray,
+        folds: np.ndarray,
+        *,
+        context: int,
+        horizon: int,
+        scaling: Scaling,
+        times: np.ndarray,
+    ) -> None:
+        self.values, self.origins, self.folds = values, origins, folds
+        self.context, self.horizon, self.scaling = context, horizon, scaling
+        self.times = times
+        self.answered: np.ndarray | None = None
+        """The row of the input that each example's forecast stands beside (N,); -1: none."""
+        self.rows = 0
+        """Rows of the input."""
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        origins, folds = self.origins[indices], self.folds[indices]
+        seen, location, scale = self.scaling.applied(windows_of(self.values, origins, self.context), folds)
+        x = {
+            "window": _float(seen), "location": _float(location), "scale": _float(scale),
+            "fold": torch.from_numpy(folds.astype(np.int64)),
+        }  # fmt: skip
+        if not self.horizon:
+            return x
+        return x, _float((self.truth(indices) - location[:, None]) / scale[:, None])
+
+    def __getitem__(self, index: int) -> Any:
+        batch = self.__getitems__([index])
+        if not self.horizon:
+            return {name: part[0] for name, part in batch.items()}
+        return {name: part[0] for name, part in batch[0].items()}, batch[1][0]
+
+    def truth(self, indices: Any = slice(None)) -> np.ndarray:
+        """What is to be forecast (N, horizon, targets), in the series' own units."""
+        places = self.origins[indices][:, None] + np.arange(self.horizon)
+        return self.values[places][:, :, : self.scaling.targets]
+
+
+def windows_of(values: np.ndarray, origins: np.ndarray, context: int) -> np.ndarray:
+    """The `context` steps before each origin (N, context, columns)."""
+    return values[origins[:, None] + np.arange(-context, 0)]
+
+
+def _float(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

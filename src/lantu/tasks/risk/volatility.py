@@ -1,0 +1,135 @@
+"""The classical models of market risk, walk-forward: historical simulation, EWMA, and GARCH of the library arch."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from lantu.extras import require
+
+
+@dataclass(frozen=True)
+class RiskForecasts:
+    """VaR and ES of T days at some levels, each forecast from the days before alone."""
+
+    levels: tuple[float, ...]
+    var: np.ndarray
+    """(T, levels), returns: negative for a loss."""
+    es: np.ndarray
+    """(T, levels)."""
+    failed_fits: int = 0
+    """Refits that did not converge; the parameters before them were kept."""
+
+
+@dataclass
+class _Variance:
+    """The variance of the next day, as GJR-GARCH(1,1) has it."""
+
+    omega: float
+    alpha: float
+    gamma: float
+    beta: float
+    now: float = 0.0
+
+    def follow(self, past: np.ndarray) -> None:
+        """Begin as arch does, with a weighted mean of the first 75 squares, and go through all days."""
+        first = past[:75] ** 2
+        weights = 0.94 ** np.arange(len(first))
+        self.now = float(first @ weights / weights.sum())
+        for value in past:
+            self.step(value)
+
+    def step(self, residual: float) -> None:
+        self.now = self.omega + (self.alpha + self.gamma * (residual < 0)) * residual**2 + self.beta * self.now
+
+
+def historical_simulation(
+    returns: np.ndarray, days: np.ndarray, *, levels: tuple[float, ...], window: int = 250
+) -> RiskForecasts:
+    """The empirical quantile of the last `window` returns, and the mean of those below it."""
+    var, es = np.empty((len(days), len(levels))), np.empty((len(days), len(levels)))
+    for place, day in enumerate(days):
+        past = returns[max(0, day - window) : day]
+        var[place] = np.quantile(past, levels)
+        es[place] = [past[past <= each].mean() for each in var[place]]
+    return RiskForecasts(levels, var, es)
+
+
+def ewma(returns: np.ndarray, days: np.ndarray, *, levels: tuple[float, ...], decay: float = 0.94) -> RiskForecasts:
+    """Normal, with an exponentially weighted variance (RiskMetrics 1996)."""
+    variance = np.empty(len(returns) + 1)
+    variance[0] = np.mean(returns[: min(int(days[0]), 250)] ** 2)
+    for day, value in enumerate(returns):
+        variance[day + 1] = decay * variance[day] + (1 - decay) * value**2
+    deviation = np.sqrt(variance[days])[:, None]
+    quantiles = stats.norm.ppf(levels)
+    return RiskForecasts(levels, deviation * quantiles, -deviation * stats.norm.pdf(quantiles) / np.array(levels))
+
+
+def garch(
+    returns: np.ndarray,
+    days: np.ndarray,
+    *,
+    levels: tuple[float, ...],
+    distribution: Any = "normal",
+    asymmetric: bool = False,
+    window: int = 1000,
+    refit_every: int = 50,
+) -> RiskForecasts:
+    """GARCH(1,1) with a constant mean, or GJR-GARCH (Glosten, Jagannathan and Runkle 1993), refitted as days pass.
+
+    Between two fits the parameters stay and the variance goes on with each day's return.
+
+    Args:
+        returns: (M,), in percent, which arch's optimizer expects.
+        days: which of them to forecast (T,), one after the other.
+        distribution: of the standardised returns, as arch calls it: normal, t or skewt (Hansen 1994).
+        asymmetric: whether losses count more than gains of the same size.
+        window: returns that a fit sees.
+        refit_every: days between two fits.
+    """
+    require("arch", "experiment=market_risk", "finance")
+    from arch import arch_model
+
+    var, es = np.empty((len(days), len(levels))), np.empty((len(days), len(levels)))
+    failed, parameters = 0, None
+    for first in range(0, len(days), refit_every):
+        block = days[first : first + refit_every]
+        past = returns[max(0, block[0] - window) : block[0]]
+        model = arch_model(past, mean="Constant", vol="GARCH", p=1, o=int(asymmetric), q=1, dist=distribution)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted = model.fit(disp="off", show_warning=False)
+        if fitted.convergence_flag == 0 or parameters is None:
+            parameters = fitted.params
+        failed += fitted.convergence_flag != 0
+        mean = float(parameters["mu"])
+        variance = _Variance(
+            *(float(parameters.get(name, 0.0)) for name in ("omega", "alpha[1]", "gamma[1]", "beta[1]"))
+        )
+        shape = np.asarray(parameters.iloc[4 + int(asymmetric) :], dtype=float)
+        law = model.distribution
+        quantiles = np.asarray(law.ppf(np.array(levels), shape))
+        tails = np.array([law.partial_moment(1, each, shape) for each in quantiles]) / np.array(levels)
+        variance.follow(past - mean)
+        for place, day in enumerate(block, start=first):
+            var[place] = mean + np.sqrt(variance.now) * quantiles
+            es[place] = mean + np.sqrt(variance.now) * tails
+            variance.step(returns[day] - mean)
+    return RiskForecasts(levels, var, es, failed)
+
+
+CLASSICAL: dict[str, tuple[str, Callable[..., RiskForecasts]]] = {
+    "historical": ("historical simulation, 250 days", historical_simulation),
+    "ewma": ("EWMA, decay 0.94, normal", ewma),
+    "garch_n": ("GARCH(1,1), normal", garch),
+    "garch_t": ("GARCH(1,1), Student t", lambda *args, **options: garch(*args, distribution="t", **options)),
+    "gjr_skewt": (
+        "GJR-GARCH(1,1), skewed t",
+        lambda *args, **options: garch(*args, distribution="skewt", asymmetric=True, **options),
+    ),
+}
+"""By name: what it is, and what forecasts with it."""
