@@ -172,6 +172,7 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         ],
         "audio_folder": [f"data.path={folder}/words"],
         "speech_folder": [f"data.path={folder}/words", "data.transcript=label"],
+        "synthesis_folder": [f"data.path={folder}/words", "data.transcript=label"],
         "image_table": [f"data.path={folder}/pictures.csv", "data.target=kind"],
         "detection_folder": [f"data.path={folder}/cells"],
         "questions": [f"data.path={folder}/questions.jsonl"],

@@ -55,6 +55,24 @@ def log_figure(trainer: Any, figure: Any, name: str, *, folder: str = "figures")
     return path
 
 
+def log_sound(trainer: Any, sound: Any, name: str, *, folder: str = "samples") -> Path:
+    """Write a recording to FOLDER/NAME.flac in the run's folder and hand it over; on rank zero only.
+
+    Args:
+        sound: has `wave` (samples,) and `rate`.
+
+    Returns:
+        The file.
+    """
+    import soundfile
+
+    path = Path(trainer.default_root_dir) / folder / f"{name}.flac"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound.wave, sound.rate)
+    log_artifact(trainer, path, folder)
+    return path
+
+
 def _call(trainer: Any, method: str, *args: Any, having: str | None = None) -> None:
     for logger in trainer.loggers if trainer.is_global_zero else []:
         if hasattr(logger, method) and (having is None or getattr(logger, having, False)):

@@ -63,6 +63,7 @@ def _choosing(*, group: str, name: str) -> list[str]:
             "multimodal_classification": "openclipart_categories",
             "forecasting": "co2",
             "market_risk": "sp500",
+            "speech_synthesis": "asterisk_en_synthesis",
         }.get(name, "digits")
         return [f"data={data}", f"model={FITS[data][0]}"]
     if group == "preset":

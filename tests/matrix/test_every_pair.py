@@ -17,12 +17,13 @@ MODELS = [name for name, node in model_nodes().items() if "???" not in leaves(no
 WITH_BOXES = {"bccd", "detection_folder", "road_cars"}
 """Data whose pairs with all detectors are tested in tests/tasks/test_detection.py."""
 ONE_MODEL = {
+    "asterisk_en_synthesis": "wavenet",
     "coffee_orders": "slot_network", "command_folder": "slot_network", "fsdd": "speech_cnn", "image_table": "cnn",
     "image_text": "siglip", "multimodal_table": "fusion_audio", "openclipart": "clip",
     "openclipart_categories": "fusion", "co2": "linear", "daily_prices": "mlp", "sp500": "gru",
 }  # fmt: skip
 """Data read by a module whose pairs with the other models are here already, under another name."""
-OF_ONE_KIND = {"clip", "siglip", "fusion", "fusion_audio", "slot_network", "patchtst", "tcn"}
+OF_ONE_KIND = {"clip", "siglip", "fusion", "fusion_audio", "slot_network", "patchtst", "tcn", "wavenet"}
 """Models for data of one kind, whose refusal is tested with one other data set."""
 PAIRS = [
     (data, model)
@@ -33,10 +34,9 @@ PAIRS = [
     and (model not in OF_ONE_KIND or data == "digits" or model in FITS[data])
 ]
 FROM_THE_HUB = {
-    "ames", "bccd", "chatterbot", "chatterbot_answers", "coffee_orders", "digit_strings", "fashion_mnist", "fsdd",
-    "openclipart", "openclipart_categories", "road_cars", "sentence_polarity", "tiny_shakespeare", "trec", "udhr",
-    "udhr_identification",
-    "daily_prices", "sp500",
+    "ames", "asterisk_en_synthesis", "bccd", "chatterbot", "chatterbot_answers", "coffee_orders", "digit_strings",
+    "fashion_mnist", "fsdd", "openclipart", "openclipart_categories", "road_cars", "sentence_polarity",
+    "tiny_shakespeare", "trec", "udhr", "udhr_identification", "daily_prices", "sp500",
 }  # fmt: skip
 SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
@@ -57,6 +57,7 @@ SMALL = {
     "resnet": ["data.batch_size=8", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
 }
 LITTLE = {
+    "asterisk_en_synthesis": ["task.test_samples=0", "task.sample_seconds=0"],
     "openclipart": ["data.size=32"],
     "chatterbot_answers": ["data.context=16", "data.alike=null", "data.vocab_size=1000"],
     "daily_prices": ["data.refit_every=9000"],

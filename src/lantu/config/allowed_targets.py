@@ -19,7 +19,7 @@ DATA = _named(
     "lantu.data",
     """AudioDataModule BoxDataModule DialogueDataModule IdentificationDataModule ImageDataModule
     ImageTextDataModule MultilingualDataModule MultimodalDataModule QuestionDataModule SlotDataModule
-    SpeechDataModule TableDataModule TextDataModule TokenDataModule SeriesDataModule""",
+    SpeechDataModule SynthesisDataModule TableDataModule TextDataModule TokenDataModule SeriesDataModule""",
 )
 """The node `data` itself."""
 AUGMENTATIONS = _named("lantu.data", "Augment BoxAugmentation")
@@ -42,7 +42,7 @@ MODELS = _named(
     "lantu.models",
     """CNN CTCNetwork DCGAN FastText Fusion GPT ImageTextModel Linear MLP MaskedTransformer R3GAN RNN
     ReadingTransformer SlotNetwork SpeechCNN TabM TorchvisionDetector Transformer TransformersDetector Upscale
-    YOLO gpt2 SeriesTransformer TCN""",
+    WaveNet YOLO gpt2 SeriesTransformer TCN""",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(
     "torch.nn",
@@ -58,7 +58,8 @@ ADAPTERS = _named("lantu.models", "lora")
 TASKS = _named(
     "lantu.tasks",
     """Adversarial Answering Classification Contrastive Detection Identification LanguageModeling
-    MaskedLanguageModeling QuestionAnswering Regression SlotFilling SpeechRecognition Forecasting MarketRisk""",
+    MaskedLanguageModeling QuestionAnswering Regression SlotFilling SpeechRecognition
+    SpeechSynthesis Forecasting MarketRisk""",
 )
 """The node `task` itself."""
 LOSSES = _named(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lantu.data.audio.classification import AudioDataModule
     from lantu.data.audio.folder import audio_folder
+    from lantu.data.audio.synthesis import SynthesisDataModule
     from lantu.data.audio.transcription import SpeechDataModule, joined_recordings
     from lantu.data.base import DataModule
     from lantu.data.fingerprints import fingerprint_of
@@ -53,6 +54,7 @@ _HOMES = {
     "SlotDataModule": "lantu.data.multimodal.slots",
     "SeriesDataModule": "lantu.data.series.module",
     "SpeechDataModule": "lantu.data.audio.transcription",
+    "SynthesisDataModule": "lantu.data.audio.synthesis",
     "TableDataModule": "lantu.data.table.module",
     "TextDataModule": "lantu.data.text.classification",
     "TokenDataModule": "lantu.data.text.language_modeling",
@@ -94,6 +96,7 @@ __all__ = [
     "SeriesDataModule",
     "SlotDataModule",
     "SpeechDataModule",
+    "SynthesisDataModule",
     "TableDataModule",
     "TextDataModule",
     "TokenDataModule",

@@ -3,6 +3,7 @@
 import itertools
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ def job(cfg: DictConfig) -> Any:
         rebuilt = rebuild(checkpoint)
         if not rebuilt.task.generates:
             check_ending(cfg.output, rebuilt.task.endings)
-        if rebuilt.task.prompted:
+        if rebuilt.task.speaks and cfg.input is None:
+            return _speak(rebuilt, cfg)
+        if rebuilt.task.prompted and not rebuilt.task.speaks:
             return _write_on(rebuilt, cfg)
         if not rebuilt.task.answers:
             raise UserError(
@@ -130,6 +133,20 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     for piece in shown:
         print(piece, end="", flush=True)
     print()
+
+
+def _speak(rebuilt: Rebuilt, cfg: DictConfig) -> None:
+    task: Any = rebuilt.task
+    if cfg.output is None:
+        raise UserError("`predict` of a speech model writes a recording: add `output=FILE.wav` or `output=FILE.flac`.")
+    path = Path(cfg.output).expanduser()
+    options = {"speaker": cfg.speaker, "temperature": cfg.temperature, "seed": cfg.seed}
+    begun = time.perf_counter()
+    waves = task.synthesize(rebuilt.data, ["" if cfg.prompt is None else str(cfg.prompt)], **options)
+    taken = time.perf_counter() - begun
+    task.write({"wave": waves}, path, frame=pd.DataFrame())
+    seconds = len(waves[0]) / task.sample_rate
+    print(f"{seconds:.2f} s of speech at {task.sample_rate} Hz written to {cfg.output}, generated in {taken:.2f} s")
 
 
 def _prompts(path: Path) -> list[str]:

@@ -21,6 +21,7 @@ from lantu.models.tabm import TabM
 from lantu.models.tcn import TCN
 from lantu.models.transformer import MaskedTransformer, ReadingTransformer, Transformer
 from lantu.models.upscale import Upscale
+from lantu.models.wavenet import WaveNet
 from lantu.models.yolo import YOLO
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Transformer",
     "TransformersDetector",
     "Upscale",
+    "WaveNet",
     "gpt2",
     "lora",
 ]

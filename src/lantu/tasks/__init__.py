@@ -16,6 +16,7 @@ from lantu.tasks.question_answering import QuestionAnswering
 from lantu.tasks.regression import Regression
 from lantu.tasks.slot_filling import SlotFilling
 from lantu.tasks.speech_recognition import SpeechRecognition
+from lantu.tasks.speech_synthesis import SpeechSynthesis
 
 __all__ = [
     "Adversarial",
@@ -32,6 +33,7 @@ __all__ = [
     "Regression",
     "SlotFilling",
     "SpeechRecognition",
+    "SpeechSynthesis",
     "Task",
     "TaskByLanguage",
     "TokenTask",

@@ -39,6 +39,8 @@ class TaskInterface(pl.LightningModule):
     """Steps of optimizers that a batch takes; Lightning counts each in `trainer.max_steps`."""
     best_by = "val/loss"
     """The metric that chooses the best checkpoint where the config leaves that to the task."""
+    speaks = False
+    """Whether a prompted model answers with a recording rather than text: `synthesize` instead of `stream`."""
     figure_stages: tuple[str, ...] = ("test",)
     """The stages whose figures are drawn: "val" (the last validation) and "test"."""
     compiles_loss = False
@@ -141,7 +143,8 @@ class TaskInterface(pl.LightningModule):
         return iter(())
 
     def samples(self, data: "DataModule", *, stage: str = "val") -> dict[str, Any]:
-        """What is shown while the model trains, by name: texts, figures, pictures, tables; numbers become metrics.
+        """What is shown while the model trains, by name: texts, figures, pictures, sounds (`Sound`), tables; numbers
+        become metrics.
 
         Called after every validation and once before the end of the test, on every rank. Must not draw from the run's
         own random numbers.

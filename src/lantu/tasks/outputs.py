@@ -1,6 +1,7 @@
 """What a stage's batches leave for figures and tables: moved to the host, joined, and bounded in memory."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,16 @@ Outputs = dict[str, Any]
 """By name, what is kept of N examples: a tensor (N, ...), an array (N, ...) or a list of N things."""
 LIMIT = 2**30
 """Bytes of one stage's outputs that a process keeps at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A recording that a run shows, kept as FLAC, which MLflow plays."""
+
+    wave: np.ndarray
+    """(samples,) in [-1, 1]."""
+    rate: int
+    """Samples per second."""
 
 
 def to_host(outputs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from lantu.data.audio.features import Augment, Draws, LogMel
 from lantu.data.audio.folder import audio_folder
 from lantu.data.audio.recordings import (
-    Recordings,
+    name_of,
     note_findings,
     read_for_prediction,
     read_recordings,
@@ -44,6 +45,7 @@ class SpeechDataModule(DataModule):
         source: gives the rows (`lantu.data.audio_folder`, `lantu.data.joined_recordings`).
         path: a folder of your own instead of a source.
         audio, transcript: the columns.
+        speaker: the column with the speaker's name; of no effect where the source has none.
         sample_rate: samples per second that all are brought to; None: the one that most recordings have.
         mels, window, hop: of `LogMel`.
         augment: options of `Augment`, for training.
@@ -51,6 +53,8 @@ class SpeechDataModule(DataModule):
     """
 
     unit = "recordings"
+    example = "speech_folder"
+    """A config of conf/data that uses the class, for messages."""
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class SpeechDataModule(DataModule):
         path: str | None = None,
         audio: str = "audio",
         transcript: str = "transcription",
+        speaker: str = "speaker",
         sample_rate: int | None = None,
         mels: int = 40,
         window: float = 0.025,
@@ -67,12 +72,12 @@ class SpeechDataModule(DataModule):
         **options: Any,
     ) -> None:
         for package in ("soundfile", "soxr", "torchaudio"):
-            require(package, "data=speech_folder", "audio")
+            require(package, f"data={self.example}", "audio")
         super().__init__(**options)
         if source is None and path is None:
             raise UserError("`data.path` must name a folder of recordings: add `data.path=DIR` to the command.")
         self.source = source or partial(audio_folder, str(path))
-        self.audio, self.transcript, self.sample_rate = audio, transcript, sample_rate
+        self.audio, self.transcript, self.speaker, self.sample_rate = audio, transcript, speaker, sample_rate
         self.mel_options: dict[str, Any] = {"mels": mels, "window": window, "hop": hop}
         self.augment = Augment.of(augment)
 
@@ -82,7 +87,7 @@ class SpeechDataModule(DataModule):
         for option, column in (("audio", self.audio), ("transcript", self.transcript)):
             if column not in raw.rows:
                 raise UserError(f"`data.{option}={column}`: {raw.name} has the columns {', '.join(raw.rows.columns)}.")
-        texts = raw.rows[self.transcript].map(lambda text: normalised(text) if isinstance(text, str) else "")
+        texts = raw.rows[self.transcript].map(lambda text: self.written(text) if isinstance(text, str) else "")
         self.report.note(int((texts == "").sum()), "recordings without a transcript left out")
         kept = (texts != "").to_numpy()
         rows, split, texts = raw.rows[kept].reset_index(drop=True), raw.split[kept], texts[kept].reset_index(drop=True)
@@ -91,24 +96,42 @@ class SpeechDataModule(DataModule):
         rows, split, texts = rows[read.readable].reset_index(drop=True), split[read.readable], texts[read.readable]
         waves = [wave for wave in read.waves if len(wave)]
         split = completed(split, self.shares, strata=np.zeros(len(split), dtype=int), seed=self.split_seed)
+        speakers = rows[self.speaker].astype(str).tolist() if self.speaker in rows else [""] * len(rows)
+        names = [name_of(cell, number) for number, cell in enumerate(rows[self.audio])]
+        spoken = [Spoken(*each) for each in zip(waves, texts.tolist(), speakers, names, strict=True)]
+        spoken, split = self.selected(spoken, split, rate=read.rate)
         if not self.learned:
-            self.learned = self._learned(read, waves, texts[split == "train"].tolist(), split)
-        self._fill(waves, texts.tolist(), split)
-        self.spec = {
+            self.learned = self.learn(
+                [each for each, part in zip(spoken, split, strict=True) if part == "train"], read.rate
+            )
+        self._fill(spoken, split)
+        self.spec = self.facts()
+        minutes = sum(len(each.wave) for each in spoken) / self.learned["rate"] / 60
+        self.report.title = f"{raw.name}: {len(spoken):,} recordings, {minutes:.0f} minutes of speech"
+
+    def written(self, text: str) -> str:
+        """A transcript with the characters that the model knows; "" where nothing is left of it."""
+        return normalised(text)
+
+    def selected(self, spoken: list["Spoken"], split: np.ndarray, *, rate: int) -> tuple[list["Spoken"], np.ndarray]:
+        """The recordings that can be used, and their parts; `report` says what was left out."""
+        return spoken, split
+
+    def facts(self) -> dict[str, Any]:
+        """The spec."""
+        return {
             "kind": "speech",
             "bands": self.mel_options["mels"],
             "outputs": len(self.learned["characters"]) + 1,
             "characters": self.learned["characters"],
             "sample_rate": self.learned["rate"],
         }
-        hours = sum(map(len, waves)) / self.learned["rate"] / 3600
-        self.report.title = f"{raw.name}: {len(waves):,} recordings, {60 * hours:.0f} minutes of speech"
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         waves, files = read_for_prediction(path, rate=self.learned["rate"])
         return self.loader(self._examples(waves)), pd.DataFrame({"audio": files})
 
-    def examples_of(self, inputs: Any) -> "Utterances":
+    def examples_of(self, inputs: Any) -> Dataset:
         """Waveforms (samples,) at the training's sample rate, or encoded files as bytes."""
         return self._examples(waves_of(inputs, rate=self.learned["rate"]))
 
@@ -119,41 +142,42 @@ class SpeechDataModule(DataModule):
         source = str(self._origin.source.get("uri", ""))
         return {"name": self._origin.name, "source_type": self._origin.source_type, "source": source, "schema": None}
 
-    def _learned(
-        self, read: Recordings, waves: list[np.ndarray], texts: list[str], split: np.ndarray
-    ) -> dict[str, Any]:
-        mel = LogMel(rate=read.rate, **self.mel_options)
-        frames = torch.cat(
-            [mel(torch.from_numpy(wave)[None])[0] for wave, part in zip(waves, split, strict=True) if part == "train"],
-            dim=1,
-        )
+    def learn(self, spoken: list["Spoken"], rate: int) -> dict[str, Any]:
+        """What is kept of the training recordings: rate, characters, mean and spread of each mel band."""
+        mel = LogMel(rate=rate, **self.mel_options)
+        frames = torch.cat([mel(torch.from_numpy(each.wave)[None])[0] for each in spoken], dim=1)
         return {
-            "rate": read.rate,
-            "characters": sorted(set("".join(texts))),
+            "rate": rate,
+            "characters": sorted(set("".join(each.text for each in spoken))),
             "mean": frames.mean(1).tolist(),
             "std": frames.std(1).clamp(min=1e-5).tolist(),
         }
 
-    def _fill(self, waves: list[np.ndarray], texts: list[str], split: np.ndarray) -> None:
-        known = set(self.learned["characters"])
-        unknown = sorted(set("".join(texts)) - known)
+    def examples(self, spoken: list["Spoken"], split: str) -> Dataset:
+        """The examples of a split."""
+        return self._examples([each.wave for each in spoken], [each.text for each in spoken])
+
+    def log_mel(self) -> LogMel:
+        """Log-mel spectrograms as in training."""
+        return LogMel(rate=self.learned["rate"], **self.mel_options)
+
+    def _fill(self, spoken: list["Spoken"], split: np.ndarray) -> None:
+        unknown = sorted(set("".join(each.text for each in spoken)) - set(self.learned["characters"]))
         self.report.note(len(unknown), "characters that no training transcript has", names=unknown)
-        lengths = np.array([len(wave) for wave in waves])
         for name in SPLITS:
-            chosen = np.flatnonzero(split == name)
+            chosen = [each for each, part in zip(spoken, split, strict=True) if part == name]
             if name != "train":  # of similar length in a batch; training is ordered in every epoch
-                chosen = chosen[np.argsort(lengths[chosen], kind="stable")]
-            if len(chosen):
-                own = [texts[number] for number in chosen]
-                self.splits[name] = self._examples([waves[number] for number in chosen], own)
+                chosen.sort(key=lambda each: len(each.wave))
+            if chosen:
+                self.splits[name] = self.examples(chosen, name)
                 self.report.sizes[name] = len(chosen)
                 digest = blake2b(digest_size=16)
-                for number in chosen:
-                    digest.update(waves[number].tobytes() + texts[number].encode())
+                for each in chosen:
+                    digest.update(each.wave.tobytes() + each.text.encode())
                 self.fingerprints[name] = digest.hexdigest()
 
     def _examples(self, waves: list[np.ndarray], texts: list[str] | None = None) -> "Utterances":
-        mel = LogMel(rate=self.learned["rate"], **self.mel_options)
+        mel = self.log_mel()
         mean, std = (torch.tensor(self.learned[name])[:, None] for name in ("mean", "std"))
         features = [(mel(torch.from_numpy(wave)[None])[0] - mean) / std for wave in waves]
         silence = ((torch.tensor(np.log(1e-6)) - mean) / std)[None]
@@ -163,6 +187,18 @@ class SpeechDataModule(DataModule):
         examples = self.splits[split]
         assert isinstance(examples, Utterances)
         return {**super()._order(split), "lengths": examples.lengths}
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A recording and what is said in it."""
+
+    wave: np.ndarray
+    text: str
+    speaker: str
+    """"" where it is not known."""
+    name: str
+    """The file's name."""
 
 
 class Utterances(Dataset):

@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lantu.errors import UserError
 from lantu.intervals import steps_done
-from lantu.loggers import log_artifact, log_figure, log_table
+from lantu.loggers import log_artifact, log_figure, log_sound, log_table
 from lantu.notices import warn_once
 
 
@@ -16,7 +16,8 @@ class Samples(Callback):
     """Keeps what `task.samples` gives: texts, pictures, tables and numbers.
 
     Texts of the validations are rows of the table `samples/validation.json`, which MLflow shows; pictures are
-    `samples/NAME_STEP.png`. At the test a text is `samples/NAME.txt`, a picture `samples/NAME.png`, a table
+    `samples/NAME_STEP.png`, sounds `samples/NAME_STEP.flac`. At the test a text is `samples/NAME.txt`, a picture
+    `samples/NAME.png`, a sound `samples/NAME.flac`, a table
     `tables/NAME.json`, and a number a metric such as `test/distinct_1`. Every rank makes them, since a network may be
     spread over all of them; the first one keeps.
     """
@@ -50,6 +51,8 @@ class Samples(Callback):
         for name, value in made.items():
             if hasattr(value, "savefig") or hasattr(value, "save"):
                 log_figure(trainer, value, f"{name}_{step}", folder="samples")
+            elif hasattr(value, "wave"):
+                log_sound(trainer, value, f"{name}_{step}")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.fast_dev_run:
@@ -68,6 +71,8 @@ class Samples(Callback):
                 log_artifact(trainer, path, "samples")
             elif hasattr(value, "savefig") or hasattr(value, "save"):
                 log_figure(trainer, value, name, folder="samples")
+            elif hasattr(value, "wave"):
+                log_sound(trainer, value, name)
             elif not isinstance(value, int | float):
                 table = value if isinstance(value, Mapping) else value.to_dict("list")
                 log_table(trainer, table, f"tables/{name}.json")
