@@ -9,6 +9,9 @@ Lantu: train models, and decide which one is worth its cost.
   lantu train -m seed=0,1,2 model=mlp,cnn        run every combination
   lantu evaluate run=last                        measure a run's model again
   lantu predict run=last input=FILE              apply it to new data
+  lantu explain run=last input=FILE              why it answers so, and whether the explanation is true of it
+  lantu card run=last                            its model card, and the file that the EU AI Act asks for
+  lantu monitor run=last new=FILE                whether new data are still like those it learned from
   lantu compare                                  what won, how sure, at what cost, and which one to ship
   lantu data data=csv data.path=FILE             what is in a table: columns, gaps, keys, leakage; trains nothing
   lantu plan model=gpt preset=7b tokens=140e9    devices, memory, time, money and loss before a run starts
@@ -68,6 +71,32 @@ Apply a run's model to new data: `{program} run=WHICH input=PATH [output=FILE]`
   output=predictions.csv       .csv, .parquet or .jsonl, by the ending; none: the terminal
 
 A language model writes on: `{program} run=last prompt="To be" tokens=300 temperature=0.8 top_k=40`
+""",
+    "explain": """\
+Explain a run's predictions: `{program} run=WHICH input=PATH [output=FOLDER]`
+
+  run=...                      as for evaluate: last, an id, best:EXPERIMENT, a checkpoint
+  input=FILE or FOLDER         a table, a folder of images, a text file; examples=16 of it
+  methods=[shapley]            integrated_gradients, grad_cam, occlusion, shapley; none named: all that fit
+
+Pictures get integrated gradients, Grad-CAM and occlusion, tables Shapley values, texts token attributions. Each is
+measured: do the predictions fall when what it marks is deleted, and does it change when the weights are random?
+""",
+    "card": """Write a run's model card: `{program} run=WHICH [output=FOLDER]`
+
+  run=...                      as for evaluate: last, an id, best:EXPERIMENT, a checkpoint
+  output=FOLDER                none: card/ in the run's folder
+
+It writes card.md and card.html (the format of Hugging Face) and annex_iv.md (technical documentation of the EU AI Act)
+from what the run knows. What a person must still write is marked.
+""",
+    "monitor": """Judge new data: `{program} run=WHICH new=FILE [reference=FILE]`
+
+  run=...                      as for evaluate: last, an id, best:EXPERIMENT, a checkpoint
+  new=FILE                     rows since the model was put to use; performance too, if the target is among the columns
+  reference=FILE               rows to compare with; none: the training rows' quantiles, kept in the checkpoint
+
+Exit status: 0 nothing has changed, 3 something has, 2 a mistake in what was asked.
 """,
     "compare": """\
 From runs to a decision: `{program} sweep=NAME`

@@ -25,8 +25,14 @@ JOBS = {
     "evaluate": "lantu.inference.evaluate",
     "predict": "lantu.inference.predict",
     "compare": "lantu.compare.compare_command",
+    "explain": "lantu.responsible.explain.command",
+    "card": "lantu.responsible.card.command",
+    "monitor": "lantu.monitoring.command",
 }
 """The module whose `job(cfg)` does the work of a command; imported when the work starts, since it imports torch."""
+
+APPLIED = ("evaluate", "predict", "explain", "card", "monitor")
+"""Commands that rebuild a run's model from its checkpoint."""
 
 SPELLED = {"compare": {"experiment": "experiments", "sweep": "sweeps"}}
 """Options that are typed by the name of a config group, which Hydra would take for a choice of a file."""
@@ -103,7 +109,7 @@ def _check_named(command: str, cfg: DictConfig) -> None:
             )
         paths = cfg.paths
         place_to_resume(str(cfg.resume), store=Path(paths.store), tracking_uri=paths.tracking_uri, fetch=False)
-    if command in ("evaluate", "predict"):
+    if command in APPLIED:
         from lantu.inference.arguments import validate_arguments
 
         validate_arguments(cfg)
@@ -113,7 +119,7 @@ def run_job(cfg: DictConfig) -> Any:
     """Hydra's task function. A function of a light module, so that every launcher can send it to its workers."""
     command = str(HydraConfig.get().job.config_name)
     job = import_permanently(JOBS[command]).job
-    if command not in ("evaluate", "predict") or os.environ.get("HYDRA_FULL_ERROR") == "1":
+    if command not in APPLIED or os.environ.get("HYDRA_FULL_ERROR") == "1":
         return job(cfg)
     try:
         return job(cfg)

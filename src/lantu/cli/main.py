@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from lantu.errors import UserError
 
-COMPOSED = ("train", "evaluate", "predict", "compare")
+COMPOSED = ("train", "evaluate", "predict", "compare", "explain", "card", "monitor")
 """Commands that are configured by Hydra, each with a primary config of its own name."""
 
 

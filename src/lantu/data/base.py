@@ -197,6 +197,26 @@ class DataModule(LightningDataModule):
         """The text of token numbers, where the data are running text."""
         raise UserError(f"{type(self).__name__} has no running text.")
 
+    def feature_groups(self) -> list[tuple[str, list[int]]] | None:
+        """Of inputs (N, features): each column by name, with the places of its features; None: they have no columns."""
+        return None
+
+    def reference(self) -> dict[str, Any] | None:
+        """How the training rows were distributed, column by column; None: not known, or there are no columns."""
+        return None
+
+    def describe_rows(self, rows: pd.DataFrame) -> dict[str, Any] | None:
+        """The same of other rows; None: there are no columns.
+
+        Raises:
+            UserError: the rows lack a column.
+        """
+        return None
+
+    def token_names(self, tokens: Any) -> list[str]:
+        """Of inputs (N, L) that are texts: each token of one of them, as a person reads it."""
+        return [str(int(each)) for each in tokens]
+
     def prompt(self, text: str) -> str:
         """What a person typed, as the training text has it, for a model to go on from."""
         return text

@@ -19,6 +19,7 @@ def validate_arguments(cfg: DictConfig) -> None:
         check_split(cfg.split)
     if "input" in cfg:
         check_input(cfg.input)
+    if "prompt" in cfg:
         check_input(cfg.gallery, option="gallery")
         check_output(cfg.output)
     look_for_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)

@@ -109,6 +109,11 @@ class Classification(Task):
         probabilities = self.probabilities(output)
         return {"class": probabilities.argmax(dim=-1), "probability": probabilities}
 
+    def explained(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, probabilities, and the class that is predicted."""
+        probabilities = self.probabilities(output)
+        return output.float(), probabilities, probabilities.argmax(dim=-1)
+
     def to_frame(self, outputs: Outputs, examples: Dataset) -> "pd.DataFrame":
         """The class's name, its probability, and the probability of every class as `probability_NAME`."""
         import pandas as pd

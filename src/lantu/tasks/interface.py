@@ -128,6 +128,15 @@ class TaskInterface(pl.LightningModule):
         """What to type next with the trained model: pairs of a command and what it does."""
         return [("lantu predict run=last input=FILE", "apply it to new data")]
 
+    def explained(self, output: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What an explanation is of, for a network's output of N examples.
+
+        Returns:
+            Scores (N, K) whose gradients are taken, such as logits; the same as a person reads them (N, K), such as
+            probabilities; and which of the K is explained of each example (N,).
+        """
+        raise lacks(self, "explained", "to explain its predictions")
+
     # What shows a run
 
     def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:

@@ -87,6 +87,11 @@ class Regression(Task):
         """Predictions (N, targets) in the target's own units."""
         return {"prediction": self.in_units(output)}
 
+    def explained(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The quantities in their own units; of several targets the first is explained."""
+        values = self.in_units(output)
+        return values, values, torch.zeros(len(values), dtype=torch.long, device=values.device)
+
     def to_frame(self, outputs: Outputs, examples: Dataset) -> "pd.DataFrame":
         """`prediction`, or `prediction_NAME` for each of several targets, in the target's own units."""
         import pandas as pd

@@ -15,7 +15,9 @@ from lantu.data.csv_dialect import with_numbers
 from lantu.data.sources import Raw, read_table_with_notes
 from lantu.data.supervised import SupervisedDataModule
 from lantu.data.table import columns
+from lantu.data.table.reference import reference
 from lantu.data.table.rows import TableRows, own_file
+from lantu.errors import UserError
 from lantu.notices import warn_once
 
 
@@ -57,6 +59,23 @@ class TableDataModule(SupervisedDataModule, TableRows):
     def facts(self) -> dict[str, Any]:
         names = [feature for column in self._columns for feature in column.features]
         return {"kind": "table", "features": len(names), "numeric_features": self._numeric(), "feature_names": names}
+
+    def feature_groups(self) -> list[tuple[str, list[int]]]:
+        groups, first = [], 0
+        for column in self._columns:
+            groups.append((column.name, list(range(first, first + len(column.features)))))
+            first += len(column.features)
+        return groups
+
+    def reference(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.learned.get("reference")
+        return found
+
+    def describe_rows(self, rows: pd.DataFrame) -> dict[str, Any]:
+        lacking = [each.name for each in self._columns if each.name not in rows]
+        if lacking:
+            raise UserError(f"The table lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}.")
+        return reference(rows, self._columns)
 
     def _numeric(self) -> list[int]:
         """Places of the features that are numbers with more than two values."""

@@ -11,6 +11,7 @@ from lantu.data.cleaning_report import Report
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import shares
 from lantu.data.table import columns
+from lantu.data.table.reference import reference
 from lantu.data.table.suspicions import suspicious
 from lantu.errors import UserError
 
@@ -51,7 +52,7 @@ class TableRows(ArrangedRows):
             words=self.words,
         )
         suspicious(inputs, rows[self.target], learned, self.report)
-        return {"columns": columns.state(learned)}
+        return {"columns": columns.state(learned), "reference": reference(inputs, learned)}
 
 
 class TableReport(TableRows):

@@ -105,6 +105,10 @@ class TextDataModule(SupervisedDataModule):
             **masking_facts(self._vocabulary()),
         }
 
+    def token_names(self, tokens: Any) -> list[str]:
+        vocabulary = self._vocabulary()
+        return [vocabulary.decode([int(each)]) or "?" for each in tokens]
+
     def schema(self) -> list[dict[str, str]]:
         return [{"name": self.text, "type": "string"}]
 

@@ -1,0 +1,49 @@
+"""What the training rows looked like, column by column: kept in the checkpoint, so that new rows can be compared."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lantu.data.table.columns import MOST_LEVELS, Column, as_category
+from lantu.data.values import is_missing
+
+POINTS = 400
+"""Values that stand for a column's distribution; a distribution function is right to within 1 / POINTS."""
+
+
+def reference(rows: pd.DataFrame, columns: list[Column]) -> dict[str, Any]:
+    """Each column's rows, missing values, and its distribution: `points` of a number, `counts` of categories."""
+    return {"columns": {each.name: described(rows[each.name], each) for each in columns}}
+
+
+def described(values: pd.Series, column: Column) -> dict[str, Any]:
+    """The distribution of a column's values.
+
+    Returns:
+        `rows`, `missing`; of numbers and dates `points` (evenly spaced order statistics), `low` and `high`; of
+        categories and booleans `counts` of the commonest, by name; `kind`.
+    """
+    found: dict[str, Any] = {"kind": column.kind, "rows": len(values)}
+    if column.kind in ("category", "text"):
+        texts = as_category(values)
+        there = texts[texts.notna() & ~texts.map(is_missing, na_action="ignore").eq(True)].astype(str)
+        found["missing"] = len(values) - len(there)
+        if column.kind == "category":
+            counts = there.value_counts()
+            found["counts"] = {str(name): int(count) for name, count in counts.head(MOST_LEVELS).items()}
+        return found
+    numbers = column.read(values)
+    there_numbers = numbers[np.isfinite(numbers)]
+    found["missing"] = len(values) - len(there_numbers)
+    if column.kind == "boolean" or column.binary:
+        share = there_numbers > 0.5
+        found["counts"] = {"true": int(share.sum()), "false": int((~share).sum())}
+    elif len(there_numbers):
+        levels = (np.arange(POINTS) + 0.5) / POINTS
+        points = (
+            there_numbers if len(there_numbers) <= POINTS else np.quantile(there_numbers, levels, method="inverted_cdf")
+        )
+        found["points"] = np.sort(points).tolist()
+        found["low"], found["high"] = float(there_numbers.min()), float(there_numbers.max())
+    return found

@@ -1,0 +1,132 @@
+"""What a run knows of itself, read from its checkpoint and its folder."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lantu.inference.rebuild import Rebuilt
+from lantu.tracking.journal import Reader
+
+LICENCES = {
+    "zalando-datasets/fashion_mnist": "MIT (Zalando Research)",
+    "CogComp/trec": "not stated by its authors (Li and Roth 2002)",
+    "rajpurkar/squad": "CC BY-SA 4.0",
+    "digits": "CC BY 4.0 (UCI, through scikit-learn)",
+    "breast_cancer": "CC BY 4.0 (UCI, through scikit-learn)",
+}
+"""Of data sets that Lantu ships a config for; of others a person must say it."""
+DRAWS = 2000
+"""Of the bootstrap."""
+
+
+@dataclass
+class Facts:
+    """A run, as far as it is known; what is empty or None is not."""
+
+    cfg: Any
+    parameters: int
+    inputs: list[dict[str, str]]
+    outputs: list[dict[str, str]]
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The last value of each metric."""
+    intervals: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    """Of metrics of the test split: 95% interval, and how many examples it is of."""
+    tags: dict[str, str] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    """The report of the data."""
+    privacy: dict[str, Any] | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    """Figures, explanations and the like, relative to the run's folder."""
+    folder: Path | None = None
+    """None: the run's folder is not on this machine."""
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(self.cfg.name)
+
+    @property
+    def source(self) -> str:
+        """Where the data are from."""
+        source = self.cfg.data.get("source") or {}
+        return str(
+            self.cfg.data.get("path") or source.get("path") or source.get("name") or self.cfg.choices.get("data")
+        )
+
+    @property
+    def licence(self) -> str | None:
+        """Of the data; None: not known."""
+        return LICENCES.get(self.source)
+
+
+def facts(rebuilt: Rebuilt, checkpoint: Path) -> Facts:
+    """Read what there is."""
+    from lantu.responsible.privacy import ledger
+
+    folder = checkpoint.parent.parent
+    found = Facts(
+        cfg=rebuilt.cfg,
+        parameters=sum(each.numel() for each in rebuilt.task.net.parameters()),
+        inputs=_columns(rebuilt.data.input_signature),
+        outputs=_columns(rebuilt.task.output_signature),
+        fingerprints=dict(getattr(rebuilt.data, "_expected", {}) or {}),
+    )
+    if not (folder / "config.yaml").is_file():
+        return found
+    found.folder = folder
+    found.privacy = ledger.read(folder)
+    if (folder / "journal" / "records.jsonl").is_file():
+        for _, record in Reader(folder / "journal" / "records.jsonl"):
+            if record["kind"] == "metrics":
+                found.metrics.update({name: float(value) for name, value in record["values"].items()})
+            elif record["kind"] == "tags":
+                found.tags.update({name: str(value) for name, value in record["values"].items()})
+    if (folder / "data.json").is_file():
+        found.data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+    if (folder / "packages.txt").is_file():
+        lines = (folder / "packages.txt").read_text(encoding="utf-8").splitlines()
+        found.packages = dict(line.split("==", 1) for line in lines if "==" in line)
+    for pattern in ("figures/*.png", "explanations/index.html", "monitoring/*/monitoring.html"):
+        found.files += sorted(str(each.relative_to(folder)) for each in folder.glob(pattern))
+    if (folder / "predictions" / "test.parquet").is_file():
+        found.intervals = intervals(pd.read_parquet(folder / "predictions" / "test.parquet"))
+    return found
+
+
+def intervals(examples: pd.DataFrame) -> dict[str, tuple[float, float, int]]:
+    """95% intervals of what is a mean over test examples, by the bootstrap over them.
+
+    Args:
+        examples: one row each, with `target` and `prediction`, or `loss`.
+    """
+    columns: dict[str, np.ndarray] = {}
+    if {"target", "prediction"} <= set(examples):
+        if pd.api.types.is_numeric_dtype(examples["prediction"]):
+            columns["test/mae"] = (examples["prediction"] - examples["target"]).abs().to_numpy(dtype=float)
+        else:
+            columns["test/accuracy"] = (examples["prediction"] == examples["target"]).to_numpy(dtype=float)
+    if "loss" in examples:
+        columns["test/loss"] = examples["loss"].to_numpy(dtype=float)
+    random, found = np.random.default_rng(0), {}
+    for name, values in columns.items():
+        known = values[np.isfinite(values)]
+        if len(known) < 2:
+            continue
+        means = [known[random.integers(len(known), size=len(known))].mean() for _ in range(DRAWS)]
+        low, high = np.quantile(means, [0.025, 0.975])
+        found[name] = (float(low), float(high), len(known))
+    return found
+
+
+def _columns(signature: Any) -> list[dict[str, str]]:
+    """The columns of a signature of MLflow; [] where there is none."""
+    try:
+        return [{"name": str(each.get("name", "")), "type": str(each["type"])} for each in signature().to_dict()]
+    except Exception:  # a task or data module of the user's own need not have one
+        return []

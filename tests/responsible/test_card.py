@@ -1,0 +1,78 @@
+"""A model card says what the run knows and marks what it does not."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from huggingface_hub import ModelCard
+
+from lantu.cli.main import main
+from lantu.responsible.card import document, sections
+from lantu.responsible.card.facts import Facts, intervals
+from lantu.tracking.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def card(table_run: Path) -> Path:
+    assert main(["card", f"run={table_run}", "ship=false", f"paths.root={table_run.parents[2]}"]) == 0
+    return table_run / "card"
+
+
+def test_the_card_is_one_that_hugging_face_reads(card: Path) -> None:
+    found = ModelCard.load(card / "card.md")
+    assert found.data.library_name == "lantu"
+    metrics = {each.metric_type: each.metric_value for each in found.data.eval_results}
+    assert 0.7 < metrics["accuracy"] <= 1
+
+
+def test_the_card_has_figures_with_intervals_data_with_fingerprints_cost_and_versions(card: Path) -> None:
+    text = (card / "card.md").read_text()
+    for expected in (
+        "| income | double |",
+        "95% interval",
+        "| train | ",
+        "Environment",
+        "| torch | ",
+        "gradients_gain",
+    ):
+        assert expected in text, expected
+    assert "not known" not in next(line for line in text.splitlines() if line.startswith("| accuracy"))
+    assert document.TODO in text
+    assert "Trained without a privacy guarantee" in text
+
+
+def test_annex_iv_has_its_nine_points_and_marks_what_a_person_must_write(card: Path) -> None:
+    text = (card / "annex_iv.md").read_text()
+    assert [line[3] for line in text.splitlines() if line.startswith("## ")] == list("123456789")
+    assert text.count(document.TODO) > 8
+    assert (card / "annex_iv.html").read_text().count('class="todo"') == text.count(document.TODO)
+
+
+def test_the_card_is_kept_in_the_runs_record_which_ends_as_it_had(card: Path, table_run: Path) -> None:
+    records = (table_run / "journal" / "records.jsonl").read_text().splitlines()
+    assert any('"kind":"artifact"' in line and "card" in line for line in records)
+    assert '"status":"FINISHED"' in records[-1]
+    assert RunFolder(table_run).state() == "waits"
+
+
+def test_intervals_cover_the_mean_and_shrink_with_more_examples() -> None:
+    random = np.random.default_rng(0)
+    right = random.random(2000) < 0.8
+    frame = pd.DataFrame({"target": "a", "prediction": np.where(right, "a", "b"), "loss": random.random(2000)})
+    low, high, count = intervals(frame)["test/accuracy"]
+    assert low < right.mean() < high
+    assert count == 2000
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / 2000), rel=0.1)
+
+
+def test_a_private_runs_card_states_epsilon_and_what_is_not_covered() -> None:
+    account = {
+        "epsilon": 2.5, "delta": 1e-5, "unit": "one training example", "adjacency": "zero-out", "accountant": "prv",
+        "noise": 1.1, "clip": 1.0, "steps": 120, "not_covered": ["<statistics>"],
+    }  # fmt: skip
+    section = sections.privacy(Facts(cfg={}, parameters=1, inputs=[], outputs=[], privacy=account))
+    text = document.markdown("x", [section])
+    assert "epsilon 2.5 at delta 1e-05" in text
+    assert "- &lt;statistics>" in text
+    assert "<statistics>" not in document.html("x", [section])
