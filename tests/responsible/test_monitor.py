@@ -57,7 +57,7 @@ def test_p_values_are_corrected_as_holm_does() -> None:
 
 
 def test_clean_rows_seldom_raise_an_alarm_and_a_third_of_a_deviation_is_seen() -> None:
-    """20 columns, 900 new rows against 3,000: single tests at 5% would raise an alarm in nearly two of three reports."""
+    """20 columns, 900 new rows against 3,000: single tests at 5% would raise an alarm in two of three reports."""
     random = np.random.default_rng(0)
     alarms = seen = 0
     for _ in range(30):
