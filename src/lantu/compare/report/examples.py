@@ -9,7 +9,7 @@ from lantu.compare.analysis import Analysis
 from lantu.compare.decision import counted, digits_for, interval
 from lantu.compare.methods.examples import Pair, calibration, calibration_error, compare_pair, confusion
 from lantu.compare.report import svg
-from lantu.compare.report.outlook import section
+from lantu.compare.report.outlook import scrolling, section
 from lantu.compare.table import number
 
 
@@ -66,7 +66,7 @@ def _rows(pair: Pair) -> str:
         for row in pair.rows.itertuples(index=False)
     )
     title = f"Rows on which they disagree most ({len(pair.rows)} shown; numbered as in the split)"
-    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = scrolling(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", "Examples")
     return f"<details><summary>{title}</summary>{table}</details>"
 
 
@@ -89,7 +89,7 @@ def _matrix(label: str, counts: pd.DataFrame) -> str:
         rows += f"<tr><th>{escape(str(name))}</th>{cells}</tr>"
     caption = f"<figcaption>{escape(label)}: true class by row, answer by column</figcaption>"
     table = f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'<figure>{caption}<div class="scroll">{table}</div></figure>'
+    return f"<figure>{caption}{scrolling(table, 'Confusion matrix')}</figure>"
 
 
 def _calibrations(chosen: list[tuple[str, pd.DataFrame]]) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.decision import counted
-from lantu.compare.report.outlook import section
+from lantu.compare.report.outlook import scrolling, section
 from lantu.compare.table import number
 
 MOST_RUNS = 3000
@@ -19,7 +19,7 @@ def runs_section(analysis: Analysis) -> str:
     order = groups.of_run.map(place).sort_values(kind="stable").index[:MOST_RUNS]
     rows = "".join(_row(str(run), analysis) for run in order)
     head = f"<th>run</th><th>configuration</th><th>seed</th><th>ended</th><th class='n'>{escape(analysis.metric)}</th>"
-    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    table = scrolling(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>", "All runs")
     left = len(runs) - len(order)
     note = f'<p class="note">{counted(left, "more run")} left out.</p>' if left else ""
     uri = analysis.options.tracking_uri or ""
@@ -48,14 +48,21 @@ def _row(run: str, analysis: Analysis) -> str:
 
 
 def _linked(run: str, name: str, analysis: Analysis) -> str:
-    """A run's name as a link to its page, where a server has one; credentials in the address are left out."""
-    uri = analysis.options.tracking_uri or ""
+    """A run's name as a link to its page, where a server has one."""
     experiment = analysis.runs.info.loc[run].get("experiment_id")
-    if not _is_server(uri) or experiment is None:
+    address = run_address(analysis, experiment=str(experiment), run=run)
+    if not address or experiment is None:
         return name
-    scheme, _, rest = uri.partition("://")
-    address = f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/#/experiments/{experiment}/runs/{run}"
     return f'<a href="{escape(address, quote=True)}">{name}</a>'
+
+
+def run_address(analysis: Analysis, *, experiment: str, run: str) -> str:
+    """Where MLflow shows a run, "" without a server; credentials in the address are left out."""
+    uri = analysis.options.tracking_uri or ""
+    if not _is_server(uri):
+        return ""
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/#/experiments/{experiment}/runs/{run}"
 
 
 def _is_server(uri: str) -> bool:

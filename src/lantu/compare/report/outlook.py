@@ -17,6 +17,11 @@ def section(title: str, lead: str, body: str) -> str:
     return f'<section><h2>{escape(title)}</h2><p class="lead">{lead}</p>{body}</section>'
 
 
+def scrolling(table: str, label: str) -> str:
+    """A wide table that scrolls by itself, by keyboard too."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label, quote=True)}">{table}</div>'
+
+
 _ALPHA, _BETA = "\N{GREEK SMALL LETTER ALPHA}", "\N{GREEK SMALL LETTER BETA}"
 
 

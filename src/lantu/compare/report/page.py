@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs no network, no script and no other file."""
+"""The report: one HTML file that needs no network and no other file; without script only its explorer is missing."""
 
 import re
 from datetime import datetime
@@ -10,8 +10,9 @@ from lantu.compare.decision import Decision, counted, decide
 from lantu.compare.reading.runs import Reader
 from lantu.compare.report import charts, charts_cost, charts_lines
 from lantu.compare.report.examples import examples_section
+from lantu.compare.report.explorer import explorer_section
 from lantu.compare.report.listing import runs_section
-from lantu.compare.report.outlook import business_section, forecast_section, section
+from lantu.compare.report.outlook import business_section, forecast_section, scrolling, section
 from lantu.compare.table import TIED, number, rounded
 
 MOST_ROWS = 30
@@ -44,6 +45,7 @@ def page(analysis: Analysis, depth: Depth, decision: Decision) -> str:
         examples_section(analysis),
         forecast_section(analysis, depth),
         business_section(analysis, depth),
+        explorer_section(analysis),
         runs_section(analysis),
         _method(analysis),
     ]
@@ -147,7 +149,7 @@ def _table(analysis: Analysis) -> str:
     if not analysis.comparison.tested:
         lead = "Best first."
     body = f'<table class="stack"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    body = f'<div class="scroll">{body}</div>'
+    body = scrolling(body, "Configurations")
     return section("Configurations", lead, body + note + constants)
 
 

@@ -1,0 +1,143 @@
+"""The part of the report that one can work in: search, sort, filter and look at all runs at once.
+
+The script beside this file draws on canvases, because ten thousand runs are too many elements for SVG, and every
+picture shares one selection. Charting libraries were weighed: uPlot draws lines over time and has no brushes or
+parallel axes; Vega-Lite and Plot would add half a megabyte or more to every report, and would have to be taught the
+linked selection. The script is 20 kB. Without it the page is what it was before: the section stays hidden.
+"""
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lantu.compare.analysis import Analysis
+from lantu.compare.report.listing import run_address
+from lantu.compare.report.outlook import scrolling, section
+
+MOST_SETTINGS = 10
+"""Settings that become columns, the ones that vary most first; more could not be read side by side."""
+DIGITS = 5
+
+
+def explorer_section(analysis: Analysis) -> str:
+    """The section, its data and its script; nothing where there are fewer than two runs to look at."""
+    if len(analysis.runs) < 2:
+        return ""
+    data = json.dumps(explorer_data(analysis), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    script = Path(__file__).with_name("explorer.js").read_text(encoding="utf-8")
+    lead = (
+        "All runs. Drag in the picture or along an axis to choose some; a click takes the choice back. "
+        "The search takes words, ids and conditions such as lr&lt;0.01 or model=cnn. Tick two runs to see what differs."
+    )
+    body = section("Explore the runs", lead, _CONTROLS + _PICTURES + _TABLE)
+    body = body.replace("<section>", '<section id="explorer" hidden>', 1)
+    return f'{body}<script type="application/json" id="explorer-data">{data}</script><script>{script}</script>'
+
+
+def explorer_data(analysis: Analysis) -> dict[str, Any]:
+    """What the script draws: columns of the runs, numbers rounded, texts as codes of a list of words."""
+    runs, groups = analysis.runs, analysis.groups
+    order = runs.info["start"].rank(method="first").sort_values().index
+    settings = groups.settings.reindex(groups.of_run.reindex(order)).set_axis(order)
+    varied = settings.nunique().sort_values(ascending=False, kind="stable").index[:MOST_SETTINGS]
+    columns = [
+        _column(groups.short.get(str(name), str(name)), settings[name], axis=True)
+        for name in settings.columns
+        if name in varied
+    ]
+    spread = max(columns, key=lambda each: len(set(each.get("values", ()))), default=None)
+    across = spread["name"] if spread else "order"
+    colour = next((each["name"] for each in columns if "words" in each), across)
+    columns.append(_column(analysis.metric, runs.score.reindex(order), axis=True))
+    for name in _further(analysis):
+        columns.append(_column(name, runs.metrics[name].reindex(order), axis=name == analysis.cost))
+    columns += [
+        _column("seed", groups.seed.reindex(order), axis=False),
+        _column("ended", _endings(analysis).reindex(order), axis=False),
+        _column("order", pd.Series(np.arange(1, len(order) + 1, dtype=float), index=order), axis=False, table=False),
+    ]
+    link = run_address(analysis, experiment="EXPERIMENT", run="RUN")
+    return {
+        "columns": columns,
+        "ids": [str(run) for run in order],
+        "link": link,
+        "experiments": [str(each) for each in runs.info["experiment_id"].reindex(order)] if link else [],
+        "score": analysis.metric,
+        "mode": analysis.mode,
+        "x": across,
+        "colour": colour,
+    }
+
+
+def _further(analysis: Analysis) -> list[str]:
+    """Other metrics worth a column: the cost, the test score, the duration."""
+    names = [analysis.cost, analysis.test, "cost/device_hours", "val/accuracy"]
+    return [
+        name for name in dict.fromkeys(names)
+        if name and name != analysis.metric and name in analysis.runs.metrics
+        and analysis.runs.metrics[name].notna().any()
+    ]  # fmt: skip
+
+
+def _endings(analysis: Analysis) -> pd.Series:
+    said = analysis.runs.info["status"].str.lower()
+    return said.where(~analysis.failed, "failed")
+
+
+def _column(name: str, values: pd.Series, *, axis: bool, table: bool = True) -> dict[str, Any]:
+    """A column for the script; text that is all numbers is numbers."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().sum() == values.notna().sum():
+        finite = numbers.where(np.isfinite(numbers.astype(float)))
+        rounded = [None if pd.isna(value) else float(f"{value:.{DIGITS}g}") for value in finite.astype(float)]
+        return {"name": name, "values": [_whole(each) for each in rounded], "axis": axis, "table": table}
+    texts = values.map(lambda value: None if pd.isna(value) else str(value)).astype(object)
+    codes, words = pd.factorize(texts, sort=True)
+    return {
+        "name": name, "words": [str(each) for each in words], "codes": [int(each) for each in codes], "axis": axis,
+        "table": table,
+    }  # fmt: skip
+
+
+def _whole(value: float | None) -> float | int | None:
+    """An integer where the number is one, which takes two characters less."""
+    return int(value) if value is not None and value.is_integer() and abs(value) < 1e15 else value
+
+
+def _select(part: str, label: str) -> str:
+    return f'<label>{escape(label)} <select data-part="{part}"></select></label>'
+
+
+_CONTROLS = (
+    '<div class="controls"><label class="search">Search <input data-part="search" type="search" '
+    'placeholder="lr&lt;0.01 model=cnn"></label>'
+    + _select("x", "across")
+    + _select("y", "up")
+    + _select("colour", "colour")
+    + '<label><input data-part="log-x" type="checkbox"> log across</label>'
+    '<label><input data-part="log-y" type="checkbox"> log up</label>'
+    '<label><input data-part="zoom" type="checkbox"> zoom to the chosen</label>'
+    '<button data-part="clear" type="button">Clear</button><output data-part="count" role="status"></output></div>'
+)
+_PICTURES = (
+    '<div class="canvases"><div class="stage"><canvas data-part="scatter" role="img" '
+    'aria-label="Scatter plot of the runs; the table below has the same numbers"></canvas>'
+    '<div data-part="tip" class="tip" hidden></div></div>'
+    '<canvas data-part="parallel" role="img" '
+    'aria-label="Parallel coordinates of the runs; the table below has the same numbers"></canvas></div>'
+)
+_DIFFERENCE = (
+    '<div data-part="difference" class="difference" hidden><h3>What differs</h3><table><thead><tr><th></th>'
+    '<th data-part="one"></th><th data-part="other"></th></tr></thead>'
+    '<tbody data-part="differing"></tbody></table></div>'
+)
+_PAGES = (
+    '<p class="pages"><button data-part="previous" type="button">Previous</button> page '
+    '<span data-part="page"></span> <button data-part="next" type="button">Next</button></p>'
+)
+_ROWS = '<table class="runs"><thead><tr data-part="head"></tr></thead><tbody data-part="body"></tbody></table>'
+_TABLE = _DIFFERENCE + scrolling(_ROWS, "Runs") + _PAGES
