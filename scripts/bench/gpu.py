@@ -1,4 +1,4 @@
-"""All that is to be known of one GPU, in at most eight minutes: tests, kernels, GPT-2, images, YOLO, steps, writing.
+"""All that is to be known of one GPU, in at most eight minutes: tests, kernels, GPT-2, images, YOLO, steps, speech.
 
 Run: python scripts/bench/gpu.py --nanogpt CHECKOUT --out FOLDER [--minutes 8] [--only PART ...] [--skip PART ...]
                                [--size 124m|355m|774m] [--batch TEXTS]
@@ -33,7 +33,6 @@ SECONDS = {
 """The parts in their order, and the most that each may take."""
 ENDED = "tests.ended"
 """The file that says that the tests, which run while GPT-2 is compiled, no longer disturb what is timed."""
-NOT_YET = "WaveNet generation is not measured: this script has no part for it yet"
 
 
 LOCK = threading.Lock()
@@ -56,7 +55,7 @@ def main() -> None:
         parser.error("there is no GPU here; --tiny --cpu shows that the script works")
     asked.out.mkdir(parents=True, exist_ok=True)
     ends = time.monotonic() + 60 * asked.minutes
-    results: dict[str, Any] = {"parts": {}, "not measured": [NOT_YET]}
+    results: dict[str, Any] = {"parts": {}, "not measured": []}
     tests: threading.Thread | None = None
     for name, most in SECONDS.items():
         left = ends - time.monotonic()

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench.gpu_parts import detection, gpt, kernels, memory, resnet, steps, writing
+from scripts.bench.gpu_parts import detection, gpt, kernels, memory, resnet, steps, wavenet, writing
 
 REPO = Path(__file__).resolve().parent.parent.parent
 TINY = Namespace(tiny=True, cpu=True, nanogpt=None, profile=None, wait_for=None, batch=2)
 
 
 @pytest.mark.parametrize(
-    "part", [kernels, gpt, steps, resnet, detection, memory, writing], ids=lambda part: part.__name__.split(".")[-1]
+    "part",
+    [kernels, gpt, steps, resnet, detection, memory, wavenet, writing],
+    ids=lambda part: part.__name__.split(".")[-1],
 )
 def test_a_part_measures_all_its_rows(part, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
