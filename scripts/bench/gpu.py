@@ -28,6 +28,7 @@ SECONDS = {
     "resnet": 60,
     "detection": 60,
     "memory": 100,
+    "wavenet": 60,
     "writing": 50,
 }
 """The parts in their order, and the most that each may take."""
