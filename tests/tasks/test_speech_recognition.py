@@ -10,10 +10,12 @@ import soundfile
 import torch
 from torchmetrics.text import WordErrorRate
 
+import lantu
 from lantu.cli.main import main
 from lantu.data import joined_recordings
 from lantu.data.samplers import TrainingBatches
 from lantu.models import CTCNetwork
+from lantu.models.ctc import StreamState
 from lantu.tasks import SpeechRecognition
 from lantu.tasks.ctc_decoding import Lexicon, beam_search, greedy
 from lantu.tasks.speech_recognition import edits
@@ -84,16 +86,19 @@ def test_edits_are_those_of_the_word_error_rate() -> None:
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-def test_an_utterance_gives_the_same_output_alone_and_in_a_padded_batch(recurrent: bool) -> None:
+def test_a_causal_network_gives_the_same_output_in_chunks_as_at_once(recurrent: bool) -> None:
     torch.manual_seed(0)
-    net = CTCNetwork(20, 7, width=16, layers=2, recurrent=recurrent).eval()
-    features, lengths = torch.randn(3, 20, 60), torch.tensor([60, 37, 12])
-    together = net({"features": features, "lengths": lengths})
-    for row, length in enumerate(lengths.tolist()):
-        alone = net({"features": features[row : row + 1, :, :length], "lengths": lengths[row : row + 1]})
-        frames = int(alone["lengths"])
-        assert int(together["lengths"][row]) == frames
-        torch.testing.assert_close(together["logits"][row, :frames], alone["logits"][0], rtol=1e-4, atol=1e-5)
+    net = CTCNetwork(20, 7, width=16, layers=2, recurrent=recurrent, causal=True).eval()
+    features, state = torch.randn(2, 20, 61), StreamState()
+    with torch.inference_mode():
+        whole = net({"features": features, "lengths": torch.tensor([61, 61])})["logits"]
+        chunks = [net.stream(chunk, state) for chunk in features.split([2, 30, 4, 20, 5], dim=2)]
+    torch.testing.assert_close(torch.cat(chunks, dim=1), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_that_looks_ahead_refuses_to_stream() -> None:
+    with pytest.raises(lantu.UserError, match="model.causal=true"):
+        CTCNetwork(20, 7, width=16, layers=1).stream(torch.randn(1, 20, 4), StreamState())
 
 
 def test_batches_by_length_hold_every_example_once_and_little_padding() -> None:

@@ -41,8 +41,8 @@ SOURCES = _named(
 MODELS = _named(
     "lantu.models",
     """CNN CTCNetwork DCGAN FastText Fusion GPT ImageTextModel Linear MLP MaskedTransformer R3GAN RNN
-    ReadingTransformer SlotNetwork SpeechCNN TabM TorchvisionDetector Transformer TransformersDetector Upscale
-    WaveNet YOLO gpt2 SeriesTransformer TCN""",
+    ReadingTransformer SlotNetwork SpeechCNN TabM TorchvisionDetector Transformer TransformersDetector
+    TransformersSpeech Upscale WaveNet YOLO gpt2 SeriesTransformer TCN""",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(
     "torch.nn",
@@ -90,7 +90,8 @@ TRANSFORMERS = _words(
     """albert bert big_bird camembert convbert deberta deberta-v2 distilbert electra ernie megatron-bert mobilebert
     modernbert mpnet nystromformer roberta roberta-prelayernorm roformer xlm xlm-roberta xlm-roberta-xl xlnet
     clip clip_text_model clip_vision_model siglip siglip_text_model siglip_vision_model patchtst
-    conditional_detr d_fine deformable_detr detr hgnet_v2 resnet rt_detr rt_detr_resnet rt_detr_v2 yolos"""
+    conditional_detr d_fine deformable_detr detr hgnet_v2 resnet rt_detr rt_detr_resnet rt_detr_v2 yolos
+    parakeet_ctc parakeet_encoder wav2vec2 whisper"""
 )
 """`model.config.model_type` of transformers: none compiles kernels or fetches a backbone when it is built."""
 

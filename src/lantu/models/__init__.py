@@ -20,6 +20,7 @@ from lantu.models.speech_cnn import SpeechCNN
 from lantu.models.tabm import TabM
 from lantu.models.tcn import TCN
 from lantu.models.transformer import MaskedTransformer, ReadingTransformer, Transformer
+from lantu.models.transformers_speech import TransformersSpeech
 from lantu.models.upscale import Upscale
 from lantu.models.wavenet import WaveNet
 from lantu.models.yolo import YOLO
@@ -50,6 +51,7 @@ __all__ = [
     "TorchvisionDetector",
     "Transformer",
     "TransformersDetector",
+    "TransformersSpeech",
     "Upscale",
     "WaveNet",
     "gpt2",

@@ -47,6 +47,8 @@ class SpeechDataModule(DataModule):
         audio, transcript: the columns.
         speaker: the column with the speaker's name; of no effect where the source has none.
         sample_rate: samples per second that all are brought to; None: the one that most recordings have.
+        inputs: mels, or waveform: samples of zero mean and unit variance in each recording, (N, 1, samples), as wav2vec 2.0
+            reads them.
         mels, window, hop: of `LogMel`.
         augment: options of `Augment`, for training.
         options: of `DataModule`.
@@ -65,6 +67,7 @@ class SpeechDataModule(DataModule):
         transcript: str = "transcription",
         speaker: str = "speaker",
         sample_rate: int | None = None,
+        inputs: str = "mels",
         mels: int = 40,
         window: float = 0.025,
         hop: float = 0.010,
@@ -78,6 +81,11 @@ class SpeechDataModule(DataModule):
             raise UserError("`data.path` must name a folder of recordings: add `data.path=DIR` to the command.")
         self.source = source or partial(audio_folder, str(path))
         self.audio, self.transcript, self.speaker, self.sample_rate = audio, transcript, speaker, sample_rate
+        if inputs not in ("mels", "waveform"):
+            raise UserError(f"`data.inputs={inputs}`: recordings are shown as mels or as waveform.")
+        if inputs == "waveform" and augment:
+            raise UserError("`data.augment` changes log-mels: with `data.inputs=waveform`, type `data.augment={}`.")
+        self.inputs = inputs
         self.mel_options: dict[str, Any] = {"mels": mels, "window": window, "hop": hop}
         self.augment = Augment.of(augment)
 
@@ -121,7 +129,7 @@ class SpeechDataModule(DataModule):
         """The spec."""
         return {
             "kind": "speech",
-            "bands": self.mel_options["mels"],
+            "bands": self.mel_options["mels"] if self.inputs == "mels" else 1,
             "outputs": len(self.learned["characters"]) + 1,
             "characters": self.learned["characters"],
             "sample_rate": self.learned["rate"],
@@ -177,6 +185,10 @@ class SpeechDataModule(DataModule):
                 self.fingerprints[name] = digest.hexdigest()
 
     def _examples(self, waves: list[np.ndarray], texts: list[str] | None = None) -> "Utterances":
+        if self.inputs == "waveform":
+            raw = [torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))[None] for wave in waves]
+            own = {"augment": self.augment, "silence": torch.zeros(1, 1, 1)}
+            return Utterances(raw, texts, self.learned["characters"], **own)
         mel = self.log_mel()
         mean, std = (torch.tensor(self.learned[name])[:, None] for name in ("mean", "std"))
         features = [(mel(torch.from_numpy(wave)[None])[0] - mean) / std for wave in waves]

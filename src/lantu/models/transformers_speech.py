@@ -1,0 +1,111 @@
+"""Speech encoders of transformers with scores of each character: wav2vec 2.0, Parakeet (a Conformer), Whisper's encoder."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lantu.errors import UserError
+from lantu.models.transformer import form_of
+
+WAVEFORM = ("wav2vec2", "wav2vec2-conformer", "wav2vec2-bert", "hubert", "wavlm", "unispeech-sat")
+"""Models that read samples instead of log-mels."""
+
+
+class TransformersSpeech(nn.Module):
+    """Any `AutoModelForCTC` of transformers, or Whisper's encoder with a linear layer.
+
+    Args:
+        bands: mel bands, or 1 where recordings are waveforms (`data.inputs=waveform`).
+        outputs: characters and the blank, which has index 0.
+        pretrained: a folder or a name on the Hugging Face hub; its output layer is replaced. None: new weights.
+        config: of new weights: transformers' config options, with `model_type`.
+
+    Shape: {"features": (N, bands, T), "lengths": (N,)} -> {"logits": (N, T', outputs), "lengths": (N,)}
+
+    Raises:
+        UserError: transformers has no such model, cannot read the weights, or the data are of the other kind.
+    """
+
+    net: Any
+
+    def __init__(
+        self, bands: int, outputs: int, *, pretrained: str | None = None, config: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        asked = {**(config or {})}
+        kind = str(asked.pop("model_type", ""))
+        try:
+            self.net = self._built(kind, asked, outputs, pretrained)
+        except (ValueError, OSError, TypeError) as error:
+            option = f"pretrained={pretrained}" if pretrained else f"config.model_type={kind}"
+            raise UserError(f"`model.{option}` makes no speech model: {str(error).splitlines()[0]}") from error
+        self.kind = self.net.config.model_type
+        self.head = nn.Linear(self.net.config.d_model, outputs) if self.kind == "whisper" else None
+        self._check_bands(bands)
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The `config` that rebuilds this architecture without the pretrained weights."""
+        return form_of(self.net)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        x, lengths = batch["features"], batch["lengths"]
+        if self.head is not None:
+            return self._whisper(x, lengths)
+        inside = torch.arange(x.shape[2], device=x.device)[None] < lengths[:, None]
+        x = x * inside[:, None]
+        if self.kind in WAVEFORM:
+            logits = self.net(input_values=x[:, 0], attention_mask=inside.long()).logits
+            lengths = self.net._get_feat_extract_output_lengths(lengths)
+        else:
+            logits = self.net(input_features=x.transpose(1, 2), attention_mask=inside.long()).logits
+            lengths = self.net._get_subsampling_output_length(lengths)
+        return {"logits": logits, "lengths": lengths.long().clamp(min=1, max=logits.shape[1])}
+
+    def _whisper(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Every recording is filled up to the same length, as Whisper is trained (Radford et al. 2023)."""
+        frames = 2 * self.net.config.max_source_positions
+        if x.shape[2] > frames and int(lengths.max()) > frames:
+            raise UserError(
+                f"`model=whisper` takes recordings of up to {frames} frames, and there is one of {int(lengths.max())}: "
+                "raise `model.config.max_source_positions` (two frames each), or leave it out."
+            )
+        inside = torch.arange(x.shape[2], device=x.device)[None] < lengths[:, None]
+        x = (x * inside[:, None])[:, :, :frames]
+        found = self.net.encoder(nn.functional.pad(x, (0, frames - x.shape[2]))).last_hidden_state
+        assert self.head is not None
+        return {"logits": self.head(found), "lengths": (lengths + 1) // 2}
+
+    def _built(self, kind: str, asked: dict[str, Any], outputs: int, pretrained: str | None) -> Any:
+        from transformers import AutoConfig, AutoModelForCTC, WhisperModel
+
+        if pretrained is not None:
+            config = AutoConfig.from_pretrained(pretrained)
+            if config.model_type == "whisper":
+                return _encoder_alone(WhisperModel.from_pretrained(pretrained))
+            own = {"vocab_size": outputs, "pad_token_id": 0, "ignore_mismatched_sizes": True}
+            return AutoModelForCTC.from_pretrained(pretrained, **own)
+        if kind == "whisper":
+            return _encoder_alone(WhisperModel(AutoConfig.for_model(kind, **asked)))
+        return AutoModelForCTC.from_config(
+            AutoConfig.for_model(kind, **{**asked, "vocab_size": outputs, "pad_token_id": 0})
+        )
+
+    def _check_bands(self, bands: int) -> None:
+        if self.kind in WAVEFORM:
+            if bands != 1:
+                raise UserError(f"a {self.kind} model reads waveforms, not mel bands: add `data.inputs=waveform`.")
+            return
+        config = self.net.config
+        wanted = getattr(config, "num_mel_bins", None) or getattr(config.encoder_config, "num_mel_bins", bands)
+        if bands != wanted:
+            hint = f"add `data.mels={wanted}`" if bands > 1 else "add `data.inputs=mels`"
+            raise UserError(f"this {self.kind} model reads {wanted} mel bands, and the data have {bands}: {hint}.")
+
+
+def _encoder_alone(net: Any) -> Any:
+    """Whisper without its decoder, whose weights would not be trained."""
+    net.decoder = None
+    return net
