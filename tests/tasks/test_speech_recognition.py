@@ -1,10 +1,13 @@
 """Connectionist temporal classification against brute force, decoding, errors, and a run from end to end."""
 
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -13,12 +16,15 @@ from torchmetrics.text import WordErrorRate
 import lantu
 from lantu.cli.main import main
 from lantu.data import joined_recordings
+from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.samplers import TrainingBatches
 from lantu.models import CTCNetwork
 from lantu.models.ctc import StreamState
 from lantu.tasks import SpeechRecognition
 from lantu.tasks.ctc_decoding import Lexicon, beam_search, greedy
+from lantu.tasks.error_rates import error_rates
 from lantu.tasks.speech_recognition import edits
+from lantu.tasks.word_times import word_times
 
 CHARACTERS = ["a", "b"]
 
@@ -97,7 +103,7 @@ def test_a_causal_network_gives_the_same_output_in_chunks_as_at_once(recurrent: 
 
 
 def test_a_network_that_looks_ahead_refuses_to_stream() -> None:
-    with pytest.raises(lantu.UserError, match="model.causal=true"):
+    with pytest.raises(lantu.UserError, match=r"model\.causal=true"):
         CTCNetwork(20, 7, width=16, layers=1).stream(torch.randn(1, 20, 4), StreamState())
 
 
@@ -110,6 +116,55 @@ def test_batches_by_length_hold_every_example_once_and_little_padding() -> None:
     assert batches == list(TrainingBatches(640, batch_size=16, seed=3, epoch=1, lengths=lengths))
     resumed = list(TrainingBatches(640, batch_size=16, seed=3, epoch=1, start=7, lengths=lengths))
     assert resumed == batches[7:]
+
+
+def test_batches_by_duration_hold_every_recording_once_within_the_budget_and_resume() -> None:
+    rng = np.random.default_rng(0)
+    seconds = np.append(rng.lognormal(0.8, 0.7, size=800), 75.0)  # one is longer than the budget
+    asked: dict[str, Any] = {"budget": 40.0, "seed": 3}
+    batches = list(DurationBatches(seconds, epoch=1, **asked))
+    assert sorted(itertools.chain(*batches)) == list(range(801))
+    padded = [len(batch) * seconds[batch].max() for batch in batches]
+    assert sorted(padded)[-1] == 75.0
+    assert sorted(padded)[-2] <= 40.0
+    assert seconds.sum() / sum(padded) > 0.95
+    assert list(DurationBatches(seconds, epoch=1, start=7, **asked)) == batches[7:]
+    others = list(DurationBatches(seconds, epoch=2, **asked))
+    assert len(others) == len(batches)
+    assert {frozenset(each) for each in others} != {frozenset(each) for each in batches}, "membership changes as well"
+
+
+def test_batches_by_duration_are_the_same_on_one_device_and_on_two() -> None:
+    seconds = np.random.default_rng(0).uniform(1, 3, size=101)
+    alone = DurationBatches(seconds, budget=12.0, seed=3)
+    ranks = [DurationBatches(seconds, budget=12.0, seed=3, num_replicas=2, rank=rank) for rank in (0, 1)]
+    for number, (batch, first, second) in enumerate(zip(alone, *ranks, strict=True)):
+        assert [*first, *second] == list(batch)
+        assert ranks[0].weight(number) == 2 * len(first) / len(batch)
+    with pytest.raises(lantu.UserError, match=r"fewer than 2 recordings: the longest has 3\.0 s"):
+        DurationBatches(seconds, budget=4.0, num_replicas=2, rank=0)
+
+
+def test_words_have_the_times_at_which_their_characters_are_likeliest() -> None:
+    characters = [" ", "a", "b"]
+    frames = [0, 2, 2, 0, 3, 0, 1, 0, 3, 3]  # a at 1 and 2, b at 4, a space, b at 8 and 9
+    log_probs = torch.log(torch.full((10, 4), 0.02) + 0.92 * torch.eye(4)[frames])
+    found = word_times(log_probs, "ab b", characters, seconds=0.02)
+    assert [(each["word"], each["start"], each["end"]) for each in found] == [("ab", 0.02, 0.1), ("b", 0.16, 0.2)]
+    assert found[0]["confidence"] == pytest.approx(0.94, abs=1e-3)
+    assert word_times(log_probs, "", characters, seconds=0.02) == []
+
+
+def test_error_rates_by_speaker_and_duration_are_pooled_over_words_and_have_intervals() -> None:
+    recordings = pd.DataFrame(
+        {"words": [4, 2, 2, 8], "errors": [0, 1, 2, 1], "speaker": ["a", "a", "b", "b"], "seconds": [0.5, 3, 3, 20]}
+    )
+    table = error_rates(recordings).set_index(["group", "value"])
+    assert table.loc[("all", ""), "wer"] == 4 / 16
+    assert table.loc[("speaker", "b"), "wer"] == 3 / 10
+    assert table.loc[("seconds", "2 to 4"), "words"] == 4
+    assert table.loc[("seconds", "8 or more"), "low"] is None
+    assert table.loc[("all", ""), "low"] < 4 / 16 < table.loc[("all", ""), "high"]
 
 
 @pytest.fixture
@@ -145,10 +200,14 @@ def test_a_recogniser_trains_evaluates_and_predicts_with_its_lexicon(
     monkeypatch.chdir(tmp_path)
     typed = ["experiment=digit_strings", f"data.source.path={words}", "data.source.val=0.2", "trainer.max_epochs=12"]
     small = ["model.width=32", "model.layers=1", "data.batch_size=4", "optimizer.lr=1e-2", "data.augment={}"]
-    assert main(["train", *typed, *small, "data.source.held_out={speaker:[bob]}", "data.source.longest=3"]) == 0
+    by_duration = ["data.source.held_out={speaker:[bob]}", "data.source.longest=3", "data.batch_seconds=3"]
+    assert main(["train", *typed, *small, *by_duration]) == 0
     capsys.readouterr()
     assert main(["evaluate", "run=last"]) == 0
     assert "wer" in capsys.readouterr().out
     assert main(["predict", "run=last", f"input={words / 'bob0.wav'}", "output=heard.csv"]) == 0
-    heard = (tmp_path / "heard.csv").read_text().splitlines()[1].split(",")
-    assert set(heard[1].split()) <= {"zero", "one"}
+    heard = pd.read_csv(tmp_path / "heard.csv", keep_default_na=False).iloc[0]
+    assert set(heard["text"].split()) <= {"zero", "one"}
+    words_heard = json.loads(heard["words"])
+    assert [each["word"] for each in words_heard] == heard["text"].split()
+    assert all(0 <= each["start"] < each["end"] <= 0.25 for each in words_heard)

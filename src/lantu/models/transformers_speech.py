@@ -1,4 +1,4 @@
-"""Speech encoders of transformers with scores of each character: wav2vec 2.0, Parakeet (a Conformer), Whisper's encoder."""
+"""Speech models of transformers that score characters: wav2vec 2.0, Parakeet (a Conformer), Whisper's encoder."""
 
 from collections.abc import Mapping
 from typing import Any

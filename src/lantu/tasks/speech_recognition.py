@@ -1,5 +1,6 @@
 """Write down what is said, by connectionist temporal classification (CTC; Graves et al. 2006)."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ from lantu.notices import warn_once
 from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline
 from lantu.tasks.ctc_decoding import BLANK, Lexicon, beam_search, greedy
+from lantu.tasks.error_rates import error_rates
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.word_times import word_times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +37,7 @@ class SpeechRecognition(Task):
 
     Args:
         characters: of the symbols from 1 on.
+        frame_seconds: from one input of the network to the next; None: predictions have no times of words.
         decoder: greedy, or beam: prefix beam search.
         lexicon: with `decoder=beam`, only the words of the training transcripts may occur, scored by a bigram model of
             them.
@@ -46,6 +50,7 @@ class SpeechRecognition(Task):
         net: nn.Module,
         *,
         characters: list[str],
+        frame_seconds: float | None = None,
         decoder: str = "greedy",
         lexicon: bool = False,
         beam: int = 16,
@@ -59,6 +64,7 @@ class SpeechRecognition(Task):
         if beam < 1:
             raise UserError(f"`task.beam={beam}` must be at least 1.")
         self.characters, self.decoder, self.beam = list(characters), decoder, beam
+        self.frame_seconds = frame_seconds
         self.uses_lexicon = lexicon
         self.lexicon: Lexicon | None = None
         self.use_metrics(
@@ -116,22 +122,41 @@ class SpeechRecognition(Task):
         return found
 
     def collect(self, output: dict[str, Tensor], y: dict[str, Any]) -> Outputs:
-        return {"text": self.decoded(output), "truth": list(y["texts"]), "confidence": confidence(output)}
+        kept = {"text": self.decoded(output), "truth": list(y["texts"]), "confidence": confidence(output)}
+        if "speakers" in y and self.frame_seconds is not None:
+            kept |= {"speaker": list(y["speakers"]), "seconds": y["frames"].cpu() * self.frame_seconds}
+        return kept
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int = 0) -> Outputs:
+        """As `predictions`, and the times of the words as "words"."""
+        output = self(batch)
+        found = self.predictions(output)
+        if self.frame_seconds is not None:
+            seconds = batch["lengths"].cpu() / output["lengths"].cpu().clamp(min=1) * self.frame_seconds
+            log_probs = output["logits"].float().log_softmax(-1).cpu()
+            lengths = output["lengths"].tolist()
+            found["words"] = [
+                word_times(log_probs[row, : lengths[row]], text, self.characters, seconds=float(seconds[row]))
+                for row, text in enumerate(found["text"])
+            ]
+        return found
 
     def predictions(self, output: dict[str, Tensor]) -> Outputs:
         """The text of each of N recordings, and how sure it is: the mean probability of each frame's symbol."""
         return {"text": self.decoded(output), "confidence": confidence(output)}
 
     def to_frame(self, outputs: Outputs, examples: Dataset) -> "pd.DataFrame":
-        """`text` and `confidence` in [0, 1]."""
+        """`text`, `confidence` in [0, 1], and `words`: a JSON list of word, start and end in seconds, confidence."""
         import pandas as pd
 
-        return pd.DataFrame({"text": outputs["text"], "confidence": outputs["confidence"].double().numpy()})
+        frame = pd.DataFrame({"text": outputs["text"], "confidence": outputs["confidence"].double().numpy()})
+        return frame.assign(words=[json.dumps(each) for each in outputs["words"]]) if "words" in outputs else frame
 
     def output_signature(self) -> "Schema":
         from mlflow.types import ColSpec, Schema
 
-        return Schema([ColSpec("string", "text"), ColSpec("double", "confidence")])
+        words = [] if self.frame_seconds is None else [ColSpec("string", "words")]
+        return Schema([ColSpec("string", "text"), ColSpec("double", "confidence"), *words])
 
     def per_example(self, outputs: Outputs) -> dict[str, Any]:
         """The transcript, what was recognised, and the errors in words."""
@@ -144,10 +169,11 @@ class SpeechRecognition(Task):
             "words": [len(truth.split()) for truth in outputs["truth"]],
             "errors": [sum(each.values()) for each in errors],
             "confidence": outputs["confidence"].numpy(),
+            **{name: outputs[name] for name in ("speaker", "seconds") if name in outputs},
         }
 
     def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
-        """Of the test: the recordings with most errors, and which words were confused."""
+        """Of the test: the recordings with most errors, which words were confused, errors by speaker and duration."""
         if stage != "test" or not outputs:
             return
         import pandas as pd
@@ -159,6 +185,7 @@ class SpeechRecognition(Task):
             (said or "(inserted)", heard or "(deleted)", number) for (said, heard), number in counts.most_common(50)
         ]
         yield "word_errors", pd.DataFrame(table, columns=["said", "recognised", "times"])
+        yield "error_rates", error_rates(pd.DataFrame(self.per_example(outputs)))
         frame = pd.DataFrame(self.per_example(outputs)).sort_values("errors", ascending=False, kind="stable")
         yield "worst_recordings", frame.head(50)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.audio.features import Augment, Draws, LogMel
 from lantu.data.audio.folder import audio_folder
 from lantu.data.audio.recordings import (
@@ -24,7 +25,7 @@ from lantu.data.audio.recordings import (
     waves_of,
 )
 from lantu.data.base import DataModule
-from lantu.data.samplers import Chosen
+from lantu.data.samplers import Chosen, TrainingBatches
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, completed
 from lantu.errors import UserError
@@ -47,10 +48,12 @@ class SpeechDataModule(DataModule):
         audio, transcript: the columns.
         speaker: the column with the speaker's name; of no effect where the source has none.
         sample_rate: samples per second that all are brought to; None: the one that most recordings have.
-        inputs: mels, or waveform: samples of zero mean and unit variance in each recording, (N, 1, samples), as wav2vec 2.0
-            reads them.
+        inputs: mels, or waveform: samples (N, 1, samples) of zero mean and unit variance in each recording, as wav2vec
+            2.0 reads them.
         mels, window, hop: of `LogMel`.
         augment: options of `Augment`, for training.
+        batch_seconds: seconds of a training batch, padding counted: recordings of similar duration share a batch, of
+            long ones fewer. None: `batch_size` recordings.
         options: of `DataModule`.
     """
 
@@ -72,6 +75,7 @@ class SpeechDataModule(DataModule):
         window: float = 0.025,
         hop: float = 0.010,
         augment: dict[str, float] | None = None,
+        batch_seconds: float | None = None,
         **options: Any,
     ) -> None:
         for package in ("soundfile", "soxr", "torchaudio"):
@@ -85,7 +89,12 @@ class SpeechDataModule(DataModule):
             raise UserError(f"`data.inputs={inputs}`: recordings are shown as mels or as waveform.")
         if inputs == "waveform" and augment:
             raise UserError("`data.augment` changes log-mels: with `data.inputs=waveform`, type `data.augment={}`.")
-        self.inputs = inputs
+        if batch_seconds is not None and not batch_seconds > 0:
+            raise UserError(f"`data.batch_seconds={batch_seconds}` must be more than 0, or null.")
+        self.inputs, self.batch_seconds = inputs, batch_seconds
+        self._resumed_seconds = batch_seconds
+        if batch_seconds is not None:
+            self.training_batches = self._batches_by_duration
         self.mel_options: dict[str, Any] = {"mels": mels, "window": window, "hop": hop}
         self.augment = Augment.of(augment)
 
@@ -133,7 +142,14 @@ class SpeechDataModule(DataModule):
             "outputs": len(self.learned["characters"]) + 1,
             "characters": self.learned["characters"],
             "sample_rate": self.learned["rate"],
+            "frame_seconds": self.frame_seconds,
         }
+
+    @property
+    def frame_seconds(self) -> float:
+        """From one input of the network to the next."""
+        rate: int = self.learned["rate"]
+        return self.log_mel().hop_length / rate if self.inputs == "mels" else 1 / rate
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         waves, files = read_for_prediction(path, rate=self.learned["rate"])
@@ -163,7 +179,9 @@ class SpeechDataModule(DataModule):
 
     def examples(self, spoken: list["Spoken"], split: str) -> Dataset:
         """The examples of a split."""
-        return self._examples([each.wave for each in spoken], [each.text for each in spoken])
+        found = self._examples([each.wave for each in spoken], [each.text for each in spoken])
+        found.speakers = [each.speaker for each in spoken]
+        return found
 
     def log_mel(self) -> LogMel:
         """Log-mel spectrograms as in training."""
@@ -187,13 +205,32 @@ class SpeechDataModule(DataModule):
     def _examples(self, waves: list[np.ndarray], texts: list[str] | None = None) -> "Utterances":
         if self.inputs == "waveform":
             raw = [torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))[None] for wave in waves]
-            own = {"augment": self.augment, "silence": torch.zeros(1, 1, 1)}
-            return Utterances(raw, texts, self.learned["characters"], **own)
+            nothing = torch.zeros(1, 1, 1)
+            return Utterances(raw, texts, self.learned["characters"], augment=self.augment, silence=nothing)
         mel = self.log_mel()
         mean, std = (torch.tensor(self.learned[name])[:, None] for name in ("mean", "std"))
         features = [(mel(torch.from_numpy(wave)[None])[0] - mean) / std for wave in waves]
         silence = ((torch.tensor(np.log(1e-6)) - mean) / std)[None]
         return Utterances(features, texts, self.learned["characters"], augment=self.augment, silence=silence)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "batch_seconds": self.batch_seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._resumed_seconds = state_dict.get("batch_seconds")
+
+    def batches_done(self, batches: int, *, batch_size: int) -> int:
+        if self._resumed_seconds != self.batch_seconds:
+            before = "null" if self._resumed_seconds is None else f"{self._resumed_seconds:g}"
+            raise UserError(
+                f"the checkpoint lies inside an epoch of batches with `data.batch_seconds={before}`: go on with that."
+            )
+        return batches if self.batch_seconds else super().batches_done(batches, batch_size=batch_size)
+
+    def _batches_by_duration(self, size: int, *, lengths: np.ndarray, **options: Any) -> TrainingBatches:
+        assert self.batch_seconds is not None
+        return DurationBatches(lengths * self.frame_seconds, budget=self.batch_seconds, **options)
 
     def _order(self, split: str) -> dict[str, Any]:
         examples = self.splits[split]
@@ -230,6 +267,7 @@ class Utterances(Dataset):
         self._numbers = {character: number for number, character in enumerate(characters, start=BLANK + 1)}
         self.augment, self.silence = augment, silence
         self._draws = Draws(len(features))
+        self.speakers = [""] * len(features)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -250,6 +288,7 @@ class Utterances(Dataset):
         sizes = torch.tensor([len(each) for each in tokens])
         return inputs, {
             "tokens": torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True), "lengths": sizes, "texts": texts,
+            "speakers": [self.speakers[each] for each in indices], "frames": lengths,
         }  # fmt: skip
 
 
