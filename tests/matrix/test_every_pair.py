@@ -26,17 +26,32 @@ MODELS = [name for name, node in model_nodes().items() if "???" not in leaves(no
 WITH_BOXES = {"bccd", "detection_folder", "road_cars"}
 """Data whose pairs with all detectors are tested in tests/tasks/test_detection.py."""
 ONE_MODEL = {
-    "asterisk_en_synthesis": "wavenet",
+    "asterisk_en_synthesis": "wavenet", "digit_strings": "ctc",
     "coffee_orders": "slot_network", "command_folder": "slot_network", "fsdd": "speech_cnn", "image_table": "cnn",
     "image_text": "siglip", "multimodal_table": "fusion_audio", "openclipart": "clip",
     "openclipart_categories": "fusion", "co2": "linear", "daily_prices": "mlp", "sp500": "gru",
 }  # fmt: skip
 """Data read by a module whose pairs with the other models are here already, under another name."""
-OF_ONE_KIND = {"clip", "siglip", "fusion", "fusion_audio", "slot_network", "patchtst", "tcn", "wavenet"}
+READ_ALIKE = {"asterisk_en", "fillets_nl"}
+"""Data read as `speech_folder` is, with the same options."""
+OF_ONE_KIND = {
+    "clip",
+    "siglip",
+    "fusion",
+    "fusion_audio",
+    "slot_network",
+    "patchtst",
+    "tcn",
+    "wavenet",
+    "parakeet",
+    "wav2vec2",
+    "whisper",
+}
 """Models for data of one kind, whose refusal is tested with one other data set."""
 PAIRS = [
     (data, model)
     for data in FITS
+    if data not in READ_ALIKE
     for model in MODELS
     if (data not in WITH_BOXES or model in ("yolo", "resnet"))
     and ONE_MODEL.get(data, model) == model
@@ -50,6 +65,7 @@ FROM_THE_HUB = {
 SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 SMALL = {
+    "wav2vec2": ["data.inputs=waveform", *QUICK],
     "bert_mlm": SUBWORDS,  # characters and bytes have no mask
     "gpt2": ["model.layers=1", "model.width=48", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"],
     "dcgan": [*QUICK, "task.feature_steps=2", "task.compared=100"],

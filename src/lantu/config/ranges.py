@@ -290,6 +290,7 @@ RULES: dict[str, Rule] = {
     "model.config.*_size": COUNT,
     "model.config.num_*": COUNT,
     "model.config.n_*": COUNT,
+    "model.config.conv_dim": each(COUNT),
     "model.config.*dim": COUNT,
     "model.depth_factor": POSITIVE,
     "model.width_factor": POSITIVE,
