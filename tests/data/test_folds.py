@@ -101,3 +101,17 @@ def test_every_supervised_kind_of_data_can_be_cross_validated(kind: str, tmp_pat
     total = 1797 if kind == "images" else 60
     assert sum(each["test"] for each in sizes) == total
     assert all(set(each) == {"train", "val", "test"} for each in sizes)
+
+
+def test_folds_are_stratified_by_what_the_target_means_not_by_how_it_is_written() -> None:
+    random = np.random.default_rng(0)
+    amounts = pd.Series([f"{value:,.2f}".translate(str.maketrans(",.", ".,")) for value in random.uniform(0, 9e3, 200)])
+    spelled = pd.Series(np.where(np.arange(200) % 10 == 0, random.choice(["Yes", "yes ", "YES"], 200), "no"))
+    for target, meaning in (
+        (amounts, pd.Series([float(text.replace(".", "").replace(",", ".")) for text in amounts])),
+        (spelled, spelled.str.strip().str.lower() == "yes"),
+    ):
+        raw = Raw(name="own", rows=pd.DataFrame({"x": range(200), "y": target}), split=np.full(200, "train"))
+        for fold in range(5):
+            held_out = in_folds(raw, fold=fold, folds=5, target="y", group=None, seed=0).split == "test"
+            assert meaning[held_out].mean() == pytest.approx(meaning.mean(), rel=0.05)

@@ -311,6 +311,7 @@ class _Hostile(BaseHTTPRequestHandler):
     checkpoint: Path
     run_id: str
     run_dir: str
+    artifact_uri = "mlflow-artifacts:/0/x/artifacts"
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
@@ -335,7 +336,7 @@ class _Hostile(BaseHTTPRequestHandler):
             "experiment_id": "0",
             "status": "FINISHED",
             "lifecycle_stage": "active",
-            "artifact_uri": "mlflow-artifacts:/0/x/artifacts",
+            "artifact_uri": self.artifact_uri,
         }
         return {"info": info, "data": {"tags": [{"key": "lantu.run_dir", "value": self.run_dir}]}, "inputs": {}}
 
@@ -376,6 +377,31 @@ def test_a_hostile_server_executes_nothing_and_writes_only_into_the_cache(
     written = {file for file in place.rglob("*.ckpt") if file.name != "forged.ckpt"}
     assert all((place / "mlruns" / "cache" / "downloads") in file.parents for file in written)
     assert not (place.parent / "escaped").exists()
+
+
+@pytest.fixture
+def private(honest: dict[str, Any], place: Path) -> Path:
+    """A folder with a checkpoint that no server has a right to."""
+    (place / "private" / "checkpoints").mkdir(parents=True)
+    torch.save(honest, place / "private" / "checkpoints" / "best.ckpt")
+    return place / "private"
+
+
+@pytest.mark.parametrize("named", ["run_dir", "artifact_uri"])
+def test_a_server_cannot_name_a_folder_of_this_machine_to_be_read(
+    named: str, hostile: str, private: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Hostile, "run_id", "0123456789abcdef0123456789abcdef", raising=False)
+    monkeypatch.setattr(_Hostile, "checkpoint", private / "nothing.ckpt", raising=False)
+    monkeypatch.setattr(_Hostile, "run_dir", str(private) if named == "run_dir" else "/nowhere", raising=False)
+    if named == "artifact_uri":
+        monkeypatch.setattr(_Hostile, "artifact_uri", f"file://{private}")
+    (private / "nothing.ckpt").write_bytes(b"PK, and no archive")
+    assert main(["evaluate", "run=0123456789abcdef", f"paths.tracking_uri={hostile}"]) == 2
+    said = capsys.readouterr().err
+    assert "is read from" not in said
+    if named == "artifact_uri":
+        assert f"lie in {private} on this machine" in said
 
 
 def test_no_forgery_is_listed_twice_and_there_are_at_least_sixty() -> None:

@@ -1,5 +1,6 @@
 """What was found in the data and what was done about it, so that nothing is dropped silently."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,8 +43,8 @@ class Report:
         for each in self.found:
             names = each.get("names", [])
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            count = f"{each['count']:,} " if "count" in each else ""
-            lines.append(f"{count}{each['what']}" + (f": {shown}" if shown else ""))
+            said = counted(each["count"], each["what"]) if "count" in each else each["what"]
+            lines.append(said + (f": {shown}" if shown else ""))
         return [*lines, *(f"warning: {sentence}" for sentence in self.warnings)]
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,3 +52,23 @@ class Report:
         kept = {"title": self.title, "unit": self.unit, "sizes": self.sizes, "found": self.found}
         more = {"warnings": self.warnings, "columns": self.columns, "classes": self.classes}
         return {**kept, **{name: value for name, value in more.items() if value}}
+
+
+def counted(count: int, what: str) -> str:
+    """A number with what it counts, such as "1 training row that occurs twice" and "2 training rows that occur twice".
+
+    Args:
+        what: in the plural.
+    """
+    if count != 1:
+        return f"{count:,} {what}"
+    noun = re.sub(r"\b(" + "|".join(_ONE) + r")\b", lambda word: _ONE[word[0]], what, count=1)
+    return "1 " + re.sub(r"\b(are|have|occur|were)\b", lambda word: _VERBS[word[0]], noun, count=1)
+
+
+_ONE = {
+    "categories": "category", "columns": "column", "dialogues": "dialogue", "examples": "example", "files": "file",
+    "groups": "group", "images": "image", "objects": "object", "pictures": "picture", "questions": "question",
+    "recordings": "recording", "rows": "row", "targets": "target", "texts": "text", "values": "value",
+}  # fmt: skip
+_VERBS = {"are": "is", "have": "has", "occur": "occurs", "were": "was"}

@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from lantu.data.labels import MOST_CLASSES, loose
 from lantu.data.sources import Raw
+from lantu.data.values import notation, numbers
 from lantu.errors import UserError
 
 
@@ -73,11 +75,16 @@ def _members(strata: np.ndarray, groups: np.ndarray | None, *, folds: int, seed:
 
 
 def _strata(target: pd.Series | None) -> np.ndarray:
-    """Classes, or tenths of the range of numbers; a missing target is a class of its own."""
+    """Classes, or tenths of the range of numbers; a missing target is a class of its own.
+
+    The target is as the file has it: numbers in any notation, classes in any spelling.
+    """
     if target is None:
         return np.array([], dtype=int)
-    if target.nunique() > 20:
-        values = pd.to_numeric(target.astype(str).str.replace(",", "", regex=False), errors="coerce")
-        if values.notna().mean() > 0.9:
-            target = pd.qcut(values, 10, labels=False, duplicates="drop")
-    return pd.factorize(target, use_na_sentinel=False)[0]
+    texts = target.map(lambda value: loose(str(value)), na_action="ignore")
+    if texts.nunique() > MOST_CLASSES:
+        decimal, unit, _ = notation([str(text).strip() for text in target.dropna().unique()[:5_000]])
+        values = pd.Series(numbers(target, decimal=decimal, unit=unit))
+        if values[target.notna().to_numpy()].notna().mean() > 0.9:
+            texts = pd.qcut(values, 10, labels=False, duplicates="drop")
+    return pd.factorize(texts, use_na_sentinel=False)[0]

@@ -13,7 +13,9 @@ from urllib.request import getproxies, proxy_bypass
 
 from lantu.errors import UserError
 from lantu.metric_direction import direction
+from lantu.notices import warn_once
 from lantu.redaction import redact
+from lantu.tracking.run_folder import RunFolder
 
 AUTO = "auto"
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
@@ -74,10 +76,11 @@ def place_to_resume(resume: str, *, store: Path, tracking_uri: str | None = None
             found = _by_id(client, resume)
     except UserError as error:
         raise UserError(str(error).replace(f"`run={resume}`", f"`resume={resume}`").split(" `run=last`")[0]) from error
-    local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
-    if local.is_dir():
+    local = _local_folder(found, tracking_uri)
+    if local is not None:
         return str(local)
     with _answers(resume, store, tracking_uri):
+        _check_artifact_place(found, tracking_uri)
         return str(_downloaded(client, found.info.run_id, store, names=CHECKPOINTS[::-1], fetch=fetch))
 
 
@@ -156,8 +159,44 @@ def _from_mlflow(run: str, store: Path, tracking_uri: str | None, *, fetch: bool
     client = _client(run, store, tracking_uri)
     with _answers(run, store, tracking_uri):
         found = _best_of(client, run.removeprefix("best:")) if run.startswith("best:") else _by_id(client, run)
-        local = Path(found.data.tags.get("lantu.run_dir", "/nowhere"))
-        return _in_folder(local) or _downloaded(client, found.info.run_id, store, fetch=fetch)
+        local = _local_folder(found, tracking_uri)
+        kept = _in_folder(local) if local is not None else None
+        if kept is not None:
+            return kept
+        _check_artifact_place(found, tracking_uri)
+        return _downloaded(client, found.info.run_id, store, fetch=fetch)
+
+
+def _local_folder(run: Any, tracking_uri: str | None) -> Path | None:
+    """The run's folder, where it is on this machine.
+
+    A server names it, and could name any folder. So of a server's runs it is used only if the folder's own record says
+    that it is this run's; and it is said.
+    """
+    folder = Path(run.data.tags.get("lantu.run_dir", "/nowhere"))
+    if not folder.is_dir():
+        return None
+    if urlsplit(tracking_uri or "").scheme in ("http", "https"):
+        if RunFolder(folder).shipped().run_id != run.info.run_id:
+            return None
+        warn_once(f"run {run.info.run_id} is read from {folder} on this machine")
+    return folder
+
+
+def _check_artifact_place(run: Any, tracking_uri: str | None) -> None:
+    """Refuse a server's run whose artifacts are said to lie in a folder of this machine that MLflow would not use.
+
+    Raises:
+        UserError: naming the folder.
+    """
+    place = urlsplit(str(run.info.artifact_uri))
+    if urlsplit(tracking_uri or "").scheme not in ("http", "https") or place.scheme not in ("", "file"):
+        return
+    if Path(place.path).parts[-2:] != (run.info.run_id, "artifacts") or ".." in Path(place.path).parts:
+        raise UserError(
+            f"the MLflow server says that the files of run {run.info.run_id} lie in {place.path} on this machine, "
+            "which is no place where MLflow keeps them. Nothing was read."
+        )
 
 
 @contextmanager

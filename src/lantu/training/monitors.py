@@ -11,6 +11,7 @@ from lantu.errors import UserError
 from lantu.metric_direction import direction
 from lantu.suggestions import did_you_mean
 from lantu.tasks import Task
+from lantu.tasks.slices import SLICE
 from lantu.training.callbacks.small import BestCheckpoints, EarlyStopping
 
 DEFAULT = "val/loss"
@@ -33,7 +34,7 @@ def check_monitors(callbacks: dict[str, Callback], task: Task, trainer: Trainer,
         option = f"callbacks.{name}.monitor={monitor}"
         if monitor.startswith("val/") and name == "early_stopping" and not _validates(trainer, data):
             raise UserError(f"`{option}`: this run has no validation, so there is nothing to stop early by.")
-        if names is not None and monitor not in names:
+        if names is not None and monitor not in names and not _of_a_slice(monitor, names, task):
             raise UserError(f"`{option}`: {_refusal(monitor, names)}")
         callback = callbacks[name]
         if isinstance(callback, BestCheckpoints | EarlyStopping) and not callback.has_mode:
@@ -68,6 +69,12 @@ def logged_names(task: Task) -> set[str] | None:
         except Exception:  # derived from what the stage has counted, which is nothing yet
             return None
     return names
+
+
+def _of_a_slice(monitor: str, names: set[str], task: Task) -> bool:
+    """Whether a metric is one of a slice that the task measures, such as `val/f1/slice/region/north`."""
+    metric, _, which = monitor.partition(SLICE)
+    return metric in names and any(which.startswith(f"{column}/") for column in task.slices)
 
 
 def _monitored(callbacks: dict[str, Callback]) -> Iterator[tuple[str, str]]:
