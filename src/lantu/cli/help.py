@@ -12,6 +12,11 @@ Lantu: train models, and decide which one is worth its cost.
   lantu explain run=last input=FILE              why it answers so, and whether the explanation is true of it
   lantu card run=last                            its model card, and the file that the EU AI Act asks for
   lantu monitor run=last new=FILE                whether new data are still like those it learned from
+  lantu export run=last format=onnx              write its network for other runtimes, checked for equality
+  lantu serve run=last                           answer over HTTP; models:/NAME@ALIAS follows promotions
+  lantu load run=last                            how much the server bears, and what a thousand predictions cost
+  lantu register run=best:EXPERIMENT name=NAME   register a model; `lantu promote` and `lantu rollback` move its alias
+  lantu launch run=last                          one page: go, no-go or not yet
   lantu compare                                  what won, how sure, at what cost, and which one to ship
   lantu data data=csv data.path=FILE             what is in a table: columns, gaps, keys, leakage; trains nothing
   lantu plan model=gpt preset=7b tokens=140e9    devices, memory, time, money and loss before a run starts
@@ -97,6 +102,53 @@ from what the run knows. What a person must still write is marked.
   reference=FILE               rows to compare with; none: the training rows' quantiles, kept in the checkpoint
 
 Exit status: 0 nothing has changed, 3 something has, 2 a mistake in what was asked.
+""",
+    "export": """\
+Write a run's network for other runtimes: `{program} run=WHICH [format=onnx]`
+
+  format=onnx                  for onnxruntime; torch is torch.export's .pt2; safetensors holds the weights alone
+  precision=int8               smaller (onnx); bf16 for safetensors: the loss in quality is measured on the test split
+  input=FILE                   examples to compare on, where the run's data are not here
+  output=FOLDER                none: export/FORMAT in the run's folder
+
+Nothing is written unless the export answers as the trained network does. `lantu predict run=FOLDER` answers from it.
+""",
+    "serve": """\
+Answer over HTTP: `{program} run=WHICH [port=8000]`
+
+  run=models:/credit@champion  a registered model; a promotion is followed without losing a request
+  run=...                      as for predict, or a folder that `lantu export` wrote
+  host=0.0.0.0                 other machines too: LANTU_SERVE_TOKEN must hold a token
+  max_batch=64 timeout=30      and further limits: `{program} --cfg job`
+
+POST /predict takes {{"inputs": [{{...}}]}} or files; / is a page to try it; /metrics is for Prometheus. A language
+model answers /v1/completions and /v1/chat/completions too.
+""",
+    "load": """\
+Load a model's server on this machine: `{program} run=WHICH [seconds=10] [clients=16] [rate=100]`
+
+  rate=100                     requests a second of the open loop; none: 70% of what the closed loop reached
+  input=FILE or FOLDER         what to send; none: rows drawn by the training table's statistics
+  server_per_hour=0.05         price of the machine, for the cost of a thousand predictions
+""",
+    "register": """\
+Register a run's model: `{program} run=WHICH name=NAME [alias=candidate]`
+
+  run=best:EXPERIMENT          or last, an id, a run folder
+""",
+    "promote": """\
+Move an alias to a better version: `{program} name=NAME [from=candidate] [to=champion] [gate=default]`
+
+  gate=strict                  conf/gate/*.yaml; one option: gate.latency.p99_ms=50
+  --force "REASON"             although a gate is not met; the reason is kept
+""",
+    "rollback": """\
+Give an alias back to the version before: `{program} name=NAME [alias=champion] [reason="..."]`
+""",
+    "launch": """\
+One page that says go, no-go or not yet: `{program} run=WHICH [name=NAME] [gate=strict] [output=launch.html]`
+
+  run=models:/NAME@candidate   compares with NAME's champion
 """,
     "compare": """\
 From runs to a decision: `{program} sweep=NAME`

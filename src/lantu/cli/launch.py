@@ -28,10 +28,17 @@ JOBS = {
     "explain": "lantu.responsible.explain.command",
     "card": "lantu.responsible.card.command",
     "monitor": "lantu.monitoring.command",
+    "export": "lantu.serving.export.command",
+    "serve": "lantu.serving.serve_command",
+    "load": "lantu.serving.load.command",
+    "register": "lantu.registry.commands",
+    "launch": "lantu.registry.launch",
+    "promote": "lantu.registry.commands",
+    "rollback": "lantu.registry.commands",
 }
 """The module whose `job(cfg)` does the work of a command; imported when the work starts, since it imports torch."""
 
-APPLIED = ("evaluate", "predict", "explain", "card", "monitor")
+APPLIED = ("evaluate", "predict", "explain", "card", "monitor", "export", "serve", "load")
 """Commands that rebuild a run's model from its checkpoint."""
 
 SPELLED = {"compare": {"experiment": "experiments", "sweep": "sweeps"}}

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 from lantu.errors import UserError
 
-COMPOSED = ("train", "evaluate", "predict", "compare", "explain", "card", "monitor")
+COMPOSED = (
+    *("train", "evaluate", "predict", "compare", "explain", "card", "monitor"),
+    *("export", "serve", "load", "register", "promote", "rollback", "launch"),
+)
 """Commands that are configured by Hydra, each with a primary config of its own name."""
 
 
@@ -115,16 +118,31 @@ def _composed(command: str, arguments: list[str]) -> int:
         return show_help(command)
     from lantu.cli.launch import launch
 
-    return launch(command, [_typed_text(each) if command == "predict" else each for each in arguments])
+    return launch(command, [_typed_text(each, TYPED.get(command, ())) for each in _forced(command, arguments)])
 
 
-def _typed_text(argument: str) -> str:
+TYPED = {"predict": ("prompt",), "promote": ("force",), "rollback": ("reason",)}
+"""Options that hold a person's sentence."""
+
+
+def _forced(command: str, arguments: list[str]) -> list[str]:
+    """`lantu promote --force "why"` as `force=why`."""
+    if command != "promote" or "--force" not in arguments:
+        return arguments
+    place = arguments.index("--force")
+    reason = arguments[place + 1 : place + 2]
+    if not reason or "=" in reason[0].partition(" ")[0]:
+        raise UserError('`--force` needs a reason, which is kept: --force "the champion leaks a column".')
+    return [*arguments[:place], f"force={reason[0]}", *arguments[place + 2 :]]
+
+
+def _typed_text(argument: str, options: tuple[str, ...] = ("prompt",)) -> str:
     """`prompt=What's that, please?` as Hydra reads it: quoted, for it has signs that mean something in an override."""
     name, _, text = argument.partition("=")
-    if name != "prompt" or text[:1] in ("", '"', "'") or re.fullmatch("[A-Za-z0-9_]*", text):
+    if name not in options or text[:1] in ("", '"', "'") or re.fullmatch("[A-Za-z0-9_]*", text):
         return argument
     escaped = re.sub(r'(\\+)(?="|$)', r"\1\1", text).replace('"', r"\"")
-    return f'prompt="{escaped}"'
+    return f'{name}="{escaped}"'
 
 
 def _joins(command: str) -> Callable[[], int] | None:

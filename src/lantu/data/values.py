@@ -106,7 +106,8 @@ def numbers(values: pd.Series, *, decimal: str = ".", unit: str = "") -> np.ndar
 
 def as_text(values: pd.Series) -> pd.Series:
     """Values as their names: 1.0, which is what an integer becomes beside a missing value, is "1"."""
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+    there = values.dropna()
+    if pd.api.types.is_float_dtype(values) and ((there % 1 == 0) & (there.abs() < 2**63)).all():
         values = values.astype("Int64")
     return values.astype(str)
 

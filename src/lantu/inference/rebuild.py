@@ -13,6 +13,7 @@ from lantu.config.build import build
 from lantu.config.foreign import closed
 from lantu.data import DataModule
 from lantu.errors import UserError
+from lantu.inference.exported import KEY, ExportedNetwork, load_weights
 from lantu.tasks import Task
 
 
@@ -27,13 +28,14 @@ class Rebuilt:
     """With the checkpoint's weights, in evaluation mode."""
 
 
-def rebuild(checkpoint: Path, *, data_options: Any = None, cache: str | None = None) -> Rebuilt:
+def rebuild(checkpoint: Path, *, data_options: Any = None, cache: str | None = None, trusted: bool = False) -> Rebuilt:
     """Rebuild a run from its checkpoint. No code is unpickled, and only what `allowed_targets.py` lists is built.
 
     Args:
         checkpoint: as `find_checkpoint` found it.
         data_options: options of the data module to change, such as a path on this machine.
         cache: folder for decoded images and tokens; None: the data module's default, whatever the config says.
+        trusted: read an export of `format=torch` too, which this process has just written: such a file can run code.
 
     Raises:
         UserError: the file is no checkpoint of Lantu's, is damaged, names something that is not trusted, or its parts
@@ -43,9 +45,14 @@ def rebuild(checkpoint: Path, *, data_options: Any = None, cache: str | None = N
     config = _stored_config(loaded)
     if config is None:
         raise UserError(f"{checkpoint} holds no config: Lantu did not write it, so its model cannot be rebuilt.")
+    if loaded.get(KEY, {}).get("format") == "torch" and not trusted:
+        raise UserError(
+            f"{checkpoint.parent} is an export of `format=torch`, and reading such a file can run code that is in it. "
+            "Name the run itself, or an export of `format=onnx` or `format=safetensors`."
+        )
     cfg = OmegaConf.create(closed(config))
     try:
-        return _rebuilt(cfg, loaded, data_options=data_options, cache=cache)
+        return _rebuilt(cfg, loaded, folder=checkpoint.parent, data_options=data_options, cache=cache)
     except (UserError, KeyboardInterrupt):
         raise
     except Exception as error:  # a foreign config and foreign weights can disagree in any way
@@ -64,7 +71,7 @@ def _stored_config(loaded: Any) -> Any:
         return None
 
 
-def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, data_options: Any, cache: str | None) -> Rebuilt:
+def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, folder: Path, data_options: Any, cache: str | None) -> Rebuilt:
     _use_this_machines_mirror(cfg)
     if OmegaConf.is_config(data_options):
         data_options = OmegaConf.to_container(data_options, resolve=True)
@@ -76,12 +83,21 @@ def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, data_options: Any, cach
         raise TypeError("what the data module learned is no mapping")
     data.load_state_dict(state)
     data.carry(cfg.task.get("slices") or [])
+    exported = loaded.get(KEY)
+    if exported and exported["format"] != "safetensors":
+        task = build(cfg.task, net=ExportedNetwork(folder, exported))
+        task.load_state_dict(loaded["state_dict"], strict=False)  # the network's weights are in its own file
+        return Rebuilt(cfg=cfg, data=data, task=task.eval())
     net = build(_without_pretrained(cfg.model))
     adapt = build(cfg.get("peft"))
     if adapt is not None:
         adapt(net)
     task = build(cfg.task, net=net)
-    task.load_state_dict(loaded["state_dict"])
+    if exported:
+        load_weights(net, folder)
+        task.load_state_dict(loaded["state_dict"], strict=False)
+    else:
+        task.load_state_dict(loaded["state_dict"])
     return Rebuilt(cfg=cfg, data=data, task=task.eval())
 
 

@@ -306,12 +306,14 @@ def attend(q_NHTC: Tensor, k_NKSC: Tensor, v_NKSC: Tensor, seen_NTS: Tensor | No
     """
     now, so_far = q_NHTC.shape[2], k_NKSC.shape[2]
     mask = None if seen_NTS is None else seen_NTS[:, None]
-    if seen_NTS is None and 1 < now < so_far:  # is_causal would align the new tokens with the first, not with the last
+    exporting = torch.compiler.is_exporting()  # where T is symbolic, is_causal cannot depend on it
+    if seen_NTS is None and (exporting or 1 < now < so_far):
+        # is_causal would align the new tokens with the first, not with the last
         mask = torch.ones(now, so_far, dtype=torch.bool, device=q_NHTC.device).tril(so_far - now)
     attention = partial(
         F.scaled_dot_product_attention,
         attn_mask=mask,
-        is_causal=seen_NTS is None and 1 < now == so_far,
+        is_causal=mask is None and 1 < now == so_far,
         dropout_p=dropout,
         enable_gqa=q_NHTC.shape[1] > k_NKSC.shape[1],
     )
@@ -343,6 +345,11 @@ def turn(x_NTXC: Tensor, turns_TP2: Tensor) -> Tensor:
 
     LLaMA's own order; transformers keeps the first numbers of all pairs before the second ones.
     """
+    if torch.compiler.is_exporting():  # ONNX has no complex numbers
+        cos_T1P, sin_T1P = turns_TP2.float()[:, None].unbind(dim=-1)
+        even_NTXP, odd_NTXP = x_NTXC.float().unflatten(-1, (-1, 2)).unbind(dim=-1)
+        turned = (even_NTXP * cos_T1P - odd_NTXP * sin_T1P, even_NTXP * sin_T1P + odd_NTXP * cos_T1P)
+        return torch.stack(turned, dim=-1).flatten(-2)
     pairs_NTXP = torch.view_as_complex(x_NTXC.float().unflatten(-1, (-1, 2)))
     turned_NTXP = pairs_NTXP * torch.view_as_complex(turns_TP2.float())[:, None]
     return torch.view_as_real(turned_NTXP).flatten(-2)

@@ -141,6 +141,8 @@ class RNN(nn.Module):
             return unroll(layer, x, lengths, state, dropout=self.recurrent_dropout)
         if lengths is None:
             return layer(x, state)
+        if torch.compiler.is_exporting():
+            return _read_padded(layer, x, lengths)
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         out, state = layer(packed, state)
         return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0], state
@@ -181,6 +183,34 @@ class RecurrentState:
     def detach_(self) -> None:
         """Detach the states: gradients do not flow past this point."""
         self.states = [None if state is None else _detached(state) for state in self.states]
+
+
+def _read_padded(layer: nn.RNNBase, x: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
+    """As packing does, without it, since it cannot be traced: states after every step, 0 behind the end, and the last.
+
+    The reverse direction reads each sequence turned round within its length, with padding still behind it.
+    """
+    place = torch.arange(x.shape[1], device=x.device)
+    there = (place < lengths[:, None])[..., None]
+    turned = torch.where(there[..., 0], lengths[:, None] - 1 - place, place)
+    outs, finals = [], []
+    for suffix in ("", "_reverse")[: 2 if layer.bidirectional else 1]:
+        backwards = bool(suffix)
+        seen = x.gather(1, turned[..., None].expand_as(x)) if backwards else x
+        weights = [getattr(layer, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        out = _run_layer(layer, seen, weights)
+        finals.append(out.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, out.shape[2]))[:, 0])
+        outs.append((out.gather(1, turned[..., None].expand_as(out)) if backwards else out) * there)
+    return torch.cat(outs, dim=-1), torch.stack(finals)
+
+
+def _run_layer(layer: nn.RNNBase, x: Tensor, weights: list[Tensor]) -> Tensor:
+    """States (N, L, hidden) of one direction of a layer."""
+    zeros = x.new_zeros(1, x.shape[0], layer.hidden_size)  # `len` would fix the size of the batch
+    if layer.mode == "LSTM":
+        return torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, False, False, True)[0]
+    step = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}[layer.mode]
+    return step(x, zeros, weights, True, 1, 0.0, False, False, True)[0]
 
 
 def unroll(

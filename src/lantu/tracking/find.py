@@ -15,10 +15,13 @@ from lantu.errors import UserError
 from lantu.metric_direction import direction
 from lantu.notices import warn_once
 from lantu.redaction import redact
+from lantu.tracking.registered import REGISTERED, RegisteredVersion, resolve
 from lantu.tracking.run_folder import RunFolder
 
 AUTO = "auto"
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
+EXPORTED = "preparation.ckpt"
+"""What stands for a checkpoint in a folder that `lantu export` wrote."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 ANSWER_SECONDS = 10.0
 """How long a server may take to accept a connection; MLflow itself would try again for minutes."""
@@ -112,7 +115,8 @@ def _refuse(sentence: str) -> Any:
 
 
 def _in_folder(folder: Path) -> Path | None:
-    places = [folder / "checkpoints" / name for name in CHECKPOINTS] + [folder / name for name in CHECKPOINTS]
+    places = [folder / "checkpoints" / name for name in CHECKPOINTS]
+    places += [folder / name for name in (*CHECKPOINTS, EXPORTED)]
     return next((place for place in places if place.is_file()), None)
 
 
@@ -158,7 +162,7 @@ def refuse_silent(tracking_uri: str) -> None:
 def _from_mlflow(run: str, store: Path, tracking_uri: str | None, *, fetch: bool) -> Path:
     client = _client(run, store, tracking_uri)
     with _answers(run, store, tracking_uri):
-        found = _best_of(client, run.removeprefix("best:")) if run.startswith("best:") else _by_id(client, run)
+        found = _in_mlflow(client, run)
         local = _local_folder(found, tracking_uri)
         kept = _in_folder(local) if local is not None else None
         if kept is not None:
@@ -197,6 +201,51 @@ def _check_artifact_place(run: Any, tracking_uri: str | None) -> None:
             f"the MLflow server says that the files of run {run.info.run_id} lie in {place.path} on this machine, "
             "which is no place where MLflow keeps them. Nothing was read."
         )
+
+
+def _in_mlflow(client: Any, run: str) -> Any:
+    """The MLflow run that is meant: the best of an experiment, that of a registered model, or one by its id or name."""
+    if run.startswith("best:"):
+        return _best_of(client, run.removeprefix("best:"))
+    if run.startswith(REGISTERED):
+        return client.get_run(resolve(client, run).run_id)
+    return _by_id(client, run)
+
+
+def find_registered(uri: str, *, store: Path, tracking_uri: str | None) -> RegisteredVersion:
+    """The version that models:/NAME@ALIAS or models:/NAME/VERSION means now.
+
+    Raises:
+        UserError: the URI is none, or nothing is registered under it.
+    """
+    client = _client(uri, store, tracking_uri)
+    with _answers(uri, store, tracking_uri):
+        return resolve(client, uri)
+
+
+def find_run(run: str, *, store: Path, tracking_uri: str | None = None) -> tuple[Any, Any]:
+    """MLflow's client, and the MLflow run that `run=...` names: an id, a name, best:EXPERIMENT, models:/..., last.
+
+    Raises:
+        UserError: there is none.
+    """
+    if run == "last" or Path(run).expanduser().exists():
+        run = _recorded_id(_on_disk(run, store), run)
+    client = _client(run, store, tracking_uri)
+    with _answers(run, store, tracking_uri):
+        return client, _in_mlflow(client, run)
+
+
+def _recorded_id(checkpoint: Path | None, run: str) -> str:
+    """The id in MLflow of the run whose folder holds a checkpoint."""
+    folder = checkpoint.parent.parent if checkpoint else Path(run)
+    try:
+        found = RunFolder(folder).shipped().run_id
+    except Exception:  # a folder that is no run's
+        found = None
+    if found is None:
+        raise UserError(f"`run={run}`: {folder} is not in MLflow yet; `lantu sync` uploads it.")
+    return str(found)
 
 
 @contextmanager

@@ -1,0 +1,163 @@
+"""The `register`, `promote` and `rollback` commands."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from lantu.errors import UserError
+from lantu.log_noise import without_noise
+from lantu.registry.evidence import Evidence, gather
+from lantu.registry.gates import Line, check_gates, judge, verdict_of
+from lantu.registry.store import Registry, open_registry
+from lantu.tracking.find import find_run
+from lantu.tracking.registered import RegisteredVersion, find
+
+MARKS = {"met": "[green]met[/]      ", "not met": "[red]not met[/]  ", "not known": "[yellow]not known[/]"}
+
+
+def job(cfg: DictConfig) -> None:
+    """Run the command that Hydra was started for."""
+    command = str(HydraConfig.get().job.config_name)
+    run: dict[str, Callable[[DictConfig], None]] = {"register": register, "promote": promote, "rollback": rollback}
+    without_noise()
+    try:
+        run[command](cfg)
+    except UserError as error:
+        print(f"lantu {command}: {error}", file=sys.stderr)
+        sys.exit(error.status)
+
+
+def register(cfg: DictConfig) -> None:
+    """Register a run's model, and point an alias to it.
+
+    Raises:
+        UserError: there is no such run, or it kept no model.
+    """
+    name = _name(cfg)
+    client, run = find_run(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
+    registry = open_registry(cfg)
+    evidence = gather(client, run, tracking_uri=cfg.paths.tracking_uri)
+    version = registry.register(name, run, evidence)
+    if cfg.alias:
+        registry.set_alias(name, str(cfg.alias), version.version)
+    what = {"what": "register", "version": version.version, "alias": cfg.alias, "run": version.run_id}
+    registry.note(name, what, run_id=version.run_id, evidence={"lineage": evidence.lineage})
+    print(
+        f"{name} version {version.version}"
+        + (f" @{cfg.alias}" if cfg.alias else "")
+        + f"  from run {run.info.run_name}"
+    )
+    for label, value in evidence.lineage.items():
+        print(f"  {label:<18} {value}")
+    print(f"next     lantu promote name={name} from={cfg.alias or 'candidate'} to=champion")
+
+
+def promote(cfg: DictConfig) -> None:
+    """Point an alias to a version that meets the gates.
+
+    Raises:
+        UserError: a gate is not met or not known, and no reason is given to go on all the same.
+    """
+    name, gates = _name(cfg), _plain(cfg.gate)
+    check_gates(gates)
+    if cfg.force is not None and len(str(cfg.force).strip()) < 5:
+        raise UserError('`force`: say why, as in --force "the champion leaks a column"; the reason is kept.')
+    registry = open_registry(cfg)
+    candidate = find(registry.client, name, alias=str(cfg["from"]))
+    champion = _version_at(registry, name, str(cfg.to))
+    if champion is not None and champion.version == candidate.version:
+        raise UserError(f"{name} version {candidate.version} is @{cfg.to} already.")
+    one, two = evidence_of(registry, candidate), evidence_of(registry, champion) if champion else None
+    lines = judge(one, two, gates)
+    verdict = verdict_of(lines)
+    _show(lines)
+    decision: dict[str, Any] = {
+        "what": "promote", "version": candidate.version, "alias": cfg.to, "verdict": verdict,
+        "previous": champion.version if champion else None, "reason": cfg.force,
+    }  # fmt: skip
+    kept = {
+        "gates": gates,
+        "lines": [each.as_dict() for each in lines],
+        "lineage": one.lineage,
+        "run": candidate.run_id,
+    }
+    if verdict != "go" and cfg.force is None:
+        registry.note(name, {**decision, "what": "refuse"}, run_id=candidate.run_id, evidence=kept)
+        broken = ", ".join(each.gate for each in lines if each.verdict != "met")
+        raise UserError(
+            f"{name} version {candidate.version} is not promoted ({verdict}): {broken}. Meet the gates, or give a "
+            'reason that is kept: --force "..."'
+        )
+    registry.set_alias(name, str(cfg.to), candidate.version)
+    registry.note(name, decision, run_id=candidate.run_id, evidence=kept)
+    was = f", was version {champion.version}" if champion else ""
+    forced = f" ({verdict}, by force: {cfg.force})" if verdict != "go" else ""
+    print(f"{name} @{cfg.to} is version {candidate.version}{was}{forced}")
+    print(f"back     lantu rollback name={name} alias={cfg.to}")
+
+
+def rollback(cfg: DictConfig) -> None:
+    """Point an alias to the version that had it before the last promotion.
+
+    Raises:
+        UserError: there was none.
+    """
+    name = _name(cfg)
+    registry = open_registry(cfg)
+    now = find(registry.client, name, alias=str(cfg.alias))
+    moves = [each for each in registry.history(name) if each["what"] in ("promote", "rollback")]
+    before = next(
+        (
+            each["previous"]
+            for each in reversed(moves)
+            if each["what"] == "promote" and each["alias"] == cfg.alias and each["version"] == now.version
+        ),
+        None,
+    )
+    if before is None:
+        raise UserError(f"{name} @{cfg.alias} is version {now.version}, and no version had that alias before it.")
+    registry.set_alias(name, str(cfg.alias), before)
+    decision = {
+        "what": "rollback", "version": before, "alias": cfg.alias, "previous": now.version, "reason": cfg.reason,
+    }  # fmt: skip
+    registry.note(name, decision, run_id=now.run_id, evidence={})
+    print(f"{name} @{cfg.alias} is version {before} again, was version {now.version}")
+
+
+def evidence_of(registry: Registry, version: RegisteredVersion) -> Evidence:
+    """What the run of a registered version has left."""
+    run = registry.client.get_run(version.run_id)
+    return gather(registry.client, run, version, tracking_uri=registry.uri)
+
+
+def _version_at(registry: Registry, name: str, alias: str) -> RegisteredVersion | None:
+    return find(registry.client, name, alias=alias) if alias in registry.aliases(name) else None
+
+
+def _show(lines: list[Line]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False, soft_wrap=True)
+    for each in lines:
+        console.print(f"{MARKS[each.verdict]}  {each.gate:<9} {escape(each.claim)}  (limit: {escape(each.limit)})")
+        if each.remedy and each.verdict != "met":
+            console.print(f"                      {escape(each.remedy)}")
+
+
+def _name(cfg: DictConfig) -> str:
+    if not cfg.name:
+        raise UserError("say which registered model: add `name=...`, such as `name=credit`.")
+    if any(sign in str(cfg.name) for sign in "/:@"):
+        raise UserError(f"`name={cfg.name}`: a registered model's name has no /, : or @.")
+    return str(cfg.name)
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    found = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(found, dict)
+    return {str(name): value for name, value in found.items()}

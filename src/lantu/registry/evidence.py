@@ -1,0 +1,111 @@
+"""What is known of a registered version: metrics, stored predictions, load test, size, lineage."""
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lantu.tracking.find import _local_folder
+from lantu.tracking.registered import RegisteredVersion
+
+MOST_BYTES = 200_000_000
+
+
+@dataclass
+class Evidence:
+    """What a run has left for a decision."""
+
+    run_id: str
+    name: str = ""
+    """Of the run."""
+    version: str = ""
+    """In the registry; empty where it is not registered."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    lineage: dict[str, str] = field(default_factory=dict)
+    """Code revision, data digests, MLflow run, seed."""
+    folder: Path | None = None
+    """The run's folder, where it is on this machine."""
+    predictions: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """By split."""
+    load: dict[str, Any] | None = None
+    """`load.json`."""
+    equality: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """`equality.json` of each export."""
+    bytes: int | None = None
+    """Of the weights."""
+
+
+def gather(
+    client: Any, run: Any, version: RegisteredVersion | None = None, *, tracking_uri: str | None = None
+) -> Evidence:
+    """Read what a run has left, from its folder on this machine or from its artifacts.
+
+    Args:
+        client: MLflow's.
+        run: MLflow's run.
+        version: of the registry.
+        tracking_uri: of the store; a server's word for a folder of this machine is checked.
+    """
+    tags, params = run.data.tags, run.data.params
+    found = Evidence(run.info.run_id, name=run.info.run_name or "", version=version.version if version else "")
+    found.metrics = {str(name): float(value) for name, value in run.data.metrics.items()}
+    found.folder = _local_folder(run, tracking_uri)
+    found.lineage = {"MLflow run": run.info.run_id}
+    for label, value in (
+        ("code", tags.get("mlflow.source.git.commit") or tags.get("lantu.git.commit")),
+        ("seed", params.get("seed")),
+        ("config", tags.get("lantu.config_digest")),
+    ):
+        if value:
+            found.lineage[label] = str(value)
+    for each in run.inputs.dataset_inputs if run.inputs else []:
+        context = next((tag.value for tag in each.tags if tag.key == "mlflow.data.context"), each.dataset.name)
+        found.lineage[f"data, {context}"] = each.dataset.digest
+    with tempfile.TemporaryDirectory() as name:
+        for split in ("test", "val"):
+            path = _file(client, found, f"predictions/{split}.parquet", Path(name))
+            frame = _table(path)
+            if frame is not None:
+                found.predictions[split] = frame
+        path = _file(client, found, "load.json", Path(name))
+        found.load = _content(path)
+    if found.folder is not None:
+        for file in found.folder.glob("export/*/equality.json"):
+            if content := _content(file):
+                found.equality[file.parent.name] = content
+        checkpoint = found.folder / "checkpoints" / "best.ckpt"
+        weights = [*found.folder.glob("model/**/*.ckpt"), *([checkpoint] if checkpoint.is_file() else [])]
+        found.bytes = weights[0].stat().st_size if weights else None
+    return found
+
+
+def _file(client: Any, found: Evidence, name: str, place: Path) -> Path | None:
+    if found.folder is not None:
+        path = found.folder / name
+        return path if path.is_file() else None
+    folder = str(Path(name).parent)
+    try:
+        there = client.list_artifacts(found.run_id, None if folder == "." else folder)
+        if not any(each.path == name and (each.file_size or 0) <= MOST_BYTES for each in there):
+            return None
+        return Path(client.download_artifacts(found.run_id, name, str(place)))
+    except Exception:  # a store without artifacts, or one that cannot be reached from here
+        return None
+
+
+def _table(path: Path | None) -> pd.DataFrame | None:
+    try:
+        return pd.read_parquet(path) if path else None
+    except (OSError, ValueError):
+        return None
+
+
+def _content(path: Path | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path else None
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

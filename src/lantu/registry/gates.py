@@ -1,0 +1,210 @@
+"""Gates of a promotion: each is one claim with its interval, its limit, its source, and how to meet it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from lantu.compare.methods.examples import compare_pair, values
+from lantu.errors import UserError
+from lantu.metric_direction import direction
+from lantu.registry.evidence import Evidence
+
+Verdict = Literal["met", "not met", "not known"]
+PARTS = {
+    "quality": {"metric", "split", "worse_by", "level"},
+    "cost": {"usd_per_thousand"},
+    "latency": {"p99_ms"},
+    "errors": {"share"},
+    "size": {"mb"},
+    "export": {"format"},
+    "fairness": {"metric", "most"},
+    "privacy": {"metric", "most"},
+    "drift": {"metric", "most"},
+    "energy": {"metric", "most"},
+}
+"""The gates, and the options of each."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One gate's result."""
+
+    gate: str
+    verdict: Verdict
+    claim: str
+    """What was found, in a sentence."""
+    limit: str
+    source: str
+    """Where the figures are from."""
+    remedy: str = ""
+    """How to meet it, as a command or a number of examples."""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check_gates(gates: Mapping[str, Any]) -> None:
+    """Raise a `UserError` for a gate or an option that there is not."""
+    from lantu.suggestions import did_you_mean
+
+    for name, options in gates.items():
+        if name not in PARTS:
+            raise UserError(f"`gate.{name}`: there is no such gate.{did_you_mean(name, PARTS)}")
+        for option in options or {}:
+            if option not in PARTS[name]:
+                raise UserError(f"`gate.{name}.{option}`: the gate {name} has {', '.join(sorted(PARTS[name]))}.")
+
+
+def judge(candidate: Evidence, champion: Evidence | None, gates: Mapping[str, Any]) -> list[Line]:
+    """The result of each gate that has a limit.
+
+    Args:
+        candidate: what is to be promoted.
+        champion: what serves now; None: nothing does.
+        gates: by name, as in conf/gate; a limit of null leaves a gate out.
+    """
+    check_gates(gates)
+    lines: list[Line] = []
+    for name, options in gates.items():
+        given = dict(options or {})
+        line = _quality(candidate, champion, given) if name == "quality" else _limited(name, candidate, given)
+        if line is not None:
+            lines.append(line)
+    return lines
+
+
+def verdict_of(lines: list[Line]) -> str:
+    """go: all gates are met; no-go: one is not; not yet: none is broken and something is not known."""
+    verdicts = {each.verdict for each in lines}
+    return "no-go" if "not met" in verdicts else "not yet" if "not known" in verdicts else "go"
+
+
+def _quality(candidate: Evidence, champion: Evidence | None, options: dict[str, Any]) -> Line | None:
+    if options.get("worse_by") is None:
+        return None
+    split, level, worse_by = options.get("split", "test"), options.get("level", 0.95), float(options["worse_by"])
+    metric = f"{split}/{options.get('metric', 'loss')}"
+    frame = candidate.predictions.get(split)
+    limit = f"at most {worse_by:g} worse than the champion, at {level:.0%} confidence"
+    source = f"predictions/{split}.parquet of run {candidate.run_id[:8]}"
+    if champion is None:
+        return _first(candidate, metric, limit, source)
+    if frame is None or champion.predictions.get(split) is None:
+        who = "the candidate" if frame is None else "the champion"
+        remedy = f"train {who} again with `callbacks=[default]`, which stores predictions, and `test=true`"
+        return Line("quality", "not known", f"{who} stored no predictions of the {split} split", limit, source, remedy)
+    pair = compare_pair(("candidate", frame), ("champion", champion.predictions[split]), metric, level=level)
+    if pair is None or not _same_targets(frame, champion.predictions[split]):
+        why = f"{metric} cannot be compared: the two were not measured on the same examples"
+        return Line("quality", "not known", why, limit, source, "train both on the same data with the same split")
+    sign = 1.0 if direction(metric) == "max" else -1.0
+    low, high = sorted((sign * pair.low, sign * pair.high))
+    better = sign * pair.difference
+    source += f" and {champion.run_id[:8]}, {pair.number} examples of both"
+    claim = f"{metric} is {abs(better):.4g} {'better' if better >= 0 else 'worse'} [{low:+.4g}, {high:+.4g}]"
+    found: dict[str, Any] = {"value": better, "low": low, "high": high}
+    if low >= -worse_by:
+        return Line("quality", "met", claim, limit, source, **found)
+    if high < -worse_by:
+        return Line("quality", "not met", claim, limit, source, "train a better candidate", **found)
+    return Line(
+        "quality", "not known", claim, limit, source, _more_examples(pair.number, better, low, worse_by), **found
+    )
+
+
+def _first(candidate: Evidence, metric: str, limit: str, source: str) -> Line:
+    value = candidate.metrics.get(metric)
+    shown = f"{metric} {value:.4g}" if value is not None else f"{metric} was not measured"
+    frame = candidate.predictions.get(metric.partition("/")[0])
+    found = values(frame, metric) if frame is not None else None
+    if found is not None and len(found) > 1:
+        half = 1.96 * float(found.std(ddof=1)) / math.sqrt(len(found))
+        mean = float(found.mean())
+        shown = f"{metric} {mean:.4g} [{mean - half:.4g}, {mean + half:.4g}]"
+    claim = f"{shown}; there is no other champion to compare with"
+    return Line("quality", "met", claim, limit, source, value=value)
+
+
+def _same_targets(one: Any, two: Any) -> bool:
+    one, two = (each.set_index("row") if "row" in each else each for each in (one, two))
+    common = one.index.intersection(two.index)
+    if not {"target"} <= {*one} & {*two}:
+        return True
+    return bool((one.loc[common, "target"].astype(str) == two.loc[common, "target"].astype(str)).all())
+
+
+def _more_examples(number: int, better: float, low: float, worse_by: float) -> str:
+    """How many examples would decide, if the difference stayed as it is: the interval shrinks with their root."""
+    half, room = better - low, better + worse_by
+    if room <= 0:
+        return "the best estimate is beyond the limit: train a better candidate"
+    needed = math.ceil(number * (half / room) ** 2)
+    return f"about {needed - number:,} more test examples decide it, if the difference stays as it is"
+
+
+def _limited(name: str, candidate: Evidence, options: dict[str, Any]) -> Line | None:
+    if name == "export":
+        return _export(candidate, options.get("format"))
+    limit = next((options.get(key) for key in ("usd_per_thousand", "p99_ms", "share", "mb", "most")), None)
+    limits = {key: value for key, value in options.items() if key != "metric"}
+    limit = next(iter(limits.values()), None)
+    if limit is None:
+        return None
+    value, what, unit, source, remedy = _measured(name, candidate, options)
+    shown = f"at most {float(limit):g}{unit}"
+    if value is None:
+        return Line(name, "not known", f"{what} is not known", shown, source, remedy)
+    met = value <= float(limit)
+    claim = f"{what} is {value:.4g}{unit}"
+    return Line(name, "met" if met else "not met", claim, shown, source, "" if met else remedy, value=value)
+
+
+def _measured(name: str, candidate: Evidence, options: dict[str, Any]) -> tuple[float | None, str, str, str, str]:
+    """A value, what it is, its unit, its source, and how to change it."""
+    load = candidate.load or {}
+    again = f"lantu load run={candidate.run_id}"
+    if name == "cost":
+        remedy = f"{again}   (with server_per_hour=PRICE)" if not load else "a smaller model, or a cheaper machine"
+        return load.get("usd_per_thousand"), "the cost of a thousand predictions", " USD", "load.json", remedy
+    if name == "latency":
+        found = load.get("open", {}).get("ms", {}).get("p99")
+        remedy = "a smaller model, or fewer requests for each server" if load else again
+        return found, "p99 in the open loop", " ms", "load.json", remedy
+    if name == "errors":
+        loops = [load[each] for each in ("closed", "open") if each in load]
+        asked, lost = sum(each["requests"] for each in loops), sum(sum(each["errors"].values()) for each in loops)
+        share = lost / asked if asked else None
+        return (
+            share,
+            "the share of requests that failed",
+            "",
+            "load.json",
+            "the server's log says why" if load else again,
+        )
+    if name == "size":
+        size = candidate.bytes / 1e6 if candidate.bytes is not None else None
+        return size, "the size of the weights", " MB", "the run's folder", "lantu export ... precision=int8"
+    metric = str(options.get("metric"))
+    remedies = {
+        "fairness": "measure the groups: `lantu evaluate run=... fairness.group=COLUMN`",
+        "privacy": "train with `privacy=dp`",
+        "drift": "lantu monitor",
+        "energy": "train with `callbacks=[default]`, which measures energy",
+    }
+    return candidate.metrics.get(metric), f"`{metric}`", "", f"run {candidate.run_id[:8]}", remedies[name]
+
+
+def _export(candidate: Evidence, form: str | None) -> Line | None:
+    if form is None:
+        return None
+    found = candidate.equality.get(str(form))
+    remedy = f"lantu export run={candidate.run_id} format={form}"
+    if found is None:
+        return Line("export", "not known", f"there is no export to {form}", "equal answers", "equality.json", remedy)
+    worst = max(found["largest"].values(), default=0.0)
+    claim = f"the export to {form} differs by {worst:.2g} at most, on {found['examples']} examples"
+    return Line("export", "met" if found["equal"] else "not met", claim, "equal answers", "equality.json", value=worst)

@@ -1,0 +1,168 @@
+"""Every claim of the launch page: the gates, and what a decision needs to know besides."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lantu.compare.methods.examples import calibration, calibration_error, values
+from lantu.registry.evidence import Evidence
+from lantu.registry.gates import Line, judge
+
+COSTS = {"latency": 1, "cost": 1, "errors": 1, "rollback": 1, "export": 2, "card": 2, "quality": 3}
+"""How dear the evidence of a line is, roughly: 1 seconds, 2 minutes, 3 new data or training."""
+
+
+def lines_of(
+    candidate: Evidence,
+    champion: Evidence | None,
+    gates: Mapping[str, Any],
+    *,
+    history: list[dict[str, Any]],
+    business: Mapping[str, Any],
+    split: str = "test",
+) -> list[Line]:
+    """The gates' lines, then those without a limit: what was measured, and what is missing.
+
+    Args:
+        candidate, champion, gates: as in `judge`.
+        history: decisions of the registered model.
+        business: the user's assumptions, as in conf/business.
+    """
+    lines = judge(candidate, champion, gates)
+    judged = {each.gate for each in lines}
+    more = [
+        _absolute(candidate, gates, split),
+        _calibration(candidate, split),
+        *(_load(candidate) if not judged & {"latency", "cost"} else []),
+        _money(candidate, business),
+        _export(candidate) if "export" not in judged else None,
+        _metric(candidate, "fairness", "fairness/", "the worst group") if "fairness" not in judged else None,
+        _metric(candidate, "privacy", "privacy/epsilon", "epsilon") if "privacy" not in judged else None,
+        _energy(candidate) if "energy" not in judged else None,
+        _rollback(champion, history),
+        _card(candidate),
+    ]
+    return [*lines, *(each for each in more if each is not None)]
+
+
+def cheapest(lines: list[Line]) -> Line | None:
+    """Of the gates that are not known, the one whose evidence costs least."""
+    missing = [each for each in lines if each.verdict == "not known" and each.remedy and each.limit]
+    return min(missing, key=lambda each: COSTS.get(each.gate, 2), default=None)
+
+
+def _absolute(candidate: Evidence, gates: Mapping[str, Any], split: str) -> Line:
+    name = (
+        "accuracy"
+        if f"{split}/accuracy" in candidate.metrics
+        else str((gates.get("quality") or {}).get("metric", "loss"))
+    )
+    metric, frame = f"{split}/{name}", candidate.predictions.get(split)
+    found = values(frame, metric) if frame is not None else None
+    if found is None or len(found) < 2:
+        value = candidate.metrics.get(metric)
+        claim = f"{metric} is {value:.4g}; its interval is not known" if value is not None else f"{metric} is not known"
+        return Line("measured", "not known", claim, "", f"run {candidate.run_id[:8]}", "train with `test=true`")
+    mean, half = float(found.mean()), 1.96 * float(found.std(ddof=1)) / len(found) ** 0.5
+    claim = f"{metric} is {mean:.4g} [{mean - half:.4g}, {mean + half:.4g}] on {len(found):,} examples"
+    source = f"predictions/{split}.parquet"
+    return Line("measured", "met", claim, "", source, value=mean, low=mean - half, high=mean + half)
+
+
+def _calibration(candidate: Evidence, split: str) -> Line | None:
+    frame = candidate.predictions.get(split)
+    curve = calibration(frame) if frame is not None else None
+    if curve is None:
+        return None
+    error = calibration_error(curve)
+    claim = f"stated probabilities are off by {error:.3f} on average (expected calibration error)"
+    return Line("calibration", "met", claim, "", f"predictions/{split}.parquet", value=error)
+
+
+def _load(candidate: Evidence) -> list[Line]:
+    again = f"lantu load run={candidate.run_id}"
+    if candidate.load is None:
+        return [
+            Line(
+                "latency",
+                "not known",
+                "the server was not loaded: its latency and cost are unknown",
+                "",
+                "load.json",
+                again,
+            )
+        ]
+    opened = candidate.load["open"]
+    ms = opened["ms"]
+    claim = (
+        f"p99 is {ms['p99']:.1f} ms (p50 {ms['p50']:.1f}) at {opened['rate']:g} requests a second"
+        if ms
+        else "no answers"
+    )
+    lines = [Line("latency", "met" if ms else "not met", claim, "", "load.json, open loop", again, value=ms.get("p99"))]
+    usd = candidate.load.get("usd_per_thousand")
+    if usd is not None:
+        hourly = candidate.load.get("server_per_hour")
+        claim = f"a thousand predictions cost ${usd:.3g} at full load, with a machine at ${hourly:g} an hour"
+        lines.append(Line("cost", "met", claim, "", "load.json, closed loop", value=usd))
+    return lines
+
+
+def _money(candidate: Evidence, business: Mapping[str, Any]) -> Line:
+    value = business.get("value_per_thousand")
+    if value is None:
+        return Line(
+            "money", "not known", "what a prediction earns is not stated, so nothing is said of profit", "",
+            "conf/business", "business.value_per_thousand=... (US dollars)",
+        )  # fmt: skip
+    numbers = [float(each) for each in value] if isinstance(value, list | tuple) else [float(value)]
+    usd = (candidate.load or {}).get("usd_per_thousand")
+    cost = f", minus ${usd:.3g} of serving" if usd is not None else "; the cost of serving is not known"
+    low, high = min(numbers), max(numbers)
+    shown = f"${low:g}" if low == high else f"${low:g} to ${high:g}"
+    claim = f"a thousand predictions earn {shown} by your figures{cost}"
+    return Line(
+        "money", "met", claim, "", "your assumptions, and load.json", low=low - (usd or 0), high=high - (usd or 0)
+    )
+
+
+def _export(candidate: Evidence) -> Line | None:
+    if not candidate.equality:
+        return None
+    shown = ", ".join(
+        f"{name} ({max(each['largest'].values(), default=0):.1g})" for name, each in candidate.equality.items()
+    )
+    return Line("export", "met", f"exports with their largest differences: {shown}", "", "equality.json")
+
+
+def _metric(candidate: Evidence, gate: str, prefix: str, what: str) -> Line | None:
+    found = {name: value for name, value in candidate.metrics.items() if name.startswith(prefix)}
+    if not found:
+        return None
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+    return Line(gate, "met", f"{what}: {shown}", "", f"run {candidate.run_id[:8]}")
+
+
+def _energy(candidate: Evidence) -> Line | None:
+    kwh = candidate.metrics.get("cost/kwh")
+    if kwh is None:
+        return None
+    usd = candidate.metrics.get("cost/usd")
+    money = f" and ${usd:.3g}" if usd is not None else ""
+    return Line("energy", "met", f"training took {kwh:.3g} kWh{money}", "", f"run {candidate.run_id[:8]}", value=kwh)
+
+
+def _rollback(champion: Evidence | None, history: list[dict[str, Any]]) -> Line:
+    rehearsed = [each for each in history if each["what"] == "rollback"]
+    if rehearsed:
+        return Line("rollback", "met", f"was rehearsed on {rehearsed[-1]['at'][:10]}", "", "the registry's history")
+    claim = "was never rehearsed" if champion is not None else "there is no champion to go back to"
+    return Line("rollback", "not known", claim, "", "the registry's history", "lantu rollback name=...")
+
+
+def _card(candidate: Evidence) -> Line:
+    folder = candidate.folder
+    found = [name for name in ("card/card.md", "card.md") if folder is not None and (folder / name).is_file()]
+    if found:
+        return Line("card", "met", f"the model card is {found[0]}", "", "the run's folder")
+    claim = "there is no model card: what the model may not be used for is not written down"
+    return Line("card", "not known", claim, "", "the run's folder", f"lantu card run={candidate.run_id}")

@@ -1,0 +1,185 @@
+"""The server's routes: answers, health, metrics, a page to try the model, and its OpenAPI description."""
+
+import asyncio
+import hmac
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from lantu.errors import UserError
+from lantu.serving.http import text_api
+from lantu.serving.http.batching import Batcher, Overloaded
+from lantu.serving.http.description import openapi
+from lantu.serving.http.holder import Holder, described
+from lantu.serving.http.page import page
+from lantu.serving.http.requests import Asked, Refused, read
+from lantu.serving.http.served import Prepared, ServedModel
+from lantu.serving.http.watching import Watch
+
+OPEN = ("/health", "/ready", "/")
+"""Paths that need no token: they tell nothing of the model."""
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes."""
+
+    max_bytes: int = 32_000_000
+    max_rows: int = 1000
+    max_batch: int = 64
+    max_waiting: int = 256
+    timeout: float = 30.0
+    """Seconds until a request is given up."""
+    reload_every: float = 5.0
+    """Seconds between looks for a promotion; 0: never."""
+
+
+class Server:
+    """The state behind the routes."""
+
+    def __init__(self, holder: Holder, watch: Watch, limits: Limits, token: str | None) -> None:
+        self.holder = holder
+        self.watch = watch
+        self.limits = limits
+        self.token = token
+        self.batcher = Batcher(
+            holder.current, max_batch=limits.max_batch, max_waiting=limits.max_waiting, observe=watch.batch
+        )
+        self.ready = False
+
+    async def predict(self, request: Request) -> Response:
+        """Answer rows or files."""
+        asked = await read(request, max_bytes=self.limits.max_bytes, max_rows=self.limits.max_rows)
+        request.state.rows = asked.count
+        model = self.holder.current()
+        if model.prompted:
+            answers = await asyncio.to_thread(text_api.respond, model, asked.rows, asked.params)
+        else:
+            answers, model = await self.batcher.ask(lambda each: _prepare(each, asked), asked.count)
+        return JSONResponse({"predictions": answers, "model": f"{model.name}/{model.version}"})
+
+    async def health(self, request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def is_ready(self, request: Request) -> Response:
+        return JSONResponse({"status": "ready" if self.ready else "not ready"}, status_code=200 if self.ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        self.watch.waiting.set(self.batcher.waiting)
+        return Response(self.watch.exposition(), media_type="text/plain; version=0.0.4")
+
+    async def model(self, request: Request) -> Response:
+        return JSONResponse(described(self.holder.current()))
+
+    async def page(self, request: Request) -> Response:
+        return HTMLResponse(page(self.holder.current(), needs_token=self.token is not None))
+
+    async def reload(self, request: Request) -> Response:
+        return JSONResponse({"reloaded": await self.holder.reload(), **described(self.holder.current())})
+
+    def guarded(self, handler: Handler) -> Handler:
+        """A handler with token, time limit, errors as sentences, metrics and log."""
+
+        async def call(request: Request) -> Response:
+            began, path = time.perf_counter(), request.url.path
+            request.state.rows = 0
+            request_id = request.headers.get("x-request-id", "")[:64] or uuid.uuid4().hex[:16]
+            response = await self._answered(handler, request)
+            response.headers["x-request-id"] = request_id
+            self.watch.request(
+                path=path, status=response.status_code, seconds=time.perf_counter() - began, rows=request.state.rows,
+                version=self.holder.model.version, request_id=request_id,
+            )  # fmt: skip
+            return response
+
+        return call
+
+    async def _answered(self, handler: Handler, request: Request) -> Response:
+        try:
+            if request.url.path not in OPEN:
+                self._check_token(request)
+            return await asyncio.wait_for(handler(request), self.limits.timeout)
+        except Refused as error:
+            return _error(error.status, str(error))
+        except Overloaded:
+            return _error(503, "the server is at its limit; try again shortly.", {"Retry-After": "1"})
+        except TimeoutError:
+            return _error(504, f"no answer within {self.limits.timeout:g} seconds, the server's `timeout`.")
+        except UserError as error:
+            return _error(422, str(error))
+        except Exception as error:
+            self.watch.say("error", path=request.url.path, kind=type(error).__name__, reason=str(error)[:300])
+            return _error(500, f"the model failed on this request ({type(error).__name__}); the log says more.")
+
+    def _check_token(self, request: Request) -> None:
+        if self.token is None:
+            return
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+            raise Refused(401, "this server needs a token: send `Authorization: Bearer TOKEN`.")
+
+    @asynccontextmanager
+    async def life(self, app: FastAPI) -> AsyncIterator[None]:
+        """Answer from start to stop."""
+        self.batcher.start()
+        every = self.limits.reload_every
+        following = asyncio.create_task(self.holder.follow(every)) if every and self.holder.source.version() else None
+        self.ready = True
+        self.watch.say("ready", model=f"{self.holder.model.name}/{self.holder.model.version}")
+        try:
+            yield
+        finally:
+            self.ready = False
+            if following is not None:
+                following.cancel()
+            await self.batcher.stop()
+            self.watch.say("stopped")
+
+
+def build_app(server: Server) -> FastAPI:
+    """The application that uvicorn runs."""
+    app = FastAPI(title=server.holder.model.name, lifespan=server.life, docs_url=None, redoc_url=None, openapi_url=None)
+    routes: dict[str, tuple[str, Handler]] = {
+        "/": ("GET", server.page),
+        "/health": ("GET", server.health),
+        "/ready": ("GET", server.is_ready),
+        "/metrics": ("GET", server.metrics),
+        "/model": ("GET", server.model),
+        "/reload": ("POST", server.reload),
+        "/predict": ("POST", server.predict),
+        "/invocations": ("POST", server.predict),
+    }
+    if server.holder.model.prompted:
+        writer = text_api.Writer(server.holder.current, server.limits.max_bytes)
+        routes |= {
+            "/v1/models": ("GET", writer.models),
+            "/v1/completions": ("POST", writer.completions),
+            "/v1/chat/completions": ("POST", writer.chat),
+        }
+
+    async def description(request: Request) -> Response:
+        return Response(json.dumps(openapi(server.holder.current(), routes)), media_type="application/json")
+
+    routes["/openapi.json"] = ("GET", description)
+    for path, (method, handler) in routes.items():
+        app.router.add_route(path, server.guarded(handler), methods=[method])
+    return app
+
+
+def _prepare(model: ServedModel, asked: Asked) -> Prepared:
+    if asked.files:
+        return model.prepare_files(asked.files)
+    return model.prepare_rows(asked.rows)
+
+
+def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return JSONResponse({"error": {"message": sentence, "type": kind, "code": status}}, status, headers=headers)

@@ -1,0 +1,130 @@
+"""Read a request's body: rows as JSON, or files, within the server's limits."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from lantu.serving.http.served import Sent
+
+ENVELOPES = ("inputs", "instances", "dataframe_records", "dataframe_split")
+"""Keys under which a body may hold rows; the others are those of other servers' clients."""
+
+
+class Refused(Exception):
+    """A request that cannot be answered: an HTTP status and a sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass
+class Asked:
+    """The inputs of a request."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    files: list[Sent] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return len(self.rows) + len(self.files)
+
+
+async def read(request: Request, *, max_bytes: int, max_rows: int) -> Asked:
+    """The inputs of a request.
+
+    Raises:
+        Refused: it is too large, is no JSON, or holds no inputs.
+    """
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if int(request.headers.get("content-length") or 0) > max_bytes:
+        raise Refused(413, f"the request is larger than {max_bytes:,} bytes, the server's `max_bytes`.")
+    if kind == "multipart/form-data":
+        asked = await _form(request, max_bytes)
+    else:
+        body = await _body(request, max_bytes)
+        asked = _json(body) if kind in ("application/json", "text/json") else _raw(kind, body)
+    if not asked.count:
+        raise Refused(422, 'the request holds no inputs: send {"inputs": [{...}]}, or files.')
+    if asked.count > max_rows:
+        raise Refused(413, f"the request holds {asked.count:,} inputs, and the server takes {max_rows:,} at once.")
+    return asked
+
+
+async def json_body(request: Request, *, max_bytes: int) -> dict[str, Any]:
+    """A body that is one JSON object.
+
+    Raises:
+        Refused: it is not.
+    """
+    found = _parsed(await _body(request, max_bytes))
+    if not isinstance(found, dict):
+        raise Refused(422, "the body must be a JSON object.")
+    return found
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > max_bytes:
+            raise Refused(413, f"the request is larger than {max_bytes:,} bytes, the server's `max_bytes`.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"the body is no JSON: {error}.") from error
+
+
+def _json(body: bytes) -> Asked:
+    found = _parsed(body)
+    params: dict[str, Any] = {}
+    if isinstance(found, dict):
+        given = next((name for name in ENVELOPES if name in found), None)
+        params = found.get("params") or {}
+        found = found[given] if given else [found]
+        if given == "dataframe_split":
+            found = _split(found)
+        if isinstance(found, dict):  # by column, as `dataframe.to_dict("list")` gives it, or one row
+            found = _by_column(found)
+    if not (isinstance(found, list) and all(isinstance(each, dict) for each in found)):
+        raise Refused(422, 'inputs are a list of objects, such as {"inputs": [{"age": 31, "home": "rent"}]}.')
+    return Asked(rows=found, params=params)
+
+
+def _split(found: Any) -> list[dict[str, Any]]:
+    try:
+        return [dict(zip(found["columns"], values, strict=True)) for values in found["data"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused(422, "`dataframe_split` holds `columns` and `data`, rows of equal length.") from error
+
+
+def _by_column(found: dict[str, Any]) -> list[dict[str, Any]]:
+    if not all(isinstance(each, list) for each in found.values()):
+        return [found]
+    if len({len(each) for each in found.values()}) > 1:
+        raise Refused(422, "the columns of `inputs` have different lengths.")
+    return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+
+async def _form(request: Request, max_bytes: int) -> Asked:
+    body = await _body(request, max_bytes)
+    request._body = body  # the form is read from what the limit has let through
+    form = await request.form(max_files=1000, max_fields=1000)
+    files = [each for _, each in form.multi_items() if not isinstance(each, str)]
+    return Asked(files=[Sent(each.filename or "file", await each.read()) for each in files])
+
+
+def _raw(kind: str, body: bytes) -> Asked:
+    """One picture or recording as the body itself."""
+    family, _, ending = kind.partition("/")
+    if family not in ("image", "audio") and kind != "application/octet-stream":
+        raise Refused(415, f"`Content-Type: {kind}`: send application/json, multipart/form-data, image/* or audio/*.")
+    return Asked(files=[Sent(f"file.{'wav' if ending in ('x-wav', 'wave') else ending}", body)] if body else [])

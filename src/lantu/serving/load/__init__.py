@@ -1,0 +1,1 @@
+"""A bounded load test of a server on loopback."""

@@ -1,0 +1,103 @@
+"""The `serve` command: answer over HTTP until stopped."""
+
+import os
+import socket
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lantu.errors import UserError
+from lantu.extras import require
+from lantu.log_noise import without_noise
+
+TOKEN = "LANTU_SERVE_TOKEN"
+"""The environment variable with the bearer token: on a command line other users of the machine would see it."""
+
+
+def job(cfg: DictConfig) -> None:
+    """Load the model, then serve it."""
+    without_noise()
+    try:
+        serve(cfg)
+    except UserError as error:
+        print(f"lantu serve: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def serve(cfg: DictConfig) -> None:
+    """See `job`.
+
+    Raises:
+        UserError: there is no such model, the port is taken, or the address needs a token.
+    """
+    for package in ("fastapi", "uvicorn", "prometheus_client", "multipart"):
+        require(package, "lantu serve", "serve")
+    import torch
+    import uvicorn
+
+    from lantu.serving.http.app import build_app
+
+    token = os.environ.get(TOKEN) or None
+    check_address(cfg.host, token)
+    listening = _listen(cfg.host, cfg.port)
+    torch.set_num_threads(cfg.threads)
+    server = make_server(cfg, token)
+    address = f"http://{cfg.host}:{listening.getsockname()[1]}"
+    model = server.holder.model
+    print(f"{model.name} {model.version} at {address}  (Ctrl-C ends it)", flush=True)
+    print(f"  page {address}/   POST {address}/predict   {address}/openapi.json   {address}/metrics", flush=True)
+    config = uvicorn.Config(
+        build_app(server), log_level="warning", access_log=False, backlog=2048, timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(cfg.timeout) + 1,
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def make_server(cfg: DictConfig, token: str | None) -> Any:
+    """The server's state with its model loaded."""
+    from lantu.serving.http.app import Limits, Server
+    from lantu.serving.http.holder import Holder, Source
+    from lantu.serving.http.watching import Watch
+
+    source = Source(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
+    watch = Watch(log=cfg.log)
+    names = ("max_bytes", "max_rows", "max_batch", "max_waiting", "timeout", "reload_every")
+    return Server(Holder(source, source.load(), watch), watch, Limits(**{name: cfg[name] for name in names}), token)
+
+
+def check_address(host: str, token: str | None) -> None:
+    """Refuse to serve other machines without a token.
+
+    Raises:
+        UserError: says how to set one.
+    """
+    if token is None and not is_loopback(host):
+        raise UserError(
+            f"`host={host}` lets other machines in, so requests need a token: set the environment variable {TOKEN} "
+            "to a long random text, which clients send as `Authorization: Bearer ...`."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise UserError(
+            f"`host={host} port={port}` cannot be used: {error.strerror}. Choose another: `port={port + 1}`, or "
+            "`port=0` for one that is free."
+        ) from error
+    return listening

@@ -1,0 +1,178 @@
+"""A model becomes the champion by gates, or by a reason that is kept; and one command takes it back."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+import lantu
+from lantu.config.composing import compose
+from lantu.errors import UserError
+from lantu.registry.commands import promote, register, rollback
+from lantu.registry.evidence import Evidence
+from lantu.registry.gates import judge, verdict_of
+from lantu.registry.store import Registry
+from lantu.tracking.find import find_checkpoint
+from tests.conftest import mlflow_run_of
+
+QUIET = ["trainer.enable_progress_bar=false", "++callbacks.figures=null", "experiment_name=people"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("registry")
+
+
+@pytest.fixture(scope="module")
+def runs(root: Path, own_data: dict[str, list[str]]) -> list[str]:
+    """MLflow's ids of a good and of a bad model on the same split."""
+    found = []
+    for options in (["trainer.max_steps=60", "optimizer.lr=0.05"], ["trainer.max_steps=2", "optimizer.lr=1e-6"]):
+        composed = lantu.compose(f"paths.root={root}", "data=csv", "model=linear", *own_data["csv"], *options, *QUIET)
+        found.append(mlflow_run_of(lantu.run(composed)))
+    return found
+
+
+def command(root: Path, name: str, *overrides: str) -> Any:
+    return compose(f"paths.root={root}", *overrides, command=name).cfg
+
+
+def test_promotion_by_gates_by_force_and_back(root: Path, runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = runs
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    register(command(root, "register", "run=best:people", "name=credit"))
+    assert client.get_model_version_by_alias("credit", "candidate").run_id == good
+    promote(command(root, "promote", "name=credit"))
+    register(command(root, "register", f"run={bad[:12]}", "name=credit"))
+    with pytest.raises(UserError, match=r"version 2 is not promoted \(no-go\): quality"):
+        promote(command(root, "promote", "name=credit"))
+    assert client.get_model_version_by_alias("credit", "champion").run_id == good
+    with pytest.raises(UserError, match="say why"):
+        promote(command(root, "promote", "name=credit", "force=' '"))
+    promote(command(root, "promote", "name=credit", "force='a demonstration'"))
+    assert client.get_model_version_by_alias("credit", "champion").run_id == bad
+    rollback(command(root, "rollback", "name=credit"))
+    assert client.get_model_version_by_alias("credit", "champion").run_id == good
+    with pytest.raises(UserError, match="no version had that alias before it"):
+        rollback(command(root, "rollback", "name=credit"))
+    history = Registry(client, "").history("credit")
+    assert [each["what"] for each in history] == ["register", "promote", "register", "refuse", "promote", "rollback"]
+    assert history[4]["reason"] == "a demonstration"
+    kept = [each.path for each in client.list_artifacts(bad, "registry") if "promote-credit" in each.path]
+    content = json.loads(Path(client.download_artifacts(bad, kept[0], str(root))).read_text())
+    assert content["lines"][0]["verdict"] == "not met"
+    assert any(name.startswith("data") for name in content["lineage"])
+    assert "rollback name=credit" in capsys.readouterr().out
+
+
+def test_a_registered_model_is_found_by_its_alias_and_loads_with_mlflow_alone(
+    root: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch, own_data: dict[str, list[str]]
+) -> None:
+    register(command(root, "register", f"run={runs[0]}", "name=loads", "alias=first"))
+    checkpoint = find_checkpoint("models:/loads@first", store=root / "mlruns")
+    assert checkpoint.is_file()
+    with pytest.raises(UserError, match="its aliases are: @first"):
+        find_checkpoint("models:/loads@nobody", store=root / "mlruns")
+    with pytest.raises(UserError, match="Did you mean `loads`"):
+        find_checkpoint("models:/load@first", store=root / "mlruns")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlruns/mlflow.db")
+    rows = pd.read_csv(own_data["csv"][0].partition("=")[2]).drop(columns="repaid").head(3)
+    assert len(mlflow.pyfunc.load_model("models:/loads@first").predict(rows)) == 3
+
+
+def test_no_answer_is_lost_or_wrong_while_a_promotion_is_followed(root: Path, runs: list[str]) -> None:
+    pytest.importorskip("multipart", reason="needs the extra `serve`")
+    from starlette.testclient import TestClient
+
+    from lantu.serving.http.app import build_app
+    from lantu.serving.serve_command import make_server
+
+    for run, alias in zip(runs, ("first", "second"), strict=True):
+        register(command(root, "register", f"run={run}", "name=swapped", f"alias={alias}"))
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    client.set_registered_model_alias("swapped", "champion", "1")
+    cfg = command(root, "serve", "run=models:/swapped@champion", "reload_every=0.2", "log=false")
+    row = {"age": 60, "income": 3000, "home": "own"}
+    replies: list[Any] = []
+    with TestClient(build_app(make_server(cfg, None))) as http:
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                replies.append(http.post("/predict", json=row))
+
+        clients = [threading.Thread(target=ask) for _ in range(3)]
+        for each in clients:
+            each.start()
+        client.set_registered_model_alias("swapped", "champion", "2")
+        while "swapped/2" not in {each.json().get("model") for each in replies[-3:]} or len(replies) < 40:
+            stop.wait(0.05)
+        stop.set()
+        for each in clients:
+            each.join()
+    assert {each.status_code for each in replies} == {200}
+    by_model: dict[str, set[float]] = {}
+    for each in replies:
+        by_model.setdefault(each.json()["model"], set()).add(round(each.json()["predictions"][0]["probability_yes"], 5))
+    assert by_model.keys() == {"swapped/1", "swapped/2"}
+    assert all(len(found) == 1 for found in by_model.values())  # of one model one answer, of two models two
+    assert by_model["swapped/1"] != by_model["swapped/2"]
+
+
+def evidence(shift: float, *, rows: int = 400, load: dict[str, Any] | None = None) -> Evidence:
+    """Of a model whose loss is larger by `shift`, with the noise of examples."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"row": range(rows), "target": "a", "prediction": "a"})
+    noise = random.normal(0, 0.3, rows) * (shift != 0)
+    frame["loss"] = 0.5 + random.normal(0, 0.2, rows) + shift + noise
+    return Evidence("run", predictions={"test": frame}, load=load)
+
+
+QUALITY = {"quality": {"metric": "loss", "split": "test", "worse_by": 0.01, "level": 0.95}}
+
+
+def test_the_quality_gate_tells_worse_from_unknown_and_says_how_many_examples_decide() -> None:
+    champion = evidence(0.0)
+    verdicts = {shift: judge(evidence(shift), champion, QUALITY)[0] for shift in (-0.2, 0.2, 1e-9)}
+    assert {shift: each.verdict for shift, each in verdicts.items()} == {
+        -0.2: "met", 0.2: "not met", 1e-9: "not known",
+    }  # fmt: skip
+    assert "better" in verdicts[-0.2].claim
+    unsure = verdicts[1e-9]
+    assert unsure.low is not None
+    assert unsure.low < -0.01 < unsure.high  # type: ignore[operator]
+    assert verdict_of([verdicts[-0.2], unsure]) == "not yet"
+    assert verdict_of([verdicts[0.2], unsure]) == "no-go"
+
+
+def test_a_limit_without_its_evidence_is_not_known_and_names_the_command_that_measures_it() -> None:
+    gates = {"latency": {"p99_ms": 50}, "errors": {"share": 0.0}, "cost": {"usd_per_thousand": None}}
+    lines = judge(evidence(0.0), None, gates)
+    assert [(each.gate, each.verdict) for each in lines] == [("latency", "not known"), ("errors", "not known")]
+    assert "lantu load run=run" in lines[0].remedy
+    measured = {"open": {"ms": {"p99": 61.0}, "requests": 10, "errors": {}}, "closed": {"requests": 9, "errors": {}}}
+    assert [each.verdict for each in judge(evidence(0.0, load=measured), None, gates)] == ["not met", "met"]
+    with pytest.raises(UserError, match="Did you mean `latency`"):
+        judge(evidence(0.0), None, {"latncy": {"p99_ms": 50}})
+
+
+def test_the_registry_works_over_postgresql(postgresql: str, tmp_path: Path) -> None:
+    client = MlflowClient(postgresql, postgresql)
+    experiment = client.create_experiment("registered", artifact_location=str(tmp_path / "artifacts"))
+    registry = Registry(client, postgresql)
+    for _ in range(2):
+        run = client.create_run(experiment)
+        client.log_text(run.info.run_id, "weights", "model/weights.txt")
+        made = registry.register("credit", run, Evidence(run.info.run_id, lineage={"code": "abc"}))
+        assert registry.register("credit", run, Evidence(run.info.run_id)) == made  # twice is the same as once
+        registry.set_alias("credit", "champion", made.version)
+        registry.note("credit", {"what": "promote"}, run_id=run.info.run_id, evidence={})
+    assert registry.aliases("credit") == {"champion": "2"}
+    assert client.get_model_version("credit", "2").tags["lantu.code"] == "abc"
+    assert len(registry.history("credit")) == 2

@@ -1,0 +1,108 @@
+"""An export answers as the trained network does, or it is refused."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import lantu
+from lantu.config.build import build
+from lantu.errors import UserError
+from lantu.inference.exported import PREPARATION
+from lantu.inference.predict import predict
+from lantu.inference.rebuild import rebuild
+from lantu.models.gpt import GPT
+from lantu.models.rnn import RNN, _read_padded
+from lantu.serving.export.command import export
+from lantu.serving.export.graph import trace
+from lantu.tasks import LanguageModeling
+from lantu.tracking.find import find_checkpoint
+from tests.conftest import SHORT
+
+TRAINER = {
+    "_target_": "pytorch_lightning.Trainer", "accelerator": "cpu", "logger": False, "enable_checkpointing": False,
+    "enable_progress_bar": False, "enable_model_summary": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, own_data: dict[str, list[str]]) -> lantu.Result:
+    """An MLP on a table of people, after two steps."""
+    root = tmp_path_factory.mktemp("run")
+    options = [*SHORT, *own_data["csv"], "++callbacks.figures=null", "test=false", "save_model=false"]
+    return lantu.run(lantu.compose(f"paths.root={root}", "data=csv", "model=mlp", *options))
+
+
+@pytest.fixture
+def rows(own_data: dict[str, list[str]]) -> Path:
+    return Path(own_data["csv"][0].partition("=")[2])
+
+
+def test_an_export_to_onnx_predicts_for_a_file_what_the_run_predicts(
+    run: lantu.Result, rows: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    found = export(rebuild(run.best_checkpoint), run.best_checkpoint, tmp_path / "out", form="onnx", examples=20)
+    assert found["equal"]
+    assert max(found["largest"].values()) < 1e-6
+    assert [shape[0] for shape in found["batches"]][-2:] == [1, 2]
+    answers = [
+        predict(rebuild(each), build(TRAINER), rows)
+        for each in (run.best_checkpoint, find_checkpoint(str(tmp_path / "out"), store=tmp_path))
+    ]
+    pd.testing.assert_frame_equal(*answers, rtol=1e-6)
+    assert answers[0]["prediction"].tolist() == answers[1]["prediction"].tolist()
+
+
+def test_an_export_that_answers_differently_is_refused_and_leaves_nothing(run: lantu.Result, tmp_path: Path) -> None:
+    rebuilt = rebuild(run.best_checkpoint)
+    with pytest.raises(UserError, match="answers differently from the trained network: value"):
+        export(rebuilt, run.best_checkpoint, tmp_path / "out", form="torch", tolerance=-1.0, examples=4)
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_the_bytes_say_what_they_cost_in_quality(run: lantu.Result, tmp_path: Path) -> None:
+    options = {"form": "safetensors", "examples": 8, "trainer": build(TRAINER)}
+    whole = export(rebuild(run.best_checkpoint), run.best_checkpoint, tmp_path / "whole", **options)
+    half = export(rebuild(run.best_checkpoint), run.best_checkpoint, tmp_path / "half", precision="bf16", **options)
+    assert whole["largest"]["value"] == 0
+    assert half["bytes"] < 0.6 * whole["bytes"]
+    assert half["quality"]["test/loss"]["trained"] != half["quality"]["test/loss"]["exported"]
+
+
+def test_a_file_that_can_run_code_is_not_read(run: lantu.Result, tmp_path: Path) -> None:
+    export(rebuild(run.best_checkpoint), run.best_checkpoint, tmp_path / "out", form="torch", examples=4)
+    with pytest.raises(UserError, match="can run code"):
+        rebuild(tmp_path / "out" / PREPARATION)
+
+
+def test_a_folder_of_something_else_is_not_replaced(run: lantu.Result, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="is there already and is no export"):
+        export(rebuild(run.best_checkpoint), run.best_checkpoint, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("options", [{}, {"kv_heads": 1, "qk_norm": True}, {"positions": "learned", "norm": "layer"}])
+def test_a_gpt_is_traced_with_any_batch_and_length(options: dict[str, object]) -> None:
+    net = GPT(17, 12, width=16, layers=2, heads=2, **options).eval()
+    task = LanguageModeling(net, bytes_per_token=1.0, context=12).eval()
+    tokens = torch.randint(17, (5, 12), generator=torch.Generator().manual_seed(0))
+    module = trace(task, tokens, {"context": 12}).program.module()
+    for batch, length in ((1, 12), (5, 3), (2, 7)):
+        part = tokens[:batch, :length]
+        with torch.no_grad():
+            torch.testing.assert_close(module(part)[0], net(part), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_recurrent_layer_that_is_traced_reads_padded_texts_as_packing_does(cell: str) -> None:
+    torch.manual_seed(0)
+    net = RNN(9, 2, pad_id=0, cell=cell, embedding=6, hidden=5, bidirectional=True).eval()
+    lengths, x = torch.tensor([4, 1, 7]), torch.randn(3, 7, 6)
+    with torch.no_grad():
+        packed, state = net._read(net.layers[0], x, lengths, None)
+        padded, last = _read_padded(net.layers[0], x, lengths)
+    torch.testing.assert_close(padded, packed)
+    torch.testing.assert_close(last, state[0] if isinstance(state, tuple) else state)

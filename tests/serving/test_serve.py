@@ -1,0 +1,218 @@
+"""`lantu serve` answers what `lantu predict` answers, within its limits, and says nothing of what it was asked."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pandas as pd
+import pytest
+import torch
+
+import lantu
+from lantu.config.build import build
+from lantu.config.composing import compose
+from lantu.errors import UserError
+from lantu.inference.predict import predict
+from lantu.inference.rebuild import rebuild
+from lantu.serving.serve_command import check_address, make_server
+from tests.conftest import SHORT
+from tests.serving.test_export import TRAINER
+
+pytest.importorskip("multipart", reason="needs the extra `serve`")
+from starlette.testclient import TestClient
+
+from lantu.serving.http.app import build_app
+
+QUIET = ["++callbacks.figures=null", "test=false", "save_model=false"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def table(root: Path, own_data: dict[str, list[str]]) -> lantu.Result:
+    options = [*SHORT, *QUIET, *own_data["csv"]]
+    return lantu.run(lantu.compose(f"paths.root={root}/table", "data=csv", "model=mlp", *options))
+
+
+@pytest.fixture(scope="module")
+def people(own_data: dict[str, list[str]]) -> pd.DataFrame:
+    return pd.read_csv(own_data["csv"][0].partition("=")[2]).drop(columns="repaid")
+
+
+def served(result: lantu.Result, *overrides: str, token: str | None = None) -> Any:
+    cfg = compose(f"run={result.best_checkpoint}", *overrides, command="serve").cfg
+    return build_app(make_server(cfg, token))
+
+
+@pytest.fixture(scope="module")
+def client(table: lantu.Result) -> Iterator[TestClient]:
+    with TestClient(served(table)) as client:
+        yield client
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return json.loads(frame.to_json(orient="records"))
+
+
+def test_a_row_is_answered_with_the_bits_that_predict_gives_for_a_file_of_that_row(
+    table: lantu.Result, client: TestClient, people: pd.DataFrame, tmp_path: Path
+) -> None:
+    rebuilt, trainer = rebuild(table.best_checkpoint), build(TRAINER)
+    for number in (0, 3, 17):  # the income of rows 0 and 17 is missing
+        people.iloc[[number]].to_csv(tmp_path / "row.csv", index=False)
+        (expected,) = records(predict(rebuilt, trainer, tmp_path / "row.csv").drop(columns=list(people)))
+        (found,) = client.post("/predict", json={"inputs": records(people.iloc[[number]])}).json()["predictions"]
+        assert found["prediction"] == expected["prediction"]
+        assert torch.tensor(found["probability_yes"]).float() == torch.tensor(expected["probability_yes"]).float()
+
+
+def test_many_clients_at_once_each_get_the_answer_to_their_own_question(
+    client: TestClient, people: pd.DataFrame
+) -> None:
+    rows = records(people)[:60]
+    alone = [client.post("/predict", json=row).json()["predictions"][0]["probability"] for row in rows]
+    with ThreadPoolExecutor(12) as pool:
+        replies = list(pool.map(lambda row: client.post("/invocations", json={"dataframe_records": [row]}), rows))
+    assert {reply.status_code for reply in replies} == {200}
+    together = [reply.json()["predictions"][0]["probability"] for reply in replies]
+    torch.testing.assert_close(torch.tensor(together), torch.tensor(alone), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"{", 400, "is no JSON"),
+        (b'{"inputs": []}', 422, "holds no inputs"),
+        (b'{"inputs": [1]}', 422, "a list of objects"),
+        (b'{"inputs": [{"age": 3}]}', 422, "lacks the columns income, home"),
+        (b'{"inputs": [{"age": [3], "income": 1, "home": "own"}]}', 422, "`age` is a list"),
+        (json.dumps({"inputs": [{"age": 3}] * 1001}).encode(), 413, "takes 1,000 at once"),
+        (b'{"inputs": "' + b"a" * 300_000 + b'"}', 413, "larger than 200,000 bytes"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_a_sentence(
+    table: lantu.Result, body: bytes, status: int, said: str
+) -> None:
+    with TestClient(served(table, "max_bytes=200000", "log=false")) as client:
+        reply = client.post("/predict", content=body, headers={"content-type": "application/json"})
+        assert (reply.status_code, said in reply.json()["error"]["message"]) == (status, True), reply.text
+
+
+def test_other_machines_need_a_token_and_the_token_is_checked(table: lantu.Result, people: pd.DataFrame) -> None:
+    check_address("127.0.0.1", None)
+    check_address("::1", None)
+    with pytest.raises(UserError, match="LANTU_SERVE_TOKEN"):
+        check_address("0.0.0.0", None)
+    with TestClient(served(table, token="secret")) as client:
+        body = {"inputs": records(people.head(1))}
+        assert client.get("/health").status_code == 200
+        assert client.get("/metrics").status_code == 401
+        assert client.post("/predict", json=body).status_code == 401
+        assert client.post("/predict", json=body, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert client.post("/predict", json=body, headers={"authorization": "Bearer secret"}).status_code == 200
+
+
+def test_metrics_count_requests_and_the_log_holds_nothing_of_the_inputs(
+    table: lantu.Result, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with TestClient(served(table)) as client:
+        client.post("/predict", json={"age": 31, "income": 7654321, "home": "rent"})
+        client.post("/predict", json={"age": 31, "name": "Ada Lovelace"})
+        metrics = client.get("/metrics").text
+    assert 'lantu_requests_total{path="/predict",status="200"} 1.0' in metrics
+    assert 'lantu_requests_total{path="/predict",status="422"} 1.0' in metrics
+    logged = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    assert [each["status"] for each in logged if each["event"] == "request"] == [200, 422, 200]
+    assert "7654321" not in str(logged)
+    assert "Ada" not in str(logged)
+
+
+def test_the_description_names_the_columns_of_requests_and_answers(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    schemas = described["components"]["schemas"]
+    assert list(schemas["Row"]["properties"]) == ["age", "income", "home"]
+    assert "probability_yes" in schemas["Prediction"]["properties"]
+    assert "/predict" in described["paths"]
+
+
+def test_a_server_at_its_limit_says_so_and_a_slow_answer_is_given_up(table: lantu.Result, people: pd.DataFrame) -> None:
+    row = records(people.head(1))[0]
+    with TestClient(served(table, "max_waiting=0")) as client:
+        reply = client.post("/predict", json=row)
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    with TestClient(served(table, "timeout=1e-9")) as client:
+        assert client.post("/predict", json=row).status_code == 504
+
+
+def test_pictures_are_answered_as_predict_answers_a_folder_of_them(
+    root: Path, own_data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    options = [*SHORT, *QUIET, *own_data["image_folder"]]
+    result = lantu.run(lantu.compose(f"paths.root={root}/pictures", "data=image_folder", "model=linear", *options))
+    photos = sorted(Path(own_data["image_folder"][0].partition("=")[2]).rglob("*.png"))[:3]
+    for photo in photos:
+        shutil.copy(photo, tmp_path)
+    expected = predict(rebuild(result.best_checkpoint), build(TRAINER), tmp_path)
+    files = [("file", (each.name, each.read_bytes())) for each in sorted(tmp_path.iterdir())]
+    with TestClient(served(result)) as client:
+        reply = client.post("/predict", files=[*files, ("file", ("torn.png", b"\x89PNG torn"))]).json()["predictions"]
+        alone = client.post("/predict", content=files[0][1][1], headers={"content-type": "image/png"}).json()
+    assert [each["prediction"] for each in reply[:3]] == expected["prediction"].tolist()
+    assert "unreadable" in reply[3]
+    assert alone["predictions"][0]["prediction"] == expected["prediction"][0]
+
+
+def test_a_language_model_speaks_openais_protocol_and_streams(root: Path, own_data: dict[str, list[str]]) -> None:
+    options = [*SHORT, *QUIET, *own_data["text_files"], "data.context=16"]
+    result = lantu.run(
+        lantu.compose(f"paths.root={root}/text", "data=text_files", "model=gpt", "model.width=16", *options)
+    )
+    rebuilt = rebuild(result.best_checkpoint)
+    task: Any = rebuilt.task
+    expected = task.write_one(rebuilt.data.encode, rebuilt.data.decode, prompt="The ", tokens=20, temperature=0)[4:]
+    ask = {"prompt": "The ", "max_tokens": 20, "temperature": 0}
+    with TestClient(served(result)) as client:
+        whole = client.post("/v1/completions", json=ask).json()
+        streamed = client.post("/v1/completions", json={**ask, "stream": True}).text
+        chat = client.post("/v1/chat/completions", json={**ask, "messages": [{"role": "user", "content": "The "}]})
+        wrong = client.post("/v1/completions", json={**ask, "temperature": -1})
+    assert whole["choices"][0]["text"] == expected
+    events = [line.removeprefix("data: ") for line in streamed.splitlines() if line]
+    assert events[-1] == "[DONE]"
+    assert "".join(json.loads(each)["choices"][0]["text"] for each in events[:-1]) == expected
+    assert chat.json()["choices"][0]["message"]["content"]
+    assert (wrong.status_code, "temperature" in wrong.json()["error"]["message"]) == (422, True)
+
+
+def test_the_page_shows_an_answer_in_a_browser(table: lantu.Result) -> None:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium, which is not installed")
+    import uvicorn
+
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(served(table, "log=false"), log_level="warning"))
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/?{urlencode({'age': 31, 'income': 2500, 'home': 'rent'})}"
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--dump-dom", url]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
+    server.should_exit = True
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+    assert 'id="f0" data-name="age"' in shown
+    assert '<th scope="row">probability_yes</th>' in shown
