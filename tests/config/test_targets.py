@@ -70,7 +70,10 @@ VALUES = dict(task="multiclass", num_classes=3, num_labels=3, num_bins=3, normal
               per_token=False, config={"model_type": "bert", "hidden_size": 8, "num_attention_heads": 2},
               classes=2, delta=1.0, p=1, beta=1.0, target="y", path="x.csv", text="t", question="q", answer="a",
               places=8, nhead=1, d_model=1, embed_dim=1, num_heads=1, num_features=1, bands=40, kind="fcos",
-              class_names=["a", "b"], characters=["a", "b"])
+              class_names=["a", "b"], characters=["a", "b"], slot_sizes=[3, 2],
+              slots=[{"name": "a", "values": ["", "b"], "prefixes": []}], modalities=["image"], end_id=1, size=8)
+TOWER = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+CLIP = {"model_type": "clip", "text_config": TOWER, "vision_config": {**TOWER, "patch_size": 8}}
 DETR = {"model_type": "detr", "num_queries": 5, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1,
         "encoder_attention_heads": 2, "decoder_attention_heads": 2, "backbone_config": {
             "model_type": "resnet", "layer_type": "basic", "embedding_size": 8, "hidden_sizes": [8, 8, 8, 8],
@@ -84,6 +87,9 @@ def make(target):
     if "path" in signature(found).parameters: given["path"] = "x.csv"
     if target.startswith("lantu.models") and "config" in signature(found).parameters: given["config"] = VALUES["config"]
     if target.endswith("TransformersDetector"): given["config"] = DETR
+    if target.endswith("ImageTextModel"): given["config"] = CLIP
+    if target.endswith("MultimodalDataModule"): given["text"] = "t"
+    if target.endswith("models.Fusion"): given["image"] = torch.nn.Linear(4, 2)
     if "task" in given or "Multiclass" in target: given.update(num_classes=3)
     if target.endswith("ExactMatch"): given.update(num_labels=3)
     if target in ("torch.nn.RNN", "torch.nn.GRU", "torch.nn.LSTM"): given = {"input_size": 4, "hidden_size": 4}

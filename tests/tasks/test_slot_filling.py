@@ -160,6 +160,69 @@ def test_predict_and_a_served_model_fill_the_slots_of_a_recording(
     assert again["confidence"][0] == pytest.approx(answer["confidence"][0], abs=1e-4)
 
 
+def test_the_assistant_shows_what_it_understood_how_sure_it_is_and_the_time(
+    trained: lantu.Result, orders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["assistant", f"input={orders / '4.wav'}", f"understand={trained.run_dir}"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "understand" in line)
+    assert "drink: milk, size: small" in row
+    assert 0 <= float(row.split()[-2]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["understand=last"], "input="),
+        (["input=WAV"], "needs a model that listens"),
+        (["input=WAV", "understand=last", "answer=last"], "add `recognise=RUN`"),
+        (["input=WAV", "recognise=last", "speak=last", "output=a.wav"], "nothing to say"),
+        (["input=WAV", "understand=last", "speak=last"], "belong together"),
+        (["input=WAV", "recogniz=last"], "recognise"),
+        (["input=WAV", "recognise=RUN"], "`recognise=` takes a run of task=speech_recognition"),
+    ],
+)
+def test_an_assistant_that_cannot_be_is_refused_in_a_sentence(
+    typed: list[str], told: str, trained: lantu.Result, orders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = [each.replace("WAV", str(orders / "4.wav")).replace("RUN", str(trained.run_dir)) for each in typed]
+    assert main(["assistant", *typed]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_assistant_chains_recogniser_intent_and_answer(
+    own_data: dict[str, list[str]], orders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = {}
+    for stage, data, model in (
+        ("recognise", "speech_folder", "ctc"), ("intent", "text_table", "fasttext"), ("answer", "dialogues", "gpt"),
+    ):  # fmt: skip
+        typed = [
+            f"data={data}",
+            f"model={model}",
+            *own_data[data],
+            "trainer.max_steps=2",
+            "test=false",
+            "save_model=false",
+        ]
+        quiet = [
+            "test=false",
+            "save_model=false",
+            "trainer.enable_progress_bar=false",
+            "logger.mlflow.ship=false",
+            "++callbacks.figures=null",
+        ]
+        small = {"gpt": ["model.layers=1", "model.width=32"], "ctc": ["model.width=16"]}.get(model, [])
+        runs[stage] = lantu.run(lantu.compose(*typed, *quiet, *small, f"paths.root={tmp_path}")).run_dir
+    capsys.readouterr()
+    assert main(["assistant", f"input={orders / '4.wav'}", *(f"{stage}={run}" for stage, run in runs.items())]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line.split()[0] for line in lines if line.strip()]
+    assert [stage for stage in shown if stage in runs] == list(runs)
+    intent = next(line.split() for line in lines if line.split()[:1] == ["intent"])
+    assert intent[1] in ("good", "bad")
+    assert "not known" in next(line for line in lines if line.split()[:1] == ["answer"])
+
+
 def test_a_classical_model_beats_the_commonest_values(trained: lantu.Result) -> None:
     rebuilt = rebuild(trained.run_dir / "checkpoints" / "best.ckpt")
     rebuilt.data.prepare_data()

@@ -9,6 +9,7 @@ Lantu: train models, and decide which one is worth its cost.
   lantu train -m seed=0,1,2 model=mlp,cnn        run every combination
   lantu evaluate run=last                        measure a run's model again
   lantu predict run=last input=FILE              apply it to new data
+  lantu assistant input=FILE.wav understand=RUN  answer a recording with trained runs, stage by stage
   lantu explain run=last input=FILE              why it answers so, and whether the explanation is true of it
   lantu card run=last                            its model card, and the file that the EU AI Act asks for
   lantu monitor run=last new=FILE                whether new data are still like those it learned from

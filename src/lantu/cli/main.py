@@ -64,6 +64,11 @@ def _command(name: str) -> Callable[[list[str]], int]:
 def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
     """Commands with arguments of their own; what they need is imported when they are called."""
 
+    def assistant() -> Callable[[list[str]], int]:
+        from lantu.cli.assistant import assistant_main
+
+        return assistant_main
+
     def catalog() -> Callable[[list[str]], int]:
         from lantu.cli.catalog import catalog_main
 
@@ -105,6 +110,7 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
         return ui_main
 
     return {
+        "assistant": assistant,
         "catalog": catalog, "data": data, "doctor": doctor, "plan": plan, "runs": runs, "sweeps": sweeps, "sync": sync,
         "ui": ui,
     }  # fmt: skip

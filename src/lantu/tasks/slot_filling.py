@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,6 +176,12 @@ class SlotFilling(Task):
             found["test/answer_latency_ms"] = 1000 * float(np.median(seconds))
         self.train(training)
         return found
+
+    def usage(self, run_dir: Path) -> list[tuple[str, str]]:
+        return [
+            ("lantu predict run=last input=FOLDER", "fill the slots of recordings"),
+            ("lantu assistant understand=last input=FILE.wav", "one recording, with confidence and time"),
+        ]
 
     @classmethod
     def baselines(cls, data: DataModule) -> list[Baseline]:
