@@ -15,16 +15,22 @@ from lantu.config.composing import Composition, compose
 from lantu.data.cleaning_report import Report
 from lantu.data.report_page import page
 from lantu.errors import UserError
+from lantu.extras import require
 
 HELP = """\
 Say what training would find in the data, without training: `lantu data data=NAME [data.OPTION=VALUE ...]`
 
   lantu data data=csv data.path=loans.csv data.target=status
+  labels=true                        labels that may be wrong, by predictions of a model that has not seen the row
+  near=true                          texts and pictures that nearly repeat, within and across splits
+  annotators=[a,b,c]                 how far the labels in these columns agree (Krippendorff, Fleiss, Cohen)
   report=FILE.html json=FILE.json    where the report is written (default: paths.store/data/NAME.html and .json)
 
 It lists what each column is, what is missing or cannot be read, keys, inputs that tell the target too well, equal rows,
 the classes of each split and the positive one.
 """
+OWN = ("report", "json", "labels", "near", "annotators")
+"""What the command reads itself; the rest are overrides of a run's config."""
 _MOST_CLASSES = 20
 _NODES = ("data", "spec", "paths", "augment")
 """Of a run's config what data need: the rest need not fit them."""
@@ -36,12 +42,17 @@ def data_main(argv: list[str]) -> int:
     if not argv or any(each in ("--help", "-h") for each in argv):
         print(HELP, end="")
         return 0
-    own = {key: value for key, _, value in (each.partition("=") for each in argv) if key in ("report", "json")}
+    own = {key: value for key, _, value in (each.partition("=") for each in argv) if key in OWN}
+    for key in ("labels", "near"):
+        if own.get(key, "true") not in ("true", "false"):
+            raise UserError(f"`{key}={own[key]}`: it takes true or false.")
     overrides = [each for each in argv if each.partition("=")[0] not in own]
     composed = compose(*overrides, command="train")
     cfg = OmegaConf.create({name: composed.cfg[name] for name in _NODES if name in composed.cfg})
     check(Composition(cfg=cfg, choices={"data": composed.choices["data"]}, overrides=overrides))
-    report = examine(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)).data)
+    node = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)).data
+    annotators = [each.strip() for each in own.get("annotators", "").strip("[]").split(",") if each.strip()]
+    report = examine(node, labels=own.get("labels") == "true", near=own.get("near") == "true", annotators=annotators)
     folder = Path(composed.cfg.paths.store) / "data"
     name = Path(str(cfg.data.get("path") or composed.choices["data"])).stem
     show(report)
@@ -57,13 +68,32 @@ def data_main(argv: list[str]) -> int:
     return 0
 
 
-def examine(node: Any) -> Report:
-    """The report of the data that a config describes; a table's is made without importing torch."""
-    if node.get("_target_") == "lantu.data.TableDataModule":
-        return build({**node, "_target_": "lantu.data.table.rows.TableReport"}).examine()
-    module = build(node)
-    module.prepare_data()
-    return module.report
+def examine(node: Any, *, labels: bool = False, near: bool = False, annotators: list[str] | None = None) -> Report:
+    """The report of the data that a config describes; a table's is made without importing torch, unless more is asked.
+
+    Args:
+        labels: look for labels that may be wrong.
+        near: look for examples that nearly repeat.
+        annotators: columns whose agreement is measured.
+    """
+    if labels:
+        require("cleanlab", "lantu data labels=true", "labels")
+    if node.get("_target_") == "lantu.data.TableDataModule" and not (labels or near):
+        report: Report = build({**node, "_target_": "lantu.data.table.rows.TableReport"}).examine()
+        module = build(node) if annotators else None
+    else:
+        module = build(node)
+        module.prepare_data()
+        report = module.report
+    from lantu.data.quality import findings
+
+    if labels:
+        findings.add_label_errors(module, report)
+    if near:
+        findings.add_near_duplicates(module, report)
+    if annotators:
+        findings.add_agreement(module, report, annotators)
+    return report
 
 
 def show(report: Report, console: Console | None = None) -> None:

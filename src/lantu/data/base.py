@@ -217,6 +217,10 @@ class DataModule(LightningDataModule):
         """Of inputs (N, L) that are texts: each token of one of them, as a person reads it."""
         return [str(int(each)) for each in tokens]
 
+    def unknown_token(self) -> int | None:
+        """Of inputs (N, L) that are texts: the token of words that the vocabulary lacks; None: it lacks none."""
+        return None
+
     def prompt(self, text: str) -> str:
         """What a person typed, as the training text has it, for a model to go on from."""
         return text

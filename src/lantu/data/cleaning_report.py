@@ -21,6 +21,8 @@ class Report:
     """What each column of a table is."""
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
     """Examples of each class in each split."""
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Further findings, one row each: labels that may be wrong, examples that nearly repeat, agreement."""
 
     def note(self, count: int, what: str, *, names: list[str] | None = None) -> None:
         """Keep a finding, unless there is none: note(12, "duplicate rows left out of the training split")."""
@@ -50,7 +52,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """For the run's record."""
         kept = {"title": self.title, "unit": self.unit, "sizes": self.sizes, "found": self.found}
-        more = {"warnings": self.warnings, "columns": self.columns, "classes": self.classes}
+        more = {"warnings": self.warnings, "columns": self.columns, "classes": self.classes, "tables": self.tables}
         return {**kept, **{name: value for name, value in more.items() if value}}
 
 

@@ -17,6 +17,8 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; } .out { color: #8
 """
 
 
+MOST_SHOWN = 200
+"""Rows of a table of findings that the page shows."""
 _FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{head}</head>
 <body>{body}</body></html>
@@ -42,6 +44,11 @@ def page(report: Report) -> str:
         )
         header = ["column", "is a", "missing", "different", "such as"]
         parts.append("<h2>Columns of the training rows</h2>" + _table(header, rows))
+    for heading, entries in report.tables.items():
+        cells: list[list[object]] = [list(each.values()) for each in entries[:MOST_SHOWN]]
+        parts.append(f"<h2>{escape(heading)}</h2>" + _table(list(entries[0]), cells))
+        if len(entries) > MOST_SHOWN:
+            parts.append(f"<p>and {len(entries) - MOST_SHOWN:,} more, in the JSON file</p>")
     head = f"<title>{escape(report.title)}</title><style>{_STYLE}</style>"
     return _FRAME.format(head=head, body="".join(parts))
 

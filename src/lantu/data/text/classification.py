@@ -16,7 +16,7 @@ from lantu.data.sources import Raw, read_table, table_file
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.data.text.encoding import read_text
 from lantu.data.text.masking import masking_facts
-from lantu.data.text.vocabulary import Vocabulary, asked_for, check_level, restored
+from lantu.data.text.vocabulary import UNKNOWN, Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
 
 PAD_ID = 0
@@ -108,6 +108,11 @@ class TextDataModule(SupervisedDataModule):
     def token_names(self, tokens: Any) -> list[str]:
         vocabulary = self._vocabulary()
         return [vocabulary.decode([int(each)]) or "?" for each in tokens]
+
+    def unknown_token(self) -> int | None:
+        tokenizer = getattr(self._vocabulary(), "tokenizer", None)
+        names = (UNKNOWN, "[UNK]") if tokenizer is not None else ()
+        return next((found for name in names if (found := tokenizer.token_to_id(name)) is not None), None)
 
     def schema(self) -> list[dict[str, str]]:
         return [{"name": self.text, "type": "string"}]

@@ -201,7 +201,7 @@ def _pictures(examples: Explained, explanations: list[Explanation], number: int)
     from matplotlib.figure import Figure
 
     shown = _as_seen(examples.x[number])
-    figure = Figure(figsize=(2.3 * (1 + len(explanations)), 2.6), layout="constrained")
+    figure = Figure(figsize=(2.3 * (1 + len(explanations)), 2.9), layout="constrained")
     axes: Any = figure.subplots(1, 1 + len(explanations), squeeze=False)[0]
     axes[0].imshow(shown, cmap="gray", vmin=0, vmax=1)
     axes[0].set_title("input", fontsize=9)

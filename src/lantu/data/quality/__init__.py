@@ -1,0 +1,1 @@
+"""What is doubtful in data: labels that may be wrong, examples that nearly repeat, annotators who disagree."""

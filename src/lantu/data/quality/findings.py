@@ -1,0 +1,109 @@
+"""Examine a data module for what is doubtful, and add it to its report."""
+
+from typing import Any
+
+import numpy as np
+
+from lantu.data.cleaning_report import Report
+from lantu.errors import UserError
+
+
+def add_label_errors(module: Any, report: Report) -> None:
+    """Labels of the training split that may be wrong.
+
+    Raises:
+        UserError: the data have no classes, or no classical model to predict them with.
+    """
+    from lantu.data.quality.label_errors import MOST, label_errors
+
+    if module.spec.get("task") != "classification":
+        raise UserError("`labels=true` looks for wrong classes, and the target of these data is no class.")
+    size = len(module.splits["train"])
+    rows = np.arange(size)
+    if size > MOST:
+        rows = np.sort(np.random.default_rng(0).permutation(size)[:MOST])
+        report.say(f"labels: {MOST:,} of {size:,} training rows were looked at, drawn at random")
+    x, y = module.classical_features("train", rows)
+    description, model = module.classical_model(classifies=True, shape=x.shape)
+    found = label_errors(x, y.astype(np.int64), model)
+    names = module.spec.get("class_names") or [str(number) for number in range(int(y.max()) + 1)]
+    ids = module.row_ids("train")
+    report.note(
+        len(found),
+        f"training labels that {description} doubts, out of fold: look at them, the first ones first. Many are right",
+    )
+    if len(found):
+        report.tables["Labels that may be wrong"] = [
+            {
+                "row": str(ids[rows[each.row]]) if ids else int(rows[each.row]),
+                "given": str(names[each.given]),
+                "suggested": str(names[each.suggested]),
+                "quality": round(float(each.quality), 4),
+            }
+            for each in found.itertuples()
+        ]
+
+
+def add_near_duplicates(module: Any, report: Report) -> None:
+    """Texts or pictures of any split that nearly repeat.
+
+    Raises:
+        UserError: the data are neither.
+    """
+    from lantu.data.quality.near_duplicates import near_pictures, near_texts
+
+    parts, places = [], []
+    for split, examples in module.splits.items():
+        x = getattr(examples, "x", None)
+        values = None if x is None else np.asarray(x)[np.asarray(examples.rows)]
+        if values is None or not ((values.ndim == 2 and values.dtype.kind == "i") or (values.ndim == 4)):
+            raise UserError(
+                "`near=true` compares texts and pictures, and these data are neither. Equal rows are counted."
+            )
+        parts.append(values)
+        places += [(split, row) for row in range(len(values))]
+    together = np.concatenate(parts)
+    if together.ndim == 2:
+        pairs = near_texts(together, pad=int(module.spec.get("pad_id", 0)), unknown=module.unknown_token())
+    else:
+        pairs = near_pictures(together)
+    ids = {split: module.row_ids(split) for split in module.splits}
+
+    def shown(place: int) -> str:
+        split, row = places[place]
+        return f"{split} {ids[split][row] if ids[split] else row}"
+
+    across = [(one, two, alike) for one, two, alike in pairs if places[one][0] != places[two][0]]
+    report.note(len(pairs) - len(across), "pairs of examples of one split that nearly repeat")
+    if across:
+        report.warn(
+            f"{len(across):,} pairs of examples that nearly repeat lie in different splits, so scores are too good: "
+            "keep what belongs together in one split with `data.group=COLUMN`."
+        )
+    ordered = [*across, *(each for each in pairs if places[each[0]][0] == places[each[1]][0])]
+    if ordered:
+        report.tables["Examples that nearly repeat"] = [
+            {"one": shown(one), "other": shown(two), "alike": round(alike, 4)} for one, two, alike in ordered
+        ]
+
+
+def add_agreement(module: Any, report: Report, annotators: list[str]) -> None:
+    """How far the labels in several columns agree, over all rows of the source.
+
+    Raises:
+        UserError: a column is not there.
+    """
+    from lantu.data.quality.agreement import agreement
+
+    source = getattr(module, "source", None)
+    rows = None if source is None else source().rows
+    lacking = [each for each in annotators if rows is None or each not in rows]
+    if rows is None or lacking:
+        known = "" if rows is None else f" It has {', '.join(map(str, rows.columns))}."
+        raise UserError(f"`annotators=[{','.join(annotators)}]`: the data have no column {', '.join(lacking)}.{known}")
+    found = agreement(rows[annotators])
+    alpha = float(found["value"].iloc[0])
+    report.say(f"the annotators agree to Krippendorff's alpha {alpha:.3f} (1 is perfect, 0 is chance)")
+    report.tables["Agreement of annotators"] = [
+        {**each, "value": round(each["value"], 4)} for each in found.to_dict("records")
+    ]
