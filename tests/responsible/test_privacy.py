@@ -22,6 +22,7 @@ from lantu.models import MLP
 from lantu.responsible.privacy import ledger
 from lantu.responsible.privacy.accounting import affordable_steps, epsilon_of, noise_for
 from lantu.responsible.privacy.checks import check_gradients, check_network
+from lantu.responsible.privacy.membership import judge, lira, scaled_confidence
 from lantu.responsible.privacy.optimizer import PrivateOptimizer
 from lantu.responsible.privacy.sampling import PoissonBatches
 from lantu.responsible.privacy.secret import Secret
@@ -255,3 +256,24 @@ def test_a_killed_run_does_not_go_on_without_its_key(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="privacy that nobody counts"):
         private._key(tmp_path, resumes=True)
     assert not (tmp_path / "privacy.key").exists()
+
+
+# The attack
+
+
+def test_the_attack_finds_members_where_scores_tell_and_guesses_where_they_do_not() -> None:
+    random = np.random.default_rng(0)
+    member = np.zeros((16, 400), dtype=bool)
+    for pair in range(0, 16, 2):
+        member[pair] = random.random(400) < 0.5
+        member[pair + 1] = ~member[pair]
+    difficulty = random.normal(0, 3, 400)
+    leaking = difficulty + 2 * member + random.normal(size=member.shape)
+    private = difficulty + random.normal(size=member.shape)
+    found, nothing = (judge(lira(scores, member), member) for scores in (leaking, private))
+    assert found.auc > 0.85  # two Gaussians two deviations apart: 0.92, known difficulty
+    assert found.tpr > 0.2
+    assert 0.5 < found.epsilon < 6
+    assert abs(nothing.auc - 0.5) < 0.03
+    assert nothing.epsilon < 0.3
+    assert scaled_confidence(np.array([[0.9, 0.1]]), np.array([0]))[0] == pytest.approx(np.log(9))

@@ -111,8 +111,9 @@ class TextDataModule(SupervisedDataModule):
 
     def unknown_token(self) -> int | None:
         tokenizer = getattr(self._vocabulary(), "tokenizer", None)
-        names = (UNKNOWN, "[UNK]") if tokenizer is not None else ()
-        return next((found for name in names if (found := tokenizer.token_to_id(name)) is not None), None)
+        if tokenizer is None:
+            return None
+        return next((found for name in (UNKNOWN, "[UNK]") if (found := tokenizer.token_to_id(name)) is not None), None)
 
     def schema(self) -> list[dict[str, str]]:
         return [{"name": self.text, "type": "string"}]
