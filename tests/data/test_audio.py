@@ -131,7 +131,7 @@ def test_a_folder_of_recordings_trains_evaluates_and_predicts(
     short = ["trainer.max_epochs=8", "optimizer.lr=1e-2", "data.batch_size=8", "callbacks.figures=null"]
     assert main(["train", *typed, *short]) == 0
     shown = capsys.readouterr().out
-    assert "1 recordings that could not be read left out" in shown or "broken.wav" in shown
+    assert "1 recording that could not be read left out" in shown or "broken.wav" in shown
     assert main(["evaluate", "run=last"]) == 0
     assert main(["predict", "run=last", f"input={tones / 'high'}", "output=answers.csv"]) == 0
     answers = (tmp_path / "answers.csv").read_text().splitlines()

@@ -230,8 +230,8 @@ def test_what_is_beside_the_classes_is_counted(tmp_path: Path) -> None:
     saved(tmp_path / "a" / "overview.png", Image.fromarray(RAMP))
     (tmp_path / "a" / "cats" / "1.heic").write_bytes(b"x")
     said = module(tmp_path / "a", tmp_path / "cache").report.lines()
-    assert any(line.startswith("1 pictures outside the class folders") for line in said)
-    assert any(line.startswith("1 files ending in .heic") for line in said)
+    assert any(line.startswith("1 picture outside the class folders") for line in said)
+    assert any(line.startswith("1 file ending in .heic") for line in said)
 
 
 def test_parts_are_known_whatever_their_case(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_column_names_the_parts(table: Path) -> None:
 def test_missing_files_are_counted_and_named(table: Path) -> None:
     (table.parent / "pictures" / "0" / "003.png").unlink()
     said = "\n".join(module(table).report.lines())
-    assert "1 pictures that could not be read left out" in said
+    assert "1 picture that could not be read left out" in said
     assert "003.png (there is no such file)" in said
 
 

@@ -120,9 +120,9 @@ def test_short_texts_train_only_and_languages_without_text_are_named() -> None:
     assert content(data, "train", "short") == "a few words"
     assert content(data, "test", "short") == content(data, "val", "short") == ""
     found = " ".join(data.report.lines())
-    assert "1 languages without text left out: empty" in found
-    assert "1 languages under 50 characters train only: short" in found
-    assert "1 lines without a letter left out" in found
+    assert "1 language without text left out: empty" in found
+    assert "1 language under 50 characters is only trained on: short" in found
+    assert "1 line without a letter left out" in found
 
 
 def test_bytes_are_the_same_whatever_the_tokenizer() -> None:

@@ -58,7 +58,7 @@ def test_questions_on_one_context_stay_in_one_part_and_lost_answers_are_counted(
     contexts = [set(module.splits[name].contexts) for name in ("train", "val", "test")]
     assert not contexts[0] & contexts[1]
     assert not contexts[0] & contexts[2]
-    assert "1 questions whose answer is not in the context left out" in module.report.lines()
+    assert "1 question whose answer is not in the context left out" in module.report.lines()
 
 
 def test_squads_own_form_of_answers_is_read(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_languages_have_their_scripts_and_short_ones_are_left_out() -> None:
     assert made.languages == ["eng", "fra", "rus"]
     assert made.scripts == ["Latin", "Latin", "Cyrillic"]
     assert made.spec["classes"] == 3
-    assert "1 languages with little text left out: short" in made.report.lines()
+    assert "1 language with little text left out: short" in made.report.lines()
 
 
 def test_stretches_are_cut_between_words_and_each_part_is_a_place_in_the_text() -> None:

@@ -102,7 +102,7 @@ def test_rows_with_too_many_fields_are_counted_and_semicolons_understood(tmp_pat
     (tmp_path / "t.csv").write_text("\n".join(lines))
     made = TableDataModule(path=str(tmp_path / "t.csv"), target="y")
     made.setup("fit")
-    assert "1 rows that could not be read left out" in made.report.lines()
+    assert "1 row that could not be read left out" in made.report.lines()
     assert sum(made.report.sizes.values()) == 50
 
 

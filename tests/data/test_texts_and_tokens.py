@@ -42,7 +42,7 @@ def test_texts_are_padded_with_0_to_the_longest_of_the_batch(tmp_path: Path) -> 
 
 def test_empty_texts_are_counted_and_words_never_seen_are_unknown(tmp_path: Path) -> None:
     made = texts(tmp_path)
-    assert "1 rows without text left out" in made.report.lines()
+    assert "1 row without text left out" in made.report.lines()
     x = made.examples_of(pd.DataFrame({"text": ["marvellous film"]})).__getitems__([0])
     assert x[0, 0] == 1
     assert x[0, 1] > 1

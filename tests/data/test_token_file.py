@@ -195,7 +195,7 @@ def test_texts_of_a_table_are_documents_and_empty_rows_are_counted(tmp_path: Pat
     rows.to_json(path, orient="records", lines=True)
     made = data(path, text="body", split={"val": 0.0, "test": 0.0})
     assert made.decode(tokens_of(made)) == "first text " * 20 + "\n" + "second text " * 20
-    assert "1 rows without text left out" in made.report.lines()
+    assert "1 row without text left out" in made.report.lines()
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(text: Path) -> None:

@@ -127,8 +127,8 @@ def test_rows_with_any_input_stay_and_what_is_missing_is_masked_and_said(table: 
         missing = x[name][~x[f"{name}_present"]]
         assert not missing.any()
     told = data.report.lines()
-    assert any(line.startswith("1 pictures that could not be read") and "damaged.png" in line for line in told)
-    assert "1 rows without any input left out" in told
+    assert any(line.startswith("1 picture that could not be read") and "damaged.png" in line for line in told)
+    assert "1 row without any input left out" in told
     assert "30 rows without a picture" in told
     assert sum(data.report.sizes.values()) == 90
 

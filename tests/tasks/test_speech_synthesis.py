@@ -144,7 +144,7 @@ def test_recordings_that_cannot_be_aligned_are_left_out_and_named(voices: Path, 
     data = SynthesisDataModule(path=str(tmp_path), split={"val": 0.3})
     data.prepare_data()
     said = " ".join(map(str, data.report.lines()))
-    assert "1 recordings with fewer frames than characters left out: hasty.wav" in said
+    assert "1 recording with fewer frames than characters left out: hasty.wav" in said
 
 
 def test_the_counting_baselines_are_the_entropies_of_their_counts() -> None:

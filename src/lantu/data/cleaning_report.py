@@ -64,13 +64,15 @@ def counted(count: int, what: str) -> str:
     """
     if count != 1:
         return f"{count:,} {what}"
-    noun = re.sub(r"\b(" + "|".join(_ONE) + r")\b", lambda word: _ONE[word[0]], what, count=1)
+    noun = re.sub(r"^((?:[a-z]+ ){0,3}?)(" + "|".join(_ONE) + r")\b", lambda found: found[1] + _ONE[found[2]], what)
     return "1 " + re.sub(r"\b(are|have|occur|were)\b", lambda word: _VERBS[word[0]], noun, count=1)
 
 
-_ONE = {
-    "categories": "category", "columns": "column", "dialogues": "dialogue", "examples": "example", "files": "file",
-    "groups": "group", "images": "image", "objects": "object", "pictures": "picture", "questions": "question",
-    "recordings": "recording", "rows": "row", "targets": "target", "texts": "text", "values": "value",
+_ONE = {"categories": "category"} | {
+    f"{each}s": each
+    for each in (
+        "column", "dialogue", "example", "file", "group", "image", "language", "line", "object", "picture", "question",
+        "recording", "row", "target", "text", "value",
+    )
 }  # fmt: skip
 _VERBS = {"are": "is", "have": "has", "occur": "occurs", "were": "was"}

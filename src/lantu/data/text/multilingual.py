@@ -130,7 +130,7 @@ class MultilingualDataModule(TokenDataModule):
 
     def _parts(self, texts: list[list[str]]) -> list[Parts]:
         short = [name for name, each in zip(self.languages, texts, strict=True) if self._is_short(each)]
-        self.report.note(len(short), f"languages under {self.shortest:,} characters train only", names=short)
+        self.report.note(len(short), f"languages under {self.shortest:,} characters are only trained on", names=short)
         parts = [divided(each, {} if self._is_short(each) else self.shares) for each in texts]
         seen: set[str] = set()
         for name, later in (("val", "test"), ("train", "val or test")):
