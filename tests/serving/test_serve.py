@@ -77,6 +77,25 @@ def test_a_row_is_answered_with_the_bits_that_predict_gives_for_a_file_of_that_r
         assert torch.tensor(found["probability_yes"]).float() == torch.tensor(expected["probability_yes"]).float()
 
 
+def test_a_value_that_counts_as_missing_or_did_not_occur_is_said_with_the_answer(
+    client: TestClient, people: pd.DataFrame
+) -> None:
+    good, bad = records(people.iloc[[3, 3]])
+    number = next(name for name, kind in people.dtypes.items() if kind.kind in "fi")
+    word = next(name for name, kind in people.dtypes.items() if kind.kind not in "fi")
+    bad |= {number: "plenty", word: "never seen"}
+    first, second = client.post("/predict", json={"inputs": [good, bad]}).json()["predictions"]
+    assert "warnings" not in first
+    assert second["warnings"] == [
+        said
+        for name in people
+        for said in {
+            number: [f"`{number}`: 'plenty' is no number; taken as missing"],
+            word: [f"`{word}`: 'never seen' did not occur in training"],
+        }.get(name, [])
+    ]
+
+
 def test_many_clients_at_once_each_get_the_answer_to_their_own_question(
     client: TestClient, people: pd.DataFrame
 ) -> None:

@@ -53,6 +53,16 @@ class RowEncoder:
             features += encode(value)
         return np.array(features, dtype=np.float64).astype(np.float32)
 
+    def warnings(self, row: Mapping[str, Any]) -> list[str]:
+        """A sentence for each value that stands in the row and counts as missing or as another one.
+
+        Args:
+            row: one that `encode` has taken.
+        """
+        if any(column.name not in row for column in self.columns):
+            row = self._renamed(row)
+        return [said for column in self.columns if (said := _warning(column, row[column.name]))]
+
     def _renamed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """With letter case and spaces of names as in training."""
         named = {**{self._loose.get(_loose(str(name)), name): value for name, value in row.items()}, **row}
@@ -60,6 +70,20 @@ class RowEncoder:
         if lacking:
             raise UserError(f"The row lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}.")
         return named
+
+
+def _warning(column: Column, value: Any) -> str:
+    text = _text(value)
+    if text is None or is_missing(text) or column.kind == "text" or column.text:
+        return ""
+    if column.kind == "number":
+        return (
+            "" if isfinite(_read(column, value)) else f"`{column.name}`: {text[:40]!r} is no number; taken as missing"
+        )
+    if column.kind == "category":
+        known = text in column.categories or _loose(text) in {_loose(each) for each in column.categories}
+        return "" if known else f"`{column.name}`: {text[:40]!r} did not occur in training"
+    return ""
 
 
 def _encoder(column: Column) -> Encoder:

@@ -41,6 +41,8 @@ class Prepared:
     rows: int = 0
     unreadable: dict[int, str] = field(default_factory=dict)
     """Why a file gets no answer, by its place in the request."""
+    warnings: dict[int, list[str]] = field(default_factory=dict)
+    """Values of a row that were taken as missing, by its place."""
 
 
 class ServedModel:
@@ -89,7 +91,8 @@ class ServedModel:
             x = torch.empty(len(rows), self._encoder.features)
             for place, row in enumerate(rows):
                 x[place] = torch.from_numpy(self._encoder.encode(row))
-            return Prepared(x=x, rows=len(rows))
+            warnings = {place: said for place, row in enumerate(rows) if (said := self._encoder.warnings(row))}
+            return Prepared(x=x, rows=len(rows), warnings=warnings)
         return self._prepared(self.data.batches_of(pd.DataFrame(rows)), len(rows))
 
     def prepare_files(self, files: list[Sent]) -> Prepared:
@@ -156,7 +159,9 @@ def _plain(value: Any) -> Any:
 
 
 def _with_gaps(records: list[Record], request: Prepared) -> list[Record]:
-    """With a record that says why for each file that could not be read."""
+    """With a record that says why for each file that could not be read, and what of a row was not understood."""
+    for place, said in request.warnings.items():
+        records[place]["warnings"] = said
     if not request.unreadable:
         return records
     answers = iter(records)
