@@ -21,7 +21,7 @@ LESS = frozenset(_LESS.split())
 _MORE = """
     accuracy acc precision recall f1 fbeta auroc auc auprc aucpr ap map dcg ndcg mrr hit hits success
     r2 r2score kappa mcc matthews correlation pearson pearsons spearman kendall concordance ccc nse kge elbo likelihood
-    jaccard iou miou giou diou ciou dice sensitivity specificity npv ppv tpr tnr true correct
+    jaccard iou miou giou diou ciou dice sensitivity specificity npv ppv tpr tnr tar true correct
     bleu sacrebleu rouge chrf meteor exact squad preserved psnr psnrb ssim uqi vif inception fidelity quality
     similarity snr sdr sisnr sisdr pesq stoi srmr dnsmos nisqa mos sharpe reward profit revenue silhouette
     calinski dunn rand fowlkes completeness homogeneity mutual cramers tschuprows theils throughput improvement

@@ -30,6 +30,7 @@ ONE_MODEL = {
     "coffee_orders": "slot_network", "command_folder": "slot_network", "fsdd": "speech_cnn", "image_table": "cnn",
     "image_text": "siglip", "multimodal_table": "fusion_audio", "openclipart": "clip",
     "openclipart_categories": "fusion", "co2": "linear", "daily_prices": "mlp", "sp500": "gru",
+    "luna16_patches": "cnn", "mini_mias": "cnn", "orl_faces": "cnn",
 }  # fmt: skip
 """Data read by a module whose pairs with the other models are here already, under another name."""
 READ_ALIKE = {"asterisk_en", "fillets_nl"}
@@ -59,8 +60,9 @@ PAIRS = [
 ]
 FROM_THE_HUB = {
     "ames", "asterisk_en_synthesis", "bccd", "chatterbot", "chatterbot_answers", "coffee_orders", "digit_strings",
-    "fashion_mnist", "fsdd", "openclipart", "openclipart_categories", "road_cars", "sentence_polarity",
-    "tiny_shakespeare", "trec", "udhr", "udhr_identification", "daily_prices", "sp500",
+    "fashion_mnist", "fsdd", "luna16_patches", "mini_mias", "openclipart", "openclipart_categories", "orl_faces",
+    "road_cars", "sentence_polarity", "tiny_shakespeare", "trec", "udhr", "udhr_identification", "daily_prices",
+    "sp500",
 }  # fmt: skip
 SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]

@@ -17,8 +17,8 @@ def _named(package: str, names: str) -> frozenset[str]:
 
 DATA = _named(
     "lantu.data",
-    """AudioDataModule BoxDataModule DialogueDataModule IdentificationDataModule ImageDataModule
-    ImageTextDataModule MultilingualDataModule MultimodalDataModule QuestionDataModule SlotDataModule
+    """AudioDataModule BoxDataModule DialogueDataModule GalleryDataModule IdentificationDataModule
+    ImageDataModule ImageTextDataModule MultilingualDataModule MultimodalDataModule QuestionDataModule SlotDataModule
     SpeechDataModule SynthesisDataModule TableDataModule TextDataModule TokenDataModule SeriesDataModule""",
 )
 """The node `data` itself."""
@@ -59,7 +59,7 @@ TASKS = _named(
     "lantu.tasks",
     """Adversarial Answering Classification Contrastive Detection Identification LanguageModeling
     MaskedLanguageModeling QuestionAnswering Regression SlotFilling SpeechRecognition
-    SpeechSynthesis Forecasting MarketRisk""",
+    SpeechSynthesis Forecasting MarketRisk Verification""",
 )
 """The node `task` itself."""
 LOSSES = _named(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lantu.data.image.classification import ImageDataModule
     from lantu.data.image.detection import BoxDataModule
     from lantu.data.image.folder import image_folder
+    from lantu.data.image.gallery import GalleryDataModule
     from lantu.data.image.table import image_table
     from lantu.data.multimodal.module import MultimodalDataModule
     from lantu.data.multimodal.pairs import ImageTextDataModule
@@ -45,6 +46,7 @@ _HOMES = {
     "DataModule": "lantu.data.base",
     "DialogueDataModule": "lantu.data.text.dialogues",
     "IdentificationDataModule": "lantu.data.text.language_identification",
+    "GalleryDataModule": "lantu.data.image.gallery",
     "ImageDataModule": "lantu.data.image.classification",
     "ImageTextDataModule": "lantu.data.multimodal.pairs",
     "MultilingualDataModule": "lantu.data.text.multilingual",
@@ -86,6 +88,7 @@ __all__ = [
     "Boxes",
     "DataModule",
     "DialogueDataModule",
+    "GalleryDataModule",
     "IdentificationDataModule",
     "ImageDataModule",
     "ImageTextDataModule",

@@ -62,6 +62,7 @@ def hub(
     mirror: str | None = None,
     mirror_folder: str | None = None,
     elsewhere: str | None = None,
+    parts: bool = True,
 ) -> Raw:
     """A data set of the Hugging Face hub, or its copy in a mirror folder.
 
@@ -69,6 +70,7 @@ def hub(
         path, name, revision: as of `datasets.load_dataset`.
         mirror: a folder that stands in for the hub; used when it holds `mirror_folder`.
         mirror_folder: where in it; None: the same as `path`.
+        parts: false: training, validation and test are put together, for `data.split` or `data.folds` to divide anew.
         elsewhere: for data that no hub has: a sentence that says how a copy for the mirror is made.
 
     Raises:
@@ -88,22 +90,22 @@ def hub(
     else:
         loaded = _from_hub(path, name, revision, folder)
         source = {"path": path, "config_name": name, "revision": revision}
-    parts = {PARTS[part]: rows for part, rows in loaded.items() if part in PARTS}
-    if not parts:
+    found = {PARTS[part]: rows for part, rows in loaded.items() if part in PARTS}
+    if not found:
         raise UserError(
             f"`{path}` has the parts {', '.join(loaded)}; none of them is called train, validation or test."
         )
     if "read_from" in source:
-        frames = [naming_the_damaged_file(Path(source["read_from"]), partial(_frame, rows)) for rows in parts.values()]
+        frames = [naming_the_damaged_file(Path(source["read_from"]), partial(_frame, rows)) for rows in found.values()]
     else:
-        frames = [_frame(rows) for rows in parts.values()]
+        frames = [_frame(rows) for rows in found.values()]
     return Raw(
         name=path,
         rows=pd.concat(frames, ignore_index=True),
-        split=np.repeat(list(parts), [len(frame) for frame in frames]),
+        split=np.repeat(list(found) if parts else ["train"] * len(found), [len(frame) for frame in frames]),
         source_type="hugging_face",
         source=source,
-        key="-".join(rows._fingerprint for rows in parts.values()),
+        key="-".join(rows._fingerprint for rows in found.values()),
     )
 
 

@@ -134,7 +134,7 @@ class R3GAN(GAN):
     """
 
     objective = "relativistic"
-    penalty = 0.1
+    penalty = 1.0
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from lantu.tasks.regression import Regression
 from lantu.tasks.slot_filling import SlotFilling
 from lantu.tasks.speech_recognition import SpeechRecognition
 from lantu.tasks.speech_synthesis import SpeechSynthesis
+from lantu.tasks.verification import Verification
 
 __all__ = [
     "Adversarial",
@@ -37,4 +38,5 @@ __all__ = [
     "Task",
     "TaskByLanguage",
     "TokenTask",
+    "Verification",
 ]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MetricCollection
 
 from lantu.errors import UserError
@@ -95,7 +95,7 @@ class Adversarial(Task):
         self.automatic_optimization = False
         self.class_names = list(class_names)
         self.penalty_every, self.feature_steps, self.compared = penalty_every, feature_steps, compared
-        self.average = AveragedModel(net.generator, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
+        self.average = AveragedModel(net.generator, multi_avg_fn=_averaging(ema), use_buffers=True)
         self.average.requires_grad_(False)
         self.classifier = ClassifierFeatures(net.channels, len(self.class_names))
         self.inception = inception
@@ -311,6 +311,21 @@ class Adversarial(Task):
         from mlflow.types import ColSpec, Schema
 
         return Schema([ColSpec("binary", "image")])
+
+
+def _averaging(decay: float) -> Any:
+    """An exponential moving average that soon forgets where the weights began: early on its decay is (1+n) / (10+n)."""
+
+    @torch.no_grad()
+    def update(kept: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        share = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        if kept and kept[0].is_floating_point():
+            torch._foreach_lerp_(kept, current, share)
+        else:  # counters of batch norm
+            for old, new in zip(kept, current, strict=True):
+                old.copy_(new)
+
+    return update
 
 
 def _step(task: Task, optimizer: Any, loss: Tensor) -> None:

@@ -1,0 +1,148 @@
+"""Face verification: margins by hand, error rates of known pairs, unseen people, gallery and probes."""
+
+from math import acos, cos, exp, log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import lantu
+from lantu.inference.predict import predict
+from lantu.inference.rebuild import rebuild
+from lantu.models.margin_head import MarginHead
+from lantu.tasks.verification import contrastive_loss
+from lantu.tasks.verification_scores import interval_over_people, pairs_of, rank_one, rates
+
+
+def faces(folder: Path, *, people: int = 12, shots: int = 6) -> pd.DataFrame:
+    """ "People" as patterns of their own, with noise and brightness that change with each shot."""
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    rows = []
+    for person in range(people):
+        pattern = random.integers(40, 215, (4, 4)).repeat(6, axis=0).repeat(6, axis=1)
+        for shot in range(shots):
+            pixels = pattern + random.normal(0, 12, pattern.shape) + random.normal(0, 10)
+            name = f"p{person:02d}_{shot}.png"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name)
+            rows.append({"image": name, "person": f"p{person:02d}"})
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "people.csv", index=False)
+    return table
+
+
+OPTIONS = (
+    "data=orl_faces", "~data.source", "+data.source._target_=lantu.data.image_table", "+data.source._partial_=true",
+    "model=cnn", "model.widths=[8,16]", "data.size=24", "task.embedding=16", "data.batch_size=24",
+    "trainer.max_epochs=3", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "logger.mlflow.ship=false",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> lantu.Result:
+    root = tmp_path_factory.mktemp("faces")
+    faces(root / "faces")
+    table = f"+data.source.path={root}/faces/people.csv"
+    return lantu.run(lantu.compose(f"paths.root={root}", *OPTIONS, table))
+
+
+def test_arcface_is_the_cosine_of_the_angle_and_the_margin() -> None:
+    head = MarginHead(2, 2, kind="arcface", margin=0.5, scale=10.0)
+    head.weight.data = torch.tensor([[2.0, 0.0], [0.0, 3.0]])  # lengths do not matter
+    x = torch.tensor([[0.6, 0.8]]) * 7
+    angle = acos(0.6)  # to the first centre; the cosine to the second is 0.8
+    logits = head(x, torch.tensor([0]))
+    assert logits.tolist()[0] == pytest.approx([10 * cos(angle + 0.5), 8.0], abs=1e-4)
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0]))
+    by_hand = -log(exp(10 * cos(angle + 0.5)) / (exp(10 * cos(angle + 0.5)) + exp(8.0)))
+    assert loss.item() == pytest.approx(by_hand, rel=1e-4)
+    assert head(x).tolist()[0] == pytest.approx([6.0, 8.0], abs=1e-4), "without a class there is no margin"
+
+
+def test_cosface_takes_the_margin_off_the_cosine_and_softmax_takes_none() -> None:
+    for kind, expected in (("cosface", 10 * (0.6 - 0.2)), ("softmax", 6.0)):
+        head = MarginHead(2, 2, kind=kind, margin=0.2, scale=10.0)
+        head.weight.data = torch.eye(2)
+        assert head(torch.tensor([[0.6, 0.8]]), torch.tensor([0]))[0, 0].item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_arcface_keeps_falling_where_the_angle_and_the_margin_pass_half_a_turn() -> None:
+    head = MarginHead(2, 2, kind="arcface", margin=0.5, scale=1.0)
+    head.weight.data = torch.eye(2)
+    angles = torch.linspace(0, 3.1415, 200)
+    logits = head(torch.stack([angles.cos(), angles.sin()], dim=1), torch.zeros(200, dtype=torch.long))[:, 0]
+    assert (logits.diff() < 0).all()
+
+
+def test_error_rates_of_known_pairs_are_known() -> None:
+    same = np.array([True] * 10 + [False] * 1000)
+    apart = np.concatenate([np.full(10, 0.9), np.linspace(-0.5, 0.5, 1000)])
+    found = rates(apart, same)
+    assert found["eer"][0] == 0
+    assert found["tar_at_far_0.1pct"][0] == 1
+    mixed = np.concatenate([np.linspace(0, 1, 10), np.linspace(0, 1, 1000)])
+    assert rates(mixed, same)["eer"][0] == pytest.approx(0.5, abs=0.06)
+    # one pair of one person in ten lies below all pairs of two: a tenth is rejected wherever they are apart
+    tenth = np.concatenate([[-0.9], np.full(9, 0.9), np.linspace(-0.5, 0.5, 1000)])
+    assert rates(tenth, same)["eer"][0] == pytest.approx(0.1, abs=0.01)
+    assert rates(tenth, same)["tar_at_far_1pct"][0] == pytest.approx(0.9)
+    assert "tar_at_far_1pct" not in rates(mixed[:60], same[:60]), "50 pairs of two cannot tell one in a hundred"
+
+
+def test_the_interval_is_over_people_and_holds_the_rate() -> None:
+    random = torch.Generator().manual_seed(0)
+    centres = torch.randn(8, 5, generator=random)
+    people = torch.arange(8).repeat_interleave(5)
+    embeddings = centres[people] + 0.8 * torch.randn(40, 5, generator=random)
+    low, high = interval_over_people(embeddings, people)
+    cosine, same, _, _ = pairs_of(embeddings, people)
+    assert low < rates(cosine, same)["eer"][0] < high
+    assert len(cosine) == 40 * 39 / 2
+    assert same.sum() == 8 * 10
+    assert rank_one(centres[people], people) == 1
+
+
+def test_contrastive_loss_is_that_of_its_pairs() -> None:
+    embedding = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]]), dim=1)
+    y = torch.tensor([0, 0, 1])
+    by_hand = ((1 - 0.6) ** 2 + (0.8 - 0.3) ** 2 + (0.96 - 0.3) ** 2) / 3
+    assert contrastive_loss(embedding, y).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_people_of_the_test_are_not_in_training(trained: lantu.Result) -> None:
+    parts = {name: set(part.y.tolist()) for name, part in trained.data.splits.items()}  # type: ignore[attr-defined]
+    assert set(parts) == {"train", "val", "test"}
+    assert not parts["train"] & (parts["test"] | parts["val"])
+    task: Any = trained.module
+    assert len(task.head.weight) == len(parts["train"])
+    assert {"test/eer", "test/rank1_accuracy", "val/eer_best"} <= trained.metrics.keys()
+    assert (trained.run_dir / "figures" / "verification_roc.png").is_file()
+
+
+def test_probes_are_found_in_a_gallery(trained: lantu.Result, tmp_path: Path) -> None:
+    from pytorch_lightning import Trainer
+
+    table = faces(tmp_path / "all", people=4, shots=4)
+    for number, row in enumerate(table.itertuples()):
+        part = tmp_path / "in" / ("probe" if number % 4 == 3 else f"gallery/{row.person}")
+        part.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / row.image).rename(part / row.image)
+    rebuilt = rebuild(trained.best_checkpoint)  # type: ignore[arg-type]
+    found = predict(rebuilt, Trainer(logger=False, enable_progress_bar=False), tmp_path / "in")
+    probes = found[found["part"] == "probe"]
+    assert len(probes) == 4
+    right = [Path(image).name[:3] == person for image, person in zip(probes["image"], probes["person"], strict=True)]
+    assert np.mean(right) >= 0.75
+    assert set(found.loc[found["part"] == "gallery", "known_as"]) == {"p00", "p01", "p02", "p03"}
+    with pytest.raises(lantu.UserError, match="gallery/PERSON/IMAGE"):
+        predict(rebuilt, Trainer(logger=False), tmp_path / "all")
+
+
+def test_baselines_are_measured_on_the_same_pairs(trained: lantu.Result) -> None:
+    made = {each.name: each.metrics for each in type(trained.module).baselines(trained.data)}  # type: ignore[attr-defined]
+    assert set(made) == {"pixels", "eigenfaces"}
+    assert all(0 <= each["test/eer"] <= 0.6 for each in made.values())
