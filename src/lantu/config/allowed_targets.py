@@ -84,6 +84,7 @@ METRICS = _named(
     MulticlassRecall MulticlassSpecificity MultilabelAUROC MultilabelAccuracy MultilabelAveragePrecision
     MultilabelF1Score MultilabelPrecision MultilabelRecall""",
 )
+METRICS |= _named("lantu.tasks", "AUROCInterval SensitivityAtSpecificity")
 """Together with `LOSSES`: everything inside the node `task`."""
 
 TRANSFORMERS = _words(

@@ -114,6 +114,7 @@ RULES: dict[str, Rule] = {
     # the run itself
     "seed": whole(0, LARGEST_SEED),
     "resume": SOME_TEXT | NULL,
+    "notice": SOME_TEXT | NULL,
     "budget.*": POSITIVE | NULL,
     "sweep.budget.*": POSITIVE | NULL,
     "sweep.retries": whole(0, 1000),

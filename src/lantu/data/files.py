@@ -33,6 +33,7 @@ def is_visible(name: str) -> bool:
 
 def with_endings(files: list[Path], endings: tuple[str, ...]) -> tuple[list[Path], dict[str, int]]:
     """The files with one of some endings, whatever their case, and how many of each other ending there are."""
-    wanted = [file for file in files if file.suffix.lower() in endings]
-    others = Counter(file.suffix.lower() or file.name for file in files if file.suffix.lower() not in endings)
+    fits = [file.name.lower().endswith(endings) for file in files]
+    wanted = [file for file, fit in zip(files, fits, strict=True) if fit]
+    others = Counter(file.suffix.lower() or file.name for file, fit in zip(files, fits, strict=True) if not fit)
     return wanted, dict(others.most_common())

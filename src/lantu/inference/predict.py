@@ -20,6 +20,7 @@ from lantu.inference.arguments import check_ending, check_input, check_output
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.log_noise import without_noise
 from lantu.models.generate import check_sampling
+from lantu.notices import warn_once
 from lantu.table_files import write_table
 from lantu.tasks.outputs import Outputs, join, to_host
 from lantu.tracking.find import find_checkpoint
@@ -56,6 +57,8 @@ def job(cfg: DictConfig) -> Any:
         _check_sampling(cfg)
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)
+        if notice := rebuilt.cfg.get("notice"):
+            warn_once(str(notice))
         if not rebuilt.task.generates:
             check_ending(cfg.output, rebuilt.task.endings)
         if rebuilt.task.speaks and cfg.input is None:

@@ -3,6 +3,7 @@
 from lantu.tasks.adversarial import Adversarial
 from lantu.tasks.base import Task
 from lantu.tasks.classification import Classification
+from lantu.tasks.clinical_metrics import AUROCInterval, SensitivityAtSpecificity
 from lantu.tasks.contrastive import Contrastive
 from lantu.tasks.detection import Detection
 from lantu.tasks.dialogue import Answering
@@ -20,6 +21,7 @@ from lantu.tasks.speech_synthesis import SpeechSynthesis
 from lantu.tasks.verification import Verification
 
 __all__ = [
+    "AUROCInterval",
     "Adversarial",
     "Answering",
     "Classification",
@@ -32,6 +34,7 @@ __all__ = [
     "MaskedLanguageModeling",
     "QuestionAnswering",
     "Regression",
+    "SensitivityAtSpecificity",
     "SlotFilling",
     "SpeechRecognition",
     "SpeechSynthesis",

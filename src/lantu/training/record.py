@@ -129,6 +129,8 @@ def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule) -> None
     console.print(
         f"[bold]{escape(str(cfg.name))}[/bold]: {int(sizes['model/parameters']):,} parameters{trained}", highlight=False
     )
+    if cfg.notice:
+        console.print(f"  [bold]{escape(cfg.notice)}[/bold]", highlight=False, soft_wrap=True)
     for line in data.report.lines():
         console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
 
@@ -142,6 +144,8 @@ def _own_tags(cfg: DictConfig, composition: Composition, task: LightningModule) 
     told = {name: mode for name, mode in directions.items() if known_direction(name) != mode}
     if told:  # metrics whose names do not tell whether less or more is better
         chosen["lantu.directions"] = json.dumps(told)
+    if cfg.notice:
+        chosen["notice"] = str(cfg.notice)
     return {**chosen, "lantu.asked": " ".join(asked), "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
 
 

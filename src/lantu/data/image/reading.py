@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lantu.data.image.medical import is_medical, read_levels
+from lantu.errors import UserError
+
 Shape = tuple[int, int, int]
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow's modes of grey pictures with more than eight bits."""
@@ -77,7 +80,7 @@ def opened(cell: Any) -> Iterator[Image.Image]:
     try:
         with _open(cell) as picture:
             yield picture
-    except Unreadable:
+    except (Unreadable, UserError):
         raise
     except UnidentifiedImageError:
         raise Unreadable("the file is empty" if _is_empty(cell) else "no picture in a known format") from None
@@ -145,6 +148,8 @@ def _open(cell: Any) -> Image.Image:
         if cell.get("bytes") is None and cell.get("path") is None:
             raise Unreadable("the cell is empty")
         cell = BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell["path"]
+    if isinstance(cell, str | os.PathLike) and is_medical(str(cell)) and os.path.isfile(cell):
+        return Image.fromarray(read_levels(cell))
     if not isinstance(cell, str | os.PathLike | BytesIO):
         raise Unreadable("the cell holds no picture and no path")
     return Image.open(cell)

@@ -1,0 +1,70 @@
+"""Intervals and sensitivity of two classes: DeLong against its definition, thresholds against a loop."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score, roc_curve
+
+import lantu
+from lantu.tasks import AUROCInterval, SensitivityAtSpecificity
+from lantu.tasks.clinical_metrics import delong_interval
+
+
+def scored(examples: int = 120, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    target = random.random(examples) < 0.4
+    scores = (target * 1.0 + random.normal(0, 1, examples)).round(1)  # with ties
+    return 1 / (1 + np.exp(-scores)), target
+
+
+def test_delongs_interval_is_that_of_its_definition() -> None:
+    scores, target = scored()
+    positive, negative = scores[target], scores[~target]
+    wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)  # every pair, as DeLong writes it
+    variance = wins.mean(axis=1).var(ddof=1) / len(positive) + wins.mean(axis=0).var(ddof=1) / len(negative)
+    area, low, high = delong_interval(scores, target)
+    assert area == pytest.approx(roc_auc_score(target, scores))
+    assert np.log(high / (1 - high)) - np.log(low / (1 - low)) == pytest.approx(
+        2 * 1.959964 * variance**0.5 / (area * (1 - area)), rel=1e-5
+    )
+
+
+def test_delongs_interval_holds_the_true_area_as_often_as_it_says() -> None:
+    truth = 0.7602  # the area of two normal distributions one deviation apart
+    held = [low < truth < high for _, low, high in (delong_interval(*scored(seed=seed)) for seed in range(300))]
+    assert 0.91 < np.mean(held) < 0.99
+
+
+def test_sensitivity_is_the_largest_where_specificity_is_high_enough() -> None:
+    scores, target = scored()
+    metric = SensitivityAtSpecificity(min_specificity=0.9)
+    metric.update(torch.tensor(scores[:50]), torch.tensor(target[:50]).long())
+    metric.update(torch.tensor(scores[50:]), torch.tensor(target[50:]).long())
+    false_positive, true_positive, _ = roc_curve(target, scores, drop_intermediate=False)
+    assert float(metric.compute()) == pytest.approx(true_positive[false_positive <= 0.1 + 1e-9].max())
+    alone = SensitivityAtSpecificity()
+    alone.update(torch.tensor([0.2, 0.8]), torch.tensor([0, 0]))
+    assert alone.compute().isnan(), "without positives it is not known"
+    with pytest.raises(lantu.UserError, match="share, 0 to 1"):
+        SensitivityAtSpecificity(min_specificity=90)
+
+
+def test_they_are_added_to_a_run_by_its_config(tmp_path: object) -> None:
+    run = lantu.run(
+        lantu.compose(
+            f"paths.root={tmp_path}", "data=breast_cancer", "model=linear", "trainer.max_epochs=2", "save_model=false",
+            "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "callbacks.figures=null",
+            "+task.extra_metrics.interval._target_=lantu.tasks.AUROCInterval",
+            "+task.extra_metrics.found._target_=lantu.tasks.SensitivityAtSpecificity", "notice=Not for patients.",
+        )
+    )  # fmt: skip
+    found = run.metrics
+    assert found["test/auroc_low"] < found["test/auroc"] < found["test/auroc_high"]
+    assert 0 <= found["test/found"] <= 1
+    assert "Not for patients" in (run.run_dir / "config.yaml").read_text()
+
+
+def test_without_both_classes_no_interval_is_made_up() -> None:
+    metric = AUROCInterval()
+    metric.update(torch.tensor([0.2, 0.8]), torch.tensor([1, 1]))
+    assert metric.compute() == {}
