@@ -54,7 +54,7 @@ class AUROCInterval(BinaryAUROC):
             raise UserError(f"`level={level}` of an interval lies between 0 and 1.")
         self.level = level
 
-    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
+    def compute(self) -> dict[str, Tensor]:
         scores, target = (dim_zero_cat(each).cpu().numpy() for each in (self.preds, self.target))
         if target.min() == target.max():
             return {}

@@ -149,7 +149,7 @@ def _open(cell: Any) -> Image.Image:
             raise Unreadable("the cell is empty")
         cell = BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell["path"]
     if isinstance(cell, str | os.PathLike) and is_medical(str(cell)) and os.path.isfile(cell):
-        return Image.fromarray(read_levels(cell))
+        return Image.fromarray(read_levels(str(cell)))
     if not isinstance(cell, str | os.PathLike | BytesIO):
         raise Unreadable("the cell holds no picture and no path")
     return Image.open(cell)
