@@ -201,3 +201,28 @@ def test_series_of_statsmodels_are_read_without_a_network() -> None:
     assert raw.rows["co2"].isna().sum() == 59
     with pytest.raises(UserError, match="there are co2, nile, sunspots"):
         statsmodels("anything")
+
+
+def test_the_scale_of_gjr_is_the_deviation_that_arch_forecasts_from_the_training_part(tmp_path: Path) -> None:
+    pytest.importorskip("arch", reason="needs the library arch (the extra finance)")
+    rows = prices()
+    options = {
+        "target": ["a"],
+        "transform": "log_return",
+        "scale": "gjr",
+        "context": 100,
+        "split": {"val": 0.2, "test": 0.2},
+    }
+    data = module(rows, tmp_path, **options)
+    begin, end = data.cuts[0].train
+    returns = data.series.values[:, 0]
+    from arch import arch_model
+
+    fitted = arch_model(returns[begin:end], mean="Constant", vol="GARCH", p=1, o=1, q=1, dist="skewt").fit(disp="off")
+    origin = examples(data, "test").origins[0]
+    whole = arch_model(returns[1:origin], mean="Constant", vol="GARCH", p=1, o=1, q=1, dist="skewt").fix(fitted.params)
+    theirs = float(whole.forecast(horizon=1).variance.iloc[-1, 0]) ** 0.5
+    x, _ = examples(data, "test").__getitems__([0])
+    assert float(x["scale"]) == pytest.approx(theirs, rel=0.02)  # a window begins anew, 100 steps before
+    rows.loc[origin:, "a"] *= 2.0
+    assert module(rows, tmp_path, **options).learned["scaling"] == data.learned["scaling"]

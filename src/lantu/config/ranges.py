@@ -238,7 +238,7 @@ RULES: dict[str, Rule] = {
     "data.every": words("hour", "day", "week", "month", "quarter", "year") | NULL,
     "data.aggregate": words("mean", "sum", "count", "last") | NULL,
     "data.fill": words("none", "forward"),
-    "data.scale": words("train", "window", "volatility"),
+    "data.scale": words("train", "window", "volatility", "gjr"),
     "augment.flip": SHARE,
     "augment.erase": SHARE,
     "augment.shift": PART,

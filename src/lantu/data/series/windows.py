@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-SCALES = ("train", "window", "volatility")
+from lantu.data.series import gjr
+
+SCALES = ("train", "window", "volatility", "gjr")
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,13 @@ class Scaling:
 
     Args:
         how: train (mean and deviation of the training part), window (mean and deviation of the window itself; Kim et
-            al. 2022) or volatility (zero, and the window's exponentially weighted root mean square).
+            al. 2022), volatility (zero, and the window's exponentially weighted root mean square) or gjr (mean of the
+            training part, and the deviation that GJR-GARCH, fitted to the training part, gives the next step).
         decay: of the weights of `volatility`, for each step back.
         targets: the first so many columns are the targets; the others are always on the scale of the training part.
         mean, std: of each fold's training part (folds, columns).
         log_mean, log_std: of the logarithm of a window's scale over `std`, for targets (folds, targets).
+        gjr: coefficients of GJR-GARCH (folds, targets, 4), if that is how.
     """
 
     how: str
@@ -32,6 +36,7 @@ class Scaling:
     std: np.ndarray
     log_mean: np.ndarray
     log_std: np.ndarray
+    gjr: np.ndarray | None = None
 
     @property
     def variables(self) -> int:
@@ -39,7 +44,8 @@ class Scaling:
         return self.mean.shape[1] + (0 if self.how == "train" else self.targets)
 
     def state(self) -> dict[str, list[Any]]:
-        return {name: getattr(self, name).tolist() for name in ("mean", "std", "log_mean", "log_std")}
+        names = ["mean", "std", "log_mean", "log_std", *["gjr"] * (self.gjr is not None)]
+        return {name: getattr(self, name).tolist() for name in names}
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], *, how: str, decay: float, targets: int) -> "Scaling":
@@ -63,7 +69,7 @@ class Scaling:
         std = np.array([np.nanstd(part, axis=0) for part in parts])
         std = np.where(std > 0, std, 1.0)
         shape = (len(parts), targets)
-        scaling = cls(how, decay, targets, mean, std, np.zeros(shape), np.ones(shape))
+        scaling = cls(how, decay, targets, mean, std, np.zeros(shape), np.ones(shape), _fitted(parts, how, targets))
         if how == "train":
             return scaling
         logs = [
@@ -73,7 +79,7 @@ class Scaling:
         deviation = np.array([each.std(axis=0) for each in logs])
         return cls(
             how, decay, targets, mean, std, np.array([each.mean(axis=0) for each in logs]),
-            np.where(deviation > 1e-9, deviation, 1.0),
+            np.where(deviation > 1e-9, deviation, 1.0), scaling.gjr,
         )  # fmt: skip
 
     def of(self, windows: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +90,9 @@ class Scaling:
             return mean, std
         if self.how == "window":
             return shown.mean(axis=1), np.maximum(shown.std(axis=1), 1e-3 * std)
+        if self.gjr is not None:
+            variance = gjr.variance_after(shown - mean[:, None], self.gjr[folds])
+            return mean, np.maximum(np.sqrt(variance), 1e-3 * std)
         weights = self.decay ** np.arange(windows.shape[1])[::-1]
         square = np.einsum("nlc,l->nc", shown**2, weights / weights.sum())
         return np.zeros_like(mean), np.maximum(np.sqrt(square), 1e-3 * std)
@@ -160,6 +169,14 @@ class SeriesWindows(Dataset):
         """What is to be forecast (N, horizon, targets), in the series' own units."""
         places = self.origins[indices][:, None] + np.arange(self.horizon)
         return self.values[places][:, :, : self.scaling.targets]
+
+
+def _fitted(parts: Sequence[np.ndarray], how: str, targets: int) -> np.ndarray | None:
+    """GJR-GARCH of each fold's training part (folds, targets, 4)."""
+    if how != "gjr":
+        return None
+    series = [[part[~np.isnan(part[:, target]), target] for target in range(targets)] for part in parts]
+    return np.array([[gjr.coefficients(gjr.fit(each, asked="data.scale=gjr")) for each in fold] for fold in series])
 
 
 def windows_of(values: np.ndarray, origins: np.ndarray, context: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The classical models of market risk, walk-forward: historical simulation, EWMA, and GARCH of the library arch."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from lantu.extras import require
+from lantu.data.series import gjr
 
 
 @dataclass(frozen=True)
@@ -91,27 +90,19 @@ def garch(
         window: returns that a fit sees.
         refit_every: days between two fits.
     """
-    require("arch", "experiment=market_risk", "finance")
-    from arch import arch_model
-
     var, es = np.empty((len(days), len(levels))), np.empty((len(days), len(levels)))
-    failed, parameters = 0, None
+    failed, kept = 0, None
     for first in range(0, len(days), refit_every):
         block = days[first : first + refit_every]
         past = returns[max(0, block[0] - window) : block[0]]
-        model = arch_model(past, mean="Constant", vol="GARCH", p=1, o=int(asymmetric), q=1, dist=distribution)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fitted = model.fit(disp="off", show_warning=False)
-        if fitted.convergence_flag == 0 or parameters is None:
-            parameters = fitted.params
+        fitted = gjr.fit(past, distribution=distribution, asymmetric=asymmetric, asked="task=market_risk")
+        if fitted.convergence_flag == 0 or kept is None:
+            kept = fitted
         failed += fitted.convergence_flag != 0
-        mean = float(parameters["mu"])
-        variance = _Variance(
-            *(float(parameters.get(name, 0.0)) for name in ("omega", "alpha[1]", "gamma[1]", "beta[1]"))
-        )
-        shape = np.asarray(parameters.iloc[4 + int(asymmetric) :], dtype=float)
-        law = model.distribution
+        mean = float(kept.params["mu"])
+        variance = _Variance(*gjr.coefficients(kept))
+        shape = np.asarray(kept.params.iloc[4 + int(asymmetric) :], dtype=float)
+        law = kept.model.distribution
         quantiles = np.asarray(law.ppf(np.array(levels), shape))
         tails = np.array([law.partial_moment(1, each, shape) for each in quantiles]) / np.array(levels)
         variance.follow(past - mean)
