@@ -96,7 +96,8 @@ def test_a_walk_tests_every_step_once_and_trains_on_those_before_it_alone(tmp_pa
             begin = of_fold["test"].min()
             past = np.concatenate([of_fold["train"], of_fold["val"]])
             assert past.min() == (10 if cut["split"] == "expanding" else max(10, begin - 120))
-            trained = data.series.values[slice(*data.cuts[fold].train), 0]
+            begin, end = data.cuts[fold].train
+            trained = data.series.values[begin - 10 : end, 0]
             assert data.learned["scaling"]["mean"][fold][0] == pytest.approx(trained.mean())
 
 
@@ -214,11 +215,11 @@ def test_the_scale_of_gjr_is_the_deviation_that_arch_forecasts_from_the_training
         "split": {"val": 0.2, "test": 0.2},
     }
     data = module(rows, tmp_path, **options)
-    begin, end = data.cuts[0].train
+    end = data.cuts[0].train[1]
     returns = data.series.values[:, 0]
     from arch import arch_model
 
-    fitted = arch_model(returns[begin:end], mean="Constant", vol="GARCH", p=1, o=1, q=1, dist="skewt").fit(disp="off")
+    fitted = arch_model(returns[1:end], mean="Constant", vol="GARCH", p=1, o=1, q=1, dist="skewt").fit(disp="off")
     origin = examples(data, "test").origins[0]
     whole = arch_model(returns[1:origin], mean="Constant", vol="GARCH", p=1, o=1, q=1, dist="skewt").fix(fitted.params)
     theirs = float(whole.forecast(horizon=1).variance.iloc[-1, 0]) ** 0.5

@@ -87,9 +87,9 @@ LITTLE = {
     "asterisk_en_synthesis": ["task.test_samples=0", "task.sample_seconds=0"],
     "openclipart": ["data.size=32"],
     "chatterbot_answers": ["data.context=16", "data.alike=null", "data.vocab_size=1000"],
-    "daily_prices": ["data.refit_every=9000"],
+    "daily_prices": ["data.refit_every=9000", "data.scale=volatility"],
     "digit_strings": ["data.source.repeats=1", "task.decoder=greedy", "task.lexicon=false"],
-    "sp500": ["data.refit_every=9000", "model.hidden=8"],
+    "sp500": ["data.refit_every=9000", "data.scale=volatility", "model.hidden=8"],
     "udhr_identification": ["data.shortest=17000"],
 }
 """Less of what takes seconds to prepare."""

@@ -193,6 +193,7 @@ def test_a_forecast_beats_the_naive_one_and_is_measured_predicted_and_served_ali
         rebuild(result.run_dir / "checkpoints" / "best.ckpt").data.examples_of(pd.read_csv(sales).tail(5))
 
 
+@pytest.mark.slow
 def test_a_walk_that_is_resumed_ends_as_one_that_was_not_stopped(sales: Path, train: Train, tmp_path: Path) -> None:
     walk = (
         "data=time_series", f"data.path={sales}", "data.time=day", "data.target=[north]", "data.split=expanding",

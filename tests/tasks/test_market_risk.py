@@ -230,7 +230,7 @@ def test_a_risk_model_is_measured_evaluated_and_predicts_tomorrow(
     typed = [
         "experiment=market_risk", "data=time_series", "data.path=prices.csv", "data.time=date", "data.context=20",
         "data.transform=log_return", "data.scale=volatility", "data.split=expanding", "data.train_steps=250",
-        "data.refit_every=125", "model=linear", "~model.embedding", "~model.hidden", "trainer.max_epochs=2",
+        "data.refit_every=125", "trainer.max_epochs=2",
         "task.classical=[historical,ewma]", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false",
     ]  # fmt: skip
     result = lantu.run(lantu.compose(*typed))

@@ -155,7 +155,8 @@ class SeriesDataModule(DataModule):
             self.learned["scaling"] = Scaling.learned(
                 self.series.values, [places[folds == fold] for fold in range(len(self.cuts))], context=self.context,
                 how=self.scale, decay=self.decay, targets=len(self.learned["targets"]),
-                rows=[fold.train for fold in self.cuts],
+                # what the first windows see is past as well
+                rows=[(max(0, fold.train[0] - self.context), fold.train[1]) for fold in self.cuts],
             ).state()  # fmt: skip
         for name, (places, folds) in origins.items():
             if len(places):

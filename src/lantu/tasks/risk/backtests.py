@@ -93,27 +93,9 @@ def acerbi_szekely(returns: np.ndarray, var: np.ndarray, es: np.ndarray, *, leve
     """Z2 of Acerbi and Szekely (2014): 0 expected, negative where losses beyond the VaR are too many or too large.
 
     They find that at the 2.5% level over 250 days values below -0.70 have a probability of 5%, and below -1.8 of 0.01%,
-    whatever the tail; for a p value of other lengths the returns have to be simulated.
+    whatever the tail. It has no p value without simulating returns from the forecast's distribution.
     """
     return float(1 - np.sum(np.where(returns < var, returns / es, 0.0)) / (len(returns) * level))
-
-
-def acerbi_szekely_p(
-    statistic: float, var: np.ndarray, es: np.ndarray, *, level: float, draws: int = 5_000, seed: int = 0
-) -> float:
-    """How likely Z2 is as small if the tail beyond VaR and ES is the generalised Pareto that has both.
-
-    Simulates days: a violation with probability `level`, of a size from an exponential tail with the day's mean excess,
-    which needs no more of the forecast than VaR and ES.
-    """
-    rng = np.random.default_rng(seed)
-    excess = var - es
-    found = np.empty(draws)
-    for number in range(draws):
-        hit = rng.random(len(var)) < level
-        losses = var[hit] - rng.exponential(size=int(hit.sum())) * excess[hit]
-        found[number] = 1 - np.sum(losses / es[hit]) / (len(var) * level)
-    return float(np.mean(found <= statistic))
 
 
 def pinball(returns: np.ndarray, var: np.ndarray, *, level: float) -> np.ndarray:
