@@ -222,6 +222,7 @@ def test_weights_of_a_local_folder_are_taken_and_must_fit(tmp_path: Path) -> Non
         ImageTextModel(500, size=16, pretrained=str(tmp_path), **options)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_weights(trained: lantu.Result, pairs: Path, tmp_path: Path) -> None:
     small = ["hidden_size=16", "intermediate_size=16", "num_hidden_layers=1", "num_attention_heads=1"]
     typed = [

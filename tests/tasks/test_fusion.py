@@ -211,6 +211,7 @@ def test_baselines_are_measured_on_the_same_rows(trained: lantu.Result) -> None:
     assert {name: len(examples) for name, examples in rebuilt.data.splits.items()} == sizes  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_weights(table: Path, tmp_path: Path) -> None:
     typed = [*_typed(table, tmp_path), "test=false", "save_model=false", "trainer.max_epochs=2", "augment=light"]
     whole = lantu.run(lantu.compose(*typed, "callbacks.resume.steps=1"))

@@ -230,6 +230,7 @@ def test_a_classical_model_beats_the_commonest_values(trained: lantu.Result) -> 
     assert classical.metrics["test/slot_f1"] > trivial.metrics["test/slot_f1"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_weights(orders: Path, tmp_path: Path) -> None:
     typed = [*_typed(orders, tmp_path), "test=false", "save_model=false", "trainer.max_epochs=2"]
     whole = lantu.run(lantu.compose(*typed, "callbacks.resume.steps=1"))
