@@ -19,7 +19,7 @@ _LESS = """
 LESS = frozenset(_LESS.split())
 """Words of which less is better, where they stand alone in a metric's name."""
 _MORE = """
-    accuracy acc precision recall f1 fbeta auroc auc auprc aucpr ap map dcg ndcg mrr hit hits success
+    accuracy acc gini ks precision recall f1 fbeta auroc auc auprc aucpr ap map dcg ndcg mrr hit hits success
     r2 r2score kappa mcc matthews correlation pearson pearsons spearman kendall concordance ccc nse kge elbo likelihood
     jaccard iou miou giou diou ciou dice sensitivity specificity npv ppv tpr tnr tar true correct
     bleu sacrebleu rouge chrf meteor exact squad preserved psnr psnrb ssim uqi vif inception fidelity quality

@@ -55,6 +55,10 @@ LAYERS = _named(
 """Together with `MODELS`: the node `model` and everything in it."""
 ADAPTERS = _named("lantu.models", "lora")
 """The node `peft`."""
+CALIBRATIONS = _named("lantu.decisions", "Calibration Isotonic Platt Temperature")
+"""The node `calibration`."""
+DECISIONS = _named("lantu.decisions", "Decision")
+"""The node `business`."""
 TASKS = _named(
     "lantu.tasks",
     """Adversarial Answering Classification Contrastive Detection Identification LanguageModeling
@@ -105,4 +109,7 @@ def allowed(part: str, path: tuple[str, ...]) -> frozenset[str]:
         return SOURCES if path and path[-1] == "source" else DATA if not path else frozenset()
     if part == "task":
         return TASKS if not path else LOSSES | METRICS
-    return {"model": MODELS | LAYERS, "peft": ADAPTERS if not path else frozenset()}.get(part, frozenset())
+    if part == "model":
+        return MODELS | LAYERS
+    nodes = {"peft": ADAPTERS, "calibration": CALIBRATIONS, "business": DECISIONS}
+    return nodes.get(part, frozenset()) if not path else frozenset()

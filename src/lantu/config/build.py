@@ -39,6 +39,12 @@ def build(node: Any, **given: Any) -> Any:
         raise
 
 
+def decided_parts(cfg: Any) -> dict[str, Any]:
+    """What a task is given beside its own options, by argument: a calibration and a decision, where asked for."""
+    found = {"calibration": build(cfg.get("calibration")), "decision": build(cfg.get("business"))}
+    return {name: part for name, part in found.items() if part is not None}
+
+
 def _reason(error: BaseException) -> str:
     """The first line of what an exception says; its kind where it says nothing."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")

@@ -91,7 +91,7 @@ def _check_structure(composition: Composition) -> None:
         if not parent:
             _check_mappings(cfg, (name,) if name in MAPPINGS else ())
     _check_mappings(cfg, ("sweep.budget", "economics.usd_per_device_hour"))
-    _check_mappings(cfg, ("callbacks", "logger", "init", "peft", "privacy", "scheduler", "spec"), may_be_null=True)
+    _check_mappings(cfg, MAY_BE_EMPTY, may_be_null=True)
     for group in ("callbacks", "logger"):
         nodes: Any = OmegaConf.to_container(cfg[group], resolve=False) if cfg.get(group) else {}
         for key, node in nodes.items():
@@ -100,6 +100,7 @@ def _check_structure(composition: Composition) -> None:
 
 
 MAPPINGS = ("paths", "budget", "sweep", "economics", "tags")
+MAY_BE_EMPTY = ("callbacks", "logger", "init", "peft", "privacy", "scheduler", "spec", "calibration", "business")
 NEEDED = (
     *MAPPINGS,
     *("name", "experiment_name", "resume"),

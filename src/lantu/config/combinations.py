@@ -26,6 +26,7 @@ def check_combinations(cfg: DictConfig) -> None:
     _check_shares(cfg)
     _check_heads(cfg)
     check_privacy(cfg)
+    _check_decisions(cfg)
 
 
 def check_name(name: Any, *, key: str) -> None:
@@ -128,6 +129,21 @@ def _check_heads(cfg: DictConfig) -> None:
         raise UserError(f"`model.width={width}` is no multiple of `model.heads={heads}`.")
     if shared and heads % shared:
         raise UserError(f"`model.heads={heads}` is no multiple of `model.kv_heads={shared}`.")
+
+
+def _check_decisions(cfg: DictConfig) -> None:
+    """Calibration and threshold are fitted on validation; the assumptions of `lantu compare` decide nothing."""
+    if cfg.get("business") and not _value(cfg, "business._target_"):
+        raise UserError(
+            "`business` of a training is a decision, such as `business=credit`; the assumptions for the return on "
+            "investment are an option of `lantu compare`."
+        )
+    asked = [name for name in ("calibration", "business") if _value(cfg, f"{name}._target_")]
+    if asked and 0 in (_value(cfg, "trainer.limit_val_batches"), _value(cfg, "data.split.val")):
+        raise UserError(
+            f"`{asked[0]}` is fitted on the validation split, and this run has none: leave it out "
+            f"(`{asked[0]}=none`), or validate (`data.split.val=0.2`)."
+        )
 
 
 def _value(cfg: DictConfig, path: str) -> Any:

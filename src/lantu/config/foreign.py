@@ -16,7 +16,7 @@ from typing import Any
 from lantu.config.allowed_targets import TRANSFORMERS, allowed
 from lantu.errors import UserError
 
-BUILT = ("data", "model", "task", "peft")
+BUILT = ("data", "model", "task", "peft", "calibration", "business")
 """The parts that rebuilding a run builds; the rest of a config is only read."""
 _SPECIAL = {"_target_", "_partial_", "_convert_", "_args_"}
 _CONVERT = ("none", "partial", "object", "all")

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.checkpoints.load import load
-from lantu.config.build import build
+from lantu.config.build import build, decided_parts
 from lantu.config.foreign import closed
 from lantu.data import DataModule
 from lantu.errors import UserError
@@ -92,7 +92,7 @@ def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, folder: Path, data_opti
     adapt = build(cfg.get("peft"))
     if adapt is not None:
         adapt(net)
-    task = build(cfg.task, net=net)
+    task = build(cfg.task, net=net, **decided_parts(cfg))
     if exported:
         load_weights(net, folder)
         task.load_state_dict(loaded["state_dict"], strict=False)

@@ -13,8 +13,8 @@ from torchmetrics.classification import BinaryPrecision, MulticlassAccuracy
 
 from lantu.data.base import DataModule
 from lantu.errors import UserError
-from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline, fit_baselines
+from lantu.tasks.decided import DecidedTask
 from lantu.tasks.known_metrics import AUROC, F1, MacroAUROC, MacroF1, MacroPrecision, MacroRecall, Recall
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.running_mean import Mean
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.types import Schema
 
 
-class Classification(Task):
+class Classification(DecidedTask):
     """Cross-entropy over classes. Networks answer logits (N, classes), targets are class numbers (N,), or
     in training shares of the classes (N, classes).
 
@@ -38,6 +38,7 @@ class Classification(Task):
             training loss is weighted.
         label_smoothing: share of the target's probability spread over all classes (Szegedy et al. 2016); training only.
         tta: test-time augmentation: in test and prediction, the mean probability of a picture and its mirror image.
+        options: of `DecidedTask` and `Task`.
     """
 
     class_weights: Tensor | None
@@ -58,6 +59,8 @@ class Classification(Task):
         self.tta = tta
         if not 0 <= label_smoothing < 1:
             raise UserError(f"`task.label_smoothing={label_smoothing}` must lie in [0, 1).")
+        if self.decision is not None and classes != 2:
+            raise UserError(f"`business`: decisions are about two classes, and these data have {classes}.")
         self.classes = classes
         self.class_names = class_names or [str(number) for number in range(classes)]
         self.label_smoothing = label_smoothing
@@ -66,7 +69,11 @@ class Classification(Task):
         self.use_metrics(lambda: MetricCollection({"accuracy": Mean()}), stages=("train",))
 
     def answer(self, x: Tensor, *, stage: str) -> Tensor:
-        output = self.net(x)
+        """Logits (N, classes); log-probabilities where there is a calibration to apply."""
+        return self.calibrated(self._logits(x, stage=stage), stage=stage)
+
+    def _logits(self, x: Tensor, *, stage: str) -> Tensor:
+        output: Tensor = self.net(x)
         if not self.tta or stage not in ("test", "predict"):
             return output
         if x.ndim != 4:
@@ -75,7 +82,8 @@ class Classification(Task):
         return both.logsumexp(dim=0) - log(2)  # logits of the mean probability
 
     def predict_step(self, batch: Any, batch_idx: int = 0) -> Outputs:
-        return self.predictions(self.answer(batch, stage="predict"))
+        outputs = self.predictions(self.answer(batch, stage="predict"))
+        return {**outputs, **self.decided(batch, outputs["probability"])}
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         if stage != "train":
@@ -115,7 +123,7 @@ class Classification(Task):
         return output.float(), probabilities, probabilities.argmax(dim=-1)
 
     def to_frame(self, outputs: Outputs, examples: Dataset) -> "pd.DataFrame":
-        """The class's name, its probability, and the probability of every class as `probability_NAME`."""
+        """The class's name, its probability, that of every class as `probability_NAME`, the decision and reasons."""
         import pandas as pd
 
         probabilities = outputs["probability"].double().numpy()
@@ -124,6 +132,7 @@ class Classification(Task):
                 "prediction": [self.class_names[number] for number in outputs["class"].tolist()],
                 "probability": probabilities.max(axis=1, initial=0.0),
                 **{f"probability_{name}": probabilities[:, number] for number, name in enumerate(self.class_names)},
+                **self.decision_columns(outputs),
             }
         )
 
@@ -131,7 +140,8 @@ class Classification(Task):
         from mlflow.types import ColSpec, Schema
 
         columns = ["probability", *(f"probability_{name}" for name in self.class_names)]
-        return Schema([ColSpec("string", "prediction"), *(ColSpec("double", name) for name in columns)])
+        decided = [ColSpec("string", name) for name in self.decision_column_names()]
+        return Schema([ColSpec("string", "prediction"), *(ColSpec("double", name) for name in columns), *decided])
 
     def per_example(self, outputs: Outputs) -> dict[str, Any]:
         """Target and prediction by name, the prediction's probability, of two classes class 1's `score`, the loss."""
@@ -158,6 +168,10 @@ class Classification(Task):
 
             probabilities = self.probabilities(outputs["output"]).numpy()
             yield from classification_figures(probabilities, outputs["y"].numpy(), self.class_names).items()
+            if self.calibration is not None or self.decision is not None:
+                from lantu.tasks.decision_plots import decision_figures
+
+                yield from decision_figures(self, outputs)
 
     @classmethod
     def baselines(cls, data: DataModule) -> list[Baseline]:
@@ -173,6 +187,7 @@ class Classification(Task):
                     "recall": Recall(),
                     "f1": F1(),
                     "auroc": AUROC(),
+                    **self.decision_metrics(),
                 },
                 compute_groups=False,
             )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lantu.tasks.detection_matching import Boxes, Match, match
-from lantu.tasks.plots import CLASSES_DRAWN, COLOURS, _sheet
+from lantu.tasks.plots import CLASSES_DRAWN, COLOURS, sheet
 
 PICTURES_DRAWN = 8
 HIT, FALSE_ALARM, MISS = "#009E73", "#D55E00", "#56B4E9"
@@ -17,7 +17,7 @@ HIT, FALSE_ALARM, MISS = "#009E73", "#D55E00", "#56B4E9"
 
 def precision_recall(found: Sequence[Boxes], truth: Sequence[Boxes], names: Sequence[str]) -> Figure:
     """Precision by recall of each class, over all scores; a hit overlaps a true box by half."""
-    figure, axes = _sheet("Precision and recall at IoU 0.5")
+    figure, axes = sheet("Precision and recall at IoU 0.5")
     matches = [match(*pair) for pair in zip(found, truth, strict=True)]
     for number, (name, colour) in enumerate(zip(names[:CLASSES_DRAWN], COLOURS * 2, strict=False)):
         _, precision, recall = curve(matches, number)
@@ -30,7 +30,7 @@ def precision_recall(found: Sequence[Boxes], truth: Sequence[Boxes], names: Sequ
 
 def confidence(found: Sequence[Boxes], truth: Sequence[Boxes], names: Sequence[str], *, threshold: float) -> Figure:
     """F1 of each class by the score from which boxes count, and the threshold that is in use."""
-    figure, axes = _sheet("F1 by confidence at IoU 0.5")
+    figure, axes = sheet("F1 by confidence at IoU 0.5")
     matches = [match(*pair) for pair in zip(found, truth, strict=True)]
     for number, (name, colour) in enumerate(zip(names[:CLASSES_DRAWN], COLOURS * 2, strict=False)):
         scores, precision, recall = curve(matches, number)
@@ -69,7 +69,7 @@ def confusion(found: Sequence[Boxes], truth: Sequence[Boxes], names: Sequence[st
         np.add.at(table, (count, each.labels[~hit & ~each.ignored]), 1)
         missed = np.setdiff1d(np.arange(len(each.truth)), each.hits[hit])
         np.add.at(table, (each.truth[missed], count), 1)
-    figure, axes = _sheet(f"Confusion at score {threshold:g} and IoU 0.5", size=(6, 5.4))
+    figure, axes = sheet(f"Confusion at score {threshold:g} and IoU 0.5", size=(6, 5.4))
     axes.grid(visible=False)
     shares = table / table.sum(axis=1, keepdims=True).clip(min=1)
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)

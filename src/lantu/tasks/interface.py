@@ -31,6 +31,8 @@ class TaskInterface(pl.LightningModule):
     """Whether the outputs of validation and test are small enough to be kept for figures and tables."""
     answers = True
     """Whether a trained model is of use as it is; False: only to be fine-tuned for another task."""
+    decides = False
+    """Whether it has class probabilities, which can be calibrated and turned into decisions."""
     prompted = False
     """Whether the model writes text from a prompt rather than predicting for the rows of a file."""
     generates = False

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import (
     BinaryAUROC,
+    BinaryAveragePrecision,
     BinaryF1Score,
     BinaryRecall,
     MulticlassAUROC,
@@ -49,6 +50,39 @@ class AUROC(BinaryAUROC):
         if target.min() == target.max():
             return torch.full((), NAN, device=target.device)
         return super().compute()
+
+
+class AveragePrecision(BinaryAveragePrecision):
+    """The area under the precision-recall curve; NaN without positives."""
+
+    def compute(self) -> Tensor:
+        target = dim_zero_cat(self.target)
+        if not bool((target == 1).any()):
+            return torch.full((), NAN, device=target.device)
+        return super().compute()
+
+
+class Gini(AUROC):
+    """Gini coefficient of a score: 2 AUROC - 1, also known as accuracy ratio or Somers' D."""
+
+    def compute(self) -> Tensor:
+        return 2 * super().compute() - 1
+
+
+class KS(AUROC):
+    """Kolmogorov-Smirnov distance: the largest gap between the shares of positives and negatives above a score."""
+
+    plot_upper_bound = 1.0
+
+    def compute(self) -> Tensor:
+        target = dim_zero_cat(self.target)
+        if target.min() == target.max():
+            return torch.full((), NAN, device=target.device)
+        order = dim_zero_cat(self.preds).argsort(descending=True, stable=True)
+        score, y = dim_zero_cat(self.preds)[order], target[order].double()
+        last = torch.cat([score[1:] != score[:-1], torch.ones(1, dtype=torch.bool, device=score.device)])
+        gap = y.cumsum(0) / y.sum() - (1 - y).cumsum(0) / (1 - y).sum()
+        return gap[last].max().clamp(min=0).float()
 
 
 class _OverPresentClasses:

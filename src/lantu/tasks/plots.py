@@ -18,7 +18,7 @@ NAMES_SHOWN = 14
 
 def learning_curve(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     """Losses by step; each a name and its (step, value) points."""
-    figure, axes = _sheet("Loss by step")
+    figure, axes = sheet("Loss by step")
     for (name, points), colour in zip(losses.items(), COLOURS, strict=False):
         if points:
             steps, values = zip(*points, strict=True)
@@ -55,7 +55,7 @@ def rank_curves(ranks: Mapping[str, Any]) -> Figure:
 def by_language(table: Mapping[str, Sequence[Any]]) -> Figure:
     """The third column of each language, sorted; the commonest scripts in colours and shapes of their own."""
     measure = list(table)[2]
-    figure, axes = _sheet(f"{measure.replace('_', ' ')} of each language, the best first", size=(8, 4.5))
+    figure, axes = sheet(f"{measure.replace('_', ' ')} of each language, the best first", size=(8, 4.5))
     scripts, values = np.array(table["script"]), np.array(table[measure])
     common = [script for script, _ in Counter(table["script"]).most_common(len(SHAPES))]
     rank = np.arange(len(values))
@@ -85,8 +85,8 @@ def classification_figures(probabilities: np.ndarray, truth: np.ndarray, names: 
     """
     present = [number for number in range(len(names)) if 0 < (truth == number).sum() < len(truth)]
     drawn = [1] if len(names) == 2 and 1 in present else present[:CLASSES_DRAWN]
-    roc, roc_axes = _sheet("ROC on the test split")
-    curve, curve_axes = _sheet("Precision and recall on the test split")
+    roc, roc_axes = sheet("ROC on the test split")
+    curve, curve_axes = sheet("Precision and recall on the test split")
     for number, colour in zip(drawn, COLOURS * 2, strict=False):
         is_class, score, name = truth == number, probabilities[:, number], names[number]
         style = {"color": colour, "linewidth": 1.5}
@@ -104,7 +104,7 @@ def regression_figures(predicted: np.ndarray, truth: np.ndarray, names: Sequence
     """Prediction against truth on a test split, both (N, targets), a figure for each target."""
     figures = {}
     for column, name in enumerate(names):
-        figure, axes = _sheet(f"{name}: prediction against truth on the test split")
+        figure, axes = sheet(f"{name}: prediction against truth on the test split")
         shown = np.linspace(0, len(truth) - 1, min(len(truth), POINTS_DRAWN)).astype(int)
         axes.scatter(truth[shown, column], predicted[shown, column], s=8, alpha=0.5, color=COLOURS[0], linewidths=0)
         low, high = truth[:, column].min(), truth[:, column].max()
@@ -118,7 +118,7 @@ def regression_figures(predicted: np.ndarray, truth: np.ndarray, names: Sequence
 def _confusion(probabilities: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> Figure:
     counts = confusion_matrix(truth, probabilities.argmax(axis=1), labels=range(len(names)))
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    figure, axes = _sheet("Confusion on the test split", size=(6, 5.4))
+    figure, axes = sheet("Confusion on the test split", size=(6, 5.4))
     axes.grid(visible=False)
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.85)
@@ -133,7 +133,7 @@ def _confusion(probabilities: np.ndarray, truth: np.ndarray, names: Sequence[str
     return figure
 
 
-def _sheet(title: str, size: tuple[float, float] = (6, 4)) -> tuple[Figure, Axes]:
+def sheet(title: str, size: tuple[float, float] = (6, 4)) -> tuple[Figure, Axes]:
     """An empty figure, made without pyplot: no display, no global state."""
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     axes = figure.add_subplot()

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.checkpoints.files import write_checked
-from lantu.config.build import build, build_all
+from lantu.config.build import build, build_all, decided_parts
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
 from lantu.config.hardware import check_hardware, look_for_gpus_quickly
@@ -268,7 +268,21 @@ def build_task(cfg: DictConfig) -> Task:
     adapt = build(cfg.get("peft"))
     if adapt is not None:
         adapt(net)
-    return build(cfg.task, net=net, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+    optimizer, scheduler = build(cfg.optimizer), build(cfg.scheduler)
+    return build(cfg.task, net=net, optimizer=optimizer, scheduler=scheduler, **_decided_parts(cfg))
+
+
+def _decided_parts(cfg: DictConfig) -> dict[str, Any]:
+    """The calibration and the decision that are asked for, where the task has class probabilities."""
+    parts = decided_parts(cfg)
+    if parts and not task_class(cfg.task).decides:
+        group = "calibration" if "calibration" in parts else "business"
+        chosen = cfg.choices.get(group) if "choices" in cfg else "..."
+        raise UserError(
+            f"`{group}={chosen}` needs the probabilities of classes, and `task={cfg.choices.get('task')}` has none: "
+            f"leave it out (`{group}=none`)."
+        )
+    return parts
 
 
 def _make_efficient(task: Task, cfg: DictConfig) -> None:

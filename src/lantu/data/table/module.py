@@ -58,7 +58,13 @@ class TableDataModule(SupervisedDataModule, TableRows):
 
     def facts(self) -> dict[str, Any]:
         names = [feature for column in self._columns for feature in column.features]
-        return {"kind": "table", "features": len(names), "numeric_features": self._numeric(), "feature_names": names}
+        return {
+            "kind": "table",
+            "features": len(names),
+            "numeric_features": self._numeric(),
+            "feature_names": names,
+            "feature_columns": [column.name for column in self._columns for _ in column.features],
+        }
 
     def feature_groups(self) -> list[tuple[str, list[int]]]:
         groups, first = [], 0

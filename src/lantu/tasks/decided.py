@@ -1,0 +1,231 @@
+"""A classifier whose probabilities are calibrated, and turned into decisions, where the config asks for it."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lantu.decisions import Calibration, Decision
+from lantu.decisions.scores import reliability
+from lantu.errors import UserError
+from lantu.notices import warn_once
+from lantu.tasks.base import Batch, Task
+from lantu.tasks.known_metrics import KS, AveragePrecision, Gini
+from lantu.tasks.outputs import Collector, Outputs
+
+
+class DecidedTask(Task):
+    """Fits a calibration and a decision on the outputs of every validation, so that each checkpoint holds its own.
+
+    In training and in the validations of a training, outputs are the network's own logits (N, classes). Everywhere else
+    (test, evaluate, predict, a served model) they are calibrated log-probabilities.
+
+    Args:
+        calibration: of the probabilities; None: as the network gives them.
+        decision: a threshold in money, with reasons; two classes only; None: no decision.
+    """
+
+    decides = True
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        calibration: Calibration | None = None,
+        decision: Decision | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(net, **options)
+        self.calibration = calibration
+        self.decision = decision
+        self._held = Collector()
+        self._uncalibrated: Tensor | None = None
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """Probabilities (N, classes) of an output."""
+        raise NotImplementedError
+
+    def calibrated(self, output: Tensor, *, stage: str) -> Tensor:
+        """Calibrated log-probabilities of logits (N, classes); in a training, the logits themselves."""
+        training = self._trainer is not None and self.trainer.state.fn == "fit"
+        if self.calibration is None or stage == "train" or (stage == "val" and training):
+            return output
+        if stage == "val":
+            warn_once("calibration and threshold were fitted on the validation split: its figures flatter them.")
+        if stage == "test":
+            self._uncalibrated = output
+        return self.calibration(output)
+
+    def collect(self, output: Any, y: Any) -> Outputs | None:
+        """As `Task.collect`, with the logits before calibration as "uncalibrated" in a test."""
+        kept, logits = super().collect(output, y), self._uncalibrated
+        self._uncalibrated = None
+        return kept if kept is None or logits is None else {**kept, "uncalibrated": logits.detach()}
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self._is_fitted_later() and not self.trainer.num_val_batches and "val" not in self._splits():
+            raise UserError(
+                "`calibration` and `business` are fitted on the validation split, and these data have none: add "
+                "`data.split.val=0.2`, or leave them out."
+            )
+
+    def on_validation_epoch_start(self) -> None:
+        self._held.clear()
+
+    def on_test_epoch_start(self) -> None:
+        self._held.clear()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
+        kept = super().validation_step(batch, batch_idx)
+        if kept is not None and self._is_fitted_later():
+            wants_inputs = self.decision is not None and self.decision.reasons and batch[0].ndim == 2
+            self._held.add({**kept, "x": batch[0]} if wants_inputs else kept)
+        return kept
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
+        kept = super().test_step(batch, batch_idx)
+        if kept is not None and self._is_fitted_later():
+            self._held.add(kept)
+        return kept
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking and self._is_fitted_later():
+            self._fit_on(once_each(self._held.joined()))
+        self._held.clear()
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        if self._is_fitted_later():
+            found = self.assess(once_each(self._held.joined()))
+            self.log_dict({f"test/{name}": value for name, value in found.items() if np.isfinite(value)})
+        self._held.clear()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what was fitted, also where averaged weights are saved from a copy that was not there to be fitted."""
+        super().on_save_checkpoint(checkpoint)
+        for name, part in (("calibration", self.calibration), ("decision", self.decision)):
+            if part is not None:
+                checkpoint["state_dict"] |= part.state_dict(prefix=f"{name}.")
+
+    def assess(self, outputs: Outputs) -> dict[str, float]:
+        """Figures of calibration and decision on a test's outputs, by name."""
+        if not outputs or not len(outputs["y"]):
+            return {}
+        p, y = self.probabilities(outputs["output"]).numpy(), outputs["y"].numpy()
+        curve = reliability(*top(p, y))
+        found = {"ece": curve.ece, "ece_low": curve.interval[0], "ece_high": curve.interval[1]}
+        found |= {"ece_if_perfect": curve.expected, "brier": brier(p, y)}
+        if "uncalibrated" in outputs and type(self.calibration) is not Calibration:
+            logits = outputs["uncalibrated"]
+            own = logits.float().softmax(dim=-1).numpy()
+            found["ece_uncalibrated"] = reliability(*top(own, y)).ece
+            found["loss_uncalibrated"] = float(nn.functional.cross_entropy(logits.float(), outputs["y"]))
+        return found if self.decision is None else {**found, **self._in_money(p[:, 1], y)}
+
+    def decided(self, x: Any, probability: Tensor) -> Outputs:
+        """Whether each of N examples is decided against, and what each column adds to its log-odds.
+
+        Args:
+            x: a batch's inputs; probability: (N, 2).
+        """
+        if self.decision is None:
+            return {}
+        found: Outputs = {"against": self.decision.against(probability[:, 1])}
+        if isinstance(x, Tensor):
+            attribution = self.decision.attribute(self._log_odds, x)
+            if attribution is not None:
+                found["attribution"] = attribution
+        return found
+
+    def decision_columns(self, outputs: Outputs) -> dict[str, list[str]]:
+        """Columns `decision` and `reason_1`, ... of predictions."""
+        if self.decision is None:
+            return {}
+        against = outputs["against"].numpy()
+        columns = {"decision": [self.decision.actions[each] for each in against.astype(int)]}
+        if "attribution" in outputs:
+            columns |= self.decision.named(outputs["attribution"].numpy(), against)
+        return columns
+
+    def decision_column_names(self) -> list[str]:
+        """The names of those columns."""
+        if self.decision is None:
+            return []
+        return ["decision", *(f"reason_{rank + 1}" for rank in range(self.decision.reasons))]
+
+    def _log_odds(self, x: Tensor) -> Tensor:
+        logits = self.net(x)
+        return logits[:, 1] - logits[:, 0]
+
+    def _is_fitted_later(self) -> bool:
+        return self.calibration is not None or self.decision is not None
+
+    def _splits(self) -> Any:
+        return getattr(self.trainer.datamodule, "splits", {})
+
+    def _fit_on(self, outputs: Outputs) -> None:
+        """Fit calibration and decision to a validation's outputs; every rank has them all, and does the same."""
+        if not outputs or not bool(torch.isfinite(outputs["output"]).all()):
+            return
+        logits, y = outputs["output"].float(), outputs["y"]
+        if self.calibration is not None:
+            self.calibration.fit(logits, y)
+            logits = self.calibration.cpu()(logits)
+            self.calibration.to(self.device)
+        if self.decision is not None:
+            probability = self.probabilities(logits)[:, 1].double().numpy()
+            self.decision.fit(probability, (y == 1).numpy(), outputs.get("x"))
+            self.log("val/threshold", float(self.decision.threshold), on_epoch=True)
+
+    def _in_money(self, probability: np.ndarray, positive: np.ndarray) -> dict[str, float]:
+        assert self.decision is not None
+        threshold, profit = float(self.decision.threshold), self.decision.profit
+        each = profit.of(probability, positive, threshold)
+        half = 1.96 * float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else float("nan")
+        kept = probability < threshold
+        return {
+            "profit": float(each.mean()),
+            "profit_low": float(each.mean()) - half,
+            "profit_high": float(each.mean()) + half,
+            "profit_if_all_accepted": float(profit.of(probability, positive, np.inf).mean()),
+            "acceptance_rate": float(kept.mean()),
+            "positives_among_accepted": float(positive[kept].mean()) if kept.any() else float("nan"),
+            "threshold": threshold,
+        }
+
+    def decision_metrics(self) -> dict[str, Metric]:
+        """What a score that decides is judged by, beside accuracy and its like."""
+        if self.decision is None:
+            return {}
+        return {"gini": Gini(), "ks": KS(), "average_precision": AveragePrecision()}
+
+
+def once_each(outputs: Outputs) -> Outputs:
+    """Outputs without the examples that ranks of unequal share measured twice."""
+    rows = outputs.get("row")
+    if rows is None or len(set(rows)) == len(rows):
+        return outputs
+    first = sorted(dict(zip(reversed(rows), reversed(range(len(rows))), strict=True)).values())
+    return {
+        name: values[torch.tensor(first)] if isinstance(values, Tensor) else [values[place] for place in first]
+        for name, values in outputs.items()
+    }
+
+
+def top(probabilities: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a reliability diagram compares: of two classes class 1's probability and whether it is the truth, of more
+    the probability of the predicted class and whether it is right; (N,) each."""
+    if probabilities.shape[1] == 2:
+        return probabilities[:, 1], (y == 1).astype(float)
+    return probabilities.max(axis=1), (probabilities.argmax(axis=1) == y).astype(float)
+
+
+def brier(probabilities: np.ndarray, y: np.ndarray) -> float:
+    """Mean squared error of the probabilities: of class 1 for two classes, summed over the classes for more."""
+    if probabilities.shape[1] == 2:
+        return float(np.mean((probabilities[:, 1] - (y == 1)) ** 2))
+    return float(np.mean(((probabilities - np.eye(probabilities.shape[1])[y]) ** 2).sum(axis=1)))
