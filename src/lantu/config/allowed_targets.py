@@ -41,7 +41,7 @@ SOURCES = _named(
 MODELS = _named(
     "lantu.models",
     """CNN CTCNetwork DCGAN FastText Fusion GPT ImageTextModel Linear MLP MaskedTransformer R3GAN RNN
-    ReadingTransformer SlotNetwork SpeechCNN TabM TorchvisionDetector Transformer TransformersDetector
+    ReadingTransformer Scorecard SlotNetwork SpeechCNN TabM TorchvisionDetector Transformer TransformersDetector
     TransformersSpeech Upscale WaveNet YOLO gpt2 SeriesTransformer TCN""",
 ) | {"timm.create_model", "torchvision.models.get_model"}
 LAYERS = _named(

@@ -81,7 +81,8 @@ class ArrangedRows:
                 if classification
                 else labels.Numbers.of(training[self.target])
             )
-            self.learned = {"target": learned.state(), **self.learn(training)}
+            self.learned = {"target": learned.state()}
+            self.learned |= self.learn(training)
         target = labels.restored(self.learned["target"])
         if isinstance(target, labels.Classes):
             rows, split = self._of_known_classes(rows, split, target)

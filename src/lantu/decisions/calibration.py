@@ -4,6 +4,8 @@ A calibration is fitted after every validation on its outputs, so each checkpoin
 weights. It is applied in the test, in `evaluate`, in `predict` and in a served model.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,16 +36,16 @@ class Calibration(Fitted):
                 f"`calibration={self.name}` is fitted on the validation split, which has {len(y)} examples, fewer than "
                 f"{LEAST}. Take a larger one (`data.split.val=0.2`), or `calibration=none`."
             )
-        self._fit(logits.double(), y)
-        self.put(examples=len(y))
+        self.keep(len(y), **self._learned(logits.double().cpu(), y.cpu()))
 
     def forward(self, logits: Tensor) -> Tensor:
         """Log-probabilities (N, K) of logits (N, K); the network's own before it is fitted."""
         own = logits.float().log_softmax(dim=-1)
         return self._calibrated(own) if self.is_fitted else own
 
-    def _fit(self, logits: Tensor, y: Tensor) -> None:
-        """Set the buffers."""
+    def _learned(self, logits: Tensor, y: Tensor) -> dict[str, Any]:
+        """The fitted values by name."""
+        return {}
 
     def _calibrated(self, logs: Tensor) -> Tensor:
         """Calibrated log-probabilities of the network's own (N, K)."""
@@ -54,44 +56,39 @@ class Temperature(Calibration):
     """Logits divided by one number, the likeliest on validation (Guo et al. 2017). The order of examples stays."""
 
     name = "temperature"
-    temperature: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("temperature", torch.ones(()))
+        super().__init__(temperature=1.0)
 
-    def _fit(self, logits: Tensor, y: Tensor) -> None:
+    def _learned(self, logits: Tensor, y: Tensor) -> dict[str, Any]:
         from scipy.optimize import minimize_scalar
 
         def loss(log_temperature: float) -> float:
             return float(torch.nn.functional.cross_entropy(logits / np.exp(log_temperature), y))
 
         found = minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded", options={"xatol": 1e-6})
-        self.put(temperature=float(np.exp(found.x)))
+        return {"temperature": float(np.exp(found.x))}
 
     def _calibrated(self, logs: Tensor) -> Tensor:
-        return (logs / self.temperature).log_softmax(dim=-1)
+        return (logs / self.value("temperature", logs)).log_softmax(dim=-1)
 
 
 class Platt(Calibration):
     """A logistic regression on the log-odds of each class (Platt 1999, with his targets); of several, normalised."""
 
     name = "platt"
-    slope: Tensor
-    intercept: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("slope", torch.ones(1))
-        self.register_buffer("intercept", torch.zeros(1))
+        super().__init__(slope=[1.0], intercept=[0.0])
 
-    def _fit(self, logits: Tensor, y: Tensor) -> None:
+    def _learned(self, logits: Tensor, y: Tensor) -> dict[str, Any]:
         odds, classes = log_odds(logits.log_softmax(dim=-1)).numpy(), logits.shape[1]
         fitted = [_platt(odds[:, each], (y == each).numpy()) for each in _modelled(classes)]
-        self.put(slope=[slope for slope, _ in fitted], intercept=[intercept for _, intercept in fitted])
+        return {"slope": [slope for slope, _ in fitted], "intercept": [intercept for _, intercept in fitted]}
 
     def _calibrated(self, logs: Tensor) -> Tensor:
-        odds = log_odds(logs)[:, -len(self.slope) :] * self.slope + self.intercept
+        slope, intercept = self.value("slope", logs), self.value("intercept", logs)
+        odds = log_odds(logs)[:, -len(slope) :] * slope + intercept
         if odds.shape[1] == 1:
             return torch.nn.functional.logsigmoid(torch.cat([-odds, odds], dim=1))
         return torch.nn.functional.logsigmoid(odds).log_softmax(dim=-1)
@@ -105,17 +102,11 @@ class Isotonic(Calibration):
     """
 
     name = "isotonic"
-    lengths: Tensor
-    inputs: Tensor
-    outputs: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("lengths", torch.zeros(1, dtype=torch.long))
-        self.register_buffer("inputs", torch.zeros(0))
-        self.register_buffer("outputs", torch.zeros(0))
+        super().__init__(lengths=[2], inputs=[0.0, 1.0], outputs=[0.0, 1.0])
 
-    def _fit(self, logits: Tensor, y: Tensor) -> None:
+    def _learned(self, logits: Tensor, y: Tensor) -> dict[str, Any]:
         from sklearn.isotonic import IsotonicRegression
 
         if len(y) < LEAST_ISOTONIC:
@@ -129,15 +120,16 @@ class Isotonic(Calibration):
             IsotonicRegression(y_min=least, y_max=1 - least).fit(probabilities[:, each], (y == each).numpy())
             for each in _modelled(logits.shape[1])
         ]
-        self.put(
-            lengths=[len(model.X_thresholds_) for model in models],
-            inputs=np.concatenate([model.X_thresholds_ for model in models]),
-            outputs=np.concatenate([model.y_thresholds_ for model in models]),
-        )
+        return {
+            "lengths": [len(model.X_thresholds_) for model in models],
+            "inputs": np.concatenate([model.X_thresholds_ for model in models]),
+            "outputs": np.concatenate([model.y_thresholds_ for model in models]),
+        }
 
     def _calibrated(self, logs: Tensor) -> Tensor:
-        own = logs.exp()[:, -len(self.lengths) :]
-        pairs = zip(self.inputs.split(self.lengths.tolist()), self.outputs.split(self.lengths.tolist()), strict=True)
+        lengths = self.fitted["lengths"].tolist()
+        own = logs.exp()[:, -len(lengths) :]
+        pairs = zip(self.value("inputs", logs).split(lengths), self.value("outputs", logs).split(lengths), strict=True)
         found = torch.stack([_interpolated(own[:, k], *pair) for k, pair in enumerate(pairs)], dim=1)
         if found.shape[1] == 1:
             found = torch.cat([1 - found, found], dim=1)

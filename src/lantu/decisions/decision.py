@@ -74,10 +74,6 @@ class Decision(Fitted):
         columns: for each feature the column of the table that it comes from; None: no table, and no reasons.
     """
 
-    threshold: Tensor
-    reference: Tensor
-    """Mean features (F,) of the validation examples that are decided for, to which reasons compare."""
-
     def __init__(
         self,
         *,
@@ -88,7 +84,8 @@ class Decision(Fitted):
         reason_texts: dict[str, str] | None = None,
         columns: list[str] | None = None,
     ) -> None:
-        super().__init__()
+        # of the features (F,) the mean of the validation examples that are decided for, to which reasons compare
+        super().__init__(threshold=0.5, reference=[])
         self.profit = _checked(profit)
         self.actions = actions or ["accept", "reject"]
         if len(self.actions) != 2 or len(set(self.actions)) != 2:
@@ -104,9 +101,12 @@ class Decision(Fitted):
             raise UserError(f"`business.reason_texts.{unknown[0]}`: the inputs have no column of that name.")
         self.reasons = min(reasons, len(self.columns))
         self._column_of_feature = [self.columns.index(each) for each in columns or []]
-        start = 0.5 if isinstance(threshold, str) else float(threshold)
-        self.register_buffer("threshold", torch.tensor(start, dtype=torch.float64))
-        self.register_buffer("reference", torch.zeros(0))
+        self.fitted["threshold"] = torch.tensor(0.5 if isinstance(threshold, str) else threshold, dtype=torch.float64)
+
+    @property
+    def threshold(self) -> float:
+        """The probability of the positive class from which an example is decided against."""
+        return float(self.fitted["threshold"])
 
     def fit(self, probability: np.ndarray, positive: np.ndarray, inputs: Tensor | None) -> None:
         """Choose the threshold, and learn whom reasons compare to.
@@ -115,16 +115,17 @@ class Decision(Fitted):
             probability: (N,) of the positive class; positive: (N,) whether it was so; of the validation split.
             inputs: features (N, F); None: no reasons.
         """
+        threshold = self.threshold
         if self.chosen_by == "theory":
-            self.put(threshold=self.profit.theoretical())
+            threshold = self.profit.theoretical()
         elif self.chosen_by == "validation":
             thresholds, profits = self.profit.curve(probability, positive)
-            self.put(threshold=float(thresholds[np.argmax(profits)]))
-        decided_for = probability < float(self.threshold)
+            threshold = float(thresholds[np.argmax(profits)])
+        self.keep(len(probability), threshold=threshold)
         if self.reasons and inputs is not None:
+            decided_for = probability < threshold
             kept = inputs[torch.from_numpy(decided_for)] if decided_for.any() else inputs
-            self.put(reference=kept.float().mean(dim=0))
-        self.put(examples=len(probability))
+            self.keep(len(probability), reference=kept.float().mean(dim=0))
 
     def against(self, probability: Tensor) -> Tensor:
         """Whether each of (N,) probabilities of the positive class is decided against."""
@@ -137,9 +138,10 @@ class Decision(Fitted):
             score: from features (N, F) to log-odds (N,) of the positive class.
             x: features (N, F).
         """
-        if not self.reasons or not len(self.reference) or x.ndim != 2 or x.shape[1] != len(self._column_of_feature):
+        reference = self.value("reference", x)
+        if not self.reasons or x.ndim != 2 or x.shape[1] != len(reference):
             return None
-        by_feature = integrated_gradients(score, x, self.reference.to(x.device))
+        by_feature = integrated_gradients(score, x, reference)
         columns = torch.tensor(self._column_of_feature, device=x.device)
         return torch.zeros(len(x), len(self.columns), device=x.device).index_add_(1, columns, by_feature)
 

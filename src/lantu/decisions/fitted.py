@@ -1,4 +1,4 @@
-"""A module whose buffers are fitted after training, and so may have another size in a checkpoint than when built."""
+"""A module whose values are fitted after training, and so may have another size in a checkpoint than when built."""
 
 from typing import Any
 
@@ -7,28 +7,40 @@ from torch import Tensor, nn
 
 
 class Fitted(nn.Module):
-    """Loads buffers of any size. `examples` says how many examples it was fitted on: 0 before it is fitted."""
+    """Keeps fitted values in checkpoints beside the weights.
 
-    examples: Tensor
+    They are no buffers: those are averaged by callbacks such as EMA, and must keep their size.
 
-    def __init__(self) -> None:
+    Args:
+        initial: the values by name, before they are fitted.
+    """
+
+    def __init__(self, **initial: Any) -> None:
         super().__init__()
-        self.register_buffer("examples", torch.zeros((), dtype=torch.long))
+        self.fitted: dict[str, Tensor] = {name: torch.as_tensor(value) for name, value in initial.items()}
+        self.examples = 0
+        """How many examples it was fitted on; 0 before it is fitted."""
 
     @property
     def is_fitted(self) -> bool:
         """Whether there is something to apply."""
-        return bool(self.examples > 0)
+        return self.examples > 0
 
-    def put(self, **buffers: Any) -> None:
-        """Replace buffers by arrays, numbers or tensors, on the device where they are."""
-        for name, value in buffers.items():
-            old = getattr(self, name)
-            setattr(self, name, torch.as_tensor(value).to(device=old.device, dtype=old.dtype))
+    def keep(self, examples: int, **values: Any) -> None:
+        """Replace values by arrays, numbers or tensors, which keep their types."""
+        for name, value in values.items():
+            self.fitted[name] = torch.as_tensor(value, dtype=self.fitted[name].dtype).detach().cpu()
+        self.examples = examples
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        for name, buffer in self.named_buffers(recurse=False):
-            stored = state_dict.get(prefix + name)
-            if isinstance(stored, Tensor) and stored.shape != buffer.shape:
-                setattr(self, name, torch.empty_like(stored, device=buffer.device, dtype=buffer.dtype))
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
+    def value(self, name: str, like: Tensor) -> Tensor:
+        """A value on the device of another tensor; of its type, unless it counts something."""
+        found = self.fitted[name].to(like.device)
+        return found.to(like.dtype) if found.is_floating_point() else found
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"examples": self.examples, **self.fitted}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        values = dict(state)
+        self.examples = int(values.pop("examples"))
+        self.fitted |= values

@@ -14,6 +14,7 @@ from lantu.models.linear import Linear
 from lantu.models.lora import lora
 from lantu.models.mlp import MLP
 from lantu.models.rnn import RNN
+from lantu.models.scorecard import Scorecard
 from lantu.models.series_transformer import SeriesTransformer
 from lantu.models.slot_network import SlotNetwork
 from lantu.models.speech_cnn import SpeechCNN
@@ -44,6 +45,7 @@ __all__ = [
     "Linear",
     "MaskedTransformer",
     "ReadingTransformer",
+    "Scorecard",
     "SeriesTransformer",
     "SlotNetwork",
     "SpeechCNN",

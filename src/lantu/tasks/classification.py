@@ -13,6 +13,7 @@ from torchmetrics.classification import BinaryPrecision, MulticlassAccuracy
 
 from lantu.data.base import DataModule
 from lantu.errors import UserError
+from lantu.models.scorecard import Scorecard
 from lantu.tasks.baselines import Baseline, fit_baselines
 from lantu.tasks.decided import DecidedTask
 from lantu.tasks.known_metrics import AUROC, F1, MacroAUROC, MacroF1, MacroPrecision, MacroRecall, Recall
@@ -83,6 +84,8 @@ class Classification(DecidedTask):
 
     def predict_step(self, batch: Any, batch_idx: int = 0) -> Outputs:
         outputs = self.predictions(self.answer(batch, stage="predict"))
+        if isinstance(self.net, Scorecard):
+            outputs["score"] = self.net.score(batch)
         return {**outputs, **self.decided(batch, outputs["probability"])}
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
@@ -132,6 +135,7 @@ class Classification(DecidedTask):
                 "prediction": [self.class_names[number] for number in outputs["class"].tolist()],
                 "probability": probabilities.max(axis=1, initial=0.0),
                 **{f"probability_{name}": probabilities[:, number] for number, name in enumerate(self.class_names)},
+                **({"score": outputs["score"].numpy().astype(int)} if "score" in outputs else {}),
                 **self.decision_columns(outputs),
             }
         )
@@ -140,7 +144,8 @@ class Classification(DecidedTask):
         from mlflow.types import ColSpec, Schema
 
         columns = ["probability", *(f"probability_{name}" for name in self.class_names)]
-        decided = [ColSpec("string", name) for name in self.decision_column_names()]
+        decided = [ColSpec("long", "score")] * isinstance(self.net, Scorecard)
+        decided += [ColSpec("string", name) for name in self.decision_column_names()]
         return Schema([ColSpec("string", "prediction"), *(ColSpec("double", name) for name in columns), *decided])
 
     def per_example(self, outputs: Outputs) -> dict[str, Any]:
@@ -168,6 +173,8 @@ class Classification(DecidedTask):
 
             probabilities = self.probabilities(outputs["output"]).numpy()
             yield from classification_figures(probabilities, outputs["y"].numpy(), self.class_names).items()
+            if isinstance(self.net, Scorecard):
+                yield "scorecard", self.net.table()
             if self.calibration is not None or self.decision is not None:
                 from lantu.tasks.decision_plots import decision_figures
 

@@ -28,6 +28,7 @@ class DecidedTask(Task):
     """
 
     decides = True
+    class_names: list[str]
 
     def __init__(
         self,
@@ -174,16 +175,15 @@ class DecidedTask(Task):
         logits, y = outputs["output"].float(), outputs["y"]
         if self.calibration is not None:
             self.calibration.fit(logits, y)
-            logits = self.calibration.cpu()(logits)
-            self.calibration.to(self.device)
+            logits = self.calibration(logits)
         if self.decision is not None:
             probability = self.probabilities(logits)[:, 1].double().numpy()
             self.decision.fit(probability, (y == 1).numpy(), outputs.get("x"))
-            self.log("val/threshold", float(self.decision.threshold), on_epoch=True)
+            self.log("val/threshold", self.decision.threshold, on_epoch=True)
 
     def _in_money(self, probability: np.ndarray, positive: np.ndarray) -> dict[str, float]:
         assert self.decision is not None
-        threshold, profit = float(self.decision.threshold), self.decision.profit
+        threshold, profit = self.decision.threshold, self.decision.profit
         each = profit.of(probability, positive, threshold)
         half = 1.96 * float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else float("nan")
         kept = probability < threshold

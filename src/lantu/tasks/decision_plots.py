@@ -18,21 +18,23 @@ def decision_figures(task: DecidedTask, outputs: Outputs) -> Iterator[tuple[str,
     probabilities, y = task.probabilities(outputs["output"]).numpy(), outputs["y"].numpy()
     before = outputs.get("uncalibrated")
     own = None if before is None else before.float().softmax(dim=-1).numpy()
-    yield "reliability", reliability_figure(probabilities, y, own)
+    names = task.class_names
+    yield "reliability", reliability_figure(probabilities, y, own, of=names[1] if len(names) == 2 else "the prediction")
     if task.decision is not None and 0 < y.sum() < len(y):
-        event = task.class_names[1]
-        score, threshold = probabilities[:, 1], float(task.decision.threshold)
+        event = names[1]
+        score, threshold = probabilities[:, 1], task.decision.threshold
         yield "gains", gains_figure(score, y, event)
         yield "ks", ks_figure(score, y, threshold, event)
         yield "acceptance", acceptance_figure(score, y, threshold, event)
         yield "profit", profit_figure(task, score, y)
 
 
-def reliability_figure(probabilities: np.ndarray, y: np.ndarray, own: np.ndarray | None = None) -> Figure:
+def reliability_figure(probabilities: np.ndarray, y: np.ndarray, own: np.ndarray | None = None, *, of: str) -> Figure:
     """Observed frequency against predicted probability in bins of equally many examples, with intervals.
 
     Args:
         probabilities: (N, classes), calibrated; own: those of the network, drawn for comparison.
+        of: what they are probabilities of.
     """
     curve = reliability(*top(probabilities, y))
     figure, axes = sheet("Reliability on the test split", size=(5.2, 5))
@@ -45,8 +47,7 @@ def reliability_figure(probabilities: np.ndarray, y: np.ndarray, own: np.ndarray
     spread = np.clip([curve.observed - curve.low, curve.high - curve.observed], 0, None)
     axes.errorbar(curve.predicted, curve.observed, yerr=spread, color=COLOURS[0], marker="o", markersize=4,
                   linewidth=1.5, elinewidth=1, label=f"ECE {curve.ece:.3f} (95% {low:.3f} to {high:.3f})")  # fmt: skip
-    what = "class 1" if probabilities.shape[1] == 2 else "the predicted class"
-    axes.set(xlabel=f"probability of {what}", ylabel="observed frequency")
+    axes.set(xlabel=f"probability of {of}", ylabel="observed frequency")
     top_end = max(curve.high.max(), curve.predicted.max()) * 1.05
     if top_end < 0.6:  # rare events would be a dot in the corner
         axes.set(xlim=(0, top_end), ylim=(0, top_end))
@@ -106,7 +107,7 @@ def profit_figure(task: DecidedTask, score: np.ndarray, y: np.ndarray) -> Figure
     assert decision is not None
     thresholds, profits = decision.profit.curve(score, y)
     accepted = np.searchsorted(np.sort(score), thresholds) / len(score)
-    chosen = float(decision.threshold)
+    chosen = decision.threshold
     earned, rate = float(decision.profit.of(score, y, chosen).mean()), float((score < chosen).mean())
     figure, axes = sheet("Profit of a decision on the test split")
     axes.plot(accepted, profits, color=COLOURS[0], linewidth=1.5)

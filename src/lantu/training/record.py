@@ -27,6 +27,7 @@ NO_PARAMETERS = (
     *("name", "paths", "logger", "sweep", "resume", "callbacks.pruning"),
     *("spec.class_counts", "spec.class_names", "spec.feature_names", "spec.numeric_features"),
     *("spec.word_starts", "task.word_starts", "spec.feature_columns", "business.columns"),
+    *("spec.woe_columns", "model.columns"),
 )
 """Leaves of the config, or their parents, that say where a run is kept or are tables of facts. They are in the config
 file; among the parameters they would differ in every run, and MLflow's compare view would show them first."""

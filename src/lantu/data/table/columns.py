@@ -1,7 +1,7 @@
 """From the columns of a table to numbers on one scale, learned on the training rows and applied to every later one."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from lantu.data import dates
 from lantu.data.cleaning_report import Report
 from lantu.data.table.kinds import FEW, Kind, kinds_of, present
 from lantu.data.table.text_features import TextFeatures
+from lantu.data.table.woe import Bins, Options, of_levels, of_numbers
 from lantu.data.values import as_text, is_missing, notation, number, numbers, truths
 from lantu.errors import UserError
 
@@ -64,10 +65,14 @@ class Column:
     """Whether there are categories without a feature of their own; they share one."""
     text: dict[str, Any] = field(default_factory=dict)
     """The state of `TextFeatures`; empty: the column's words have no features."""
+    woe: dict[str, Any] = field(default_factory=dict)
+    """The state of `Bins`; empty: the column becomes numbers in its usual way."""
 
     @property
     def features(self) -> list[str]:
         """Names of the features that it becomes."""
+        if self.woe:
+            return [self.name]
         own = [self.name] if self.kind in ("number", "date", "boolean") else []
         own += [f"{self.name} {part} of {cycle}" for cycle in self.cycles for part in ("sine", "cosine")]
         own += [f"{self.name}={value}" for value in self.categories]
@@ -81,11 +86,11 @@ class Column:
         Args:
             say: is told, in a sentence, how many values could not be read or were not seen in training.
         """
+        if self.woe:
+            return self._evidence(values, Bins(**self.woe), say)[:, None].astype(np.float32)
         if self.kind in ("category", "text"):
             parts = self._categories(values, say)
-            absent = (
-                values.isna().to_numpy() | as_category(values).map(is_missing, na_action="ignore").eq(True).to_numpy()
-            )
+            absent = self._absent(values)
         else:
             found = self.read(values, say)
             absent = ~np.isfinite(found)
@@ -136,7 +141,33 @@ class Column:
         what = {"boolean": "neither true nor false", "date": "not dates"}.get(self.kind, "not numbers")
         say(f"`{self.name}`: {int(unread.sum()):,} of {len(values):,} values are {what} ({shown}), treated as missing")
 
-    def _categories(self, values: pd.Series, say: Say | None) -> list[np.ndarray]:
+    def binned(self, values: pd.Series, positive: np.ndarray, options: Options) -> "Column":
+        """The same column as weight of evidence, learned on training values (N,) and whether each is positive (N,)."""
+        if self.kind == "category":
+            levels = len(self.categories) + self.others
+            bins = of_levels(self._codes(values), self._absent(values), levels, positive, options)
+        else:
+            bins = of_numbers(self.read(values), positive, options)
+        return replace(self, woe=asdict(bins))
+
+    def _evidence(self, values: pd.Series, bins: Bins, say: Say | None) -> np.ndarray:
+        if self.kind == "category":
+            return bins.encode(bins.places_of_levels(self._codes(values, say), self._absent(values)))
+        found = self.read(values, say)
+        return bins.encode(bins.places_of_numbers(np.where(np.isfinite(found), found, np.nan)))
+
+    def _absent(self, values: pd.Series) -> np.ndarray:
+        """Which categories (N,) are missing."""
+        return values.isna().to_numpy() | as_category(values).map(is_missing, na_action="ignore").eq(True).to_numpy()
+
+    def _codes(self, values: pd.Series, say: Say | None = None) -> np.ndarray:
+        """The number (N,) of each category; one more for those that share a place; -1 for none."""
+        one_hot = self._categories(values, say, words=False)[-1]
+        if not one_hot.shape[1]:
+            return np.full(len(values), -1)
+        return np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)
+
+    def _categories(self, values: pd.Series, say: Say | None, *, words: bool = True) -> list[np.ndarray]:
         texts = as_category(values)
         parts = [np.zeros((len(values), 0))]
         if self.categories or self.others:
@@ -159,6 +190,8 @@ class Column:
                     f"`{self.name}`: {int(strange.sum()):,} of {len(values):,} values are not among the training rows' "
                     f"({shown})"
                 )
+        if not words:
+            return [np.hstack(parts)]
         if self.text:
             parts.append(TextFeatures(self.text).encode(texts))
         return parts
@@ -192,6 +225,7 @@ def learn(
     day_first: bool | None = None,
     keep: frozenset[str] = frozenset(),
     words: bool = True,
+    binning: tuple[np.ndarray, Options] | None = None,
 ) -> list[Column]:
     """How to encode each column of the training rows; columns that cannot help are reported and left out.
 
@@ -200,6 +234,8 @@ def learn(
         day_first: how 03/04/2020 is read where a column does not decide it.
         keep: columns that are inputs even if they look like keys.
         words: learn features of free text; False where only the report is wanted.
+        binning: whether each row is of the positive class (N,), and how to bin: every column becomes its weight of
+            evidence; None: not.
 
     Raises:
         UserError: no column is left.
@@ -222,6 +258,14 @@ def learn(
     ):
         names = [name for name, kind in kinds.items() if kind.name == kind_name]
         report.note(len(names), f"column{'s' * (len(names) > 1)} {what}", names=names)
+    if binning is not None:
+        positive, options = binning
+        report.note(
+            len(texts := [each.name for each in learned if each.kind == "text"]),
+            "columns of free text left out: they have no bins",
+            names=texts,
+        )
+        learned = [each.binned(rows[each.name], positive, options) for each in learned if each.kind != "text"]
     if not learned:
         raise UserError("The table has no column to predict from: every one is constant, or only names the rows.")
     return learned

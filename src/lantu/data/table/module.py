@@ -18,6 +18,7 @@ from lantu.data.table import columns
 from lantu.data.table.reference import reference
 from lantu.data.table.rows import TableRows, own_file
 from lantu.errors import UserError
+from lantu.data.table.woe import Bins
 from lantu.notices import warn_once
 
 
@@ -31,7 +32,9 @@ class TableDataModule(SupervisedDataModule, TableRows):
         ignore: columns that must not be learned from, such as an id.
         keep: columns to learn from even if they look like keys.
         day_first: whether 03/04/2020 is the third of April; None: as the column decides, else by its separator.
-        numbers: standard (mean 0, deviation 1) or quantile (normal scores of ranks, against outliers and skew).
+        numbers: standard (mean 0, deviation 1), quantile (normal scores of ranks, against outliers and skew), or woe:
+            every column, categories too, is binned and replaced by its weight of evidence for one of two classes.
+        woe: how it is binned: bins (at most), least (share of the rows in each) and monotone.
         options: of `SupervisedDataModule`.
     """
 
@@ -46,11 +49,12 @@ class TableDataModule(SupervisedDataModule, TableRows):
         keep: list[str] | None = None,
         day_first: bool | None = None,
         numbers: str = "standard",
+        woe: dict[str, Any] | None = None,
         duplicates: str = "auto",
         **options: Any,
     ) -> None:
         super().__init__(source=source or own_file(path), duplicates=duplicates, **options)
-        self.set_columns(ignore=ignore, keep=keep, day_first=day_first, numbers=numbers)
+        self.set_columns(ignore=ignore, keep=keep, day_first=day_first, numbers=numbers, woe=woe)
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         # of training rows, what could not be read is said once, by the first pass over them
@@ -58,12 +62,14 @@ class TableDataModule(SupervisedDataModule, TableRows):
 
     def facts(self) -> dict[str, Any]:
         names = [feature for column in self._columns for feature in column.features]
+        evidence = {"woe_columns": self._evidence()} if self.numbers == "woe" else {}
         return {
             "kind": "table",
             "features": len(names),
             "numeric_features": self._numeric(),
             "feature_names": names,
             "feature_columns": [column.name for column in self._columns for _ in column.features],
+            **evidence,
         }
 
     def feature_groups(self) -> list[tuple[str, list[int]]]:
@@ -83,11 +89,28 @@ class TableDataModule(SupervisedDataModule, TableRows):
             raise UserError(f"The table lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}.")
         return reference(rows, self._columns)
 
+    def _evidence(self) -> list[dict[str, Any]]:
+        """The bins of each column: what they hold, their weight of evidence, training rows and positives."""
+        found = []
+        for column in self._columns:
+            bins = Bins(**column.woe)
+            found.append(
+                {
+                    "name": column.name,
+                    "bins": bins.labels(column.categories, others=column.others),
+                    "woe": bins.values,
+                    "rows": bins.counts,
+                    "positives": bins.events,
+                    "information_value": bins.information_value,
+                }
+            )
+        return found
+
     def _numeric(self) -> list[int]:
         """Places of the features that are numbers with more than two values."""
         places, first = [], 0
         for column in self._columns:
-            if column.kind in ("number", "date") and not column.binary:
+            if column.woe or (column.kind in ("number", "date") and not column.binary):
                 places.append(first)
             first += len(column.features)
         return places

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from lantu.data import labels
 from lantu.data.arranging import ArrangedRows, check_arrangement
 from lantu.data.cleaning_report import Report
 from lantu.data.sources import Raw, table_file
@@ -13,6 +15,7 @@ from lantu.data.splitting import shares
 from lantu.data.table import columns
 from lantu.data.table.reference import reference
 from lantu.data.table.suspicions import suspicious
+from lantu.data.table.woe import Options
 from lantu.errors import UserError
 
 
@@ -23,19 +26,29 @@ class TableRows(ArrangedRows):
     """Whether free text is to become features."""
 
     def set_columns(
-        self, *, ignore: list[str] | None, keep: list[str] | None, day_first: bool | None, numbers: str
+        self,
+        *,
+        ignore: list[str] | None,
+        keep: list[str] | None,
+        day_first: bool | None,
+        numbers: str,
+        woe: dict[str, Any] | None = None,
     ) -> None:
         """Take the options that concern columns.
 
         Raises:
             UserError: there is no such scale.
         """
-        if numbers not in ("standard", "quantile"):
-            raise UserError(f"`data.numbers={numbers}`: numbers are brought to one scale as standard or as quantile.")
+        if numbers not in ("standard", "quantile", "woe"):
+            raise UserError(
+                f"`data.numbers={numbers}`: numbers are brought to one scale as standard, as quantile, or as woe "
+                "(weight of evidence)."
+            )
         self.ignore = ignore or []
         self.keep = keep or []
         self.day_first = day_first
         self.numbers = numbers
+        self.binning = Options.of(woe)
 
     def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
         for option, names in (("ignore", self.ignore), ("keep", self.keep)):
@@ -49,10 +62,25 @@ class TableRows(ArrangedRows):
             numbers=self.numbers,
             day_first=self.day_first,
             keep=frozenset(self.keep),
-            words=self.words,
+            words=self.words and self.numbers != "woe",
+            binning=(self._positive(rows), self.binning) if self.numbers == "woe" else None,
         )
         suspicious(inputs, rows[self.target], learned, self.report)
         return {"columns": columns.state(learned), "reference": reference(inputs, learned)}
+
+    def _positive(self, rows: pd.DataFrame) -> np.ndarray:
+        """Whether each row (N,) is of the positive class.
+
+        Raises:
+            UserError: the target is not one of two classes.
+        """
+        target = labels.restored(self.learned["target"])
+        if not isinstance(target, labels.Classes) or len(target.names) != 2:
+            raise UserError(
+                "`data.numbers=woe` replaces values by their log-odds of one of two classes, and "
+                f"`{self.target}` is not one of two classes: take `data.numbers=quantile`."
+            )
+        return target.codes(rows[self.target]) == 1
 
 
 class TableReport(TableRows):
@@ -68,14 +96,14 @@ class TableReport(TableRows):
     def __init__(self, *, source: Callable[[], Raw] | None = None, path: str | None = None, **options: Any) -> None:
         given = {
             "target": "label", "task": "auto", "classes": None, "positive": None, "duplicates": "auto", "group": None,
-            "time": None, "ignore": None, "keep": None, "day_first": None, "numbers": "standard", "split": None,
-            "split_seed": 0, **options,
+            "time": None, "ignore": None, "keep": None, "day_first": None, "numbers": "standard", "woe": None,
+            "split": None, "split_seed": 0, **options,
         }  # fmt: skip
         check_arrangement(**{name: given[name] for name in ("duplicates", "group", "time", "split")})
         for name in ("target", "task", "classes", "duplicates", "group", "time", "split_seed"):
             setattr(self, name, given[name])
         self.positive = None if given["positive"] is None else str(given["positive"])
-        self.set_columns(**{name: given[name] for name in ("ignore", "keep", "day_first", "numbers")})
+        self.set_columns(**{name: given[name] for name in ("ignore", "keep", "day_first", "numbers", "woe")})
         self.source = source or own_file(path)
         self.shares = shares(given["split"])
         self.report = Report(unit=self.unit)
