@@ -189,6 +189,10 @@ class DataModule(LightningDataModule):
         """
         raise lacks(self, "classical_model", "to fit the baselines of a sweep")
 
+    def classical_models(self, *, classifies: bool, shape: tuple[int, int]) -> dict[str, tuple[str, Any]]:
+        """The baselines beside the trivial one, by name, each as `classical_model` gives it; the default: that one."""
+        return {"classical": self.classical_model(classifies=classifies, shape=shape)}
+
     def encode(self, text: str) -> np.ndarray:
         """Token numbers (T,) of a text, where the data are running text."""
         raise UserError(f"{type(self).__name__} has no running text.")

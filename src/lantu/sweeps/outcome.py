@@ -12,7 +12,7 @@ from lantu.sweeps.state.status import Watcher
 from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
 from lantu.sweeps.trial import PARENT
 
-SHOWN = ("accuracy", "auroc", "f1", "r2", "rmse", "loss")
+SHOWN = ("accuracy", "auroc", "f1", "r2", "rmse", "loss", "ece")
 
 
 def best_trial(sweep: SweepFolder) -> TrialFolder | None:

@@ -1,7 +1,7 @@
 """What a sweep's best model has to beat: a trivial answer and a classical model, on the same rows of the same split."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -23,13 +23,15 @@ class Baseline:
     metrics: dict[str, float]
     """val/... and test/..., by the names that our tasks log."""
     seconds: float
+    answers: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """By split, its probabilities (N, classes) or its predictions (N,) of a quantity."""
 
 
 def fit_baselines(data: DataModule, *, kind: Literal["classification", "regression"]) -> list[Baseline]:
-    """Fit a trivial and a classical model on the training split and measure both on the others.
+    """Fit a trivial model and classical ones on the training split and measure them on the others.
 
-    The classical one is what the data module names: gradient-boosted trees for tables, logistic regression on pixels
-    for images, on TF-IDF weights of the tokens for texts.
+    The classical ones are what the data module names: a linear model and gradient-boosted trees for tables, logistic
+    regression on pixels for images, on TF-IDF weights of the tokens for texts.
 
     Raises:
         UserError: the data module does not say what its features are.
@@ -38,24 +40,34 @@ def fit_baselines(data: DataModule, *, kind: Literal["classification", "regressi
 
     classifies = kind == "classification"
     rows = {split: data.classical_features(split, _chosen(data, split)) for split in data.splits}
+    if not classifies:  # from the standardised scale to the target's own units, in which our tasks measure
+        std, mean = data.spec["target_std"][0], data.spec["target_mean"][0]
+        rows = {split: (x, y * std + mean) for split, (x, y) in rows.items()}
     models = {
         "trivial": ("the commonest class", DummyClassifier(strategy="prior"))
         if classifies
         else ("the mean", DummyRegressor()),
-        "classical": data.classical_model(classifies=classifies, shape=rows["train"][0].shape),
+        **data.classical_models(classifies=classifies, shape=rows["train"][0].shape),
     }
     made = []
     for name, (description, model) in models.items():
         begun = time.perf_counter()
         model.fit(*rows["train"])
-        measure = _classification if classifies else _regression
-        metrics = {
-            f"{split}/{metric}": value
+        answers = {
+            str(split): _answers(model, rows, split, classifies=classifies)
             for split in ("val", "test")
             if split in rows
-            for metric, value in measure(model, rows[split], rows["train"][1]).items()
         }
-        made.append(Baseline(name, description, metrics, time.perf_counter() - begun))
+        metrics = {
+            f"{split}/{metric}": value
+            for split, found in answers.items()
+            for metric, value in (
+                figures_of_classes(found, rows[split][1].astype(int))
+                if classifies
+                else figures_of_numbers(found, rows[split][1], variance=float(np.var(rows["train"][1])))
+            ).items()
+        }
+        made.append(Baseline(name, description, metrics, time.perf_counter() - begun, answers))
     return made
 
 
@@ -66,30 +78,45 @@ def _chosen(data: DataModule, split: str) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(number)[:MOST_TRAINING])
 
 
-def _regression(model: Any, rows: Rows, trained_on: np.ndarray) -> dict[str, float]:
+def _answers(model: Any, rows: dict[str, Rows], split: str, *, classifies: bool) -> np.ndarray:
+    """Probabilities (N, classes) in the order of the class numbers, or predictions (N,)."""
+    if not classifies:
+        return np.asarray(model.predict(rows[split][0]))
+    known = model.classes_.astype(int)
+    count = 1 + max(int(y.max(initial=0)) for _, y in rows.values())
+    found = np.zeros((len(rows[split][1]), count))
+    found[:, known] = model.predict_proba(rows[split][0])
+    return found
+
+
+def figures_of_numbers(predicted: np.ndarray, y: np.ndarray, *, variance: float) -> dict[str, float]:
+    """Loss, RMSE and R2 of predictions (N,).
+
+    Args:
+        variance: of the training targets; our tasks' loss is on the scale of the standardised target.
+    """
     from sklearn import metrics
 
-    x, y = rows
-    predicted = model.predict(x)
     error = float(np.mean((predicted - y) ** 2))
-    # our tasks' loss is on the scale of the standardised target
-    return {
-        "loss": error / float(np.var(trained_on) or 1.0),
-        "rmse": error**0.5,
-        "r2": float(metrics.r2_score(y, predicted)),
-    }
+    return {"loss": error / (variance or 1.0), "rmse": error**0.5, "r2": float(metrics.r2_score(y, predicted))}
 
 
-def _classification(model: Any, rows: Rows, trained_on: np.ndarray) -> dict[str, float]:
+def figures_of_classes(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Log loss, accuracy, ECE and Brier score of probabilities (N, classes), and of two classes AUROC, KS and Gini."""
     from sklearn import metrics
 
-    x, y = rows
-    probabilities = model.predict_proba(x)
-    predicted = model.classes_[probabilities.argmax(axis=1)]
+    from lantu.decisions.scores import ks, reliability
+    from lantu.tasks.decided import brier, top
+
     found = {
-        "loss": float(metrics.log_loss(y, probabilities, labels=model.classes_)),
-        "accuracy": float(metrics.accuracy_score(y, predicted)),
+        "loss": float(metrics.log_loss(y, probabilities, labels=range(probabilities.shape[1]))),
+        "accuracy": float(metrics.accuracy_score(y, probabilities.argmax(axis=1))),
+        "ece": reliability(*top(probabilities, y)).ece,
+        "brier": brier(probabilities, y),
     }
-    if len(model.classes_) == 2 and len(np.unique(y)) == 2:
-        found["auroc"] = float(metrics.roc_auc_score(y, probabilities[:, 1]))
+    if probabilities.shape[1] == 2 and len(np.unique(y)) == 2:
+        score = probabilities[:, 1]
+        found["auroc"] = float(metrics.roc_auc_score(y, score))
+        found |= {"gini": 2 * found["auroc"] - 1, "ks": ks(score, y)}
+        found["average_precision"] = float(metrics.average_precision_score(y, score))
     return found

@@ -30,6 +30,7 @@ from lantu.tasks import Task
 from lantu.tracking import RunLogger
 from lantu.tracking.find import place_to_resume
 from lantu.training import faults, record
+from lantu.training.baselines import beside_baselines
 from lantu.training.callbacks.exact_resume import ResumeCheckpoint, resume_points
 from lantu.training.callbacks.preemption import Preemption, in_a_submitted_job
 from lantu.training.callbacks.small import Interruptible
@@ -142,7 +143,7 @@ def run(composition: Composition) -> Result:
             record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept,
             faults.explained(trainer, data, Path(cfg.paths.run)),
         ):
-            metrics = train(task, data, trainer, test=cfg.test, start=start)
+            metrics = train(task, data, trainer, test=cfg.test, start=start, baselines=cfg.baselines)
             best = best_checkpoint(trainer)
             if best is not None and cfg.save_model and task.answers and not trainer.interrupted:
                 kept.keep_model(best, data, task)
@@ -164,14 +165,26 @@ def run(composition: Composition) -> Result:
 
 
 def train(
-    task: LightningModule, data: DataModule, trainer: Trainer, *, test: bool = True, start: Path | None = None
+    task: Task,
+    data: DataModule,
+    trainer: Trainer,
+    *,
+    test: bool = True,
+    start: Path | None = None,
+    baselines: bool = False,
 ) -> dict[str, float]:
-    """Fit, from a checkpoint if one is given, then measure the best one on the test split. Knows objects, no config."""
+    """Fit, from a checkpoint if one is given, then measure the best one on the test split. Knows objects, no config.
+
+    Args:
+        baselines: fit simple models as well, and show what the trained one is ahead of them on the test split.
+    """
     trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
     metrics = _numbers(trainer) | _best_so_far(trainer)
     if test and not trainer.interrupted:
         trainer.test(task, datamodule=data, ckpt_path=best_checkpoint(trainer), weights_only=True, verbose=False)
         metrics |= _numbers(trainer)
+        if baselines and trainer.is_global_zero and not trainer.fast_dev_run:
+            metrics |= beside_baselines(task, data, trainer)
     return metrics
 
 

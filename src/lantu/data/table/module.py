@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from lantu.data.batches import Examples, loader
 from lantu.data.csv_dialect import with_numbers
 from lantu.data.sources import Raw, read_table_with_notes
-from lantu.data.supervised import SupervisedDataModule
+from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.data.table import columns
 from lantu.data.table.reference import reference
 from lantu.data.table.rows import TableRows, own_file
@@ -128,6 +128,14 @@ class TableDataModule(SupervisedDataModule, TableRows):
 
         trees = HistGradientBoostingClassifier if classifies else HistGradientBoostingRegressor
         return "gradient-boosted trees", trees(random_state=0, early_stopping=False)
+
+    def classical_models(self, *, classifies: bool, shape: tuple[int, int]) -> dict[str, tuple[str, Any]]:
+        """A linear model, and gradient-boosted trees."""
+        name, linear = linear_model(classifies=classifies)
+        return {
+            "linear": (f"{name} regression", linear),
+            "classical": self.classical_model(classifies=classifies, shape=shape),
+        }
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         rows, bad, notes = read_table_with_notes(path, as_text=True)
