@@ -14,7 +14,8 @@ from lantu.config.locations import shipped_conf
 CONF = Path(str(shipped_conf()))
 FILES = sorted(file.relative_to(CONF) for file in CONF.rglob("*.yaml"))
 CHOICES = lantu.compose().choices
-GROUPS = [file for file in FILES if len(file.parts) == 2 and file.parts[0] in CHOICES]
+OF_COMPARE = Path("business/default.yaml")
+GROUPS = [file for file in FILES if len(file.parts) == 2 and file.parts[0] in CHOICES and file != OF_COMPARE]
 COMMANDS = sorted(file.stem for file in FILES if len(file.parts) == 1)
 FITS = fits()
 

@@ -17,6 +17,8 @@ LONGEST_NAME = 250
 def check_combinations(cfg: DictConfig) -> None:
     """Raise a `UserError` for names that no store takes, folders that are files, options that exclude each other."""
     if "trainer" not in cfg or "optimizer" not in cfg:
+        if _value(cfg, "business._target_"):
+            raise UserError("`business` of `lantu compare` is `business=default`; a decision belongs to `lantu train`.")
         return
     for key in ("name", "experiment_name"):
         check_name(cfg.get(key), key=key)

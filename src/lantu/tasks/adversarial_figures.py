@@ -37,9 +37,9 @@ def as_png(pixels: np.ndarray) -> bytes:
 
 def class_shares(counts: np.ndarray, names: Sequence[str]) -> object:
     """The share of each class among generated images, by the classifier that measures them."""
-    from lantu.tasks.plots import COLOURS, _sheet
+    from lantu.tasks.plots import COLOURS, sheet
 
-    figure, axes = _sheet("Classes of the generated images")
+    figure, axes = sheet("Classes of the generated images")
     axes.barh(list(names), counts / max(1, counts.sum()), color=COLOURS[0])
     axes.axvline(1 / len(names), color="0.4", linewidth=1, linestyle="--", label="equal shares")
     axes.set(xlabel="share of the images")
