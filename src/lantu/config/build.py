@@ -45,6 +45,11 @@ def decided_parts(cfg: Any) -> dict[str, Any]:
     return {name: part for name, part in found.items() if part is not None}
 
 
+def groups_of(cfg: Any) -> list[str]:
+    """The columns by whose groups a run is measured."""
+    return list((cfg.get("fairness") or {}).get("group") or [])
+
+
 def _reason(error: BaseException) -> str:
     """The first line of what an exception says; its kind where it says nothing."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")

@@ -100,7 +100,18 @@ def _check_structure(composition: Composition) -> None:
 
 
 MAPPINGS = ("paths", "budget", "sweep", "economics", "tags")
-MAY_BE_EMPTY = ("callbacks", "logger", "init", "peft", "privacy", "scheduler", "spec", "calibration", "business")
+MAY_BE_EMPTY = (
+    "callbacks",
+    "logger",
+    "init",
+    "peft",
+    "privacy",
+    "scheduler",
+    "spec",
+    "calibration",
+    "business",
+    "fairness",
+)
 NEEDED = (
     *MAPPINGS,
     *("name", "experiment_name", "resume"),

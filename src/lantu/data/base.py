@@ -89,6 +89,8 @@ class DataModule(LightningDataModule):
         """Where a resumed training goes on: an epoch, and how many of its batches are done."""
         self.training_batches: Callable[..., TrainingBatches] = TrainingBatches
         """Makes the order of the training examples; private training draws its batches in another way."""
+        self.training_view: Callable[[Any], Any] = lambda examples: examples
+        """What training sees of its examples; fairer training adds the group to their targets."""
         self._training: TrainingBatches | None = None
         self._measured: dict[str, EvenBatches] = {}
 
@@ -330,7 +332,7 @@ class DataModule(LightningDataModule):
     def _batches(self, split: str, *, training: bool = False) -> Any:
         if split not in self.splits:
             return []  # Lightning takes no batches for no such stage
-        examples = self.splits[split]
+        examples = self.training_view(self.splits[split]) if training else self.splits[split]
         options: dict[str, Any] = {"batch_size": self._rows(split), **self._share()}
         size = len(examples)  # type: ignore[arg-type]
         order = {**options, **self._order(split)} if training else options

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
-from lantu.config.build import build
+from lantu.config.build import build, groups_of
 from lantu.errors import UserError
 from lantu.inference.arguments import check_split
 from lantu.inference.rebuild import Rebuilt, rebuild
@@ -29,6 +29,20 @@ def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict
     return found
 
 
+def _measure_by_group(rebuilt: Rebuilt, trainer: Trainer, cfg: DictConfig) -> None:
+    """Let the trainer measure the test by group as well.
+
+    Raises:
+        UserError: another split is asked for, a mitigation, or a task that has no groups.
+    """
+    if cfg.split != "test" or cfg.fairness.mitigation is not None:
+        raise UserError("`lantu evaluate fairness.group=[...]` measures the test split, and mitigates nothing.")
+    fairness = build(cfg.fairness)
+    fairness.prepare(rebuilt.task, rebuilt.data)
+    rebuilt.data.carry(cfg.fairness.group)
+    trainer.callbacks.append(fairness)
+
+
 def job(cfg: DictConfig) -> dict[str, float]:
     """Measure, and print a table."""
     from rich.console import Console
@@ -39,7 +53,10 @@ def job(cfg: DictConfig) -> dict[str, float]:
     try:
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint, data_options=cfg.data, cache=cfg.paths.cache)
-        metrics = evaluate(rebuilt, build(cfg.trainer), split=cfg.split)
+        trainer = build(cfg.trainer)
+        if groups_of(cfg):
+            _measure_by_group(rebuilt, trainer, cfg)
+        metrics = evaluate(rebuilt, trainer, split=cfg.split)
     except UserError as error:
         print(f"lantu evaluate: {error}", file=sys.stderr)
         sys.exit(2)

@@ -91,6 +91,8 @@ class Classification(DecidedTask):
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         if stage != "train":
             return F.cross_entropy(output, y)
+        if self.mitigation is not None:
+            return self.fairer_loss(output, y, label_smoothing=self.label_smoothing)
         return F.cross_entropy(output, y, weight=self.class_weights, label_smoothing=self.label_smoothing)
 
     def training_weight(self, y: Tensor) -> int | Tensor:

@@ -41,12 +41,27 @@ class DecidedTask(Task):
         super().__init__(net, **options)
         self.calibration = calibration
         self.decision = decision
+        self.mitigation: Any = None
+        """The loss of training that narrows the gap between groups, `lantu.responsible.fairness`; None: the usual."""
         self._held = Collector()
+        self._groups: Tensor | None = None
         self._uncalibrated: Tensor | None = None
 
     def probabilities(self, output: Tensor) -> Tensor:
         """Probabilities (N, classes) of an output."""
         raise NotImplementedError
+
+    def _inputs_and_targets(self, batch: Any) -> tuple[Any, Any]:
+        x, y = super()._inputs_and_targets(batch)
+        if self.mitigation is not None:
+            y, self._groups = self.mitigation.apart(y)
+        return x, y
+
+    def fairer_loss(self, output: Tensor, y: Tensor, *, label_smoothing: float) -> Tensor:
+        """The mean training loss of a batch whose groups are known."""
+        assert self._groups is not None
+        groups = self._groups.repeat_interleave(len(y) // len(self._groups))  # of an ensemble each member
+        return self.mitigation.loss(output, y, groups, label_smoothing=label_smoothing)
 
     def calibrated(self, output: Tensor, *, stage: str) -> Tensor:
         """Calibrated log-probabilities of logits (N, classes); in a training, the logits themselves."""

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.checkpoints.files import write_checked
-from lantu.config.build import build, build_all, decided_parts
+from lantu.config.build import build, build_all, decided_parts, groups_of
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
 from lantu.config.hardware import check_hardware, look_for_gpus_quickly
@@ -116,6 +116,7 @@ def run(composition: Composition) -> Result:
     loggers = build_all(cfg.logger)
     named = {name: build_all({name: node})[0] for name, node in _wanted_callbacks(cfg).items() if node}
     callbacks = [Interruptible(), *named.values(), Recipe(as_plain(cfg)), *_private_training(cfg, task, data)]
+    callbacks += _by_group(cfg, task, data)
     if not local_ranks.is_alone(cfg):
         callbacks.append(RankProgress(Path(cfg.paths.run)))
     if in_a_submitted_job():
@@ -241,7 +242,7 @@ def completed(composition: Composition) -> DictConfig:
 
 def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -> None:
     """Read the data, and let the model and the task know the facts that they ask for."""
-    data.carry(cfg.task.get("slices") or [])
+    data.carry([*(cfg.task.get("slices") or []), *groups_of(cfg)])
     data.prepare_data()
     data.setup("fit")
     with open_dict(cfg):
@@ -341,6 +342,15 @@ def _private_training(cfg: DictConfig, task: Task, data: DataModule) -> list[Any
         return []
     privacy.protect(task, data, run_dir=Path(cfg.paths.run), resumes=cfg.resume is not None)
     return [privacy]
+
+
+def _by_group(cfg: DictConfig, task: Task, data: DataModule) -> list[Any]:
+    """The callback of `fairness.group=[...]`, once the task's training is as fair as it is asked to be."""
+    if not groups_of(cfg):
+        return []
+    fairness = build(cfg.fairness)
+    fairness.prepare(task, data)
+    return [fairness]
 
 
 def _numbers(trainer: Trainer) -> dict[str, float]:

@@ -1,0 +1,200 @@
+"""Measure a run by group, and narrow the gap where that is asked for."""
+
+from typing import Any
+
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lantu.data.base import DataModule
+from lantu.errors import UserError
+from lantu.intervals import steps_done
+from lantu.loggers import log_figure, log_metrics, log_table
+from lantu.notices import warn_once
+from lantu.responsible.fairness.metrics import ByGroup, intersection, of_decisions, of_numbers
+from lantu.responsible.fairness.mitigation import CONSTRAINTS, GroupedExamples, Mitigation, reweighing
+from lantu.tasks.decided import DecidedTask, once_each
+from lantu.tasks.outputs import Collector
+from lantu.tasks.regression import Regression
+
+HOW = ("reweighing", "constraint")
+SHOWN = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy", "predicted_less_observed")
+SHOWN_OF_NUMBERS = ("mean_prediction", "mean_error", "mae")
+
+
+class Fairness(Callback):
+    """Figures of the test by group and by intersection of groups, with the differences between them.
+
+    Args:
+        group: columns of the data, such as [race, sex]; they need not be learned from.
+        favourable: the class that is good for a person; None: what `business` decides for, else the positive class.
+        least: examples that a group needs to count in the differences.
+        mitigation: reweighing: weights that make group and class independent in training (Kamiran and Calders 2012);
+            constraint: a term of the loss; None: only measured. The group is needed in training, not to predict.
+        constraint: what the term makes equal: demographic_parity or equalized_odds.
+        strength: weight of the term beside the loss.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: list[str],
+        favourable: str | None = None,
+        least: int = 30,
+        mitigation: str | None = None,
+        constraint: str = "demographic_parity",
+        strength: float = 1.0,
+    ) -> None:
+        if mitigation is not None and mitigation not in HOW:
+            raise UserError(f"`fairness.mitigation={mitigation}`: {' or '.join(HOW)}, or null to measure only.")
+        if constraint not in CONSTRAINTS:
+            raise UserError(f"`fairness.constraint={constraint}`: {' or '.join(CONSTRAINTS)}.")
+        self.group = group
+        self.favourable = favourable
+        self.least = least
+        self.mitigation = mitigation
+        self.constraint = constraint
+        self.strength = strength
+        self.found: list[ByGroup] = []
+        """What the last test found: for each column, and for all together."""
+        self.metrics: dict[str, float] = {}
+        """The same gaps by the names under which they are logged."""
+        self._outputs = Collector()
+
+    def prepare(self, task: LightningModule, data: DataModule) -> None:
+        """Check that the task can be measured by group, and make its training fairer where that is asked for.
+
+        Raises:
+            UserError: the task is neither a classification nor a regression, or cannot be trained in that way.
+        """
+        if not isinstance(task, DecidedTask | Regression):
+            raise UserError(
+                f"`fairness.group={self.group}` measures classifications and regressions, and {type(task).__name__} is "
+                "neither: leave it out, or name the columns in `task.slices`."
+            )
+        if isinstance(task, DecidedTask) and self.favourable is not None and self.favourable not in task.class_names:
+            raise UserError(f"`fairness.favourable={self.favourable}`: the classes are {', '.join(task.class_names)}.")
+        learned = [name for name in self.group if name in data.spec.get("feature_columns", ())]
+        if learned:
+            warn_once(
+                f"`fairness.group`: the model learns from {', '.join(learned)} as well; "
+                f"`data.ignore=[{','.join(learned)}]` leaves {'it' if len(learned) == 1 else 'them'} out."
+            )
+        if self.mitigation is None:
+            return
+        if not isinstance(task, DecidedTask) or len(task.class_names) != 2:
+            raise UserError(f"`fairness.mitigation={self.mitigation}` is for a target of two classes.")
+        if getattr(task, "class_weights", None) is not None:
+            raise UserError("`task.class_weights` and `fairness.mitigation` both weight the loss: leave one out.")
+        classes = len(task.class_names)
+        _, groups, _ = intersection({name: data.slice_values("train", name) for name in self.group})
+        y = _targets(data.splits["train"])
+        task.mitigation = Mitigation(
+            classes=classes,
+            weights=reweighing(y, groups, classes=classes) if self.mitigation == "reweighing" else None,
+            constraint=self.constraint if self.mitigation == "constraint" else None,
+            strength=self.strength,
+        )
+        data.training_view = lambda examples: GroupedExamples(examples, groups, classes=classes)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._outputs.clear()
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        if outputs is not None:
+            self._outputs.add(outputs)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        left_out, outputs = self._outputs.left_out, once_each(self._outputs.joined())
+        self._outputs.clear()
+        if not outputs or not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        if left_out or "row" not in outputs:
+            warn_once("`fairness`: the test examples cannot be told apart, or are too many; nothing is measured.")
+            return
+        self.found = self.measure(pl_module, trainer.datamodule, outputs)
+        self.metrics = {
+            f"fairness/{each.name.replace(' ', '_')}/{gap}{end}": value
+            for each in self.found
+            for gap, found in each.gaps.items()
+            for end, value in (("", found.value), ("_low", found.low), ("_high", found.high))
+            if np.isfinite(value)
+        }
+        log_metrics(trainer, self.metrics, step=steps_done(trainer))
+        for each in self.found:
+            log_table(trainer, each.table(), f"tables/fairness_{each.name.replace(' ', '_')}.json")
+        for each in self.found:
+            if trainer.loggers:
+                from lantu.responsible.fairness.figure import by_group
+
+                log_figure(trainer, by_group(each), f"fairness_{each.name.replace(' ', '_')}")
+        self._show(pl_module)
+
+    def measure(self, task: Any, data: Any, outputs: dict[str, Any]) -> list[ByGroup]:
+        """Figures of a test's outputs, for each column and for all of them together."""
+        rows = np.asarray(outputs["row"])
+        columns = {name: data.slice_values("test", name)[rows] for name in self.group}
+        divided = [(name, np.asarray(found.codes), [str(each) for each in found.categories])
+                   for name, found in columns.items()]  # fmt: skip
+        if len(columns) > 1:
+            divided.append(intersection(columns))
+        if isinstance(task, Regression):
+            predicted, truth = (
+                task.in_units(outputs[name].to(task.target_mean.device)).cpu().double().numpy()[:, 0]
+                for name in ("output", "y")
+            )
+            return [of_numbers(*each, predicted=predicted, truth=truth, least=self.least) for each in divided]
+        p, y = task.probabilities(outputs["output"]).double().numpy(), outputs["y"].numpy()
+        place = self._favourable(task)
+        if task.decision is not None and len(task.class_names) == 2:
+            against = p[:, 1] >= task.decision.threshold
+            favoured = ~against if place == 0 else against
+        else:
+            favoured = p.argmax(axis=1) == place
+        return [
+            of_decisions(*each, favoured=favoured, deserving=y == place, probability=p[:, place], least=self.least)
+            for each in divided
+        ]
+
+    def _favourable(self, task: Any) -> int:
+        """The number of the class that is good for a person."""
+        if self.favourable is not None:
+            return int(task.class_names.index(self.favourable))
+        return 0 if task.decision is not None else len(task.class_names) - 1
+
+    def _show(self, task: Any) -> None:
+        console = Console()
+        numbers = isinstance(task, Regression)
+        shown = SHOWN_OF_NUMBERS if numbers else SHOWN
+        for each in self.found:
+            table = Table(box=None, padding=(0, 2))
+            table.add_column(each.name)
+            table.add_column("examples", justify="right")
+            for metric in shown:
+                table.add_column(metric.replace("_", " "), justify="right")
+            for place, group in enumerate(each.groups):
+                cells = (f"{each.figures[metric][place].value:.4g}" for metric in shown)
+                table.add_row(escape(group), f"{each.counts[place]:,}", *cells)
+            console.print("", table)
+            for gap, found in each.gaps.items():
+                console.print(f"{gap.replace('_', ' ')}: {found}", highlight=False)
+            if each.too_small:
+                console.print(
+                    f"with fewer than {self.least} examples, and so not in the differences: "
+                    f"{escape(', '.join(each.too_small[:6]))}{', ...' if len(each.too_small) > 6 else ''}",
+                    soft_wrap=True,
+                )
+            if not each.gaps:
+                console.print(f"no differences: fewer than two groups of {each.name} have {self.least} examples")
+        if not numbers:
+            name = task.class_names[self._favourable(task)]
+            console.print(f"favourable outcome: {escape(name)} (`fairness.favourable=CLASS` chooses another)")
+
+
+def _targets(examples: Any) -> np.ndarray:
+    y = examples.y if getattr(examples, "y", None) is not None else examples.__getitems__(list(range(len(examples))))[1]
+    return np.asarray(y)
