@@ -20,8 +20,15 @@ from lantu.tasks.outputs import Collector
 from lantu.tasks.regression import Regression
 
 HOW = ("reweighing", "constraint")
-SHOWN = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy", "predicted_less_observed")
-SHOWN_OF_NUMBERS = ("mean_prediction", "mean_error", "mae")
+SHOWN = {
+    "selection_rate": "selected",
+    "true_positive_rate": "TPR",
+    "false_positive_rate": "FPR",
+    "accuracy": "accuracy",
+    "predicted_less_observed": "bias",
+}
+"""Of the figures those on the terminal, and how they are headed there; bias: predicted less observed frequency."""
+SHOWN_OF_NUMBERS = {"mean_prediction": "prediction", "mean_error": "error", "mae": "MAE"}
 
 
 class Fairness(Callback):
@@ -174,8 +181,8 @@ class Fairness(Callback):
             table = Table(box=None, padding=(0, 2))
             table.add_column(each.name)
             table.add_column("examples", justify="right")
-            for metric in shown:
-                table.add_column(metric.replace("_", " "), justify="right")
+            for heading in shown.values():
+                table.add_column(heading, justify="right")
             for place, group in enumerate(each.groups):
                 cells = (f"{each.figures[metric][place].value:.4g}" for metric in shown)
                 table.add_row(escape(group), f"{each.counts[place]:,}", *cells)

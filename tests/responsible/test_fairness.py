@@ -1,0 +1,195 @@
+"""Figures by group are fairlearn's, their intervals cover, and mitigation narrows what it says it narrows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+import lantu
+from lantu.inference.evaluate import evaluate
+from lantu.inference.rebuild import rebuild
+from lantu.responsible.fairness import Fairness
+from lantu.responsible.fairness.metrics import intersection, of_decisions, of_numbers
+from lantu.responsible.fairness.mitigation import Mitigation, reweighing
+
+
+def decided(count: int = 2000) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Groups (N,) of three, of which the last has 9 examples, decisions, truth and probabilities."""
+    random = np.random.default_rng(0)
+    codes = np.concatenate([random.integers(0, 2, count - 9), np.full(9, 2)])
+    probability = np.clip(random.beta(4, 2, count) - 0.2 * (codes == 1), 0.01, 0.99)
+    return codes, probability > 0.5, random.random(count) < probability, probability
+
+
+def test_figures_by_group_and_their_gaps_are_fairlearns() -> None:
+    fairlearn = pytest.importorskip("fairlearn.metrics", reason="compares with fairlearn, which is not installed")
+    codes, favoured, deserving, probability = decided()
+    found = of_decisions("group", codes, ["a", "b", "c"], favoured=favoured, deserving=deserving,
+                         probability=probability, least=1)  # fmt: skip
+    rates = {
+        "selection_rate": fairlearn.selection_rate,
+        "true_positive_rate": fairlearn.true_positive_rate,
+        "false_positive_rate": fairlearn.false_positive_rate,
+    }
+    frame = fairlearn.MetricFrame(metrics=rates, y_true=deserving, y_pred=favoured, sensitive_features=codes)
+    for metric in rates:
+        values = [each.value for each in found.figures[metric]]
+        np.testing.assert_allclose(values, frame.by_group[metric], rtol=1e-6)
+    asked = {"y_true": deserving, "y_pred": favoured, "sensitive_features": codes}
+    for gap in ("demographic_parity_difference", "demographic_parity_ratio", "equalized_odds_difference",
+                "equal_opportunity_difference"):  # fmt: skip
+        assert found.gaps[gap].value == pytest.approx(getattr(fairlearn, gap)(**asked), rel=1e-6), gap
+
+
+def test_approvals_of_mortgages_by_race_are_as_fairlearn_counts_them(mirror: Path) -> None:
+    fairlearn = pytest.importorskip("fairlearn.metrics", reason="compares with fairlearn, which is not installed")
+    rows = pd.read_csv(mirror / "tables" / "hmda.csv")
+    race, denied = rows.pop("afam"), rows.pop("deny") == "yes"
+    words = list(rows.select_dtypes(exclude="number"))
+    features = make_column_transformer((OneHotEncoder(drop="first"), words), remainder=StandardScaler())
+    model = make_pipeline(features, LogisticRegression(max_iter=1000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    p = cross_val_predict(model, rows, denied, cv=folds, method="predict_proba")[:, 1]
+    approved = p < np.quantile(p, 0.88)
+    codes, groups = pd.factorize(race, sort=True)
+    found = of_decisions("afam", codes, list(groups), favoured=approved, deserving=~denied.to_numpy())
+    rates = dict(zip(found.groups, (each.value for each in found.figures["selection_rate"]), strict=True))
+    assert rates["no"] == pytest.approx(0.911, abs=0.003)
+    assert rates["yes"] == pytest.approx(0.690, abs=0.003)
+    ratio = found.gaps["demographic_parity_ratio"]
+    assert ratio.value == pytest.approx(
+        fairlearn.demographic_parity_ratio(~denied, approved, sensitive_features=race), rel=1e-6
+    )
+    assert ratio.value == pytest.approx(0.757, abs=0.003)
+    difference = found.gaps["demographic_parity_difference"]
+    assert (difference.low, difference.high) == pytest.approx((0.17, 0.27), abs=0.02)
+
+
+def test_small_groups_are_shown_and_left_out_of_the_gaps() -> None:
+    codes, favoured, deserving, _ = decided()
+    found = of_decisions("group", codes, ["a", "b", "c"], favoured=favoured, deserving=deserving)
+    assert found.counts[2] == 9
+    assert found.too_small == ["c"]
+    two = [each.value for each in found.figures["selection_rate"][:2]]
+    assert found.gaps["demographic_parity_difference"].value == pytest.approx(abs(two[0] - two[1]))
+    assert not of_decisions("g", codes, ["a", "b", "c"], favoured=favoured, deserving=deserving, least=5000).gaps
+
+
+def test_the_interval_of_a_gap_covers_the_gap_of_the_population() -> None:
+    random = np.random.default_rng(0)
+    covered = []
+    for _ in range(40):
+        codes = random.integers(0, 2, 400)
+        favoured = random.random(400) < np.where(codes == 1, 0.5, 0.8)
+        gap = of_decisions("g", codes, ["a", "b"], favoured=favoured, deserving=favoured).gaps
+        covered.append(gap["demographic_parity_difference"].low <= 0.3 <= gap["demographic_parity_difference"].high)
+    assert np.mean(covered) >= 0.85
+
+
+def test_figures_of_a_quantity_by_group_are_those_of_its_rows() -> None:
+    random = np.random.default_rng(0)
+    codes, truth = random.integers(0, 2, 300), random.normal(0, 1, 300)
+    predicted = truth + 0.5 * (codes == 1)
+    found = of_numbers("g", codes, ["a", "b"], predicted=predicted, truth=truth)
+    assert [each.value for each in found.figures["mean_error"]] == pytest.approx([0.0, 0.5])
+    assert found.gaps["mean_error_difference"].value == pytest.approx(0.5)
+
+
+def test_an_intersection_has_a_group_for_each_combination_that_occurs() -> None:
+    columns = {"race": pd.Categorical(["b", "w", "w"]), "sex": pd.Categorical(["f", "f", "m"])}
+    name, codes, groups = intersection(columns)
+    assert (name, codes.tolist(), groups) == ("race x sex", [0, 1, 2], ["b & f", "w & f", "w & m"])
+
+
+def test_reweighing_makes_group_and_class_independent() -> None:
+    random = np.random.default_rng(0)
+    groups = random.integers(0, 3, 500)
+    y = (random.random(500) < 0.2 + 0.2 * groups).astype(int)
+    weights = reweighing(y, groups, classes=2)[groups, y]
+    assert weights.mean() == pytest.approx(1)
+    shares = [np.average(y[groups == each], weights=weights[groups == each]) for each in range(3)]
+    assert shares == pytest.approx([y.mean()] * 3)
+
+
+def test_a_loss_without_weights_and_strength_is_the_usual_one_and_targets_come_apart() -> None:
+    loss = Mitigation(classes=2, constraint="demographic_parity", strength=0.0)
+    y, groups = loss.apart(torch.tensor([0, 1, 2, 3, 5]))
+    assert (y.tolist(), groups.tolist()) == ([0, 1, 0, 1, 1], [0, 0, 1, 1, 2])
+    output = torch.randn(5, 2)
+    torch.testing.assert_close(loss.loss(output, y, groups), torch.nn.functional.cross_entropy(output, y))
+
+
+@pytest.fixture(scope="module")
+def applicants(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Group b is poorer and less often repays; income tells the group, which is no input."""
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame({"group": random.choice(["a", "b"], 1200), "sex": random.choice(["f", "m"], 1200)})
+    rows["income"] = random.normal(0, 1, 1200) - 1.5 * (rows["group"] == "b")
+    rows["savings"] = random.normal(0, 1, 1200)
+    odds = 1 / (1 + np.exp(-rows["income"] - rows["savings"]))
+    rows["repaid"] = np.where(random.random(1200) < odds, "yes", "no")
+    path = tmp_path_factory.mktemp("fair") / "applicants.csv"
+    rows.to_csv(path, index=False)
+    return path
+
+
+OPTIONS = (
+    "model=linear", "optimizer.lr=0.05", "trainer.max_epochs=4", "trainer.enable_progress_bar=false", "logger=none",
+    "save_model=false", "data.target=repaid", "data.ignore=[group,sex]", "fairness.favourable=yes",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain(applicants: Path, tmp_path_factory: pytest.TempPathFactory) -> lantu.Result:
+    """A run that is measured by group and not made fairer."""
+    folder = f"paths.root={tmp_path_factory.mktemp('plain')}"
+    return lantu.run(lantu.compose("data=csv", f"data.path={applicants}", "fairness.group=[group]", *OPTIONS, folder))
+
+
+def gap(result: lantu.Result) -> float:
+    """The demographic parity difference of a run's test."""
+    fairness = next(each for each in result.module.trainer.callbacks if isinstance(each, Fairness))
+    return fairness.metrics["fairness/group/demographic_parity_difference"]
+
+
+@pytest.mark.parametrize(
+    "how", [["fairness.mitigation=reweighing"], ["fairness.mitigation=constraint", "fairness.strength=20"]]
+)
+def test_mitigation_narrows_the_gap_that_is_left_without_it(
+    how: list[str], plain: lantu.Result, applicants: Path, train: Callable[..., lantu.Result],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    fair = train("data=csv", f"data.path={applicants}", "fairness.group=[group]", *OPTIONS, "fairness=mitigate", *how)
+    assert gap(plain) > 0.3
+    assert gap(fair) < gap(plain) - 0.04
+    said = capsys.readouterr().out
+    assert "demographic parity difference" in said
+    assert "favourable outcome: yes" in said
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    again = evaluate(rebuild(fair.best_checkpoint), trainer)  # rebuilt without the group
+    assert again == {name: value for name, value in fair.metrics.items() if name.startswith("test/")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["fairness.group=[tribe]"], "tribe"),
+        (["fairness.group=[sex]", "fairness.favourable=perhaps"], "the classes are"),
+        (["fairness.group=[sex]", "fairness=mitigate", "+task.class_weights=balanced"], "leave one out"),
+        (["fairness.group=[sex]", "fairness=mitigate", "data.target=savings", "~fairness.favourable"], "two classes"),
+    ],
+)
+def test_what_cannot_be_measured_or_mitigated_is_refused_in_words(
+    asked: list[str], said: str, applicants: Path, train: Callable[..., lantu.Result]
+) -> None:
+    with pytest.raises(lantu.UserError, match=said):
+        train("data=csv", f"data.path={applicants}", *OPTIONS, *asked)
