@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from lantu.tasks.plots import COLOURS, _sheet
+from lantu.tasks.plots import COLOURS, sheet
 
 POINTS = 400
 """Steps that can be told apart; of more, the newest are drawn."""
@@ -21,7 +21,7 @@ def over_time(
         truth, value: (N,).
         band: lower and upper quantile (N, 2).
     """
-    figure, axes = _sheet(f"{name}: one step ahead on the test split", size=(9, 4))
+    figure, axes = sheet(f"{name}: one step ahead on the test split", size=(9, 4))
     times, truth, value = (each[-POINTS:] for each in (times, truth, value))
     if band is not None:
         low, high = band[-POINTS:].T
@@ -34,7 +34,7 @@ def over_time(
 
 def error_by_step(errors: np.ndarray, names: Sequence[str]) -> Figure:
     """The mean absolute error of each step ahead (horizon, targets)."""
-    figure, axes = _sheet("Mean absolute error by step ahead")
+    figure, axes = sheet("Mean absolute error by step ahead")
     for series, name, colour in zip(errors.T, names, COLOURS, strict=False):
         axes.plot(np.arange(1, len(series) + 1), series, color=colour, marker="o", markersize=3, label=name)
     axes.set(xlabel="steps ahead", ylabel="mean absolute error", ylim=(0, None))

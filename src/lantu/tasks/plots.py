@@ -42,7 +42,7 @@ def learning_curve(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
 
 def rank_curves(ranks: Mapping[str, Any]) -> Figure:
     """The share of queries whose right match is among the nearest K, for every K; by direction, ranks (N,) from 1."""
-    figure, axes = _sheet("Recall among the nearest K")
+    figure, axes = sheet("Recall among the nearest K")
     for (name, places), colour in zip(ranks.items(), COLOURS, strict=False):
         ordered = np.sort(np.asarray(places))
         shares = np.arange(1, len(ordered) + 1) / len(ordered)

@@ -17,8 +17,8 @@ from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.data.table import columns
 from lantu.data.table.reference import reference
 from lantu.data.table.rows import TableRows, own_file
-from lantu.errors import UserError
 from lantu.data.table.woe import Bins
+from lantu.errors import UserError
 from lantu.notices import warn_once
 
 

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lantu.tasks.plots import COLOURS, _sheet
+from lantu.tasks.plots import COLOURS, sheet
 
 
 def violations_over_time(
     times: np.ndarray, returns: np.ndarray, var: np.ndarray, levels: Sequence[float], name: str
 ) -> Figure:
     """Returns (T,) of each step as grey lines, the VaR (T, levels) before them, and the steps that fell below it."""
-    figure, axes = _sheet(f"{name}: returns, value at risk and violations on the test split", size=(11, 4.5))
+    figure, axes = sheet(f"{name}: returns, value at risk and violations on the test split", size=(11, 4.5))
     axes.vlines(times, 0, returns, color="0.75", linewidth=0.5)
     for place, level in reversed(list(enumerate(levels))):
         below = returns < var[:, place]
