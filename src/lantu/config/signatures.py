@@ -155,7 +155,8 @@ def _merged(own: Signature, inherited: Signature, init: ast.FunctionDef) -> Sign
     positional = sum(len(call.args) for call in to_base)
     further = {name: kind for name, kind in list(inherited.parameters.items())[positional:] if name not in given}
     return Signature(
-        parameters={**further, **own.parameters},
+        # its own first: a class made from it leaves out as many as it hands on by place
+        parameters={**own.parameters, **{name: kind for name, kind in further.items() if name not in own.parameters}},
         required=tuple(dict.fromkeys([*own.required, *(name for name in inherited.required if name in further)])),
         takes_any_keyword=inherited.takes_any_keyword,
     )
