@@ -62,7 +62,7 @@ def test_building_the_entries_opens_no_file_starts_no_process_and_unpickles_noth
 import sys
 from inspect import signature
 from hydra.utils import get_object
-from lantu.config.allowed_targets import ADAPTERS, DATA, LAYERS, LOSSES, METRICS, MODELS, TASKS
+from lantu.config.allowed_targets import ADAPTERS, CALIBRATIONS, DATA, DECISIONS, LAYERS, LOSSES, METRICS, MODELS, TASKS
 import torch, pytorch_lightning, torchmetrics, transformers.models.bert.modeling_bert, lantu.data, lantu.tasks
 VALUES = dict(task="multiclass", num_classes=3, num_labels=3, num_bins=3, normalized_shape=4, kernel_size=1,
               num_groups=1, unflattened_size=(1, 1), dim=1, padding_idx=None, vocab_size=9, channels=1, outputs=2,
@@ -89,6 +89,9 @@ def make(target):
     if target.endswith("TransformersDetector"): given["config"] = DETR
     if target.endswith("ImageTextModel"): given["config"] = CLIP
     if target.endswith("MultimodalDataModule"): given["text"] = "t"
+    if target.endswith("Scorecard"): given["columns"] = [dict(name="a", bins=["b"], woe=[0.1], rows=[9], positives=[3])]
+    if target.endswith("Decision"): given["profit"] = dict.fromkeys(("false_negative", "false_positive"), 0.0) | {
+        "true_negative": 1.0, "true_positive": 1.0}
     if target.endswith("models.Fusion"): given["image"] = torch.nn.Linear(4, 2)
     if "task" in given or "Multiclass" in target: given.update(num_classes=3)
     if target.endswith("ExactMatch"): given.update(num_labels=3)
@@ -101,7 +104,7 @@ def make(target):
         built[target] = True
     except Exception as error:
         built[target] = repr(error)[:80]
-targets = sorted((MODELS | LAYERS | LOSSES | METRICS | TASKS | DATA) - {"lantu.models.gpt2"})
+targets = sorted((MODELS | LAYERS | LOSSES | METRICS | TASKS | DATA | CALIBRATIONS | DECISIONS) - {"lantu.models.gpt2"})
 for target in targets: make(target)    # whatever is imported late is imported now
 seen = []
 def hook(event, args):
