@@ -3,12 +3,12 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from lantu.tasks.plots import COLOURS, _sheet
+from lantu.tasks.plots import COLOURS, sheet
 
 
 def roc(cosine: np.ndarray, same: np.ndarray) -> Figure:
     """True accepts by false accepts, the latter on a scale of powers of ten."""
-    figure, axes = _sheet("Verification on all pairs")
+    figure, axes = sheet("Verification on all pairs")
     order = np.argsort(-cosine, kind="stable")
     tar, far = np.cumsum(same[order]) / same.sum(), np.cumsum(~same[order]) / (~same).sum()
     least = 1 / (~same).sum()
@@ -19,7 +19,7 @@ def roc(cosine: np.ndarray, same: np.ndarray) -> Figure:
 
 def similarities(cosine: np.ndarray, same: np.ndarray, *, threshold: float) -> Figure:
     """How similar pairs of one person and of two people are, and the threshold that is in use."""
-    figure, axes = _sheet("Similarity of pairs")
+    figure, axes = sheet("Similarity of pairs")
     edges = np.linspace(min(cosine.min(), -0.2), 1, 60).tolist()
     for chosen, name, colour in ((same, "one person", COLOURS[2]), (~same, "two people", COLOURS[1])):
         axes.hist(cosine[chosen], bins=edges, density=True, alpha=0.6, color=colour, label=name)
