@@ -125,7 +125,7 @@ class DifferentialPrivacy(Callback):
         epsilon = self.spent_epsilon()
         log_metrics(trainer, {"privacy/epsilon": epsilon}, step=steps_done(trainer))
         log_tags(trainer, {"lantu.privacy": f"epsilon={epsilon:.3g} delta={self.delta:g}"})
-        self._write(trainer, epsilon, ended=not trainer.interrupted)
+        self._write(trainer, self.spent, epsilon, ended=not trainer.interrupted)
         if not trainer.interrupted:
             self.key.unlink(missing_ok=True)  # nothing is left to repeat: from now on nobody can subtract the noise
         _print(trainer, f"privacy: epsilon {epsilon:.3f} at delta {self.delta:g} was spent in {self.steps:,} steps")
@@ -208,14 +208,14 @@ class DifferentialPrivacy(Callback):
             )
         return Secret.create(self.key)
 
-    def _write(self, trainer: Trainer, epsilon: float, *, ended: bool) -> None:
+    def _write(self, trainer: Trainer, history: History, epsilon: float, *, ended: bool) -> None:
         assert self._batches is not None
         path = ledger.write(
             Path(trainer.default_root_dir),
             {
                 "epsilon": epsilon, "delta": self.delta, "budget": self.epsilon, "noise": self._noise_used(),
                 "clip": self.clip, "rate": self._batches.rate, "batch_size": self._batches.batch_size,
-                "steps": self.steps, "accountant": self.accountant, "history": [list(each) for each in self.spent],
+                "steps": self.steps, "accountant": self.accountant, "history": [list(each) for each in history],
                 "unit": "one training example", "adjacency": "zero-out", "not_covered": list(ledger.NOT_COVERED),
                 "ended": ended,
             },
@@ -225,8 +225,10 @@ class DifferentialPrivacy(Callback):
 
     def _say(self, trainer: Trainer) -> None:
         assert self._batches is not None
-        self._write(trainer, self.spent_epsilon(), ended=False)
         batches, optimizer = self._batches, self._optimizer
+        # until it has ended, a run counts with all that it may spend: one that fails is never counted too low
+        planned = [*self.spent, (float(optimizer.noise_multiplier), batches.rate, self._left)]
+        self._write(trainer, planned, self.epsilon, ended=False)
         _print(
             trainer,
             f"  privacy: epsilon {self.epsilon:g} at delta {self.delta:g} for each training example; noise "
