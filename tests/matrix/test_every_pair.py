@@ -26,15 +26,15 @@ MODELS = [name for name, node in model_nodes().items() if "???" not in leaves(no
 WITH_BOXES = {"bccd", "detection_folder", "road_cars"}
 """Data whose pairs with all detectors are tested in tests/tasks/test_detection.py."""
 ONE_MODEL = {
-    "asterisk_en_synthesis": "wavenet", "digit_strings": "ctc",
+    "digit_strings": "ctc",
     "coffee_orders": "slot_network", "command_folder": "slot_network", "fsdd": "speech_cnn", "image_table": "cnn",
     "image_text": "siglip", "multimodal_table": "fusion_audio", "openclipart": "clip",
     "openclipart_categories": "fusion", "co2": "linear", "daily_prices": "mlp", "sp500": "gru",
     "luna16_patches": "cnn", "mini_mias": "cnn", "orl_faces": "cnn",
 }  # fmt: skip
 """Data read by a module whose pairs with the other models are here already, under another name."""
-READ_ALIKE = {"asterisk_en", "fillets_nl"}
-"""Data read as `speech_folder` is, with the same options."""
+READ_ALIKE = {"asterisk_en", "asterisk_en_synthesis", "fillets_nl"}
+"""Data read as `speech_folder` or `synthesis_folder` is, with the same options."""
 OF_ONE_KIND = {
     "clip",
     "siglip",
@@ -59,7 +59,7 @@ PAIRS = [
     and (model not in OF_ONE_KIND or data == "digits" or model in FITS[data])
 ]
 FROM_THE_HUB = {
-    "ames", "asterisk_en_synthesis", "bccd", "chatterbot", "chatterbot_answers", "coffee_orders", "digit_strings",
+    "ames", "bccd", "chatterbot", "chatterbot_answers", "coffee_orders", "digit_strings",
     "fashion_mnist", "fsdd", "luna16_patches", "mini_mias", "openclipart", "openclipart_categories", "orl_faces",
     "road_cars", "sentence_polarity", "tiny_shakespeare", "trec", "udhr", "udhr_identification", "daily_prices",
     "sp500",
@@ -84,7 +84,6 @@ SMALL = {
     "resnet": ["data.batch_size=8", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
 }
 LITTLE = {
-    "asterisk_en_synthesis": ["task.test_samples=0", "task.sample_seconds=0"],
     "openclipart": ["data.size=32"],
     "chatterbot_answers": ["data.context=16", "data.alike=null", "data.vocab_size=1000"],
     "daily_prices": ["data.refit_every=9000", "data.scale=volatility"],

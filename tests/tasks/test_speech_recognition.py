@@ -15,7 +15,7 @@ from torchmetrics.text import WordErrorRate
 
 import lantu
 from lantu.cli.main import main
-from lantu.data import joined_recordings
+from lantu.data import SpeechDataModule, joined_recordings
 from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.samplers import TrainingBatches
 from lantu.models import CTCNetwork
@@ -25,6 +25,7 @@ from lantu.tasks.ctc_decoding import Lexicon, beam_search, greedy
 from lantu.tasks.error_rates import error_rates
 from lantu.tasks.speech_recognition import edits
 from lantu.tasks.word_times import word_times
+from lantu.training.callbacks.small import Interruptible
 
 CHARACTERS = ["a", "b"]
 
@@ -211,3 +212,43 @@ def test_a_recogniser_trains_evaluates_and_predicts_with_its_lexicon(
     words_heard = json.loads(heard["words"])
     assert [each["word"] for each in words_heard] == heard["text"].split()
     assert all(0 <= each["start"] < each["end"] <= 0.25 for each in words_heard)
+
+
+def test_a_checkpoint_inside_an_epoch_of_another_budget_is_refused(words: Path) -> None:
+    def data(seconds: float | None) -> SpeechDataModule:
+        return SpeechDataModule(path=str(words), transcript="label", batch_seconds=seconds)
+
+    first, same, other = data(3.0), data(3.0), data(5.0)
+    first.prepare_data()
+    for each in (same, other):
+        each.load_state_dict(first.state_dict())
+    assert same.batches_done(4, batch_size=64) == 4
+    with pytest.raises(lantu.UserError, match="batch_seconds=3"):
+        other.batches_done(4, batch_size=64)
+
+
+@pytest.mark.slow
+def test_a_run_with_batches_by_duration_resumes_inside_an_epoch_to_the_same_weights(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [
+        "experiment=digit_strings", f"data.source.path={words}", "data.source.val=0.2", "trainer.max_epochs=2",
+        "model.width=16", "model.layers=1", "data.batch_seconds=3", "test=false", f"paths.root={tmp_path}",
+        "logger.mlflow.ship=false", "save_model=false", "trainer.accelerator=cpu", "callbacks.resume.steps=3",
+        "data.source.held_out={speaker:[bob]}",
+    ]  # fmt: skip
+
+    def stop(self: Interruptible, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 8:
+            raise RuntimeError("stopped")
+
+    whole = lantu.run(lantu.compose(*asked, f"paths.run={tmp_path}/whole"))
+    assert whole.module.trainer.global_step > 8
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruptible, "on_train_batch_start", stop)
+        with pytest.raises(RuntimeError, match="stopped"):
+            lantu.run(lantu.compose(*asked, f"paths.run={tmp_path}/cut"))
+    cut = lantu.run(lantu.compose(*asked, f"paths.run={tmp_path}/cut", f"resume={tmp_path}/cut"))
+    for name, weight in whole.module.state_dict().items():
+        if isinstance(weight, torch.Tensor):
+            assert torch.equal(weight, cut.module.state_dict()[name]), name

@@ -8,10 +8,13 @@ log-mels is part of the loss, as in FastSpeech (Ren et al. 2019).
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 DIAGONAL = 10.0
 """Weight of the squared distance from the diagonal: decides while an untrained encoder cannot."""
+DURATION_WEIGHT = 0.1
+"""Of the Poisson regression of frames per character, whose gradients are about ten times those of the other parts."""
 LONGEST_CHARACTER = 60
 """Frames of a character that are generated at most: a predicted duration must not run away."""
 
@@ -55,8 +58,10 @@ class TextFrames(nn.Module):
         apart = (((own - known) ** 2).mean(-1) * inside).sum(1) / count
         refined = (((self.refined(frames) - known) ** 2).mean(-1) * inside).sum(1) / count
         held = _inside(sizes, tokens.shape[1])
-        target = torch.log1p(durations.float())
-        errors = ((self.to_duration(encoded.detach())[..., 0] - target) ** 2 * held).sum(1) / sizes.clamp(min=1)
+        # a Poisson regression predicts the mean, so that a text's predicted length is right on average
+        log_mean = self.to_duration(encoded.detach())[..., 0].float()
+        misfit = F.poisson_nll_loss(log_mean, durations.float(), reduction="none", full=True)
+        errors = DURATION_WEIGHT * (misfit * held).sum(1) / sizes.clamp(min=1)
         return frames.transpose(1, 2), {"alignment": apart, "mels": refined, "durations": errors}
 
     def encoded(self, tokens: Tensor, sizes: Tensor) -> Tensor:
@@ -69,7 +74,7 @@ class TextFrames(nn.Module):
     def from_text(self, tokens: Tensor, sizes: Tensor, *, pace: float = 1.0) -> tuple[Tensor, Tensor]:
         """Frames (N, width, F) of characters alone, with predicted durations, and how many each has (N,)."""
         encoded = self.encoded(tokens, sizes)
-        predicted = torch.expm1(self.to_duration(encoded)[..., 0]) / pace
+        predicted = self.to_duration(encoded)[..., 0].float().exp() / pace
         durations = predicted.round().clamp(1, LONGEST_CHARACTER).long() * _inside(sizes, tokens.shape[1]).long()
         total = durations.sum(1)
         frames, _, _ = self._spread(encoded, durations, int(total.max()))

@@ -104,9 +104,11 @@ class SpeechDataModule(DataModule):
         for option, column in (("audio", self.audio), ("transcript", self.transcript)):
             if column not in raw.rows:
                 raise UserError(f"`data.{option}={column}`: {raw.name} has the columns {', '.join(raw.rows.columns)}.")
-        texts = raw.rows[self.transcript].map(lambda text: self.written(text) if isinstance(text, str) else "")
+        texts = raw.rows[self.transcript].map(lambda text: "" if pd.isna(text) else self.written(str(text)))
         self.report.note(int((texts == "").sum()), "recordings without a transcript left out")
         kept = (texts != "").to_numpy()
+        if not kept.any():
+            raise UserError(f"`data.transcript={self.transcript}`: no recording of {raw.name} has a transcript.")
         rows, split, texts = raw.rows[kept].reset_index(drop=True), raw.split[kept], texts[kept].reset_index(drop=True)
         read = read_recordings(rows[self.audio].tolist(), rate=self.learned.get("rate") or self.sample_rate)
         note_findings(read, self.report)
