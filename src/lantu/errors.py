@@ -1,5 +1,7 @@
 """The errors that a person at the terminal can mend."""
 
+import errno
+
 
 class UserError(ValueError):
     """A sentence for the user: what was asked, what is wrong, what to type instead.
@@ -14,6 +16,17 @@ class Fault(UserError):
     """What stopped a run that had begun, in a sentence: what happened, where, what to type next."""
 
     status = 1
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that a disk or a person's share of it is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "database or disk is full" in str(error):  # shutil's, SQLite's
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def lacks(owner: object, method: str, purpose: str) -> UserError:

@@ -448,6 +448,7 @@ def test_folds_are_not_taken_for_seeds(tmp_path: Path) -> None:
     as_folds = found.comparison.table
     assert ((as_folds["high"] - as_folds["low"]) > 1.3 * (as_seeds["high"] - as_seeds["low"])).all()
     assert "5 folds" in decision.sentences[0]
+    assert any("correction of Nadeau and Bengio" in each for each in decision.caution)
 
 
 def test_every_run_is_listed_and_links_to_its_server(analysis: Analysis, store: str, tmp_path: Path) -> None:

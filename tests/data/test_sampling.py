@@ -9,6 +9,7 @@ import torch
 
 from lantu.data.batches import Examples, Windows, loader
 from lantu.data.samplers import Chosen, EvenBatches, TrainingBatches
+from lantu.data.splitting import SPLITS, completed, shares
 from lantu.errors import UserError
 
 
@@ -119,3 +120,10 @@ def test_passing_over_the_data_takes_nothing_from_the_random_numbers_of_the_run(
     for batches in (None, TrainingBatches(40, batch_size=8), EvenBatches(40, batch_size=8)):
         list(loader(numbers, batch_size=8, workers=0, batches=batches))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_source_without_parts_is_cut_into_eighty_ten_and_ten_percent_unless_asked() -> None:
+    assert shares(None) == {"val": 0.1, "test": 0.1}
+    assert shares({"test": 0.25}) == {"val": 0.1, "test": 0.25}
+    split = completed(np.full(1000, "train"), shares(None), strata=np.zeros(1000, dtype=int), seed=0)
+    assert {name: int((split == name).sum()) for name in SPLITS} == {"train": 800, "val": 100, "test": 100}

@@ -175,6 +175,17 @@ def test_a_sweep_that_is_running_is_not_started_twice(
     assert "the sweep `mine`" in capsys.readouterr().err
 
 
+def test_a_full_disk_is_answered_in_a_sentence_and_leaves_no_sweep_behind(
+    sweep: Sweep, mounted: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = mounted("size=300k")
+    assert sweep("seed=0,1", f"paths.root={folder}") == 2
+    said = capsys.readouterr().err
+    assert f"the disk that holds {folder}/mlruns/runs/sweeps is full" in said
+    assert "Make room; then type the same command again." in said
+    assert not list((folder / "mlruns" / "runs" / "sweeps").iterdir())
+
+
 def test_data_that_vary_have_an_experiment_of_the_sweeps_own(sweep: Sweep, the_sweep: Find) -> None:
     assert sweep("data=digits,breast_cancer", "sweep.name=both") == 0
     content = json.loads((the_sweep("both").path / "sweep.json").read_text())

@@ -248,6 +248,13 @@ def test_the_probability_of_every_class_is_in_the_table_that_its_signature_descr
     assert frame[["probability_a", "probability_b", "probability_c"]].sum(axis=1).tolist() == pytest.approx([1, 1])
     assert list(frame["probability"]) == pytest.approx([frame["probability_c"][0], frame["probability_a"][1]])
     assert task.output_signature().input_names() == list(frame.columns)
+    typed = [str(each) for each in task.output_signature().input_types()]
+    assert typed == ["DataType.string", *["DataType.double"] * 4]
+
+
+def test_a_served_number_is_a_double() -> None:
+    task = Regression(Echo(), target_names=["y"], target_mean=[2.0], target_std=[3.0])
+    assert [str(each) for each in task.output_signature().input_types()] == ["DataType.double"]
 
 
 def test_test_time_augmentation_is_the_mean_of_a_picture_and_its_mirror_image() -> None:

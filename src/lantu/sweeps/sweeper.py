@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 from lantu.config.checking import check
 from lantu.config.composing import Composition
 from lantu.config.sweeping import Composer, distinct
-from lantu.errors import UserError
+from lantu.errors import Fault, UserError, is_full_disk
 from lantu.interrupts import interruptible, raise_if_asked
 from lantu.redaction import redact
 from lantu.sweeps.pools import Work
@@ -66,19 +66,33 @@ class Conductor:
         now = settings(composer, request, points)
         if not is_new:
             refuse_difference(folder.name, folder.content()["settings"], now)
-        self._keep(folder, request, arguments, now, is_new=is_new)
-        folder.owner.claim()
         try:
+            self._keep(folder, request, arguments, now, is_new=is_new)
+            folder.owner.claim()
             return self._run(folder, request)
         except UserError:
             if is_new and not folder.trials():
                 shutil.rmtree(folder.path)  # no trial was planned, so remove the empty sweep folder
             raise
+        except Exception as error:
+            if not is_full_disk(error):
+                raise
+            raise self._full_disk(folder) from error
         except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit
             print(f"\nstopped; `lantu train sweep.resume={folder.name}` goes on from here", file=sys.stderr)
             raise KeyboardInterrupt from stop
         finally:
             folder.owner.release()
+
+    def _full_disk(self, folder: SweepFolder) -> Fault:
+        """What to do about a disk that is full; a sweep without trials leaves nothing half-written on it."""
+        begun = bool(folder.trials())
+        if not begun:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        again = (
+            f"`lantu train sweep.resume={folder.name}` then goes on" if begun else "then type the same command again"
+        )
+        return Fault(f"the disk that holds {folder.path.parent} is full, or your share of it. Make room; {again}.")
 
     def _keep(
         self, folder: SweepFolder, request: Request, arguments: list[str], now: dict[str, Any], *, is_new: bool
