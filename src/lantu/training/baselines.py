@@ -147,7 +147,9 @@ def _show(
     lost = [each for each in found if (lead := differences[each.name][0]).high < 0 and lead.metric == first]
     if lost:
         names_lost = " and ".join(each.description for each in lost)
-        console.print(f"[bold]{names_lost} is better than this model in {first}, beyond the interval.[/bold]")
+        console.print(
+            f"[bold]{names_lost} {'is' if len(lost) == 1 else 'are'} better than this model in {first}, beyond the interval.[/bold]"
+        )
 
 
 def _as_table(
