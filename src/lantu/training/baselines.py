@@ -146,10 +146,8 @@ def _show(
     first = differences[found[0].name][0].metric
     lost = [each for each in found if (lead := differences[each.name][0]).high < 0 and lead.metric == first]
     if lost:
-        names_lost = " and ".join(each.description for each in lost)
-        console.print(
-            f"[bold]{names_lost} {'is' if len(lost) == 1 else 'are'} better than this model in {first}, beyond the interval.[/bold]"
-        )
+        better = f"{' and '.join(each.description for each in lost)} {'is' if len(lost) == 1 else 'are'} better"
+        console.print(f"[bold]{better} than this model in {first}, beyond the interval.[/bold]")
 
 
 def _as_table(
