@@ -39,6 +39,7 @@ def rows(own_data: dict[str, list[str]]) -> Path:
     return Path(own_data["csv"][0].partition("=")[2])
 
 
+@pytest.mark.slow  # importing onnxscript alone takes ten seconds
 def test_an_export_to_onnx_predicts_for_a_file_what_the_run_predicts(
     run: lantu.Result, rows: Path, tmp_path: Path
 ) -> None:

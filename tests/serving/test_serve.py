@@ -214,6 +214,7 @@ def test_a_language_model_speaks_openais_protocol_and_streams(root: Path, own_da
     assert (wrong.status_code, "temperature" in wrong.json()["error"]["message"]) == (422, True)
 
 
+@pytest.mark.slow
 def test_the_page_shows_an_answer_in_a_browser(table: lantu.Result) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
