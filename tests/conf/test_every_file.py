@@ -72,6 +72,8 @@ def _choosing(*, group: str, name: str) -> list[str]:
             "speech_synthesis": "asterisk_en_synthesis",
         }.get(name, "digits")
         return [f"data={data}", f"model={FITS[data][0]}"]
+    if group == "privacy":  # the default network has batch norm, which DP refuses
+        return ["data=digits", "model=mlp", f"privacy={name}"]
     if group == "preset":
         return ["data=tiny_shakespeare", "model=gpt", f"preset={name}"]
     return [f"{group}=[{name}]" if group in ("callbacks", "logger") else f"{group}={name}"]

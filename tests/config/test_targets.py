@@ -78,6 +78,19 @@ DETR = {"model_type": "detr", "num_queries": 5, "d_model": 16, "encoder_layers":
         "encoder_attention_heads": 2, "decoder_attention_heads": 2, "backbone_config": {
             "model_type": "resnet", "layer_type": "basic", "embedding_size": 8, "hidden_sizes": [8, 8, 8, 8],
             "depths": [1, 1, 1, 1], "out_features": ["stage4"]}}
+GAN = dict(channels=1, height=32, width=32, classes=2, pixel_mean=[0.5], pixel_std=[0.5])
+SPEECH = {"model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+          "intermediate_size": 16, "conv_dim": [8], "conv_stride": [2], "conv_kernel": [3],
+          "num_conv_pos_embeddings": 4,
+          "num_conv_pos_embedding_groups": 2, "feat_extract_norm": "layer", "do_stable_layer_norm": True}
+SPECIAL = {
+    "lantu.data.SynthesisDataModule": {"path": "x"}, "lantu.models.DCGAN": GAN, "lantu.models.R3GAN": GAN,
+    "lantu.models.WaveNet": {"characters": 4}, "lantu.tasks.MarketRisk": {"horizon": 1, "target_names": ["a"]},
+    "lantu.tasks.Forecasting": {"target_names": ["a"]}, "lantu.tasks.Verification": {"class_counts": [2, 2]},
+    "lantu.models.TransformersSpeech": {"config": SPEECH},
+    "lantu.models.SeriesTransformer": {"steps": 8, "config": {"model_type": "patchtst", "patch_length": 4,
+        "patch_stride": 4, "d_model": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "ffn_dim": 8}},
+}
 built = {}
 def make(target):
     found = get_object(target)
@@ -92,13 +105,15 @@ def make(target):
     if target.endswith("Scorecard"): given["columns"] = [dict(name="a", bins=["b"], woe=[0.1], rows=[9], positives=[3])]
     if target.endswith("Decision"): given["profit"] = dict.fromkeys(("false_negative", "false_positive"), 0.0) | {
         "true_negative": 1.0, "true_positive": 1.0}
+    given.update(SPECIAL.get(target, {}))
+    if target.endswith("tasks.Adversarial"): given["net"] = get_object("lantu.models.DCGAN")(**GAN)
     if target.endswith("models.Fusion"): given["image"] = torch.nn.Linear(4, 2)
     if "task" in given or "Multiclass" in target: given.update(num_classes=3)
     if target.endswith("ExactMatch"): given.update(num_labels=3)
     if target in ("torch.nn.RNN", "torch.nn.GRU", "torch.nn.LSTM"): given = {"input_size": 4, "hidden_size": 4}
     if target == "lantu.tasks.Answering": given.update(bytes_per_token=1.0, context=4, net=torch.nn.Linear(4, 2))
     for name in ("net", "module"):
-        if name in given: given[name] = torch.nn.Linear(4, 2)
+        if name in given and not target.endswith("Adversarial"): given[name] = torch.nn.Linear(4, 2)
     try:
         found(**given)
         built[target] = True
