@@ -19,7 +19,7 @@ from lantu.inference.evaluate import evaluate
 from lantu.inference.rebuild import rebuild
 from lantu.models import DCGAN, GAN, R3GAN
 from lantu.tasks import Adversarial
-from lantu.tasks.generation_quality import frechet_distance, kernel_distance, precision_and_recall
+from lantu.tasks.generation_quality import GenerationQuality, frechet_distance, kernel_distance, precision_and_recall
 from lantu.tasks.image_features import InceptionFeatures
 
 Train = Callable[..., lantu.Result]
@@ -96,6 +96,15 @@ def test_precision_is_of_the_generated_and_recall_of_the_real_images() -> None:
     assert (float(precision), float(recall)) == (1.0, 0.5), "half of the real ones are never made"
     precision, recall = precision_and_recall(left, both + 0.01)
     assert (float(precision), float(recall)) == (0.5, 1.0), "half of the made ones are not real"
+
+
+def test_without_classes_to_ask_for_there_is_no_class_accuracy() -> None:
+    quality = GenerationQuality("classifier", classes=3)
+    features = torch.randn(2, 20, 4)
+    quality.update(features[0], features[1], asked=None, told=torch.arange(20) % 3)
+    found = quality.compute()
+    assert "class_accuracy" not in found
+    assert float(found["least_class_share"]) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("kind", [DCGAN, R3GAN])

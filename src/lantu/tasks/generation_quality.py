@@ -24,8 +24,8 @@ class GenerationQuality(Metric):
     distributions (Heusel et al. 2017); `kid`, the squared maximum mean discrepancy with a cubic kernel (Bińkowski et
     al. 2018); `precision` and `recall`, the shares of generated (real) images that lie within reach of the real
     (generated) ones (Kynkäänniemi et al. 2019). Where the features tell classes: `class_accuracy`, the share of images
-    of the class that was asked for, and `least_class_share`, the smallest share of a class among the generated images,
-    1 / classes at best.
+    of the class that was asked for (left out where none was), and `least_class_share`, the smallest share of a class
+    among the generated images, 1 / classes at best.
 
     Args:
         name: of the features.
@@ -44,11 +44,15 @@ class GenerationQuality(Metric):
         for state in ("real", "fake", "asked", "told"):
             self.add_state(state, [], dist_reduce_fx="cat")
 
-    def update(self, real: Tensor, fake: Tensor, *, asked: Tensor, told: Tensor | None) -> None:
-        """Count features (N, F) of real and of generated images, the classes asked for (N,) and told (N,)."""
+    def update(self, real: Tensor, fake: Tensor, *, asked: Tensor | None, told: Tensor | None) -> None:
+        """Count features (N, F) of real and of generated images, the classes asked for (N,) and told (N,).
+
+        `asked` is None where the generator is told no class.
+        """
         self.real.append(real)
         self.fake.append(fake)
-        self.asked.append(asked)
+        if asked is not None:
+            self.asked.append(asked)
         if told is not None:
             self.told.append(told)
 
@@ -61,8 +65,9 @@ class GenerationQuality(Metric):
             found |= dict(zip(("precision", "recall"), precision_and_recall(real, fake), strict=True))
         found = {f"{name}_{self.name}": value.float() for name, value in found.items()}
         if self.classes is not None and self.told:
-            told, asked = dim_zero_cat(self.told), dim_zero_cat(self.asked)
-            found["class_accuracy"] = (told == asked).float().mean()
+            told = dim_zero_cat(self.told)
+            if self.asked:
+                found["class_accuracy"] = (told == dim_zero_cat(self.asked)).float().mean()
             found["least_class_share"] = torch.bincount(told, minlength=self.classes).min() / len(told)
         return found
 
