@@ -15,7 +15,7 @@ from lantu.metric_direction import direction, known_direction
     "metric",
     ["val/loss", "val/nll", "val/ece", "val/lpips", "val/crps", "val/max_drawdown", "val/rmse", "val/bits_per_byte",
      "val/error_rate", "val/false_positive_rate", "val/perplexity", "val/wer", "cost/usd", "speed/latency_ms",
-     "model/parameters", "val/loss_best", "val/cross_entropy", "val/negative_log_likelihood"],
+     "model/parameters", "val/loss_best", "val/mase", "test/fz0_1", "val/cross_entropy", "val/negative_log_likelihood"],
 )  # fmt: skip
 def test_less_is_better(metric: str) -> None:
     assert direction(metric) == "min"
@@ -31,7 +31,9 @@ def test_more_is_better(metric: str) -> None:
     assert direction(metric) == "max"
 
 
-@pytest.mark.parametrize("metric", ["val/confidence", "val/certainty", "val/power", "val/lossless", "val/coverage"])
+@pytest.mark.parametrize(
+    "metric", ["val/confidence", "val/certainty", "val/power", "val/lossless", "val/coverage", "test/exceedance_rate_1"]
+)
 def test_a_name_that_does_not_tell_needs_a_mode(metric: str) -> None:
     with pytest.raises(UserError, match=r"add `mode=min` or `mode=max`"):
         direction(metric)

@@ -11,8 +11,8 @@ from lantu.errors import UserError
 
 _LESS = """
     loss losses error errors err nll nlpd perplexity ppl logloss deviance divergence kl bits bpb bpc bpd
-    mse rmse msle rmsle mae mape smape wmape nrmse rase ergas sam distance wasserstein hausdorff procrustes
-    hinge pinball crps rank brier ece mce hamming levenshtein wer cer mer wil ter eed der eer mcd lost
+    mse rmse msle rmsle mae mase mape smape wmape nrmse rase ergas sam distance wasserstein hausdorff procrustes
+    hinge pinball fz0 crps rank brier ece mce hamming levenshtein wer cer mer wil ter eed der eer mcd lost
     fid kid fvd lpips dists mifid drawdown regret disparity violations violation false fpr fnr fallout miss misses
     failures failed repetition usd kwh co2e kg hours minutes seconds ms latency memory parameters cost
 """

@@ -160,6 +160,14 @@ def test_garch_forecasts_as_arch_does_and_knows_nothing_of_later_days() -> None:
     assert not np.array_equal(found.var[21:], other.var[21:])
 
 
+def test_a_garch_variance_follows_the_days_that_are_not_forecast_as_well() -> None:
+    pytest.importorskip("arch", reason="needs the library arch (the extra finance)")
+    returns, days = returns_with_clusters(), np.arange(600, 640)
+    chosen = np.r_[0:10, 30:40]
+    whole, some = (garch(returns, each, levels=(0.05,), window=400, refit_every=40) for each in (days, days[chosen]))
+    assert np.array_equal(some.var, whole.var[chosen])
+
+
 @pytest.mark.slow
 def test_gjr_with_a_skewed_t_passes_on_the_sp500_where_plain_garch_fails(mirror: Path) -> None:
     prices = pd.read_parquet(mirror / "tables" / "sp500_ohlcv.parquet")["close"].to_numpy()
@@ -191,7 +199,7 @@ def test_the_metric_of_a_split_in_parts_is_that_of_the_whole() -> None:
         returns[:, 1].numpy(), var[:, 1, 1].double().numpy(), 1.3 * var[:, 1, 1].double().numpy(), level=0.05
     )
     assert float(found["kupiec_p_5_b"]) == pytest.approx(expected["kupiec_p"])
-    assert float(found["violations_5_b"]) == pytest.approx(expected["violations"])
+    assert float(found["exceedance_rate_5_b"]) == pytest.approx(expected["violations"])
 
 
 def test_a_model_passes_if_no_test_rejects_it_and_is_compared_by_diebold_mariano() -> None:
@@ -233,6 +241,8 @@ def test_a_risk_model_is_measured_evaluated_and_predicts_tomorrow(
         "data.refit_every=125", "trainer.max_epochs=2",
         "task.classical=[historical,ewma]", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false",
     ]  # fmt: skip
+    with pytest.raises(UserError, match=r"price never falls below 0.*data.transform=log_return"):
+        lantu.run(lantu.compose(*typed, "data.transform=none"))
     result = lantu.run(lantu.compose(*typed))
     assert {"test/kupiec_p_1", "test/dq_p_5", "test/fz0_5", "test/pinball_1", "val/fz0_1"} <= result.metrics.keys()
     assert (result.run_dir / "figures" / "var.png").is_file()

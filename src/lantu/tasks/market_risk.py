@@ -71,6 +71,17 @@ class MarketRisk(Forecasting):
         if any(each.startswith(("garch", "gjr")) for each in self.classical):
             require("arch", "task=market_risk", "finance")
 
+    def on_fit_start(self) -> None:
+        """Refuse prices: they are all positive, and so is every quantile of them."""
+        super().on_fit_start()
+        data: Any = self.trainer.datamodule
+        for target, name in enumerate(self.target_names):
+            if not (data.series.values[:, target] < 0).any():
+                raise UserError(
+                    f"`task=market_risk` forecasts returns, and {name} never falls below 0. Prices become returns by "
+                    "`data.transform=log_return`."
+                )
+
     # Metrics
 
     def metric_set(self, stage: str) -> dict[str, Metric]:
@@ -200,7 +211,9 @@ class RiskTests(Metric):
             for place, level in enumerate(self.levels):
                 values = measured(returns[:, series], var[:, series, place], es[:, series, place], level=level)
                 for key in ("violations", "kupiec_p", "christoffersen_p", "conditional_p", "dq_p", "es_p"):
-                    found[f"{key}_{100 * level:g}{suffix}"] = torch.tensor(values[key], dtype=torch.float32)
+                    # best at the level: a name with "violations" would say that less is better
+                    name_of = "exceedance_rate" if key == "violations" else key
+                    found[f"{name_of}_{100 * level:g}{suffix}"] = torch.tensor(values[key], dtype=torch.float32)
         return found
 
 

@@ -84,7 +84,7 @@ def garch(
 
     Args:
         returns: (M,), in percent, which arch's optimizer expects.
-        days: which of them to forecast (T,), one after the other.
+        days: which of them to forecast (T,), rising.
         distribution: of the standardised returns, as arch calls it: normal, t or skewt (Hansen 1994).
         asymmetric: whether losses count more than gains of the same size.
         window: returns that a fit sees.
@@ -106,9 +106,12 @@ def garch(
         quantiles = np.asarray(law.ppf(np.array(levels), shape))
         tails = np.array([law.partial_moment(1, each, shape) for each in quantiles]) / np.array(levels)
         variance.follow(past - mean)
-        for place, day in enumerate(block, start=first):
-            var[place] = mean + np.sqrt(variance.now) * quantiles
-            es[place] = mean + np.sqrt(variance.now) * tails
+        place = first
+        for day in range(block[0], block[-1] + 1):  # days that are not forecast move the variance too
+            if day == days[place]:
+                var[place] = mean + np.sqrt(variance.now) * quantiles
+                es[place] = mean + np.sqrt(variance.now) * tails
+                place += 1
             variance.step(returns[day] - mean)
     return RiskForecasts(levels, var, es, failed)
 
