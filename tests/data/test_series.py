@@ -119,6 +119,18 @@ def test_missing_steps_are_said_and_windows_that_touch_them_left_out_unless_fill
     assert np.allclose(filled.series.values[50:55, 0], rows.loc[49, "a"])
 
 
+def test_values_that_were_filled_in_and_are_scored_against_are_a_warning(tmp_path: Path) -> None:
+    rows = prices()
+    rows.loc[50:54, "a"] = np.nan  # of training
+    trained = module(rows, tmp_path, target=["a"], fill="forward")
+    assert not trained.report.warnings
+    rows.loc[290:291, "a"] = np.nan
+    data = module(rows, tmp_path, target=["a"], fill="forward", horizon=3)
+    assert data.report.warnings == [
+        "2 of 29 steps to forecast in test were missing; they are scored against the value before them"
+    ]
+
+
 def test_rows_are_put_in_order_and_gaps_are_said(tmp_path: Path) -> None:
     rows = prices()
     weekdays = rows[rows["day"].dt.dayofweek < 5].iloc[::-1]
@@ -142,6 +154,8 @@ def test_several_rows_of_a_step_are_refused_or_brought_together(tmp_path: Path) 
         module(rows, tmp_path, target=["a"])
     data = module(rows, tmp_path, target=["a"], every="day", aggregate="mean")
     assert np.allclose(data.series.values[:, 0], prices()["a"] + 1)
+    months = module(prices(), tmp_path, target=["a"], every="month", aggregate="sum", context=1)
+    assert "the first and the last month count what the table has of them" in "\n".join(months.report.lines())
     repeated = module(pd.concat([prices(), prices().head(3)]), tmp_path, target=["a"])
     assert "3 rows that repeat the row before left out" in "\n".join(repeated.report.lines())
 

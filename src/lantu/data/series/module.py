@@ -52,7 +52,8 @@ class SeriesDataModule(DataModule):
         every: length of a step (hour, day, week, month, quarter, year), with missing steps filled in as missing; None:
             each row is a step, whatever lies between.
         aggregate: how several rows of a step become one: mean, sum, count, last.
-        fill: forward (a missing value is the last one known) or none: windows that touch a missing value are left out.
+        fill: forward (a missing value is the last one known, and is scored as if it were measured) or none: windows
+            that touch a missing value are left out.
         context: steps that a network sees.
         horizon: steps to forecast.
         scale, decay: of `Scaling`.
@@ -159,6 +160,7 @@ class SeriesDataModule(DataModule):
                 rows=[(max(0, fold.train[0] - self.context), fold.train[1]) for fold in self.cuts],
             ).state()  # fmt: skip
         for name, (places, folds) in origins.items():
+            self._warn_of_filled(name, places)
             if len(places):
                 self.splits[name] = self._windows(self.series, places, folds, horizon=self.horizon)
                 begin, end = (
@@ -186,7 +188,8 @@ class SeriesDataModule(DataModule):
         if not said:
             for finding in report.lines()[1:]:
                 warn_once(finding)
-        return Series(series.times, np.hstack([own, others]), series.row)
+        filled = np.isnan(series.values[:, :count]).any(axis=1) if self.fill == "forward" else None
+        return Series(series.times, np.hstack([own, others]), series.row, filled)
 
     def _cut(self, series: Series) -> list[Fold]:
         first = self.context + (self.transform != "none" or self.input_transform != "none")
@@ -224,6 +227,17 @@ class SeriesDataModule(DataModule):
             places.append(found[whole])
             folds.append(np.full(int(whole.sum()), number))
         return np.concatenate(places), np.concatenate(folds)
+
+    def _warn_of_filled(self, part: str, origins: np.ndarray) -> None:
+        """Say how many steps of validation or test are scored against a value that was filled in."""
+        if part == "train" or self.series.filled is None:
+            return
+        steps = np.unique(origins[:, None] + np.arange(self.horizon))
+        if count := int(self.series.filled[steps].sum()):
+            self.report.warn(
+                f"{count:,} of {len(steps):,} steps to forecast in {part} were missing; they are scored against the "
+                "value before them"
+            )
 
     def _windows(self, series: Series, origins: np.ndarray, folds: np.ndarray, *, horizon: int) -> SeriesWindows:
         return SeriesWindows(

@@ -29,6 +29,8 @@ class Series:
     """(M, columns) float64; NaN where there is none."""
     row: np.ndarray
     """The table's row of each step (M,); -1 for a step that was filled in between, or brought together."""
+    filled: np.ndarray | None = None
+    """Whether a target of each step was missing and is the value before it (M,); None: nothing was filled in."""
 
 
 def how_to_read(rows: pd.DataFrame, *, time: str | None, columns: Sequence[str]) -> dict[str, Any]:
@@ -113,7 +115,10 @@ def read_series(
         report.say(f"rows put in the order of {time}")
     row = known[np.argsort(seconds[known], kind="stable")]
     if aggregate is not None:
-        return _brought_together(seconds[row], values[row], every=every or "day", how=aggregate)
+        period = every or "day"
+        if aggregate in ("sum", "count"):
+            report.say(f"the first and the last {period} count what the table has of them, whole {period}s or not")
+        return _brought_together(seconds[row], values[row], every=period, how=aggregate)
     row = _without_repeats(seconds, values, row, time, report)
     series = Series(seconds[row], values[row], row)
     return series if every is None else _with_every_step(series, every, report)
