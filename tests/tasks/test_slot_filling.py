@@ -31,7 +31,7 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Orders of a drink and sometimes a size, each word a tone, in any order."""
     folder = tmp_path_factory.mktemp("orders")
     rng = np.random.default_rng(0)
-    lines = ["file_name,intent,drink,size"]
+    lines = ["file_name,intent,drink,size,roast"]
     for number in range(72):
         drink, size = list(DRINKS)[number % 3], ["", *SIZES][number // 3 % 3]
         words = [tone(DRINKS[drink] * rng.uniform(0.97, 1.03))]
@@ -42,7 +42,7 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         begin = int(rng.integers(len(noise) - len(wave)))
         noise[begin : begin + len(wave)] += wave
         soundfile.write(folder / f"{number}.wav", noise, RATE)
-        lines.append(f"{number}.wav,order,{drink},{size}")
+        lines.append(f"{number}.wav,order,{drink},{size},")
     (folder / "metadata.csv").write_text("\n".join(lines))
     return folder
 
@@ -68,6 +68,13 @@ def test_one_intent_is_not_predicted_and_missing_speakers_are_said(orders: Path)
     told = "\n".join(data.report.lines())
     assert "every recording has the intent 'order'" in told
     assert "no speakers are named" in told
+
+
+def test_a_slot_that_training_never_fills_is_said(orders: Path) -> None:
+    data = SlotDataModule(path=str(orders), slots=["drink", "roast"])
+    data.prepare_data()
+    assert [slot.name for slot in data.slots] == ["drink"]
+    assert "1 slot that no training recording fills left out: roast" in data.report.lines()
 
 
 def task(**options: object) -> SlotFilling:

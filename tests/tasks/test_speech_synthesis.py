@@ -109,6 +109,15 @@ def test_what_cannot_be_spoken_is_refused_in_a_sentence(
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+def test_characters_of_a_prompt_that_training_lacks_are_said(voices: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = SynthesisDataModule(path=str(voices), split={"val": 0.2, "test": 0.2})
+    data.prepare_data()
+    data.tokens_of(["Low - high!"])
+    assert "prompt" not in capsys.readouterr().err
+    data.tokens_of(["Low 5% high?"])
+    assert "no training transcript has 5, so it is not spoken" in capsys.readouterr().err
+
+
 def test_a_vocoder_speaks_a_recording_again(voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = [*SMALL, f"data.path={voices}", f"paths.root={tmp_path}", "model.condition=mels", "trainer.max_epochs=1"]
     result = lantu.run(lantu.compose(*asked))

@@ -71,8 +71,9 @@ def counted(count: int, what: str) -> str:
 _ONE = {"categories": "category"} | {
     f"{each}s": each
     for each in (
-        "column", "dialogue", "example", "file", "group", "image", "language", "line", "object", "picture", "question",
-        "recording", "row", "target", "text", "value",
+        "character", "column", "day", "dialogue", "example", "file", "group", "hour", "image", "language", "line",
+        "month", "object", "pair", "picture", "question", "recording", "row", "slot", "speaker", "target", "text",
+        "value", "week", "window",
     )
 }  # fmt: skip
 _VERBS = {"are": "is", "have": "has", "occur": "occurs", "were": "was"}

@@ -1,5 +1,6 @@
 """Recordings with a transcript as waveforms, for models that generate speech."""
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lantu.data.audio.recordings import read_for_prediction
 from lantu.data.audio.transcription import SpeechDataModule, Spoken, normalised
 from lantu.data.samplers import Chosen
 from lantu.errors import UserError
+from lantu.notices import warn_once
 
 SILENCE = 128
 """The mu-law code of 0."""
@@ -115,6 +117,8 @@ class SynthesisDataModule(SpeechDataModule):
             known = [numbers[sign] for sign in self.written(text) if sign in numbers]
             if len(known) < 3:
                 raise UserError(f"`prompt={text!r}`: none of its characters is in the training transcripts.")
+            if lost := [sign for sign in _heard(text) if sign not in numbers]:
+                warn_once(f"`prompt={text!r}`: no training transcript has {', '.join(lost)}, so it is not spoken.")
             found.append(torch.tensor(known))
         sizes = torch.tensor([len(each) for each in found])
         return {"tokens": torch.nn.utils.rnn.pad_sequence(found, batch_first=True), "token_lengths": sizes}
@@ -163,6 +167,12 @@ class SynthesisDataModule(SpeechDataModule):
         examples = self.splits[split]
         assert isinstance(examples, Stretches)
         return {**DataModule._order(self, split), "lengths": examples.lengths}
+
+
+def _heard(text: str) -> list[str]:
+    """The different characters of a text, in lower case, without spaces and punctuation."""
+    signs = dict.fromkeys(unicodedata.normalize("NFC", text).lower())
+    return [sign for sign in signs if not sign.isspace() and not unicodedata.category(sign).startswith("P")]
 
 
 @dataclass(frozen=True, eq=False)

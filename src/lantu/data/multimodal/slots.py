@@ -128,6 +128,8 @@ class SlotDataModule(DataModule):
             if self.intent and len(slots[-1].values) == 2:
                 self.report.say(f"every recording has the intent {slots[-1].values[1]!r}, so it is not predicted")
                 slots.pop()
+            empty = [slot.name for slot in slots if len(slot.values) == 1]
+            self.report.note(len(empty), "slots that no training recording fills left out", names=empty)
             self.learned = {
                 "audio": self.kind.learn(read, training),
                 "slots": [asdict(slot) for slot in slots if len(slot.values) > 1],
