@@ -12,6 +12,7 @@ import yaml
 from mlflow import MlflowClient
 
 import lantu
+from lantu.errors import UserError
 from tests.conftest import SHORT, mlflow_run_of
 
 Train = Callable[..., lantu.Result]
@@ -146,6 +147,18 @@ def test_other_loggers_work_alone_and_together(train: Train, tmp_path: Path, log
     assert ("metrics.csv" in files) is ("csv" in loggers)
     assert any("tfevents" in name for name in files) is ("tensorboard" in loggers)
     assert ("records.jsonl" in files) is ("mlflow" in loggers)
+
+
+def test_a_number_of_outputs_that_the_task_cannot_use_is_refused(train_shortly: Train) -> None:
+    with pytest.raises(UserError, match=r"`model\.outputs=3`: Classification needs 10 outputs"):
+        train_shortly("model=linear", "model.outputs=3")
+
+
+def test_empty_lists_of_loggers_and_callbacks_are_none_of_them(train: Train) -> None:
+    short = [each for each in SHORT if not each.startswith(("logger", "callbacks"))]
+    result = train(*short, "model=linear", "logger=[]", "callbacks=[]", "trainer.max_steps=3")
+    assert result.metrics["train/loss"] > 0
+    assert not (result.run_dir / "journal").exists()
 
 
 def test_two_runs_in_one_notebook_do_not_share_a_folder(train_shortly: Train) -> None:

@@ -32,7 +32,7 @@ class ParentRun:
     def __init__(self, sweep: SweepFolder, cfg: DictConfig) -> None:
         self._sweep = sweep
         self._run = RunFolder(sweep.path.absolute())
-        node = next((each for each in (cfg.logger or {}).values() if each and "ship" in each), None)
+        node = next((each for each in (cfg.get("logger") or {}).values() if each and "ship" in each), None)
         self._kept, self._ships = node is not None, bool(node and node.ship)
         self._store = Path(str(node.store if node else cfg.paths.store)).absolute()
         uri = node.tracking_uri if node else None

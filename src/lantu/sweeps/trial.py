@@ -107,14 +107,14 @@ class RunTrial:
             }
             cfg.resume = cfg.resume or "auto"
             cfg.trainer.enable_progress_bar = False
-            for logger in (cfg.logger or {}).values():
+            for logger in (cfg.get("logger") or {}).values():
                 if "ship" in logger:
                     logger.parent = json.loads((sweep.path / PARENT).read_text())
                     # the sweep's own uploader handles all trials of its machine, in one long-lived process
                     logger.ship = logger.ship and self.place != place()
             pruning = _pruning(sweep, trial)
             if pruning:
-                cfg.callbacks = {**(cfg.callbacks or {}), "pruning": pruning}
+                cfg.callbacks = {**(cfg.get("callbacks") or {}), "pruning": pruning}
 
 
 def _is_helper_rank() -> bool:
@@ -124,7 +124,7 @@ def _is_helper_rank() -> bool:
 
 def _tracking(cfg: DictConfig) -> dict[str, Any] | None:
     """Return the tracking URI and parent run of a trial; None without MLflow."""
-    node = next((each for each in (cfg.logger or {}).values() if each and "ship" in each), None)
+    node = next((each for each in (cfg.get("logger") or {}).values() if each and "ship" in each), None)
     if node is None:
         return None
     parent = OmegaConf.to_container(node.parent) if node.get("parent") else None

@@ -113,7 +113,7 @@ def run(composition: Composition) -> Result:
     publish_facts(cfg, data, composition)
     task = build_task(cfg)
     _make_efficient(task, cfg)
-    loggers = build_all(cfg.logger)
+    loggers = build_all(cfg.get("logger"))
     named = {name: build_all({name: node})[0] for name, node in _wanted_callbacks(cfg).items() if node}
     callbacks = [Interruptible(), *named.values(), Recipe(as_plain(cfg)), *_private_training(cfg, task, data)]
     callbacks += _by_group(cfg, task, data)
@@ -254,6 +254,17 @@ def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -
         changed = task_class(cfg.task).facts(data.spec, as_plain(cfg.task, resolve=False))
         cfg.spec = {**data.spec, **changed}
     check(composition)
+    _check_outputs(cfg)
+
+
+def _check_outputs(cfg: DictConfig) -> None:
+    """Refuse a number of outputs that the task cannot use; a task that wants another says so in `facts`."""
+    asked, wanted = cfg.model.get("outputs"), cfg.spec.get("outputs")
+    if isinstance(asked, int) and isinstance(wanted, int) and asked != wanted:
+        raise UserError(
+            f"`model.outputs={asked}`: {cfg.task['_target_'].rpartition('.')[2]} needs {wanted} outputs for these "
+            "data. Leave the option out."
+        )
 
 
 def task_class(node: DictConfig) -> type[Task]:
@@ -332,7 +343,7 @@ def as_plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
 def _wanted_callbacks(cfg: DictConfig) -> dict[str, Any]:
     """The callbacks, without the progress bar where the trainer is told to show none, which Lightning refuses."""
     shown = cfg.trainer.get("enable_progress_bar", True)
-    return {name: node for name, node in (cfg.callbacks or {}).items() if name != "progress" or shown}
+    return {name: node for name, node in (cfg.get("callbacks") or {}).items() if name != "progress" or shown}
 
 
 def _private_training(cfg: DictConfig, task: Task, data: DataModule) -> list[Any]:
