@@ -15,7 +15,7 @@ import lantu
 from lantu.config.composing import compose
 from lantu.errors import UserError
 from lantu.registry.commands import promote, register, rollback
-from lantu.registry.evidence import Evidence
+from lantu.registry.evidence import Evidence, _newest_report
 from lantu.registry.gates import judge, verdict_of
 from lantu.registry.store import Registry
 from lantu.tracking.find import find_checkpoint
@@ -186,3 +186,72 @@ def test_the_registry_works_over_postgresql(postgresql: str, tmp_path: Path) -> 
     assert registry.aliases("credit") == {"champion": "2"}
     assert client.get_model_version("credit", "2").tags["lantu.code"] == "abc"
     assert len(registry.history("credit")) == 2
+
+
+@pytest.mark.parametrize("losses", [None, np.nan])
+def test_a_first_version_is_not_promoted_on_a_metric_that_nobody_measured(losses: float | None) -> None:
+    frames = {} if losses is None else {"test": pd.DataFrame({"row": range(20), "loss": losses})}
+    (line,) = judge(Evidence("run", predictions=frames), None, QUALITY)
+    assert line.verdict == "not known"
+
+
+def test_losses_that_are_not_finite_are_not_known_to_be_better() -> None:
+    broken = evidence(-0.2)
+    broken.predictions["test"].loc[3, "loss"] = np.nan
+    (line,) = judge(broken, evidence(0.0), QUALITY)
+    assert line.verdict == "not known"
+
+
+def test_without_any_limit_nothing_is_a_go() -> None:
+    assert verdict_of(judge(evidence(0.0), None, {"quality": {"worse_by": None}, "drift": {"most": None}})) == "not yet"
+
+
+GAP = "demographic_parity_difference"
+
+
+def fair(**gaps: tuple[float, float, float]) -> dict[str, float]:
+    ends = ("", "_low", "_high")
+    return {
+        f"fairness/{name}/{GAP}{end}": value
+        for name, found in gaps.items()
+        for end, value in zip(ends, found, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("gaps", "groups", "verdict"),
+    [
+        ({}, ["race"], "not known"),
+        ({"race": (0.02, 0.01, 0.04)}, ["race"], "met"),
+        ({"race": (0.04, 0.01, 0.08)}, ["race"], "not known"),
+        ({"race": (0.02, 0.01, 0.04), "sex": (0.1, 0.06, 0.2)}, ["race", "sex"], "not met"),
+        ({"race": (0.02, 0.01, 0.04)}, ["race", "sex"], "not known"),  # sex has too few examples in a group
+    ],
+)
+def test_the_fairness_gate_reads_the_differences_of_every_column_with_their_intervals(
+    gaps: dict[str, tuple[float, float, float]], groups: list[str], verdict: str
+) -> None:
+    candidate = Evidence("run", metrics=fair(**gaps), groups=groups)
+    (line,) = judge(candidate, None, {"fairness": {"metric": GAP, "most": 0.05}})
+    assert line.verdict == verdict
+
+
+def test_a_ratio_between_groups_has_a_limit_from_below() -> None:
+    name = "fairness/race/demographic_parity_ratio"
+    candidate = Evidence("run", metrics={name: 0.75, f"{name}_low": 0.7, f"{name}_high": 0.79})
+    gate = {"metric": "demographic_parity_ratio", "least": 0.8}
+    assert [each.verdict for each in judge(candidate, None, {"fairness": gate})] == ["not met"]
+    with pytest.raises(UserError, match=r"set `gate\.fairness\.least`"):
+        judge(candidate, None, {"fairness": {"metric": "demographic_parity_ratio", "most": 0.8}})
+
+
+def test_the_drift_gate_reads_the_newest_report_of_the_monitor(tmp_path: Path) -> None:
+    gates = {"drift": {"most": 0}}
+    assert judge(Evidence("run", folder=tmp_path), None, gates)[0].verdict == "not known"
+    for day, drifted in (("2026-01-01_00-00-00", ["age (KS)"]), ("2026-01-02_00-00-00", [])):
+        report = tmp_path / "monitoring" / day / "monitoring.json"
+        report.parent.mkdir(parents=True)
+        report.write_text(json.dumps({"drifted": drifted, "findings": [{}, {}], "rows": 90, "new": "week.csv"}))
+        (line,) = judge(Evidence("run", folder=tmp_path, monitoring=_newest_report(tmp_path)), None, gates)
+        assert line.verdict == ("not met" if drifted else "met")
+        assert f"{len(drifted)} of 2 comparisons" in line.claim

@@ -11,12 +11,16 @@ from omegaconf import DictConfig, OmegaConf
 from lantu.errors import UserError
 from lantu.log_noise import without_noise
 from lantu.registry.evidence import Evidence, gather
-from lantu.registry.gates import Line, check_gates, judge, verdict_of
+from lantu.registry.gates import check_gates, judge, verdict_of
+from lantu.registry.line import Line
 from lantu.registry.store import Registry, open_registry
 from lantu.tracking.find import find_run
 from lantu.tracking.registered import RegisteredVersion, find
 
 MARKS = {"met": "[green]met[/]      ", "not met": "[red]not met[/]  ", "not known": "[yellow]not known[/]"}
+
+LONGEST_REASON = 1000
+"""Characters: the history of decisions is one tag of MLflow."""
 
 
 def job(cfg: DictConfig) -> None:
@@ -66,6 +70,8 @@ def promote(cfg: DictConfig) -> None:
     check_gates(gates)
     if cfg.force is not None and len(str(cfg.force).strip()) < 5:
         raise UserError('`force`: say why, as in --force "the champion leaks a column"; the reason is kept.')
+    if cfg.force is not None and len(str(cfg.force)) > LONGEST_REASON:
+        raise UserError(f"`force`: a reason has {LONGEST_REASON} characters at most; this one has {len(cfg.force)}.")
     registry = open_registry(cfg)
     candidate = find(registry.client, name, alias=str(cfg["from"]))
     champion = _version_at(registry, name, str(cfg.to))
@@ -87,7 +93,7 @@ def promote(cfg: DictConfig) -> None:
     }
     if verdict != "go" and cfg.force is None:
         registry.note(name, {**decision, "what": "refuse"}, run_id=candidate.run_id, evidence=kept)
-        broken = ", ".join(each.gate for each in lines if each.verdict != "met")
+        broken = ", ".join(each.gate for each in lines if each.verdict != "met") or "no gate has a limit"
         raise UserError(
             f"{name} version {candidate.version} is not promoted ({verdict}): {broken}. Meet the gates, or give a "
             'reason that is kept: --force "..."'

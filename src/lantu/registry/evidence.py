@@ -1,5 +1,6 @@
 """What is known of a registered version: metrics, stored predictions, load test, size, lineage."""
 
+import ast
 import json
 import tempfile
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ class Evidence:
     """`load.json`."""
     equality: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`equality.json` of each export."""
+    groups: list[str] = field(default_factory=list)
+    """Columns by which `fairness.group` had the test measured."""
+    monitoring: dict[str, Any] | None = None
+    """The newest `monitoring.json` in the run's folder, with `at`, the name of its folder."""
     bytes: int | None = None
     """Of the weights."""
 
@@ -52,6 +57,7 @@ def gather(
     tags, params = run.data.tags, run.data.params
     found = Evidence(run.info.run_id, name=run.info.run_name or "", version=version.version if version else "")
     found.metrics = {str(name): float(value) for name, value in run.data.metrics.items()}
+    found.groups = _names(params.get("fairness.group"))
     found.folder = _local_folder(run, tracking_uri)
     found.lineage = {"MLflow run": run.info.run_id}
     for label, value in (
@@ -76,6 +82,7 @@ def gather(
         for file in found.folder.glob("export/*/equality.json"):
             if content := _content(file):
                 found.equality[file.parent.name] = content
+        found.monitoring = _newest_report(found.folder)
         checkpoint = found.folder / "checkpoints" / "best.ckpt"
         weights = [*found.folder.glob("model/**/*.ckpt"), *([checkpoint] if checkpoint.is_file() else [])]
         found.bytes = weights[0].stat().st_size if weights else None
@@ -94,6 +101,25 @@ def _file(client: Any, found: Evidence, name: str, place: Path) -> Path | None:
         return Path(client.download_artifacts(found.run_id, name, str(place)))
     except Exception:  # a store without artifacts, or one that cannot be reached from here
         return None
+
+
+def _names(text: str | None) -> list[str]:
+    """A list of names as MLflow's parameters keep it."""
+    try:
+        found = ast.literal_eval(text or "[]")
+    except (ValueError, SyntaxError):
+        return []
+    return [str(each) for each in found] if isinstance(found, list) else []
+
+
+def _newest_report(folder: Path) -> dict[str, Any] | None:
+    """The newest of the run's `monitoring.json`; None where it has none that can be read."""
+    for file in sorted(folder.glob("monitoring/*/monitoring.json"), reverse=True):  # folders are named by time
+        content = _content(file)
+        if content is None or not {"drifted", "findings", "rows", "new"} <= content.keys():
+            return None
+        return {**content, "at": file.parent.name}
+    return None
 
 
 def _table(path: Path | None) -> pd.DataFrame | None:

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from lantu.compare.methods.examples import compare_pair, values
 from lantu.errors import UserError
 from lantu.metric_direction import direction
 from lantu.registry.evidence import Evidence
+from lantu.registry.line import Line
+from lantu.registry.run_gates import check_fairness, drift_line, fairness_line
 
-Verdict = Literal["met", "not met", "not known"]
 PARTS = {
     "quality": {"metric", "split", "worse_by", "level"},
     "cost": {"usd_per_thousand"},
@@ -18,33 +18,12 @@ PARTS = {
     "errors": {"share"},
     "size": {"mb"},
     "export": {"format"},
-    "fairness": {"metric", "most"},
+    "fairness": {"metric", "most", "least"},
     "privacy": {"metric", "most"},
-    "drift": {"metric", "most"},
+    "drift": {"most"},
     "energy": {"metric", "most"},
 }
 """The gates, and the options of each."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One gate's result."""
-
-    gate: str
-    verdict: Verdict
-    claim: str
-    """What was found, in a sentence."""
-    limit: str
-    source: str
-    """Where the figures are from."""
-    remedy: str = ""
-    """How to meet it, as a command or a number of examples."""
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def check_gates(gates: Mapping[str, Any]) -> None:
@@ -57,6 +36,7 @@ def check_gates(gates: Mapping[str, Any]) -> None:
         for option in options or {}:
             if option not in PARTS[name]:
                 raise UserError(f"`gate.{name}.{option}`: the gate {name} has {', '.join(sorted(PARTS[name]))}.")
+    check_fairness(gates.get("fairness") or {})
 
 
 def judge(candidate: Evidence, champion: Evidence | None, gates: Mapping[str, Any]) -> list[Line]:
@@ -71,14 +51,16 @@ def judge(candidate: Evidence, champion: Evidence | None, gates: Mapping[str, An
     lines: list[Line] = []
     for name, options in gates.items():
         given = dict(options or {})
-        line = _quality(candidate, champion, given) if name == "quality" else _limited(name, candidate, given)
+        line = _quality(candidate, champion, given) if name == "quality" else _of_run(name, candidate, given)
         if line is not None:
             lines.append(line)
     return lines
 
 
 def verdict_of(lines: list[Line]) -> str:
-    """go: all gates are met; no-go: one is not; not yet: none is broken and something is not known."""
+    """go: all gates are met; no-go: one is not met; not yet: one is not known, or no gate has a limit."""
+    if not lines:
+        return "not yet"
     verdicts = {each.verdict for each in lines}
     return "no-go" if "not met" in verdicts else "not yet" if "not known" in verdicts else "go"
 
@@ -107,6 +89,9 @@ def _quality(candidate: Evidence, champion: Evidence | None, options: dict[str, 
     source += f" and {champion.run_id[:8]}, {pair.number} examples of both"
     claim = f"{metric} is {abs(better):.4g} {'better' if better >= 0 else 'worse'} [{low:+.4g}, {high:+.4g}]"
     found: dict[str, Any] = {"value": better, "low": low, "high": high}
+    if not all(map(math.isfinite, (better, low, high))):
+        claim = f"{metric} is not a finite number for every example"
+        return Line("quality", "not known", claim, limit, source, "look for NaN in the stored predictions")
     if low >= -worse_by:
         return Line("quality", "met", claim, limit, source, **found)
     if high < -worse_by:
@@ -117,14 +102,18 @@ def _quality(candidate: Evidence, champion: Evidence | None, options: dict[str, 
 
 
 def _first(candidate: Evidence, metric: str, limit: str, source: str) -> Line:
+    """The first version is compared with nothing, but its own metric must have been measured."""
     value = candidate.metrics.get(metric)
-    shown = f"{metric} {value:.4g}" if value is not None else f"{metric} was not measured"
     frame = candidate.predictions.get(metric.partition("/")[0])
     found = values(frame, metric) if frame is not None else None
+    shown = f"{metric} {value:.4g}" if value is not None else ""
     if found is not None and len(found) > 1:
         half = 1.96 * float(found.std(ddof=1)) / math.sqrt(len(found))
-        mean = float(found.mean())
-        shown = f"{metric} {mean:.4g} [{mean - half:.4g}, {mean + half:.4g}]"
+        value = float(found.mean())
+        shown = f"{metric} {value:.4g} [{value - half:.4g}, {value + half:.4g}]"
+    if value is None or not math.isfinite(value):
+        why = f"{metric} was not measured" if value is None else f"{metric} is {value}"
+        return Line("quality", "not known", why, limit, source, "train with `test=true`")
     claim = f"{shown}; there is no other champion to compare with"
     return Line("quality", "met", claim, limit, source, value=value)
 
@@ -146,10 +135,13 @@ def _more_examples(number: int, better: float, low: float, worse_by: float) -> s
     return f"about {needed - number:,} more test examples decide it, if the difference stays as it is"
 
 
-def _limited(name: str, candidate: Evidence, options: dict[str, Any]) -> Line | None:
+def _of_run(name: str, candidate: Evidence, options: dict[str, Any]) -> Line | None:
     if name == "export":
         return _export(candidate, options.get("format"))
-    limit = next((options.get(key) for key in ("usd_per_thousand", "p99_ms", "share", "mb", "most")), None)
+    if name == "fairness":
+        return fairness_line(candidate, options)
+    if name == "drift":
+        return drift_line(candidate, options.get("most"))
     limits = {key: value for key, value in options.items() if key != "metric"}
     limit = next(iter(limits.values()), None)
     if limit is None:
@@ -190,9 +182,7 @@ def _measured(name: str, candidate: Evidence, options: dict[str, Any]) -> tuple[
         return size, "the size of the weights", " MB", "the run's folder", "lantu export ... precision=int8"
     metric = str(options.get("metric"))
     remedies = {
-        "fairness": "measure the groups: `lantu evaluate run=... fairness.group=COLUMN`",
         "privacy": "train with `privacy=dp`",
-        "drift": "lantu monitor",
         "energy": "train with `callbacks=[default]`, which measures energy",
     }
     return candidate.metrics.get(metric), f"`{metric}`", "", f"run {candidate.run_id[:8]}", remedies[name]

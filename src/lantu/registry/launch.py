@@ -14,8 +14,9 @@ from lantu.errors import UserError
 from lantu.log_noise import without_noise
 from lantu.registry.commands import evidence_of
 from lantu.registry.evidence import Evidence, gather
-from lantu.registry.gates import Line, check_gates, verdict_of
+from lantu.registry.gates import check_gates, verdict_of
 from lantu.registry.launch_lines import cheapest, lines_of
+from lantu.registry.line import Line
 from lantu.registry.store import Registry
 from lantu.tracking.find import find_run
 from lantu.tracking.registered import REGISTERED, RegisteredVersion, find

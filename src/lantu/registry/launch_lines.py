@@ -5,7 +5,8 @@ from typing import Any
 
 from lantu.compare.methods.examples import calibration, calibration_error, values
 from lantu.registry.evidence import Evidence
-from lantu.registry.gates import Line, judge
+from lantu.registry.gates import judge
+from lantu.registry.line import Line
 
 COSTS = {"latency": 1, "cost": 1, "errors": 1, "rollback": 1, "export": 2, "card": 2, "quality": 3}
 """How dear the evidence of a line is, roughly: 1 seconds, 2 minutes, 3 new data or training."""

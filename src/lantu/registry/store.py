@@ -76,7 +76,8 @@ class Registry:
         decision = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "by": getpass.getuser(), **decision}
         kept = [*self.history(name), decision]
         while len(json.dumps(kept)) > MOST_CHARACTERS and len(kept) > 1:
-            kept.pop(0)
+            # refusals first: rollback needs the promotions
+            kept.pop(next((place for place, each in enumerate(kept[:-1]) if each["what"] == "refuse"), 0))
         with self._turn():
             self.client.set_registered_model_tag(name, HISTORY, json.dumps(kept))
         stamp = decision["at"].replace(":", "-")

@@ -1,0 +1,27 @@
+"""One line of a decision: a claim, its interval, its limit, its source, and how to meet it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Verdict = Literal["met", "not met", "not known"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One gate's result."""
+
+    gate: str
+    verdict: Verdict
+    claim: str
+    """What was found, in a sentence."""
+    limit: str
+    source: str
+    """Where the figures are from."""
+    remedy: str = ""
+    """How to meet it, as a command or a number of examples."""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
