@@ -15,6 +15,7 @@ from lantu.inference.rebuild import rebuild
 from lantu.models.gpt import GPT
 from lantu.models.rnn import RNN, _read_padded
 from lantu.serving.export.command import export
+from lantu.serving.export.equality import Equality, _add
 from lantu.serving.export.graph import trace
 from lantu.tasks import LanguageModeling
 from lantu.tracking.find import find_checkpoint
@@ -107,3 +108,10 @@ def test_a_recurrent_layer_that_is_traced_reads_padded_texts_as_packing_does(cel
         padded, last = _read_padded(net.layers[0], x, lengths)
     torch.testing.assert_close(padded, packed)
     torch.testing.assert_close(last, state[0] if isinstance(state, tuple) else state)
+
+
+@pytest.mark.parametrize(("exported", "equal"), [(float("inf"), True), (-float("inf"), False), (float("nan"), False)])
+def test_an_infinite_output_equals_only_the_same_infinity(exported: float, equal: bool) -> None:
+    found = Equality(1e-5, examples=2)
+    _add(found, "", {"y": torch.tensor([1.0, float("inf")])}, {"y": torch.tensor([1.0, exported])})
+    assert found.equal is equal

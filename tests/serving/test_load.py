@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Thread
 
 import pytest
@@ -13,7 +17,7 @@ pytest.importorskip("aiohttp", reason="needs the extra `serve`")
 from lantu.config.composing import compose
 from lantu.errors import UserError
 from lantu.serving.load.client import Body, closed_loop, open_loop
-from lantu.serving.load.command import load
+from lantu.serving.load.command import _address, keep, load
 
 
 class Stalls(BaseHTTPRequestHandler):
@@ -53,7 +57,7 @@ def test_an_open_loop_counts_the_waiting_behind_a_stall_that_a_closed_loop_hides
     opened = asyncio.run(open_loop(address, bodies, rate=50, seconds=1.0))
     assert opened.requests == 50
     assert opened.ms["p95"] > 300  # half of the requests were due during the stall
-    assert closed.ms["mean"] < opened.ms["mean"] / 2  # one of its requests waited, however many there were
+    assert closed.ms["p50"] < opened.ms["p95"] / 2  # one of its requests waited, however many there were
 
 
 def test_errors_and_wrong_answers_are_counted_and_requests_are_bounded(address: str) -> None:
@@ -73,6 +77,23 @@ def test_a_load_test_stays_on_this_machine_and_within_its_bounds() -> None:
         ("seconds=4000", "up to 600 seconds"),
         ("rate=0", "above 0"),
         ("input=/nowhere.csv", "no such file"),
+        ("output=/nowhere/load.json", "no folder /nowhere"),
     ):
         with pytest.raises(UserError, match=said):
             load(compose(override, command="load").cfg)
+
+
+def test_a_server_named_by_its_url_leaves_no_evidence_with_the_run(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoints" / "best.ckpt"
+    keep({"sent": "rows"}, None, str(tmp_path / "mine.json"))
+    assert [each.name for each in tmp_path.iterdir()] == ["mine.json"]
+    keep({"sent": "rows"}, checkpoint, None)
+    assert (tmp_path / "load.json").is_file()
+
+
+def test_what_a_server_writes_on_standard_error_does_not_stop_it_and_is_quoted_where_it_fails() -> None:
+    code = "import sys; sys.stderr.write('x' * 300_000 + chr(10) + 'no such model' + chr(10))"
+    with TemporaryFile("w+") as errors:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=errors, text=True)
+        with pytest.raises(UserError, match="did not start: no such model"):
+            _address(process, errors)

@@ -206,12 +206,14 @@ def test_a_language_model_speaks_openais_protocol_and_streams(root: Path, own_da
         streamed = client.post("/v1/completions", json={**ask, "stream": True}).text
         chat = client.post("/v1/chat/completions", json={**ask, "messages": [{"role": "user", "content": "The "}]})
         wrong = client.post("/v1/completions", json={**ask, "temperature": -1})
+        endless = client.post("/predict", json={"inputs": [{"prompt": "The "}], "params": {"tokens": 10**9}})
     assert whole["choices"][0]["text"] == expected
     events = [line.removeprefix("data: ") for line in streamed.splitlines() if line]
     assert events[-1] == "[DONE]"
     assert "".join(json.loads(each)["choices"][0]["text"] for each in events[:-1]) == expected
     assert chat.json()["choices"][0]["message"]["content"]
     assert (wrong.status_code, "temperature" in wrong.json()["error"]["message"]) == (422, True)
+    assert (endless.status_code, "params.tokens" in endless.json()["error"]["message"]) == (422, True)
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ from what the run knows. What a person must still write is marked.
   new=FILE                     rows since the model was put to use; performance too, if the target is among the columns
   reference=FILE               rows to compare with; none: the training rows' quantiles, kept in the checkpoint
 
-Exit status: 0 nothing has changed, 3 something has, 2 a mistake in what was asked.
+Exit status: 0 no comparison shows a change, 3 one does, 2 a mistake in what was asked.
 """,
     "export": """\
 Write a run's network for other runtimes: `{program} run=WHICH [format=onnx]`

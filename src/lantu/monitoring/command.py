@@ -71,6 +71,8 @@ def judge(
     """
     data = rebuilt.data
     after = predict(rebuilt, trainer, new)
+    if not len(after):
+        raise UserError(f"`new={new}`: the file holds no rows.")
     before = None if reference is None else predict(rebuilt, trainer, reference)
     answers = Answers(run, before, after, getattr(rebuilt.task, "class_names", None), least)
     verdict = Verdict(
@@ -136,6 +138,7 @@ def _performance(answers: Answers, verdict: Verdict, *, target: str) -> list[Fin
         kept = answers.kept("val")
         if classes is not None and kept is not None and "probability" in after and "probability" in kept:
             verdict.estimated = performance.estimated_accuracy(kept, after["probability"].dropna().to_numpy())
+        verdict.notes.append(f"Performance was not compared: the new rows have no known `{target}`.")
         return []
     verdict.measured = abs(float(now.mean()))
     before, column = answers.before, target

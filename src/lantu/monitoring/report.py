@@ -46,7 +46,7 @@ class Verdict:
         what = (
             f"{len(self.drifted)} of {len(self.findings)} comparisons show a change"
             if self.drifted
-            else "nothing has changed"
+            else f"none of {len(self.findings)} comparisons shows a change"
         )
         lines = [f"{self.rows:,} new rows against {self.reference}: {what}"]
         if self.drifted:

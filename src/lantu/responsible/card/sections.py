@@ -160,6 +160,8 @@ def groups(facts: Facts) -> Section:
 def privacy(facts: Facts) -> Section:
     """What of a training example it may give away."""
     section, account = Section("Privacy"), facts.privacy
+    if account is None and (facts.folder is None or facts.cfg.get("privacy")):
+        return section.todo("the privacy guarantee, if any: the run's `privacy.json` is not on this machine.")
     if account is None:
         return section.text("Trained without a privacy guarantee: it may have memorised training examples.")
     section.text(

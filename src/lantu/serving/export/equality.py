@@ -84,14 +84,20 @@ def _add(found: Equality, prefix: str, trained: dict[str, Any], exported: dict[s
         other, full = exported[name], f"{prefix}{name}"
         if isinstance(value, Tensor) and value.is_floating_point() and value.shape == other.shape:
             apart = ((value.double() - other.double()).abs() / (1 + value.double().abs())).nan_to_num(0.0)
-            both_finite = torch.equal(torch.isfinite(value), torch.isfinite(other))
+            strange, also = ~torch.isfinite(value), ~torch.isfinite(other)
+            same_strange = torch.equal(strange, also) and _same_kind(value[strange], other[also])
             largest = float(apart.max()) if apart.numel() else 0.0
             found.largest[full] = max(found.largest.get(full, 0.0), largest)
-            wrong = largest > found.tolerance or not both_finite
+            wrong = largest > found.tolerance or not same_strange
         else:
             wrong = not _same(value, other, found.tolerance)
         if wrong and full not in found.different:
             found.different.append(full)
+
+
+def _same_kind(one: Tensor, two: Tensor) -> bool:
+    """Whether infinities have the same sign, and NaN stands where NaN stood."""
+    return torch.equal(one.double().nan_to_num(0.0), two.double().nan_to_num(0.0))
 
 
 def _same(value: Any, other: Any, tolerance: float) -> bool:

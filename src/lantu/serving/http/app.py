@@ -24,7 +24,7 @@ from lantu.serving.http.served import Prepared, ServedModel
 from lantu.serving.http.watching import Watch
 
 OPEN = ("/health", "/ready", "/")
-"""Paths that need no token: they tell nothing of the model."""
+"""Paths that need no token. The page at / shows the model's name, its version and the names of its inputs."""
 Handler = Callable[[Request], Awaitable[Response]]
 
 

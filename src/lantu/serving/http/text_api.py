@@ -28,6 +28,9 @@ def respond(model: ServedModel, rows: list[Record], params: dict[str, Any]) -> l
 
     if any(not isinstance(each.get("prompt"), str) for each in rows):
         raise UserError('a language model takes {"inputs": [{"prompt": "..."}]}.')
+    if not isinstance(params, dict):
+        raise UserError('`params` is an object, such as {"tokens": 50}.')
+    _check_tokens(params.get("tokens", 1), "params.tokens")
     with _TURN:
         return [dict(each) for each in model.task.respond(model.data, pd.DataFrame(rows), params).to_dict("records")]
 
@@ -98,8 +101,7 @@ class Writer:
 
 def _options(body: dict[str, Any], model: ServedModel) -> dict[str, Any]:
     tokens = body.get("max_tokens") or body.get("max_completion_tokens") or 200
-    if not isinstance(tokens, int) or not 1 <= tokens <= MOST_TOKENS:
-        raise Refused(422, f"`max_tokens` is a whole number from 1 to {MOST_TOKENS}.")
+    _check_tokens(tokens, "max_tokens")
     stop = body.get("stop") or model.data.stops
     options: dict[str, Any] = {"tokens": tokens, "stop": [stop] if isinstance(stop, str) else list(stop)}
     for name, default in (("temperature", 1.0), ("top_p", None), ("top_k", None)):
@@ -110,6 +112,11 @@ def _options(body: dict[str, Any], model: ServedModel) -> dict[str, Any]:
     if "seed" in body and isinstance(body["seed"], int):
         options["generator"] = torch.Generator().manual_seed(body["seed"] % 2**63)
     return options
+
+
+def _check_tokens(tokens: Any, name: str) -> None:
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 1 <= tokens <= MOST_TOKENS:
+        raise Refused(422, f"`{name}` is a whole number from 1 to {MOST_TOKENS}.")
 
 
 def _pieces(model: ServedModel, prompt: str, options: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -47,10 +48,15 @@ def job(cfg: DictConfig) -> None:
         print(f"lantu load: {error}", file=sys.stderr)
         sys.exit(2)
     show(found)
+    if not found["closed"]["rows"] and not found["open"]["rows"]:
+        print("lantu load: no request was answered, so there is nothing to measure.", file=sys.stderr)
+        sys.exit(1)
 
 
 def load(cfg: DictConfig) -> dict[str, Any]:
     """Measure a model's server; the result is kept as `load.json` in the run's folder and at `output`.
+
+    Of a server at `url` it is kept at `output` alone, since that may serve another model than the run's.
 
     Raises:
         UserError: an option is out of its range, there is nothing to send, or the server does not start.
@@ -92,14 +98,14 @@ def load(cfg: DictConfig) -> dict[str, Any]:
     }
     if cfg.server_per_hour is not None and closed.rows_per_second:
         found["usd_per_thousand"] = cfg.server_per_hour / 3600 * 1000 / closed.rows_per_second
-    keep(found, checkpoint, cfg.output)
+    keep(found, checkpoint if cfg.url is None else None, cfg.output)
     return found
 
 
-def keep(found: dict[str, Any], checkpoint: Path, output: str | None) -> None:
+def keep(found: dict[str, Any], checkpoint: Path | None, output: str | None) -> None:
     """Write the result beside the run's checkpoints, where `lantu promote` and `lantu launch` look for it."""
     text = json.dumps(found, indent=1)
-    if checkpoint.parent.name == "checkpoints":
+    if checkpoint is not None and checkpoint.parent.name == "checkpoints":
         (checkpoint.parent.parent / "load.json").write_text(text, encoding="utf-8")
     if output:
         Path(output).expanduser().write_text(text, encoding="utf-8")
@@ -144,6 +150,8 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"`rate={cfg.rate}`: requests a second, above 0.")
     if not 0 < cfg.share <= 1:
         raise UserError(f"`share={cfg.share}`: of the closed loop's throughput, above 0 and up to 1.")
+    if cfg.output and not Path(cfg.output).expanduser().parent.is_dir():
+        raise UserError(f"`output={cfg.output}`: there is no folder {Path(cfg.output).expanduser().parent}.")
     if cfg.input and not Path(cfg.input).expanduser().exists():
         raise UserError(f"`input={cfg.input}`: there is no such file or folder.")
 
@@ -162,24 +170,25 @@ def _server(cfg: DictConfig) -> Iterator[Running]:
         sys.executable, "-m", "lantu", "serve", f"run={cfg.run}", "port=0", "log=false", f"threads={cfg.threads}",
         f"paths.root={cfg.paths.root}",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        yield Running(_address(process), psutil.Process(process.pid))
-    finally:
-        process.terminate()
+    with TemporaryFile("w+", encoding="utf-8") as errors:  # a pipe that nothing reads would stop the server when full
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
-            process.wait(timeout=40)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            yield Running(_address(process, errors), psutil.Process(process.pid))
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=40)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
-def _address(process: subprocess.Popen[str]) -> str:
+def _address(process: subprocess.Popen[str], errors: IO[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     if " at http://" not in line:
-        assert process.stderr is not None
         process.wait(timeout=30)
-        reason = process.stderr.read().strip().splitlines()
+        errors.seek(0)
+        reason = errors.read().strip().splitlines()
         raise UserError(f"the server did not start: {reason[-1] if reason else 'it said nothing'}")
     address = f"http://{line.partition(' at http://')[2].split()[0]}"
     deadline = time.monotonic() + START_SECONDS
