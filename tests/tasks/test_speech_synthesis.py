@@ -97,7 +97,7 @@ def test_a_prompt_becomes_a_recording(run: lantu.Result, tmp_path: Path, capsys:
     ("typed", "said"),
     [
         (["prompt=low"], "add `output=FILE.wav`"),
-        (["prompt=low", "output=x.wav", "speaker=eve"], "the model has heard ann, bob"),
+        (["prompt=low", "output=x.wav", "speaker=eve"], "the model was trained on ann, bob"),
         (["prompt=555", "output=x.wav"], "none of its characters is in the training transcripts"),
         (["prompt=low", "output=x.csv"], "must be one of .wav, .flac"),
     ],

@@ -93,7 +93,7 @@ class Contrastive(Task):
         return {"image": output["image"], "text": output["text"], "number": y["text"], "class": y["class"]}
 
     def per_example(self, outputs: Outputs) -> dict[str, Any]:
-        """The cosine of each pair, and its rank among the pairs that were measured together (a batch)."""
+        """The cosine of each pair."""
         similarity = outputs["image"].float() @ outputs["text"].float().T
         columns: dict[str, Any] = {"row": outputs["row"]} if "row" in outputs else {}
         return {**columns, "similarity": similarity.diagonal().numpy()}

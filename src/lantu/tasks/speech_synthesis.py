@@ -223,7 +223,8 @@ class SpeechSynthesis(Task):
         if name is None:
             return 0
         if name not in self.speakers:
-            raise UserError(f"`speaker={name}`: the model has heard {', '.join(filter(None, self.speakers)) or 'one'}.")
+            known = ", ".join(filter(None, self.speakers)) or "one voice without a name"
+            raise UserError(f"`speaker={name}`: the model was trained on {known}.")
         return self.speakers.index(name)
 
     def _spectrograms(self, text: str, waves: tuple[np.ndarray, np.ndarray]) -> Any:

@@ -94,7 +94,7 @@ class SynthesisDataModule(SpeechDataModule):
     def examples(self, spoken: list[Spoken], split: str) -> "Stretches":
         unknown = sorted({each.speaker for each in spoken} - set(self.learned["speakers"]))
         self.report.note(
-            len(unknown), f"speakers of {split} that training has not heard, spoken as the first", names=unknown
+            len(unknown), f"speakers of {split} that training lacks, conditioned as the first speaker", names=unknown
         )
         frames = round(self.segment * self.learned["rate"] / self._hop(self.learned["rate"]))
         return self._stretches(spoken, segment=max(1, frames) if split == "train" else None)

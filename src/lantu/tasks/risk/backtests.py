@@ -1,7 +1,7 @@
 """Backtests of value at risk (VaR) and expected shortfall (ES).
 
-All take returns r (T,) and forecasts of the same days, made before them: `var` (T,), the return that is fallen short of
-with probability `level`, and `es` (T,), the mean return of the days that fall short of it. Both are negative where they
+All take returns r (T,) and forecasts of the same days, made before them: `var` (T,), the quantile of the return at
+`level`, and `es` (T,), the mean return below it. Both are negative where they
 are losses. A violation is a day with r < VaR. A p value is NaN where the sample cannot tell.
 """
 
@@ -54,7 +54,7 @@ def conditional_coverage(violations: np.ndarray, *, level: float) -> Test:
 
 
 def dynamic_quantile(returns: np.ndarray, var: np.ndarray, *, level: float, lags: int = 4) -> Test:
-    """Can violations be foretold from the last ones and from the VaR itself (DQ; Engle and Manganelli 2004)?
+    """Can violations be predicted from the last ones and from the VaR itself (DQ; Engle and Manganelli 2004)?
 
     Regresses violations less `level` on a constant, as many lags of themselves and the VaR of the day. The statistic
     is chi-square with `lags` + 2 degrees of freedom.
