@@ -195,6 +195,20 @@ def test_strings_are_of_one_speaker_and_no_recording_is_in_two_parts(words: Path
         assert all(Path(file).name.startswith(speaker) for file in files)
 
 
+def test_held_out_recordings_that_training_has_as_well_are_a_warning(words: Path) -> None:
+    def warnings() -> list[str]:
+        data = SpeechDataModule(path=str(words), transcript="label")
+        data.prepare_data()
+        return data.report.warnings
+
+    assert warnings() == [
+        "8 recordings of validation and test are in training too; scores on them say nothing of new recordings"
+    ]
+    for number, file in enumerate(sorted(words.glob("*.wav"))):
+        soundfile.write(file, 0.1 * np.random.default_rng(number).standard_normal(1600), 8000)
+    assert warnings() == []
+
+
 def test_a_recogniser_trains_evaluates_and_predicts_with_its_lexicon(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ from lantu.data.audio.recordings import (
     waves_of,
 )
 from lantu.data.base import DataModule
+from lantu.data.cleaning_report import counted
 from lantu.data.samplers import Chosen, TrainingBatches
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, completed
@@ -192,6 +193,7 @@ class SpeechDataModule(DataModule):
     def _fill(self, spoken: list["Spoken"], split: np.ndarray) -> None:
         unknown = sorted(set("".join(each.text for each in spoken)) - set(self.learned["characters"]))
         self.report.note(len(unknown), "characters that no training transcript has", names=unknown)
+        self._warn_of_copies(spoken, split)
         for name in SPLITS:
             chosen = [each for each, part in zip(spoken, split, strict=True) if part == name]
             if name != "train":  # of similar length in a batch; training is ordered in every epoch
@@ -203,6 +205,15 @@ class SpeechDataModule(DataModule):
                 for each in chosen:
                     digest.update(each.wave.tobytes() + each.text.encode())
                 self.fingerprints[name] = digest.hexdigest()
+
+    def _warn_of_copies(self, spoken: list["Spoken"], split: np.ndarray) -> None:
+        """Say how many held-out recordings are in training too, sample by sample."""
+        hashes = [blake2b(each.wave.tobytes(), digest_size=16).digest() for each in spoken]
+        trained = {each for each, part in zip(hashes, split, strict=True) if part == "train"}
+        copies = sum(part != "train" and each in trained for each, part in zip(hashes, split, strict=True))
+        if copies:
+            found = counted(copies, "recordings of validation and test are in training too")
+            self.report.warn(f"{found}; scores on them say nothing of new recordings")
 
     def _examples(self, waves: list[np.ndarray], texts: list[str] | None = None) -> "Utterances":
         if self.inputs == "waveform":
