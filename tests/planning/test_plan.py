@@ -4,9 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from lantu.cli.main import main
+from lantu.errors import UserError
 from lantu.planning import chinchilla
+from lantu.planning.job import _epochs
 from lantu.planning.utilisation import checks, expected, leave_one_out, published_runs
 
 PEAKS = {"A100": 312e12, "H100": 989.4e12}
@@ -90,9 +93,26 @@ def test_data_at_hand_are_planned_and_an_unknown_speed_is_said_to_be_unknown(cap
         (["model=gpt", "tokens=-1"], "must be above 0"),
         (["model=gpt", "tokens=1e9", "hardware=h1000"], "no such device"),
         (["model=gpt", "tokens=1e9", "data=digits"], "leave one of them out"),
+        (["-m", "model=gpt", "tokens=1e9", "seed=0,1", "json=plan.json"], "leave one of them out"),
         (["model=cnn", "preset=7b"], "is a size for `model=gpt`"),
     ],
 )
 def test_a_mistake_is_answered_in_a_sentence(arguments, sentence, capsys):
     assert main(["plan", *arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "accumulated", "read"),
+    [(3, -1, 1, 3.0), (-1, 50, 1, 5.0), (None, 50, 2, 10.0), (3, 50, 1, 3.0), (3, 10, 1, 1.0)],
+)
+def test_what_training_reads_follows_epochs_or_steps_whichever_ends_first(epochs, steps, accumulated, read):
+    trainer = {"max_epochs": epochs, "max_steps": steps, "accumulate_grad_batches": accumulated}
+    cfg = OmegaConf.create({"trainer": trainer, "data": {"batch_size": 10}})
+    assert _epochs(cfg, 100) == read
+
+
+def test_training_without_an_end_cannot_be_planned():
+    cfg = OmegaConf.create({"trainer": {"max_epochs": -1, "max_steps": -1}, "data": {"batch_size": 10}})
+    with pytest.raises(UserError, match="no end"):
+        _epochs(cfg, 100)

@@ -15,8 +15,9 @@ import lantu
 from lantu.config.composing import compose
 from lantu.errors import UserError
 from lantu.registry.commands import promote, register, rollback
-from lantu.registry.evidence import Evidence, _newest_report
+from lantu.registry.evidence import Evidence, _newest_report, gather
 from lantu.registry.gates import judge, verdict_of
+from lantu.registry.launch import _name_of
 from lantu.registry.store import Registry
 from lantu.tracking.find import find_checkpoint
 from lantu.tracking.run_folder import RunFolder
@@ -133,6 +134,27 @@ def test_no_answer_is_lost_or_wrong_while_a_promotion_is_followed(root: Path, ru
     assert by_model.keys() == {"swapped/1", "swapped/2"}
     assert all(len(found) == 1 for found in by_model.values())  # of one model one answer, of two models two
     assert by_model["swapped/1"] != by_model["swapped/2"]
+
+
+def test_differences_between_groups_that_evaluate_measured_are_evidence_of_the_run(root: Path, runs: list[str]) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    run = client.get_run(runs[0])
+    file = Path(run.data.tags["lantu.run_dir"]) / "fairness.json"
+    file.write_text(json.dumps({"group": ["home"], "metrics": {"fairness/home/accuracy_difference": 0.1}}))
+    found = gather(client, run)
+    file.unlink()
+    assert found.groups == ["home"]
+    assert found.metrics["fairness/home/accuracy_difference"] == 0.1
+    assert "test/loss" in found.metrics
+
+
+def test_a_launch_compares_a_registered_run_with_the_champion_of_its_model(root: Path, runs: list[str]) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    assert _name_of(client, "0" * 32) is None
+    for name in ("one", "two"):
+        register(command(root, "register", f"run={runs[0]}", f"name={name}"))
+    with pytest.raises(UserError, match=r"registered as .*one, .*two"):
+        _name_of(client, runs[0])
 
 
 def evidence(shift: float, *, rows: int = 400, load: dict[str, Any] | None = None) -> Evidence:

@@ -76,3 +76,9 @@ def test_a_private_runs_card_states_epsilon_and_what_is_not_covered() -> None:
     assert "epsilon 2.5 at delta 1e-05" in text
     assert "- &lt;statistics>" in text
     assert "<statistics>" not in document.html("x", [section])
+
+
+def test_without_the_runs_folder_a_card_does_not_claim_that_training_was_not_private() -> None:
+    text = document.markdown("x", [sections.privacy(Facts(cfg={}, parameters=1, inputs=[], outputs=[]))])
+    assert "Trained without a privacy guarantee" not in text
+    assert document.TODO in text

@@ -1,5 +1,6 @@
 """Figures by group are fairlearn's, their intervals cover, and mitigation narrows what it says it narrows."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import lantu
+from lantu.cli.main import main
 from lantu.inference.evaluate import evaluate
 from lantu.inference.rebuild import rebuild
 from lantu.responsible.fairness import Fairness
@@ -159,6 +161,14 @@ def gap(result: lantu.Result) -> float:
     """The demographic parity difference of a run's test."""
     fairness = next(each for each in result.module.trainer.callbacks if isinstance(each, Fairness))
     return fairness.metrics["fairness/group/demographic_parity_difference"]
+
+
+def test_evaluate_keeps_the_differences_where_the_fairness_gate_finds_them(plain: lantu.Result) -> None:
+    assert main(["evaluate", f"run={plain.best_checkpoint}", "fairness.group=[group,sex]"]) == 0
+    kept = json.loads((plain.run_dir / "fairness.json").read_text())
+    assert kept["group"] == ["group", "sex"]
+    name = "fairness/group/demographic_parity_difference"
+    assert 0 < kept["metrics"][f"{name}_low"] < kept["metrics"][name] < kept["metrics"][f"{name}_high"]
 
 
 @pytest.mark.parametrize(

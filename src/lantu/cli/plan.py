@@ -50,6 +50,8 @@ def plan_main(argv: list[str]) -> int:
     typed = [_plain_name(each) for each in argv if each not in ("-m", "--multirun")]
     own = {key: value for key, _, value in (each.partition("=") for each in typed) if key in _OWN}
     overrides = [each for each in typed if each.partition("=")[0] not in _OWN]
+    if multirun and "json" in own:
+        raise UserError("`json=` keeps the figures of one plan, and `-m` plans a sweep: leave one of them out.")
     numbers = _numbers(own)
     if "tokens" in numbers:
         if named := [each for each in overrides if each.startswith("data=")]:

@@ -1,7 +1,9 @@
 """The `evaluate` command: a run's metrics, measured again."""
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
@@ -29,8 +31,8 @@ def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict
     return found
 
 
-def _measure_by_group(rebuilt: Rebuilt, trainer: Trainer, cfg: DictConfig) -> None:
-    """Let the trainer measure the test by group as well.
+def _measure_by_group(rebuilt: Rebuilt, trainer: Trainer, cfg: DictConfig) -> Any:
+    """Let the trainer measure the test by group as well; returns the callback that does.
 
     Raises:
         UserError: another split is asked for, a mitigation, or a task that has no groups.
@@ -41,6 +43,19 @@ def _measure_by_group(rebuilt: Rebuilt, trainer: Trainer, cfg: DictConfig) -> No
     fairness.prepare(rebuilt.task, rebuilt.data)
     rebuilt.data.carry(cfg.fairness.group)
     trainer.callbacks.append(fairness)
+    return fairness
+
+
+def _keep_by_group(fairness: Any, checkpoint: Path, cfg: DictConfig) -> None:
+    """Write `fairness.json` into the run's folder, for `lantu promote` and `lantu launch`; not of changed data."""
+    if cfg.data or not fairness.found or checkpoint.parent.name != "checkpoints":
+        return
+    content = {"group": list(fairness.group), "metrics": fairness.metrics}
+    path = checkpoint.parent.parent / "fairness.json"
+    try:
+        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    except OSError as error:
+        print(f"lantu evaluate: {path} cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def job(cfg: DictConfig) -> dict[str, float]:
@@ -54,9 +69,10 @@ def job(cfg: DictConfig) -> dict[str, float]:
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint, data_options=cfg.data, cache=cfg.paths.cache)
         trainer = build(cfg.trainer)
-        if groups_of(cfg):
-            _measure_by_group(rebuilt, trainer, cfg)
+        fairness = _measure_by_group(rebuilt, trainer, cfg) if groups_of(cfg) else None
         metrics = evaluate(rebuilt, trainer, split=cfg.split)
+        if fairness is not None:
+            _keep_by_group(fairness, checkpoint, cfg)
     except UserError as error:
         print(f"lantu evaluate: {error}", file=sys.stderr)
         sys.exit(2)

@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 
 from lantu.config.build import build
 from lantu.config.composing import Composition
+from lantu.errors import UserError
 from lantu.models.activation_checkpointing import checkpoint_activations
 from lantu.models.gpt import GPT
 from lantu.models.sharding import units
@@ -51,15 +52,30 @@ def job_of_data(composition: Composition) -> Job:
     loader = data.train_dataloader()
     real = next(iter(loader))
     examples = float(len(loader.dataset))
-    epochs = float(cfg.trainer.max_epochs or 1)
-    if cfg.trainer.max_steps and cfg.trainer.max_steps > 0:
-        epochs = min(epochs, cfg.trainer.max_steps * cfg.data.batch_size / examples)
+    epochs = _epochs(cfg, examples)
     context = int(cfg.spec.get("context") or 1) if cfg.spec.get("per_token") else 1
 
     def batch(number: int) -> Any:
         return _resized(real, number)
 
     return _job(cfg, batch, examples=epochs * examples, context=context)
+
+
+def _epochs(cfg: DictConfig, examples: float) -> float:
+    """How often the data are read on one device, by whichever of epochs and steps ends first.
+
+    Raises:
+        UserError: neither ends.
+    """
+    trainer, limits = cfg.trainer, []
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        limits.append(float(trainer.max_epochs))
+    if trainer.max_steps is not None and trainer.max_steps >= 0:
+        step = cfg.data.batch_size * (trainer.get("accumulate_grad_batches") or 1)
+        limits.append(trainer.max_steps * step / examples)
+    if not limits:
+        raise UserError("training has no end to plan for: set `trainer.max_epochs` or `trainer.max_steps`.")
+    return min(limits)
 
 
 def _job(cfg: DictConfig, batch: Batch, *, examples: float, context: int) -> Job:

@@ -76,6 +76,9 @@ def gather(
             frame = _table(path)
             if frame is not None:
                 found.predictions[split] = frame
+        by_group = _content(_file(client, found, "fairness.json", Path(name))) or {}  # of `lantu evaluate`
+        found.metrics |= by_group.get("metrics", {})
+        found.groups += [each for each in by_group.get("group", []) if each not in found.groups]
         path = _file(client, found, "load.json", Path(name))
         found.load = _content(path)
     if found.folder is not None:

@@ -65,7 +65,7 @@ def launch(cfg: DictConfig) -> str:
     client, run = find_run(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
     registry = Registry(client, cfg.paths.tracking_uri or embedded_uri(cfg.paths.store))
     candidate = gather(client, run, tracking_uri=cfg.paths.tracking_uri)
-    name = cfg.name or _registered_name(str(cfg.run))
+    name = cfg.name or _registered_name(str(cfg.run)) or _name_of(client, candidate.run_id)
     champion, history = _champion(registry, name, candidate)
     lines = lines_of(candidate, champion, gates, history=history, business=business)
     verdict = verdict_of([each for each in lines if each.limit])
@@ -158,6 +158,20 @@ def _registered_name(run: str) -> str | None:
     if not run.startswith(REGISTERED):
         return None
     return run.removeprefix(REGISTERED).partition("@")[0].partition("/")[0]
+
+
+def _name_of(client: Any, run_id: str) -> str | None:
+    """The model that a run is registered as; None where it is not registered.
+
+    Raises:
+        UserError: it is registered as several.
+    """
+    names = sorted({each.name for each in client.search_model_versions(f"run_id='{run_id}'")})
+    if len(names) > 1:
+        raise UserError(
+            f"the run is registered as {', '.join(names)}: say with whose champion it is compared, `name=...`."
+        )
+    return str(names[0]) if names else None
 
 
 def _say(lines: list[Line], verdict: str, output: Path) -> None:

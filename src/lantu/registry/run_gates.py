@@ -41,7 +41,7 @@ def fairness_line(candidate: Evidence, options: Mapping[str, Any]) -> Line | Non
         remedy = (
             f"more test examples of the groups of {', '.join(unknown)}, or a lower `fairness.least`"
             if unknown
-            else "train with `fairness.group=[COLUMN]`"
+            else f"lantu evaluate run={candidate.run_id} fairness.group=[COLUMN]"
         )
         return Line("fairness", "not known", f"{what} is not known", limit, source, remedy)
     order: tuple[Verdict, ...] = ("not met", "not known", "met")
