@@ -23,7 +23,7 @@ SHORT = (
     "trainer.enable_progress_bar=false",
     "logger.mlflow.ship=false",
 )
-"""A run of two steps that is recorded but not shipped."""
+"""A run of two steps that is recorded but not uploaded."""
 
 
 @pytest.fixture(autouse=True)
@@ -213,16 +213,16 @@ def train(tmp_path: Path) -> Callable[..., lantu.Result]:
 
 @pytest.fixture
 def train_shortly(train: Callable[..., lantu.Result]) -> Callable[..., lantu.Result]:
-    """Two steps, recorded but not shipped."""
+    """Two steps, recorded but not uploaded."""
     return lambda *overrides, **asked: train(*SHORT, *overrides, **asked)
 
 
 def mlflow_run_of(result: lantu.Result) -> str:
     """The id of a run in MLflow once all of it is there, also where the machine is too busy for the run to wait."""
     folder, deadline = RunFolder(result.run_dir), time.monotonic() + 200
-    while not folder.is_shipped():
+    while not folder.is_uploaded():
         assert time.monotonic() < deadline, folder.log.read_text()
         time.sleep(0.1)
-    run_id = folder.shipped().run_id
+    run_id = folder.upload_progress().run_id
     assert run_id is not None
     return run_id

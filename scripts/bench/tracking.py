@@ -132,7 +132,7 @@ def _kills(folder: Path) -> Table:
         if name == "ours":
             sync = [sys.executable, "-m", "lantu", "sync", "--store", str(place)]
             while subprocess.run(sync, check=False, capture_output=True).returncode:
-                time.sleep(1)  # its own shipper, which nobody has killed, is at it still
+                time.sleep(1)  # its own uploader, which is still alive, is uploading
         acknowledged = len((place / "acknowledged").read_text().split())
         client = MlflowClient(f"sqlite:///{place}/mlflow.db")
         runs = client.search_runs([each.experiment_id for each in client.search_experiments()])

@@ -22,7 +22,7 @@ from lantu.registry.store import Registry
 from lantu.tracking.find import find_checkpoint
 from lantu.tracking.run_folder import RunFolder
 from lantu.tracking.store import embedded_uri
-from lantu.tracking.upload import ship_once
+from lantu.tracking.upload import upload_once
 
 QUIET = [
     "trainer.enable_progress_bar=false",
@@ -44,9 +44,9 @@ def runs(root: Path, own_data: dict[str, list[str]]) -> list[str]:
     for options in (["trainer.max_steps=60", "optimizer.lr=0.05"], ["trainer.max_steps=2", "optimizer.lr=1e-6"]):
         composed = lantu.compose(f"paths.root={root}", "data=csv", "model=linear", *own_data["csv"], *options, *QUIET)
         folder = RunFolder(lantu.run(composed).run_dir)
-        trouble = ship_once(folder, embedded_uri(root / "mlruns"))  # here: another process takes seconds to start
+        trouble = upload_once(folder, embedded_uri(root / "mlruns"))  # here: another process takes seconds to start
         assert trouble is None
-        found.append(str(folder.shipped().run_id))
+        found.append(str(folder.upload_progress().run_id))
     return found
 
 

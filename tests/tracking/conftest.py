@@ -18,7 +18,7 @@ import pytest
 from lantu.tracking.upload import prepare
 
 prepare()
-os.environ.setdefault("LANTU_SHIP_LINGER", "3")
+os.environ.setdefault("LANTU_UPLOAD_LINGER", "3")
 
 from lantu.tracking import RunLogger, embedded_uri, ensure_store  # noqa: E402
 
@@ -96,7 +96,7 @@ def store(tmp_path: Path, _made_store: Path) -> Path:
 
 @pytest.fixture
 def open_run(store: Path) -> Callable[..., RunLogger]:
-    """Open a run in the store; without a shipper unless asked for."""
+    """Open a run in the store; without an uploader unless asked for."""
 
     def open_one(name: str = "a", **options: Any) -> RunLogger:
         options = {"experiment": "test", "run_name": f"run {name}", "ship": False, **options}

@@ -56,7 +56,7 @@ def test_damaged_records_of_one_run_keep_back_no_other(tmp_path: Path, capsys: p
     assert main(["sync", "--store", str(store)]) == 0
     assert "1 damaged records" in capsys.readouterr().out
     assert _kept(store) == {"whole": 2, "cut": 2, "broken": 1, "past": 2}
-    assert whole.is_shipped()
+    assert whole.is_uploaded()
     assert main(["sync", "--store", str(store)]) == 0
 
     (store / "mlflow.db").write_bytes(b"damaged" * 1000)

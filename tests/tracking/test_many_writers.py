@@ -57,7 +57,7 @@ def test_eight_processes_create_and_fill_one_sqlite_store_at_the_same_moment(tmp
     for process in processes:
         assert process.wait(180) == 0, process.text()
         assert "locked" not in process.text()
-    until(lambda: sync_main(["--store", str(store)]) == 0, 120)  # their own shippers may be at it still
+    until(lambda: sync_main(["--store", str(store)]) == 0, 120)  # their own uploaders may be at it still
     check(store, embedded_uri(store), 8)
 
 

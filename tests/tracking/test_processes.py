@@ -1,4 +1,4 @@
-"""Training processes that end in every way, with their real shippers."""
+"""Training processes that end in every way, with their real uploaders."""
 
 import contextlib
 import os
@@ -64,7 +64,7 @@ def test_a_run_ends_in_mlflow_as_its_process_ended(
         process.signal(number)
     process.wait()
     until((store / "runs" / "a" / "journal" / "shipped.json").exists)
-    until(RunFolder(store / "runs" / "a").is_shipped)
+    until(RunFolder(store / "runs" / "a").is_uploaded)
     assert the_run(store)[1].info.status == status
     assert steps(store) == list(range(100))
 
@@ -77,8 +77,8 @@ def _write_until_killed(store: Path, uri: str | None) -> None:
         logger.log_metrics({"a": step * 0.5, "b": 1.0}, step)
         os.write(acknowledged, b"%d\n" % step)
         if step == 0:
-            assert logger._live.shipper is not None
-            (store / "shipper.pid").write_text(str(logger._live.shipper._process.pid))
+            assert logger._live.uploader is not None
+            (store / "uploader.pid").write_text(str(logger._live.uploader._process.pid))
         step += 1
         time.sleep(0.0005)
 
@@ -86,7 +86,7 @@ def _write_until_killed(store: Path, uri: str | None) -> None:
 def _kill_everything(store: Path, process: Process) -> None:
     process.kill_group()
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(int((store / "shipper.pid").read_text()), signal.SIGKILL)
+        os.killpg(int((store / "uploader.pid").read_text()), signal.SIGKILL)
 
 
 def check_exactly_once(store: Path, uri: str | None = None) -> int:
@@ -104,7 +104,7 @@ def test_sigkill_of_everything_loses_nothing_and_sync_ends_the_run(
     store: Path, start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
     process = start(_write_until_killed, store, None)
-    until((store / "shipper.pid").exists)
+    until((store / "uploader.pid").exists)
     time.sleep(4)
     _kill_everything(store, process)
     assert runs_main(["--store", str(store)]) == 0
@@ -127,8 +127,8 @@ def test_ten_sigkills_at_random_moments_lose_nothing(tmp_path: Path, start: Star
             store.mkdir()
             processes[store] = start(_write_until_killed, store, uri)
         for store in stores:
-            until((store / "shipper.pid").exists)
-            time.sleep(dice.uniform(number, number + 1))  # while the shipper starts, begins the run, ships, waits
+            until((store / "uploader.pid").exists)
+            time.sleep(dice.uniform(number, number + 1))  # while the uploader starts, creates the run, uploads, waits
             _kill_everything(store, processes[store])
         for store, uri in stores.items():
             assert sync_main(["--store", str(store)]) == 0
@@ -141,15 +141,15 @@ def test_ten_sigkills_at_random_moments_lose_nothing(tmp_path: Path, start: Star
     print(f"10 kills, {total} acknowledged calls, all in MLflow once", file=sys.stderr)
 
 
-def test_the_next_start_ships_what_an_earlier_run_left_behind(store: Path, start: Start) -> None:
+def test_the_next_start_uploads_what_an_earlier_run_left_behind(store: Path, start: Start) -> None:
     left = start(_write_until_killed, store, None)
-    until((store / "shipper.pid").exists)
+    until((store / "uploader.pid").exists)
     time.sleep(1)
     _kill_everything(store, left)
-    assert not RunFolder(store / "runs" / "a").is_shipped()
+    assert not RunFolder(store / "runs" / "a").is_uploaded()
     next_one = start(_train_elsewhere, store)
     assert next_one.wait() == 0, next_one.text()
-    until(RunFolder(store / "runs" / "a").is_shipped, 60)
+    until(RunFolder(store / "runs" / "a").is_uploaded, 60)
 
 
 def _train_elsewhere(store: Path) -> None:
@@ -158,22 +158,22 @@ def _train_elsewhere(store: Path) -> None:
     logger.close()
 
 
-def test_a_killed_shipper_is_replaced_at_the_end(store: Path, start: Start) -> None:
-    process = start(_train_and_lose_the_shipper, store)
+def test_a_killed_uploader_is_replaced_at_the_end(store: Path, start: Start) -> None:
+    process = start(_train_and_lose_the_uploader, store)
     assert process.wait() == 0, process.text()
     until(
-        RunFolder(store / "runs" / "a").is_shipped, 60
-    )  # a busy machine's shipper may outlast the training's patience
+        RunFolder(store / "runs" / "a").is_uploaded, 60
+    )  # a busy machine's uploader may outlast the training's patience
     assert steps(store) == list(range(50))
     assert the_run(store)[1].info.status == "FINISHED"
 
 
-def _train_and_lose_the_shipper(store: Path) -> None:
+def _train_and_lose_the_uploader(store: Path) -> None:
     logger = RunLogger(run_dir=store / "runs" / "a", experiment="test")
     for step in range(50):
         logger.log_metrics({"a": 0.5}, step)
-    assert logger._live.shipper is not None
-    logger._live.shipper._process.kill()
+    assert logger._live.uploader is not None
+    logger._live.uploader._process.kill()
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_without_a_server_training_ends_the_same_and_says_once_what_waits(
     assert process.wait(30) == 0, process.text()
     assert process.text().count("Nothing is lost") == 1
     assert process.text().count("\n") == 1
-    assert f"`lantu sync --store {store}` ships it" in process.text()
+    assert f"`lantu sync --store {store}` uploads it" in process.text()
     assert sync_main(["--store", str(store)]) == 1
 
     server_to_stop.start()

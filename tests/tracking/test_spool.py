@@ -6,7 +6,7 @@ from pathlib import Path
 from lantu.tracking.spool import Spool
 
 
-def test_the_size_can_be_asked_while_a_shipper_empties_the_queue(tmp_path: Path) -> None:
+def test_the_size_can_be_asked_while_an_uploader_empties_the_queue(tmp_path: Path) -> None:
     source = tmp_path / "artifact"
     source.mkdir()
     (source / "a.txt").write_text("a" * 10)
@@ -19,11 +19,11 @@ def test_the_size_can_be_asked_while_a_shipper_empties_the_queue(tmp_path: Path)
         for ticket in spool.tickets():
             ticket.done()
 
-    shipper = threading.Thread(target=empty)
-    shipper.start()
-    while shipper.is_alive():
+    uploader = threading.Thread(target=empty)
+    uploader.start()
+    while uploader.is_alive():
         sizes.append(spool.size())
-    shipper.join()
+    uploader.join()
 
     assert sizes[0] == 200 * 11
     assert sizes == sorted(sizes, reverse=True)

@@ -11,7 +11,7 @@ from lantu.cli.main import main
 from lantu.errors import UserError
 from lantu.tracking.run_folder import RunFolder
 from lantu.tracking.store import embedded_uri
-from lantu.tracking.upload import ship_once
+from lantu.tracking.upload import upload_once
 
 Train = Callable[..., lantu.Result]
 QUIET = ("model=mlp", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false", "test=false")
@@ -70,11 +70,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert "last.ckpt is damaged" in capsys.readouterr().err
 
 
-def shipped(result: lantu.Result) -> str:
+def uploaded(result: lantu.Result) -> str:
     """Bring a run to MLflow in this process, however long that takes; returns its id."""
     folder, store = RunFolder(result.run_dir), result.run_dir.parents[2]
-    assert ship_once(folder, embedded_uri(store)) is None
-    run_id = folder.shipped().run_id
+    assert upload_once(folder, embedded_uri(store)) is None
+    run_id = folder.upload_progress().run_id
     assert run_id
     return run_id
 
@@ -82,11 +82,11 @@ def shipped(result: lantu.Result) -> str:
 @pytest.mark.parametrize("named", ["folder", "id"])
 def test_a_run_that_is_named_goes_on_in_its_own_folder_and_record(named: str, train: Train, tmp_path: Path) -> None:
     first = train(*QUIET, "trainer.max_epochs=1")
-    run_id = shipped(first) if named == "id" else None
+    run_id = uploaded(first) if named == "id" else None
     again = train(*QUIET, "trainer.max_epochs=2", f"resume={run_id or first.run_dir}")
     assert again.run_dir == first.run_dir
     assert again.module.trainer.global_step == 2 * first.module.trainer.global_step
-    assert run_id in (None, shipped(again))
+    assert run_id in (None, uploaded(again))
     losses = [line for line in RunFolder(again.run_dir).records.read_text().splitlines() if '"val/loss":' in line]
     assert len(losses) == 2
 
@@ -94,7 +94,7 @@ def test_a_run_that_is_named_goes_on_in_its_own_folder_and_record(named: str, tr
 @pytest.mark.slow
 def test_a_run_whose_folder_is_gone_goes_on_from_the_checkpoint_that_mlflow_keeps(train: Train, tmp_path: Path) -> None:
     first = train(*QUIET, "trainer.max_epochs=1")
-    steps, run_id = first.module.trainer.global_step, shipped(first)
+    steps, run_id = first.module.trainer.global_step, uploaded(first)
     first.run_dir.rename(tmp_path / "elsewhere")
     again = train(*QUIET, "trainer.max_epochs=2", f"resume={run_id}")
     assert again.run_dir != first.run_dir

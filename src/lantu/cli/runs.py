@@ -15,11 +15,11 @@ from lantu.redaction import redact
 from lantu.tracking.rebuild_store import bring_artifacts, set_aside
 from lantu.tracking.run_folder import RunFolder, run_folders
 from lantu.tracking.store import absolute, embedded_uri
-from lantu.tracking.upload import BUSY, prepare, ship_once
+from lantu.tracking.upload import BUSY, prepare, upload_once
 
-STATES = {"running": "running", "dead": "interrupted", "waits": "pending", "shipped": "synced"}
+STATES = {"running": "running", "dead": "interrupted", "waits": "pending", "uploaded": "synced"}
 """What a run's state is called."""
-_COLOURS = {"running": "cyan", "dead": "red", "waits": "yellow", "shipped": "green"}
+_COLOURS = {"running": "cyan", "dead": "red", "waits": "yellow", "uploaded": "green"}
 _ENOUGH = 2  # failures after which a destination is not asked again
 
 
@@ -45,11 +45,11 @@ def sync_main(argv: list[str]) -> int:
     asked = parser.parse_args(argv)
     if asked.rebuild:
         return _rebuild(_folders(asked.store), asked.store.absolute())
-    folders = [folder for folder in _folders(asked.store) if not folder.is_shipped()]
+    folders = [folder for folder in _folders(asked.store) if not folder.is_uploaded()]
     if not folders:
         Console().print(f"Every run in {asked.store} is synced.", highlight=False)
         return 0
-    return _ship(folders, asked.store.absolute(), asked.tracking_uri)
+    return _upload(folders, asked.store.absolute(), asked.tracking_uri)
 
 
 def runs_main(argv: list[str]) -> int:
@@ -67,7 +67,7 @@ def runs_main(argv: list[str]) -> int:
     if asked.repair:
         dead = [folder for folder in folders if folder.state() == "dead"]
         if dead:
-            return _ship(dead, asked.store.absolute(), None)
+            return _upload(dead, asked.store.absolute(), None)
         Console().print(f"No run in {asked.store} is interrupted.", highlight=False)
         return 0
     _show(folders, asked.store)
@@ -82,7 +82,7 @@ def _rebuild(folders: list[RunFolder], store: Path) -> int:
     kept, earlier = set_aside(store, own)
     if kept is not None:
         print(f"The old database is kept as {kept}.")
-    status = _ship(own, store, None)
+    status = _upload(own, store, None)
     for folder in own:
         bring_artifacts(store, folder, earlier.get(folder.run_dir))
     return status
@@ -104,7 +104,7 @@ def _folders(store: Path) -> list[RunFolder]:
     return run_folders(store)
 
 
-def _ship(folders: list[RunFolder], store: Path, uri: str | None) -> int:
+def _upload(folders: list[RunFolder], store: Path, uri: str | None) -> int:
     console = Console()
     prepare()
     failures: Counter[str] = Counter()
@@ -125,17 +125,17 @@ def _ship(folders: list[RunFolder], store: Path, uri: str | None) -> int:
             trouble = f"not tried, as {redact(destination)} has just failed"
         else:
             with console.status(f"uploading {_plain(name)}"):
-                trouble = ship_once(folder, destination)
+                trouble = upload_once(folder, destination)
         if trouble:
             failures[destination or ""] += trouble != BUSY
             waiting += 1
             console.print(f"[yellow]pending[/]  {_plain(name)}: {_plain(trouble)}", highlight=False, soft_wrap=True)
             continue
-        shipped = folder.shipped()
-        end = f", {shipped.status}" if shipped.status else ", still running"
-        refused = f", {shipped.refused} values refused (see {folder.log})" if shipped.refused else ""
-        refused += f", {shipped.damaged} damaged records of its journal left out" if shipped.damaged else ""
-        said = f"{_plain(name)}: {shipped.metrics:,} points{end}{refused}"
+        progress = folder.upload_progress()
+        end = f", {progress.status}" if progress.status else ", still running"
+        refused = f", {progress.refused} values refused (see {folder.log})" if progress.refused else ""
+        refused += f", {progress.damaged} damaged records of its journal left out" if progress.damaged else ""
+        said = f"{_plain(name)}: {progress.metrics:,} points{end}{refused}"
         console.print(f"[green]synced[/]   {said}", highlight=False, soft_wrap=True)
     return 1 if waiting else 0
 
@@ -153,22 +153,22 @@ def _show(folders: list[RunFolder], store: Path) -> None:
     states: Counter[str] = Counter()
     for folder in folders:
         try:
-            state, shipped, begin = folder.state(), folder.shipped(), folder.head()
+            state, progress, begin = folder.state(), folder.upload_progress(), folder.head()
         except Exception as error:  # one run's damaged record must not hide the others
             table.add_row("?", _plain(_name(folder, store)), "[red]damaged[/]", "", "", _plain(str(error)))
             continue
         states[state] += 1
         waiting = ""
-        if state != "shipped":
+        if state != "uploaded":
             artifacts = sum(1 for _ in folder.spool.tickets())
             waiting = f"{folder.points_waiting():,} points, {artifacts} artifacts, {decimal(folder.waiting())}"
         table.add_row(
             _plain(str(begin.get("name"))) if begin else "?",
             _plain(_name(folder, store)),
             f"[{_COLOURS[state]}]{STATES[state]}[/]",
-            _plain(f"{shipped.run_id or ''} {shipped.status or ''}".strip()),
+            _plain(f"{progress.run_id or ''} {progress.status or ''}".strip()),
             waiting,
-            _plain(shipped.trouble or ""),
+            _plain(progress.trouble or ""),
         )
     console.print(table)
     if states["waits"] or states["dead"]:

@@ -58,7 +58,7 @@ def register(name: str, best: TrialFolder, parent: ParentRun, console: Console, 
     """Put the best trial's model into MLflow's registry."""
     from lantu.tracking.run_folder import RunFolder
 
-    run_id = RunFolder(best.path).shipped().run_id
+    run_id = RunFolder(best.path).upload_progress().run_id
     model = best.path / "model"
     if not arrived or run_id is None or not model.is_dir():
         why = "the trial kept no model (`save_model=true`)" if not model.is_dir() else "MLflow has not been reached"

@@ -33,11 +33,11 @@ class ParentRun:
         self._sweep = sweep
         self._run = RunFolder(sweep.path.absolute())
         node = next((each for each in (cfg.get("logger") or {}).values() if each and "ship" in each), None)
-        self._kept, self._ships = node is not None, bool(node and node.ship)
+        self._kept, self._uploads = node is not None, bool(node and node.ship)
         self._store = Path(str(node.store if node else cfg.paths.store)).absolute()
         uri = node.tracking_uri if node else None
         self._tracking_uri = absolute(uri) if uri else None
-        self._shipper: Uploader | None = None
+        self._uploader: Uploader | None = None
         self._closed = False
 
     @property
@@ -53,7 +53,7 @@ class ParentRun:
     @property
     def run_id(self) -> str | None:
         """The MLflow run id; None until the run has been uploaded."""
-        return self._run.shipped().run_id
+        return self._run.upload_progress().run_id
 
     def __enter__(self) -> "ParentRun":
         if not self._kept:
@@ -89,8 +89,8 @@ class ParentRun:
         aims = {f"sweep.{name}": ", ".join(content[f"{name}s"]) for name in ("objective", "direction")}
         self._journal.append("params", values={**params, **aims})
         self._journal.flush()
-        if self._ships:
-            self._shipper = Uploader(self._run, self.uri, family=True)
+        if self._uploads:
+            self._uploader = Uploader(self._run, self.uri, family=True)
             sync_in_background(self._store, self._tracking_uri)
         return self
 
@@ -109,8 +109,8 @@ class ParentRun:
         self._journal.append("end", status=status)
         self._journal.flush()
         self._journal.close()
-        if self._shipper:
-            self._shipper.release()
+        if self._uploader:
+            self._uploader.release()
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Record numbers about all trials together."""
@@ -122,15 +122,15 @@ class ParentRun:
 
         Returns False when the uploader has exited, or after `PATIENCE_SECONDS` without progress.
         """
-        if not self._ships:
+        if not self._uploads:
             return False
         moved, waiting = time.monotonic(), -1
-        while left := [each for each in family(self._run.run_dir) if not each.is_shipped()]:
+        while left := [each for each in family(self._run.run_dir) if not each.is_uploaded()]:
             now = sum(each.waiting() for each in left)
             if now != waiting:
                 moved, waiting = time.monotonic(), now
-            if time.monotonic() - moved > PATIENCE_SECONDS or (self._shipper and self._shipper.has_ended()):
-                return not [each for each in left if not each.is_shipped()]
+            if time.monotonic() - moved > PATIENCE_SECONDS or (self._uploader and self._uploader.has_ended()):
+                return not [each for each in left if not each.is_uploaded()]
             time.sleep(0.1)
         return True
 

@@ -1,7 +1,6 @@
-"""The durable record of a run: a journal on local disk, and a process beside the training that ships it to
-MLflow.
+"""Record runs durably: a journal on local disk, and a separate process that uploads it to MLflow.
 
-Names are imported when they are asked for: the shipper runs this package without torch or Lightning.
+Names are imported on first use, so that the uploader runs without torch or Lightning.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Values that are still on an accelerator: read when they have arrived, never waited for by the training."""
+"""Copy metrics from an accelerator asynchronously, so that the training does not wait for them."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Pending:
-    """Metrics of one call, on their way from a device to pinned memory."""
+    """Metrics of one call that are being copied from a device to pinned memory."""
 
     t: int
     step: int
@@ -26,7 +26,7 @@ class Pending:
         return self.arrived is None or self.arrived.query()
 
     def values(self) -> dict[str, float]:
-        """All values; waits for those still under way."""
+        """All values; waits for unfinished copies."""
         if self.arrived is not None:
             self.arrived.synchronize()
         return {**self.ready, **{name: float(copy) for name, copy in self.copies.items()}}
@@ -42,7 +42,7 @@ class Arrivals:
         return bool(self._queue)
 
     def start(self, t: int, step: int, ready: dict[str, float], tensors: dict[str, Tensor]) -> None:
-        """Begin copying; queues the copies behind the work that makes the values, and returns."""
+        """Start copying and return: the copies are queued behind the computation of the values."""
         copies = {name: _begin_copy(tensor.detach()) for name, tensor in tensors.items()}
         arrived = None
         if any(tensor.is_cuda for tensor in tensors.values()):
@@ -51,7 +51,7 @@ class Arrivals:
         self._queue.append(Pending(t, step, ready, copies, arrived))
 
     def take(self, *, wait: bool = False) -> list[Pending]:
-        """Those that have arrived, or all of them."""
+        """The metrics whose copies are complete; with `wait`, all."""
         taken = []
         while self._queue and (wait or self._queue[0].has_arrived()):
             taken.append(self._queue.popleft())
@@ -59,7 +59,7 @@ class Arrivals:
 
 
 def hand_over_tensors(trainer: "Trainer") -> None:
-    """Let a trainer give metrics to `RunLogger` as they are, on their device.
+    """Make a trainer pass metrics to `RunLogger` as tensors, on their device.
 
     Lightning reads every value (`Tensor.item`, which waits for the device) before any logger sees it. Its
     connector has no switch for that, so its method is replaced for this trainer; other loggers still get

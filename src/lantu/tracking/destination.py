@@ -1,4 +1,4 @@
-"""MLflow, as the shipper meets it: one run in one store, found or created."""
+"""Write one run to an MLflow store; the run is found there or created."""
 
 import json
 from contextlib import AbstractContextManager, nullcontext
@@ -12,18 +12,18 @@ from lantu.tracking.journal import Record
 from lantu.tracking.names import to_mlflow
 from lantu.tracking.store import artifact_location, database_of, ensure_store, turn
 
-RUN_TAG = "lantu.run"  # our own name for a run: what makes creating it twice the same as once
+RUN_TAG = "lantu.run"  # our own id of a run, which makes creating it idempotent
 PERMANENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
 _TABLES = "mlflow.loggedArtifacts"  # where MLflow's UI looks for tables
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens in the UI as training, not as chat
 
 
 _PARENTS: dict[tuple[str, str], str] = {}
-"""MLflow runs by store and by our own name, of runs that have had children: a sweep has a thousand of them."""
+"""MLflow run ids of parent runs, by store and by our own id: the thousand trials of a sweep share one look-up."""
 
 
 class RunDeleted(Exception):
-    """Someone has deleted the run in MLflow; nothing more shall be sent."""
+    """The run was deleted in MLflow; nothing more is sent."""
 
 
 class Destination:
@@ -38,10 +38,10 @@ class Destination:
         self._tags: dict[str, str] = {}
 
     def open(self, begin: Record, run_id: str | None) -> bool:
-        """Find the journal's run, or create it; whether it had to be created.
+        """Find the journal's run or create it, and return whether it was created.
 
         Raises:
-            RunDeleted: it was there, and a person deleted it.
+            RunDeleted: it was deleted in MLflow.
         """
         run = self._known(run_id) or self._known(begin.get("run_id")) or self._found(begin)
         created = run is None
@@ -56,7 +56,7 @@ class Destination:
         return created
 
     def log(self, metrics: list[Metric], params: dict[str, str], tags: dict[str, str]) -> int:
-        """Send one batch within MLflow's limits; how many values it will never take.
+        """Send one batch within MLflow's limits, and return how many values MLflow refuses for good.
 
         Rows of metrics are identified by name, time, step and value, so sending a batch again changes
         nothing.
@@ -123,7 +123,7 @@ class Destination:
             if len(given) == 1:
                 print(f"MLflow refuses {given[0].key}: {error.message}", flush=True)
                 return 1
-        # one value spoils the batch: find it by halves, so that all others arrive
+        # MLflow refuses a whole batch for one bad value: bisect, so that all others arrive
         middle = len(given) // 2
         return self._send(given[:middle]) + self._send(given[middle:])
 
@@ -142,7 +142,7 @@ class Destination:
             return self.client.get_run(run_id)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None  # another store than last time
+                return None  # the store has changed since the last upload
             raise
 
     def _found(self, begin: Record) -> Run | None:
@@ -160,7 +160,7 @@ class Destination:
             )
 
     def _parent(self, begin: Record) -> str | None:
-        """The MLflow run of the run that this one belongs to, whichever of the two comes first."""
+        """The MLflow run of the parent; created here if the parent has not been uploaded yet."""
         parent = begin.get("parent")
         if not parent:
             return None

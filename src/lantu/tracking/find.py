@@ -181,7 +181,7 @@ def _local_folder(run: Any, tracking_uri: str | None) -> Path | None:
     if not folder.is_dir():
         return None
     if urlsplit(tracking_uri or "").scheme in ("http", "https"):
-        if RunFolder(folder).shipped().run_id != run.info.run_id:
+        if RunFolder(folder).upload_progress().run_id != run.info.run_id:
             return None
         warn_once(f"run {run.info.run_id} is read from {folder} on this machine")
     return folder
@@ -240,7 +240,7 @@ def _recorded_id(checkpoint: Path | None, run: str) -> str:
     """The id in MLflow of the run whose folder holds a checkpoint."""
     folder = checkpoint.parent.parent if checkpoint else Path(run)
     try:
-        found = RunFolder(folder).shipped().run_id
+        found = RunFolder(folder).upload_progress().run_id
     except Exception:  # a folder that is no run's
         found = None
     if found is None:

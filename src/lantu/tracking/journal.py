@@ -3,8 +3,8 @@
     {"n":0,"t":1764000000000,"kind":"begin","format":"lantu-journal","version":1,"run":"...",...,"crc":"5f0c1a2b"}
     {"n":1,"t":1764000000123,"kind":"metrics","step":50,"values":{"train/loss":0.31},"crc":"..."}
 
-`crc` is the CRC-32 of the line before `,"crc"`. A line that does not verify was cut by a crash; it is skipped
-and counted, and every other line stands. Numbers that JSON lacks are the strings "NaN", "Infinity" and
+`crc` is the CRC-32 of the line before `,"crc"`. A line that does not verify is skipped and counted; all others are
+read. Numbers that JSON lacks are the strings "NaN", "Infinity" and
 "-Infinity".
 """
 
@@ -24,7 +24,7 @@ from lantu.notices import warn_once
 
 FORMAT = "lantu-journal"
 VERSION = 1
-HELD_LIMIT = 64 * 2**20  # bytes kept in memory while the disk takes none
+HELD_LIMIT = 64 * 2**20  # bytes held in memory while the disk cannot be written
 _SEAL = b',"crc":"'
 _READ = 2**20
 
@@ -54,11 +54,10 @@ def decode(line: bytes) -> Record | None:
 
 
 class Journal:
-    """The writing end. A record is with the operating system when `append` returns, so killing us loses
-    nothing.
+    """Writes a journal. When `append` returns, the operating system has the record, so that SIGKILL loses nothing.
 
-    `flush` makes what was appended survive the machine too. While the disk takes nothing (full, unplugged),
-    lines are held in memory up to a bound and written as soon as it does.
+    After `flush` the records survive a failure of the machine, too. While the disk cannot be written (full,
+    unplugged), lines are held in memory up to a limit and written as soon as it can.
 
     Raises:
         UserError: the folder cannot be written.
@@ -99,7 +98,7 @@ class Journal:
             self._write(encode(record))
 
     def flush(self) -> None:
-        """Bring everything appended so far to the disk itself."""
+        """Sync all records to disk."""
         with self._lock:
             if self._held:
                 self._retry()
@@ -123,7 +122,7 @@ class Journal:
             )
 
     def _unique(self, now: int, step: int | None) -> int:
-        """A time that never goes back, and is never the same for two records of one step.
+        """A time that never decreases and differs between two records of one step.
 
         MLflow keeps one row per name, time, step and value: two equal values logged at one step within a
         millisecond would become one.
@@ -149,7 +148,7 @@ class Journal:
         self._held_bytes += len(rest)
 
     def _put(self, line: bytes) -> bytes:
-        """Hand a line to the operating system; what it did not take."""
+        """Write a line, and return the part that could not be written."""
         self._dirty = True
         while line:
             try:
@@ -173,8 +172,7 @@ class Journal:
             self._held.popleft()
 
     def _continue(self) -> None:
-        """Go on after the last whole record of an earlier process; what it was cut in becomes a line of its
-        own."""
+        """Continue after the last whole record of an earlier process; a cut record becomes a line of its own."""
         size = os.fstat(self._fd).st_size
         if not size:
             return
@@ -186,9 +184,9 @@ class Journal:
 
 
 class Reader:
-    """The reading end, from a byte offset; may read while another process writes.
+    """Reads a journal from a byte offset, also while another process writes it.
 
-    Iterating gives `(offset after the record, record)` for every whole record there is by then.
+    Iterating gives `(offset after the record, record)` for every complete record.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
@@ -201,7 +199,7 @@ class Reader:
             file.seek(self.offset)
             for line in file:
                 if not line.endswith(b"\n"):
-                    return  # still being written, or cut; the rest may come
+                    return  # still being written, or cut
                 self.offset += len(line)
                 record = decode(line)
                 if record is not None:
@@ -211,7 +209,7 @@ class Reader:
 
 
 def head(path: Path) -> Record | None:
-    """The record that a journal begins with; None when it has none."""
+    """The first record, which describes the run; None if there is none."""
     for _, record in Reader(path):
         if record["kind"] == "begin":
             return record

@@ -1,4 +1,4 @@
-"""A run's journal while the run lives: opened at the first record, brought to the disk, shipped, and closed."""
+"""The journal of a running run: opened at the first record, synced to disk, uploaded and closed."""
 
 import atexit
 import os
@@ -22,20 +22,20 @@ from lantu.tracking.run_folder import RunFolder
 from lantu.tracking.store import absolute, embedded_uri
 from lantu.tracking.uploader import Uploader, sync_in_background
 
-PATIENCE_SECONDS = 10.0  # how long the end of a run waits for a shipper that gets nowhere
-LONGEST_PATIENCE_SECONDS = 30.0  # and for one that does
+PATIENCE_SECONDS = 10.0  # how long the end of a run waits for an upload without progress
+LONGEST_PATIENCE_SECONDS = 30.0  # and for one with progress
 
 
 class LiveJournal:
-    """Opens itself at the first record, and again in a process that was forked from this one; pickled, it is closed.
+    """Opens at the first record, and again in a forked process; a pickled copy is closed.
 
     Args:
-        folder: the run's.
-        begin: what the first record says of the run: experiment, name, run_id and parent.
+        folder: the run's record on disk.
+        begin: fields of the first record: experiment, name, run_id and parent.
         store: the folder with mlflow.db.
-        tracking_uri: where the run is shipped to; None: the store.
-        fsync_seconds: what losing the machine may lose.
-        ships: start a process that ships; without one `lantu sync` ships.
+        tracking_uri: where the run is uploaded to; None: the store.
+        fsync_seconds: the interval between syncs to disk; a machine that fails loses at most this much.
+        uploads: start an uploader process; without one `lantu sync` uploads the run.
     """
 
     def __init__(
@@ -46,17 +46,17 @@ class LiveJournal:
         store: Path,
         tracking_uri: str | None,
         fsync_seconds: float,
-        ships: bool,
+        uploads: bool,
     ) -> None:
         self._folder = folder
         self._begin = dict(begin)
         self._store, self._tracking_uri = store, tracking_uri
         self._fsync_seconds = fsync_seconds
-        self._ships = ships
+        self._uploads = uploads
         self.uid: str | None = None
-        """Lantu's own name for the run, from its first record on."""
+        """Lantu's own id of the run, set at the first record."""
         self.failure: str | None = None
-        """How the run ends if nobody says otherwise, once a stage of it has failed."""
+        """The status with which `close` ends the run by default, once a stage has failed."""
         self._ended = False
         self._reset()
 
@@ -67,12 +67,12 @@ class LiveJournal:
         self._stop = threading.Event()
         self._keeper: threading.Thread | None = None
         self._pid = 0
-        self.shipper: Uploader | None = None
-        """The process that ships, once there is one."""
+        self.uploader: Uploader | None = None
+        """The uploader process; None before the first record."""
 
     @property
     def uri(self) -> str:
-        """Where the run is shipped to, with the credentials in it, if any."""
+        """Where the run is uploaded to, with the credentials in it, if any."""
         return absolute(self._tracking_uri) if self._tracking_uri else embedded_uri(self._store)
 
     def opened(self) -> Journal:
@@ -89,12 +89,12 @@ class LiveJournal:
         return self._journal
 
     def append_when_arrived(self, step: int, values: dict[str, float], tensors: dict[str, Tensor]) -> None:
-        """Record metrics of which some are still on a device, without waiting for them."""
+        """Record metrics, some of them still on a device, without waiting for the copy."""
         self.opened()
         self._arrivals.start(time.time_ns() // 1_000_000, step, values, tensors)
 
     def settle(self, *, wait: bool = False) -> None:
-        """Write what has arrived from devices, and bring everything to the disk; `wait` for what has not."""
+        """Write the values that have arrived from devices and sync to disk; `wait` for the others, too."""
         there = self._journal
         if there is None or self._pid != os.getpid():
             return
@@ -103,24 +103,24 @@ class LiveJournal:
         there.flush()
 
     def close(self, status: str) -> None:
-        """End the run, and give the shipper a bounded time to finish; says so when results have to wait."""
+        """End the run and wait a bounded time for the upload; warn if it is not complete by then."""
         if self._journal is None or self._ended or os.getpid() != self._pid:
             return
         self._stop.set()
         if self._keeper is not None:
-            self._keeper.join()  # it may have taken what has arrived, and not written it yet
+            self._keeper.join()  # it may have taken values and not written them yet
         self.settle(wait=True)
         self._journal.append("end", status=status)
         self._ended = True
         self._journal.close()
         self._journal = None
-        if self._ships:
-            self._await_shipper()
+        if self._uploads:
+            self._await_uploader()
         atexit.unregister(self._close_at_exit)
 
     def __getstate__(self) -> dict[str, Any]:
-        # a spawned process opens the journal for itself
-        own = ("_journal", "shipper", "_arrivals", "_opening", "_stop", "_keeper")
+        # a spawned process opens the journal itself
+        own = ("_journal", "uploader", "_arrivals", "_opening", "_stop", "_keeper")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -145,14 +145,14 @@ class LiveJournal:
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, args=(self._stop,), daemon=True)
         self._keeper.start()
-        if self._ships:
-            self.shipper = Uploader(self._folder, self.uri)
+        if self._uploads:
+            self.uploader = Uploader(self._folder, self.uri)
             earlier_runs = (self._store, self._tracking_uri)
             threading.Thread(target=sync_in_background, args=earlier_runs, daemon=True).start()
-        atexit.register(self._close_at_exit)  # holds on to the run, which must end even if nobody else does
+        atexit.register(self._close_at_exit)  # keeps the run referenced, so that it is ended at exit
 
     def _keep(self, stop: threading.Event) -> None:
-        """The background thread: brings the journal to disk, and shows other machines that we live."""
+        """The background thread: sync the journal to disk and renew the owner's heartbeat."""
         beaten = time.monotonic()
         while not stop.wait(self._fsync_seconds):
             self.settle()
@@ -163,35 +163,35 @@ class LiveJournal:
     def _close_at_exit(self) -> None:
         self.close(self.failure or status_of(getattr(sys, "last_value", None)))
 
-    def _await_shipper(self) -> None:
-        if self.shipper is None or self.shipper.has_ended():
-            self.shipper = Uploader(self._folder, self.uri)
-        self.shipper.release()
-        failures = self._folder.shipped().failures
+    def _await_uploader(self) -> None:
+        if self.uploader is None or self.uploader.has_ended():
+            self.uploader = Uploader(self._folder, self.uri)
+        self.uploader.release()
+        failures = self._folder.upload_progress().failures
         begun = moved = time.monotonic()
         waiting = self._folder.waiting()
-        while not self._folder.is_shipped():
-            now, shipped = time.monotonic(), self._folder.shipped()
+        while not self._folder.is_uploaded():
+            now, progress = time.monotonic(), self._folder.upload_progress()
             still = self._folder.waiting()
             if still < waiting:
                 waiting, moved = still, now
-            gone = self.shipper.has_ended() or shipped.failures > failures
+            gone = self.uploader.has_ended() or progress.failures > failures
             if gone or now - moved > PATIENCE_SECONDS or now - begun > LONGEST_PATIENCE_SECONDS:
-                self._say_waiting(shipped.trouble)
+                self._warn_pending(progress.trouble)
                 return
             time.sleep(0.05)
 
-    def _say_waiting(self, trouble: str | None) -> None:
+    def _warn_pending(self, trouble: str | None) -> None:
         where = f" --store {self._store}" if self._store != Path("mlruns").absolute() else ""
         why = f" ({trouble})" if trouble else ""
         warn_once(
             f"MLflow does not have all of this run yet{why}. Nothing is lost: "
-            f"it waits in {self._folder.path}, and `lantu sync{where}` ships it."
+            f"it waits in {self._folder.path}, and `lantu sync{where}` uploads it."
         )
 
 
 def status_of(error: BaseException | None) -> str:
-    """How MLflow calls the end of a run that this exception ended: FINISHED, FAILED or KILLED."""
+    """MLflow's status for a run that ended with this exception: FINISHED, FAILED or KILLED."""
     if error is None:
         return "FINISHED"
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):

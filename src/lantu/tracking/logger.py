@@ -1,4 +1,4 @@
-"""The Lightning logger that writes to a local journal, and leaves MLflow to a process beside the training."""
+"""The Lightning logger: it writes to a local journal, which a separate process uploads to MLflow."""
 
 import json
 import sys
@@ -23,13 +23,12 @@ from lantu.tracking.run_folder import RunFolder, store_of
 
 
 class RunLogger(Logger):
-    """Keeps a run's metrics, parameters, tags, inputs and artifacts, whatever MLflow is doing.
+    """Record a run's metrics, parameters, tags, inputs and artifacts, whether or not MLflow is reachable.
 
-    A call appends to `<run_dir>/journal` and returns within tens of microseconds; a number is acknowledged,
-    which is to say it survives SIGKILL, when the call returns, and survives the machine `fsync_seconds`
-    later. A tensor on an accelerator is copied without waiting for it and is acknowledged within
-    `fsync_seconds`. Another process ships the journal to MLflow; without a server everything waits for `lantu
-    sync`.
+    A call appends to `<run_dir>/journal` and returns within tens of microseconds. A number survives SIGKILL once the
+    call has returned, and a failure of the machine `fsync_seconds` later. A tensor on an accelerator is copied
+    asynchronously and is recorded within `fsync_seconds`. Another process uploads the journal to MLflow; while no
+    server is reachable the run is kept locally, and `lantu sync` uploads it.
 
     Nothing is written before the first record. Only rank zero writes. Opening a folder that has a journal
     continues its run, in the same MLflow run.
@@ -41,10 +40,10 @@ class RunLogger(Logger):
         run_name: how MLflow's UI shows the run.
         tags: MLflow tags to start with.
         store: the folder with mlflow.db; None: the parent of the folder named `runs` that `run_dir` lies in.
-        run_id: an existing MLflow run to continue; None: one of our own.
-        parent: the run that this one belongs to, as its logger's `as_parent` describes it.
-        fsync_seconds: what losing the machine may lose.
-        ship: start a shipper; without one `lantu sync` ships.
+        run_id: an existing MLflow run to continue; None: a new one.
+        parent: the parent run, as its logger's `as_parent` describes it.
+        fsync_seconds: the interval between syncs to disk; a machine that fails loses at most this much.
+        ship: start an uploader process; without one `lantu sync` uploads the run.
 
     Raises:
         UserError: at the first record, when `run_dir` cannot be written.
@@ -88,7 +87,7 @@ class RunLogger(Logger):
             store=Path(store).absolute() if store else store_of(self._folder.run_dir),
             tracking_uri=tracking_uri,
             fsync_seconds=fsync_seconds,
-            ships=ship,
+            uploads=ship,
         )
 
     # What Lightning asks for
@@ -123,16 +122,16 @@ class RunLogger(Logger):
 
     @property
     def tracking_uri(self) -> str:
-        """Where the run is shipped to, with the credentials in it, if any."""
+        """Where the run is uploaded to, with the credentials in it, if any."""
         return self._live.uri
 
     @property
     def uid(self) -> str | None:
-        """Lantu's own name for the run, also before any server knows it; the MLflow tag `lantu.run`."""
+        """Lantu's own id of the run, known before the upload; the MLflow tag `lantu.run`."""
         return self._live.uid
 
     def as_parent(self) -> dict[str, Any]:
-        """What the loggers of this run's children need to know of it."""
+        """The argument `parent` for the loggers of this run's children."""
         self._open()
         begin = self._folder.head()
         assert begin is not None
@@ -140,11 +139,11 @@ class RunLogger(Logger):
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run; None while no server has been reached."""
-        return self._continued or self._folder.shipped().run_id
+        """The MLflow run id; None until the run has been uploaded."""
+        return self._continued or self._folder.upload_progress().run_id
 
     def wait_for_run_id(self, seconds: float) -> str | None:
-        """The MLflow run, waiting for the shipper to create it if need be; None when that takes longer."""
+        """The MLflow run id; waits until the uploader has created the run. None when that takes longer."""
         deadline = time.monotonic() + seconds
         while (found := self.run_id) is None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -177,7 +176,7 @@ class RunLogger(Logger):
             opened.append("metrics", step=step, values=values)
 
     def resume(self) -> None:
-        """The run is resumed from a checkpoint: numbers that it recorded after that are recorded once, not again."""
+        """Continue after a resume from a checkpoint: steps recorded before are not recorded again."""
         if _is_rank_zero() and self._folder.records.is_file():
             self._recorded = journal.last_steps(self._folder.records)
 
@@ -185,13 +184,13 @@ class RunLogger(Logger):
         self.log_params(vars(params) if isinstance(params, Namespace) else params)
 
     def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
-        # the first thing Lightning shows every logger is the module, and through it the trainer
+        # the first call that Lightning makes to a logger; it gives access to the trainer
         trainer = getattr(model, "_trainer", None)
         if trainer is not None:
             hand_over_tensors(trainer)
 
     def finalize(self, status: str) -> None:
-        """Note how a stage ended; Lightning calls this after each. `close` ends the run."""
+        """Remember how a stage ended; Lightning calls this after each. `close` ends the run."""
         if status != "success":
             self._live.failure = status_of(sys.exc_info()[1]) if sys.exc_info()[1] else "FAILED"
         self._live.settle(wait=True)
@@ -202,9 +201,8 @@ class RunLogger(Logger):
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record parameters; nested mappings get dotted names.
 
-        A value beyond MLflow's limit is kept whole as the artifact `params/<name>.txt`. Parameters only grow:
-        one that changes on resume keeps its first value in MLflow, and the tag `param_drift` says what it was
-        and is.
+        A value beyond MLflow's limit is kept whole as the artifact `params/<name>.txt`. MLflow does not change
+        parameters: one that differs after a resume keeps its first value, and the tag `param_drift` has both.
         """
         values = {}
         for name, value in flatten(params).items():
@@ -232,7 +230,7 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_artifact(self, local_path: Path | str, artifact_path: str | None = None) -> None:
-        """Keep a file or folder. It is copied before this returns, so it may change or go away afterwards.
+        """Keep a file or folder. It is copied before this returns, so it may be changed or deleted afterwards.
 
         Args:
             artifact_path: the folder among the run's artifacts; None: the top.
@@ -305,7 +303,7 @@ class RunLogger(Logger):
     # The end
 
     def close(self, status: str | None = None) -> None:
-        """End the run, and give the shipper a bounded time to finish; says so when results have to wait.
+        """End the run and wait a bounded time for the upload; warn if it is not complete by then.
 
         Args:
             status: FINISHED, FAILED or KILLED; None: as the stages ended. A process that exits closes its

@@ -20,8 +20,8 @@ _WRITTEN = re.compile(r"_x([0-9A-Fa-f]*)_")
 def to_mlflow(name: str) -> str:
     """The name under which MLflow keeps `name`; `from_mlflow` gives `name` back.
 
-    A result beyond 250 characters is cut and ends in a hash of the whole name; only that is not reversible by
-    itself, and the shipper keeps the whole name in the tag `lantu.name.<hash>`.
+    A result beyond 250 characters is cut and ends in a hash of the whole name. That is not reversible, so the
+    uploader keeps the whole name in the tag `lantu.name.<hash>`.
     """
     safe = _safe(name)
     return safe if len(safe) <= LONGEST else f"{safe[: LONGEST - 17]}_{digest(name)}"

@@ -1,4 +1,4 @@
-"""Which process writes a journal, and whether it still lives."""
+"""Which process writes a journal, and whether it is still alive."""
 
 import json
 import os
@@ -10,15 +10,14 @@ from functools import cache
 from pathlib import Path
 
 HEARTBEAT_SECONDS = 20.0
-SILENT_SECONDS = 120.0  # how long another machine's process may be silent before it counts as dead
+SILENT_SECONDS = 120.0  # after so long without a heartbeat, a process of another machine counts as dead
 
 
 class Owner:
     """The process named in `owner.json`.
 
-    On the same machine a process is known by its number and start time, for numbers are used again. From
-    another machine (a shared folder on a cluster) only the file's modification time can be seen, which the
-    owner renews.
+    On the same machine a process is identified by its id and start time, since ids are reused. From another machine
+    (a shared folder on a cluster) only the file's modification time is visible, which the owner renews.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,12 +29,12 @@ class Owner:
         self.path.write_text(json.dumps(content))
 
     def beat(self) -> None:
-        """Show other machines that we live."""
-        with suppress(OSError):  # a folder that went away is the journal's trouble, and it says so
+        """Renew the heartbeat that other machines see."""
+        with suppress(OSError):  # a missing folder is reported by the journal
             os.utime(self.path)
 
     def release(self) -> None:
-        """Own it no longer, though the process goes on."""
+        """Give up the ownership; the process goes on."""
         self.path.unlink(missing_ok=True)
 
     def is_me(self) -> bool:
@@ -62,7 +61,7 @@ class Owner:
 
 @cache
 def place() -> str:
-    """Where process numbers mean the same: a host since its last start, and a container on it."""
+    """The scope of process ids: a host since its last boot, and a container on it."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     container = Path("/proc/self/ns/pid")
     return ":".join(
@@ -75,7 +74,7 @@ def place() -> str:
 
 
 def started(pid: int) -> str | None:
-    """When a process started, as the system spells it; None when there is no such process."""
+    """The start time of a process as the system reports it; None if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:

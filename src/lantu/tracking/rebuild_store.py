@@ -1,4 +1,4 @@
-"""Make a store's MLflow database again from the journals of its runs."""
+"""Rebuild a store's MLflow database from the journals of its runs."""
 
 import os
 import shutil
@@ -10,15 +10,15 @@ from lantu.tracking.store import artifact_location, database_of, embedded_uri
 
 
 def set_aside(store: Path, folders: list[RunFolder]) -> tuple[Path | None, dict[Path, str]]:
-    """Rename the database, and forget what it had of the runs, so that uploading sends everything again.
+    """Rename the database and reset the upload progress of the runs, so that they are uploaded in full.
 
     Args:
         folders: the store's runs.
 
     Returns:
-        The database under its new name, None where there was none; and the MLflow run that each folder had.
+        The database under its new name, None where there was none; and the MLflow run id that each folder had.
     """
-    earlier = {folder.run_dir: run_id for folder in folders if (run_id := folder.shipped().run_id)}
+    earlier = {folder.run_dir: run_id for folder in folders if (run_id := folder.upload_progress().run_id)}
     for folder in folders:
         (folder.path / "shipped.json").unlink(missing_ok=True)
     database = database_of(embedded_uri(store))
@@ -33,7 +33,7 @@ def set_aside(store: Path, folders: list[RunFolder]) -> tuple[Path | None, dict[
 
 def bring_artifacts(store: Path, folder: RunFolder, earlier: str | None) -> None:
     """Move a run's artifacts to where its new MLflow run looks for them."""
-    begin, now = folder.head(), folder.shipped().run_id
+    begin, now = folder.head(), folder.upload_progress().run_id
     if begin is None or not now or not earlier or now == earlier:
         return
     location = artifact_location(embedded_uri(store), begin["experiment"])

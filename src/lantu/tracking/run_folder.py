@@ -1,11 +1,13 @@
-"""Where a run's record lies on local disk: `journal/` in the run's folder.
+"""The layout of a run's record on local disk: `journal/` in the run's folder.
 
 journal/records.jsonl   the journal, written by the training process only
 journal/owner.json      which process writes it
-journal/spool/          copies of artifacts that wait to be uploaded
-journal/shipped.json    how far shipping has come, written by the shipper only
-journal/shipper.lock    held while a process ships
-journal/shipper.log     what the shipper had to say
+journal/spool/          copies of artifacts to be uploaded
+journal/shipped.json    the progress of the upload, written by the uploader only
+journal/shipper.lock    held by the process that uploads
+journal/shipper.log     output of the uploader
+
+The names of these files stay as they are, since folders written by earlier versions have them.
 """
 
 import fcntl
@@ -26,9 +28,8 @@ from lantu.tracking.store import absolute, embedded_uri
 
 
 @dataclass
-class Shipped:
-    """How far shipping has come; losing this file costs time and nothing else, for sending twice is the same
-    as once."""
+class UploadProgress:
+    """The progress of an upload. Without its file the run is uploaded again, which changes nothing in MLflow."""
 
     run_id: str | None = None
     experiment_id: str | None = None
@@ -37,22 +38,22 @@ class Shipped:
     metrics: int = 0
     """Metric values among them."""
     ended: str | None = None
-    """The status that the journal says, as far as it was read: None while it goes on."""
+    """The final status in the journal, as far as it was read; None while the run goes on."""
     ended_at: int | None = None
     status: str | None = None
-    """The final status that MLflow was told."""
+    """The final status that was sent to MLflow."""
     refused: int = 0
-    """Values that MLflow will never take; each is named in shipper.log."""
+    """Values that MLflow refused for good; each is named in shipper.log."""
     damaged: int = 0
     """Records of the journal whose checksum is wrong; they are left out."""
     trouble: str | None = None
-    """Why the last attempt failed; None when it did not."""
+    """Why the last attempt failed; None if it succeeded."""
     failures: int = 0
-    """Attempts that failed since the last one that did not."""
+    """Failed attempts since the last that succeeded."""
 
 
 class RunFolder:
-    """A run's record on disk, for whoever writes, ships or lists it."""
+    """A run's record on disk, used to write, upload and list it."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -67,27 +68,26 @@ class RunFolder:
         return Owner(self.path / "owner.json")
 
     def head(self) -> Record | None:
-        """The record that the journal begins with: experiment, name, destination; None when it was cut
-        itself."""
+        """The first record of the journal: experiment, name, destination; None if it is damaged."""
         return head(self.records)
 
-    def shipped(self) -> Shipped:
+    def upload_progress(self) -> UploadProgress:
         try:
             content = json.loads((self.path / "shipped.json").read_text())
         except (OSError, ValueError):
-            return Shipped()
+            return UploadProgress()
         if not isinstance(content, dict):
-            return Shipped()
-        known = {field.name: type(field.default) for field in fields(Shipped)}
-        # what counts is a whole number, what says something is a text or null
+            return UploadProgress()
+        known = {field.name: type(field.default) for field in fields(UploadProgress)}
+        # counts are integers; other fields are a text or null
         given: dict[str, Any] = {
             name: each
             for name, each in content.items()
             if name in known and (type(each) is int if known[name] is int else isinstance(each, str | int | None))
         }
-        found = Shipped(**given)
-        if not found.run_id or not 0 <= found.offset <= self._size():  # damaged, or of a longer journal: send all again
-            return Shipped(trouble=found.trouble, failures=found.failures)
+        found = UploadProgress(**given)
+        if not found.run_id or not 0 <= found.offset <= self._size():  # damaged or of another journal: upload all
+            return UploadProgress(trouble=found.trouble, failures=found.failures)
         return found
 
     def _size(self) -> int:
@@ -96,10 +96,10 @@ class RunFolder:
         except OSError:
             return 0
 
-    def keep(self, shipped: Shipped) -> None:
-        """Replace shipped.json in one step, so that a reader or a crash never sees half of it."""
+    def keep(self, progress: UploadProgress) -> None:
+        """Replace shipped.json atomically."""
         draft = self.path / "shipped.json.draft"
-        draft.write_text(json.dumps(asdict(shipped)))
+        draft.write_text(json.dumps(asdict(progress)))
         os.replace(draft, self.path / "shipped.json")
 
     def destination(self, store: Path, known: Iterable[str] = ()) -> str | None:
@@ -111,7 +111,7 @@ class RunFolder:
             store: the store that the run lies in now, for a run of the embedded store.
 
         Returns:
-            None when the journal has no whole beginning, or no known URI has the missing password.
+            None when the first record is damaged, or no known URI has the missing password.
         """
         begin = self.head()
         if begin is None:
@@ -123,32 +123,32 @@ class RunFolder:
         return absolute(same[0]) if same else None if HIDDEN in uri else uri
 
     def state(self) -> str:
-        """How it stands with the run: `running`, `dead` (without having said how it ended), `waits` or `shipped`."""
-        if self.is_shipped():
-            return "shipped"
+        """The state of the run: `running`, `dead` (without a final status), `waits` (to be uploaded) or `uploaded`."""
+        if self.is_uploaded():
+            return "uploaded"
         final = last(self.records)
         if final is not None and final["kind"] == "end":
             return "waits"
         if self.owner.is_alive():
             return "running"
-        return "waits" if self.shipped().status else "dead"
+        return "waits" if self.upload_progress().status else "dead"
 
     def points_waiting(self) -> int:
         """Metric values that MLflow does not have yet."""
-        unread = Reader(self.records, self.shipped().offset)
+        unread = Reader(self.records, self.upload_progress().offset)
         return sum(len(record["values"]) for _, record in unread if record["kind"] == "metrics")
 
     def waiting(self) -> int:
         """Bytes of journal and artifacts that MLflow does not have yet."""
-        return max(0, self._size() - self.shipped().offset) + self.spool.size()
+        return max(0, self._size() - self.upload_progress().offset) + self.spool.size()
 
-    def is_shipped(self) -> bool:
+    def is_uploaded(self) -> bool:
         """Whether MLflow has everything, the final status included."""
-        return self.shipped().status is not None and not self.waiting()
+        return self.upload_progress().status is not None and not self.waiting()
 
     @contextmanager
-    def shipping(self, *, patience: float = 0.0) -> Iterator[bool]:
-        """Be the one process that ships this run; False when another is, for `patience` seconds."""
+    def uploading(self, *, patience: float = 0.0) -> Iterator[bool]:
+        """Hold the lock under which this run is uploaded; False if another process holds it for `patience` seconds."""
         deadline = time.monotonic() + patience
         with open(self.path / "shipper.lock", "w") as lock:
             while True:
@@ -170,8 +170,7 @@ def run_folders(store: Path) -> list[RunFolder]:
 
 
 def store_of(run_dir: Path) -> Path:
-    """The store that a run's folder lies in: the parent of the nearest folder named `runs`, or the folder
-    itself."""
+    """The store of a run's folder: the parent of the nearest folder named `runs`, or the folder itself."""
     for folder in run_dir.parents:
         if folder.name == "runs":
             return folder.parent

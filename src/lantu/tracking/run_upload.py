@@ -1,4 +1,4 @@
-"""One run's way from its journal to MLflow."""
+"""Upload one run from its journal to MLflow."""
 
 import json
 from typing import Any
@@ -8,13 +8,13 @@ from mlflow.entities import Metric
 from lantu.tracking.destination import Destination, metric
 from lantu.tracking.journal import Reader, Record
 from lantu.tracking.names import digest, is_cut, to_mlflow
-from lantu.tracking.run_folder import RunFolder, Shipped
+from lantu.tracking.run_folder import RunFolder, UploadProgress
 
 METRICS, OTHERS, BYTES = 800, 100, 500_000  # of a batch; MLflow's limits are 1,000, 100 and 1,000,000
 
 
 class Batch:
-    """What one `log_batch` takes."""
+    """The content of one call of `log_batch`."""
 
     def __init__(self) -> None:
         self.metrics: list[Metric] = []
@@ -34,10 +34,10 @@ class Batch:
 
 
 class RunUpload:
-    """Ships what a journal has, remembers how far it came, and ends the run in MLflow when it has ended here.
+    """Upload the records of a journal, keep the progress, and end the run in MLflow once the journal has ended.
 
-    Killing it at any point does no harm: what MLflow has taken and we have not noted is sent again, and a
-    row, a parameter, a tag or an artifact that is there already stays as it is.
+    It may be killed at any point: what MLflow has and the progress does not cover is sent again, and a metric, a
+    parameter, a tag or an artifact that is there already stays as it is.
     """
 
     def __init__(self, folder: RunFolder, uri: str) -> None:
@@ -45,25 +45,25 @@ class RunUpload:
         begin = folder.head()
         if begin is None:
             raise ValueError(f"{folder.records} has no whole first record")
-        self.shipped = folder.shipped()
+        self.progress = folder.upload_progress()
         self._names: set[str] = set()
         self._to = Destination(uri)
-        created = self._to.open(begin, self.shipped.run_id)
+        created = self._to.open(begin, self.progress.run_id)
         if created:
-            self.shipped = Shipped()  # a store that has nothing of this run gets all of it
-        self.shipped.run_id, self.shipped.experiment_id = self._to.run_id, self._to.experiment_id
+            self.progress = UploadProgress()  # the run is new in this store, so all of it is uploaded
+        self.progress.run_id, self.progress.experiment_id = self._to.run_id, self._to.experiment_id
         self._keep()
 
     def advance(self) -> bool:
-        """Ship everything there is now; whether the run has ended and MLflow has all of it."""
-        alive = self.folder.owner.is_alive()  # asked before reading: what it wrote until then is read below
-        self._ship_records()
+        """Upload all there is, and return whether the run has ended and MLflow has all of it."""
+        alive = self.folder.owner.is_alive()  # before reading, so that all records of a dead process are read below
+        self._upload_records()
         self._tell_status(alive)
-        self._upload()
-        return self.shipped.status is not None
+        self._upload_artifacts()
+        return self.progress.status is not None
 
-    def _ship_records(self) -> None:
-        reader = Reader(self.folder.records, self.shipped.offset)
+    def _upload_records(self) -> None:
+        reader = Reader(self.folder.records, self.progress.offset)
         batch = Batch()
         for offset, record in reader:
             handle = getattr(self, f"_on_{record['kind']}", None)
@@ -75,7 +75,7 @@ class RunUpload:
                 self._acknowledge(offset)
         self._send(batch)
         if reader.damaged:
-            self.shipped.damaged += reader.damaged
+            self.progress.damaged += reader.damaged
             print(f"{reader.damaged} records of {self.folder.records} are damaged and left out", flush=True)
         self._acknowledge(reader.offset)
 
@@ -90,7 +90,7 @@ class RunUpload:
         for name, value in record["values"].items():
             key = to_mlflow(name)
             if batch.params.get(key, value) != value:
-                batch = self._send(batch)  # a change: the destination compares it with what was sent
+                batch = self._send(batch)  # a change: `Destination.log` compares it with the value sent before
             batch = self._fit(batch, len(json.dumps(value)) + len(name) + 40)
             batch.params[key] = value
             self._remember(name, batch)
@@ -112,16 +112,16 @@ class RunUpload:
         return batch
 
     def _on_begin(self, record: Record, batch: Batch) -> Batch:
-        self.shipped.ended = self.shipped.ended_at = self.shipped.status = None
+        self.progress.ended = self.progress.ended_at = self.progress.status = None
         return batch
 
     def _on_end(self, record: Record, batch: Batch) -> Batch:
-        self.shipped.ended, self.shipped.ended_at = record["status"], record["t"]
-        self.shipped.status = None
+        self.progress.ended, self.progress.ended_at = record["status"], record["t"]
+        self.progress.status = None
         return batch
 
     def _remember(self, name: str, batch: Batch) -> None:
-        """Keep the whole of a name that MLflow cuts."""
+        """Keep the whole name in a tag where MLflow cuts it."""
         if is_cut(name) and name not in self._names:
             self._names.add(name)
             batch.tags[f"lantu.name.{digest(name)}"] = name[:5000]
@@ -133,40 +133,40 @@ class RunUpload:
 
     def _send(self, batch: Batch) -> Batch:
         if batch:
-            self.shipped.refused += self._to.log(batch.metrics, batch.params, batch.tags)
-            self.shipped.metrics += len(batch.metrics)
+            self.progress.refused += self._to.log(batch.metrics, batch.params, batch.tags)
+            self.progress.metrics += len(batch.metrics)
         return Batch()
 
     def _acknowledge(self, offset: int) -> None:
-        if offset != self.shipped.offset:
-            self.shipped.offset = offset
+        if offset != self.progress.offset:
+            self.progress.offset = offset
             self._keep()
 
     def _tell_status(self, alive: bool) -> None:
-        status = self.shipped.ended or (None if alive else "KILLED")
+        status = self.progress.ended or (None if alive else "KILLED")
         if status is None:
-            self.shipped.status = None
+            self.progress.status = None
             self._to.running()
-        elif status != self.shipped.status:
-            if self.shipped.ended is None:
+        elif status != self.progress.status:
+            if self.progress.ended is None:
                 self._to.log(
                     [],
                     {},
                     {"lantu.ended": "the process died without a word (killed, out of memory, lost machine)"},
                 )
-            self._to.end(status, self.shipped.ended_at or self._last_sign())
-            self.shipped.status = status
+            self._to.end(status, self.progress.ended_at or self._last_sign())
+            self.progress.status = status
             self._keep()
 
     def _last_sign(self) -> int:
         return int(self.folder.records.stat().st_mtime * 1000)
 
-    def _upload(self) -> None:
+    def _upload_artifacts(self) -> None:
         failed: Any = None
         for ticket in self.folder.spool.tickets():
             try:
                 self._to.upload(str(ticket.copy), ticket.to)
-            except Exception as error:  # one that cannot be taken must not keep back the others
+            except Exception as error:  # one that is refused must not block the others
                 failed = error
             else:
                 ticket.done()
@@ -175,5 +175,5 @@ class RunUpload:
             raise failed
 
     def _keep(self) -> None:
-        self.shipped.trouble, self.shipped.failures = None, 0
-        self.folder.keep(self.shipped)
+        self.progress.trouble, self.progress.failures = None, 0
+        self.folder.keep(self.progress)

@@ -1,7 +1,7 @@
-"""Artifacts that wait to be uploaded: copies in a folder that works as a queue.
+"""A queue of artifacts to upload: copies in a folder.
 
-Each has a ticket, `<number>.json`, which is written after its copy is whole and removed after its upload. So
-a crash in between repeats an upload, and never skips one.
+Each has a ticket, `<number>.json`, which is written once the copy is complete and removed after the upload. So a
+crash in between repeats an upload and never skips one.
 """
 
 import json
@@ -47,19 +47,19 @@ class Ticket:
     """The folder among the run's artifacts; None: the top."""
 
     def done(self) -> None:
-        """Forget it, after MLflow has it."""
+        """Remove it from the queue after the upload."""
         self.path.unlink(missing_ok=True)
         shutil.rmtree(self.copy.parent, ignore_errors=True)
 
 
 class Spool:
-    """A folder of artifacts that wait, in the order of their arrival."""
+    """A folder of artifacts to upload, in order of arrival."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def put(self, local: Path, to: str | None) -> None:
-        """Take a copy of a file or folder, on disk when this returns.
+        """Copy a file or folder; the copy is on disk when this returns.
 
         Small text files are copied without the credentials in them.
         """
@@ -84,7 +84,7 @@ class Spool:
         self._issue(number, copy, to)
 
     def tickets(self) -> Iterator[Ticket]:
-        """What waits, first come first; what a shipper takes away meanwhile is passed over."""
+        """The artifacts to upload, oldest first, without those that an uploader removes meanwhile."""
         if self.path.is_dir():
             for path in sorted(self.path.glob("*.json")):
                 try:
@@ -115,7 +115,7 @@ class Spool:
         return Ticket(path, copy, to)
 
     def size(self) -> int:
-        """Bytes that wait, with one more for each ticket: a file may be empty."""
+        """Bytes to upload, plus one for each ticket, since a file may be empty."""
         return sum(1 + _size(ticket.copy) for ticket in self.tickets())
 
     def _issue(self, number: str, copy: Path, to: str | None) -> None:
@@ -129,7 +129,7 @@ class Spool:
 
 
 def check_artifact_path(path: str | None) -> None:
-    """Refuse a place among a run's artifacts that leads out of them.
+    """Refuse an artifact path that leads out of the run's artifacts.
 
     Raises:
         UserError: it is absolute, or goes up.
@@ -156,7 +156,7 @@ def _copy(source: str, target: str) -> str:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file or of everything in a folder; 0 where it has just been taken away."""
+    """Bytes of a file, or of all files in a folder; 0 if it has just been removed."""
     total = 0
     with suppress(FileNotFoundError):
         for each in path.rglob("*") if path.is_dir() else [path]:

@@ -1,11 +1,10 @@
-"""The shipper: `python -m lantu.tracking.upload`, a process beside the training that imports MLflow so that it
-need not.
+"""The uploader, `python -m lantu.tracking.upload`: a separate process, so that the training need not import MLflow.
 
-    ship RUN_DIR          follow one run until it has ended and MLflow has it
-    ship --family DIR     follow a run and those below its folder, until our standard input ends and MLflow has all
-    ship --store DIR      ship what waits in a store, once
+    upload RUN_DIR          follow one run until it has ended and MLflow has it
+    upload --family DIR     follow a run and those below its folder, until standard input ends and MLflow has all
+    upload --store DIR      upload the unsynced runs of a store, once
 
-The destination comes in the environment (`LANTU_SHIP_TO`), where other users do not see the password in it.
+The destination is in the environment variable `LANTU_UPLOAD_TO`, where other users cannot see the password in it.
 """
 
 import os
@@ -21,14 +20,14 @@ from lantu.redaction import redact
 from lantu.tracking.run_folder import RunFolder, run_folders
 
 EVERY = 2.0  # seconds between batches while the training runs
-BUSY = "another process is shipping it right now"
-PATIENCE = 5.0  # seconds that one attempt waits for a shipper that is just ending
+BUSY = "another process is uploading it right now"
+PATIENCE = 5.0  # seconds that one attempt waits for an uploader that is about to exit
 LONGEST_WAIT = 30.0  # seconds between attempts while MLflow cannot be reached
-LINGER = float(os.environ.get("LANTU_SHIP_LINGER", "60"))  # seconds of attempts after the training has ended
+LINGER = float(os.environ.get("LANTU_UPLOAD_LINGER", "60"))  # seconds of attempts after the training has ended
 
 
 class RedactedStream:
-    """A text stream that hides credentials line by line: libraries print the addresses that they use."""
+    """A text stream that redacts credentials line by line: libraries print the addresses that they use."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -42,20 +41,20 @@ class RedactedStream:
         return len(text)
 
     def flush(self) -> None:
-        """What is left of a line stays until it is whole, or until the end."""
+        """An incomplete line is kept until it is complete, or until `close`."""
         self._stream.flush()
 
     def isatty(self) -> bool:
         return False
 
     def close(self) -> None:
-        """Write what is left of the last line."""
+        """Write the last, incomplete line."""
         if self._line:
             self.write("\n")
 
 
 def main(arguments: list[str]) -> int:
-    sys.stdout = sys.stderr = stream = RedactedStream(sys.stderr)  # both are one log
+    sys.stdout = sys.stderr = stream = RedactedStream(sys.stderr)  # one log for both
     try:
         return _main(arguments)
     except Exception:
@@ -67,13 +66,13 @@ def main(arguments: list[str]) -> int:
 
 def _main(arguments: list[str]) -> int:
     prepare()
-    uri = os.environ["LANTU_SHIP_TO"]
+    uri = os.environ["LANTU_UPLOAD_TO"]
     if arguments[0] == "--store":
         store = Path(arguments[1])
         for folder in run_folders(store):
-            destination = None if folder.is_shipped() else folder.destination(store, [uri])
+            destination = None if folder.is_uploaded() else folder.destination(store, [uri])
             if destination is not None:
-                ship_once(folder, destination)
+                upload_once(folder, destination)
         return 0
     if arguments[0] == "--family":
         return follow_family(Path(arguments[1]), uri)
@@ -81,7 +80,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def prepare() -> None:
-    """Settings that MLflow reads when it is imported: short patience, for the waiting is done here."""
+    """Set what MLflow reads at its import: short time limits, since this module retries itself."""
     for name, value in {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
@@ -93,30 +92,30 @@ def prepare() -> None:
 
 
 def follow(folder: RunFolder, uri: str) -> int:
-    """Ship a run while it is being written, until it has ended and everything has arrived."""
-    os.nice(10)  # the training comes first
+    """Upload a run while it is being written, until it has ended and MLflow has all of it."""
+    os.nice(10)  # the training has priority
     trainer = Trainer()
-    with folder.shipping() as mine:
+    with folder.uploading() as mine:
         if not mine:
             return 0
         with gc_paused():
             from lantu.tracking.destination import RunDeleted
             from lantu.tracking.run_upload import RunUpload
 
-        shipment, since, wait = None, time.monotonic(), EVERY
+        upload, since, wait = None, time.monotonic(), EVERY
         while True:
             try:
-                shipment = shipment or RunUpload(folder, uri)
-                before = shipment.shipped.offset
-                if shipment.advance():
+                upload = upload or RunUpload(folder, uri)
+                before = upload.progress.offset
+                if upload.advance():
                     return 0
-                wait, since = EVERY, time.monotonic() if shipment.shipped.offset > before else since
+                wait, since = EVERY, time.monotonic() if upload.progress.offset > before else since
             except RunDeleted as deleted:
                 note(folder, deleted)
                 return 1
             except Exception as error:
                 note(folder, error)
-                shipment = None  # what it knows of MLflow may no longer hold
+                upload = None  # what it cached of MLflow may be outdated
                 wait = min(LONGEST_WAIT, wait * 1.5)
                 if trainer.has_gone() and time.monotonic() - max(since, trainer.gone_at) > LINGER:
                     return 1
@@ -126,17 +125,19 @@ def follow(folder: RunFolder, uri: str) -> int:
 
 
 def follow_family(parent: Path, uri: str) -> int:
-    """Ship a run and its children, however many come, until whoever started us has gone and MLflow has all."""
+    """Upload a run and its children until the process that started this one has exited and MLflow has all."""
     os.nice(10)
     conductor = Trainer()
     done: set[Path] = set()
     wait, since = EVERY, time.monotonic()
     while True:
         last_pass = conductor.has_gone()
-        waiting = [each for each in family(parent) if each.run_dir not in done or (last_pass and not each.is_shipped())]
-        troubled = [each for each in waiting if ship_once(each, uri) is not None]
-        done |= {each.run_dir for each in waiting if each not in troubled and each.is_shipped()}
-        if last_pass and all(each.is_shipped() for each in waiting):
+        waiting = [
+            each for each in family(parent) if each.run_dir not in done or (last_pass and not each.is_uploaded())
+        ]
+        troubled = [each for each in waiting if upload_once(each, uri) is not None]
+        done |= {each.run_dir for each in waiting if each not in troubled and each.is_uploaded()}
+        if last_pass and all(each.is_uploaded() for each in waiting):
             return 0
         if not troubled:
             wait, since = EVERY, time.monotonic()
@@ -148,14 +149,14 @@ def follow_family(parent: Path, uri: str) -> int:
 
 
 def family(parent: Path) -> list[RunFolder]:
-    """A run and those two folders below its own, as a sweep keeps them, the parent first."""
+    """A run and those two folder levels below it, as in a sweep, the parent first."""
     journals = [parent / "journal" / "records.jsonl", *sorted(parent.glob("*/*/journal/records.jsonl"))]
     return [RunFolder(path.parent.parent) for path in journals if path.is_file()]
 
 
-def ship_once(folder: RunFolder, uri: str) -> str | None:
-    """Ship what a run has now; why it could not be done, in words, or None."""
-    with folder.shipping(patience=PATIENCE) as mine:
+def upload_once(folder: RunFolder, uri: str) -> str | None:
+    """Upload what a run has now, and return why that failed, in words, or None."""
+    with folder.uploading(patience=PATIENCE) as mine:
         if not mine:
             return BUSY
         from lantu.tracking.run_upload import RunUpload
@@ -168,22 +169,21 @@ def ship_once(folder: RunFolder, uri: str) -> str | None:
 
 
 def note(folder: RunFolder, error: Exception) -> str:
-    """Write down why an attempt failed: for the log in full, for shipped.json in a sentence."""
+    """Record why an attempt failed: in full in the log, as a sentence in shipped.json."""
     text = redact("".join(traceback.format_exception(error)))
     sentence = redact(f"{type(error).__name__}: {error}").split("\n")[0][:300]
-    shipped = folder.shipped()
-    if shipped.trouble != sentence:  # the same trouble every few seconds is one trouble
+    progress = folder.upload_progress()
+    if progress.trouble != sentence:  # log a repeated error once
         with folder.log.open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-    shipped.trouble = sentence
-    shipped.failures += 1
-    folder.keep(shipped)
+    progress.trouble = sentence
+    progress.failures += 1
+    folder.keep(progress)
     return sentence
 
 
 class Trainer:
-    """The process that started us, as seen through our standard input: it ends when that process closes it or
-    dies."""
+    """The process that started this one: standard input ends when it closes the pipe or dies."""
 
     def __init__(self) -> None:
         self.gone_at = 0.0
@@ -192,7 +192,7 @@ class Trainer:
         return self.gone_at > 0
 
     def wait(self, seconds: float) -> None:
-        """Wait, but no longer than the trainer has something to say by leaving."""
+        """Wait, but return as soon as the trainer exits."""
         if self.has_gone():
             time.sleep(min(seconds, 0.2) if seconds <= EVERY else seconds)
         elif select.select([sys.stdin], [], [], seconds)[0]:

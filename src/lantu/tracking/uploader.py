@@ -1,4 +1,4 @@
-"""Starting shippers, from a process that does not want to wait for one."""
+"""Start uploader processes without waiting for them."""
 
 import os
 import subprocess
@@ -13,15 +13,17 @@ _SOURCE = Path(__file__).resolve().parents[2]
 
 
 class Uploader:
-    """The process that ships one run, or a run and those below its folder. It learns that we have ended, or died, by
-    the end of its standard input."""
+    """The process that uploads one run, or a run and those below its folder.
+
+    It notices that this process has exited or died by the end of its standard input.
+    """
 
     def __init__(self, folder: RunFolder, uri: str, *, family: bool = False) -> None:
         arguments = [*(["--family"] if family else []), str(folder.run_dir)]
         self._process = _start(arguments, uri, folder.log, stdin=subprocess.PIPE)
 
     def release(self) -> None:
-        """Tell it that nothing more will come."""
+        """Close its standard input: no more records follow."""
         if self._process.stdin and not self._process.stdin.closed:
             self._process.stdin.close()
 
@@ -30,10 +32,10 @@ class Uploader:
 
 
 def sync_in_background(store: Path | str, tracking_uri: str | None = None) -> None:
-    """Ship, in a process of its own, whatever earlier runs left waiting in a store, and end runs that died.
+    """Upload the unsynced runs of a store in a separate process, and end interrupted runs in MLflow.
 
     Args:
-        tracking_uri: where to; None: the store's own database.
+        tracking_uri: the destination; None: the store's own database.
     """
     store = Path(store).absolute()
     if any(folder.state() in ("waits", "dead") for folder in run_folders(store)):
@@ -44,18 +46,18 @@ def sync_in_background(store: Path | str, tracking_uri: str | None = None) -> No
 def _start(arguments: list[str], uri: str, log: Path, *, stdin: int) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
-        "LANTU_SHIP_TO": uri,
+        "LANTU_UPLOAD_TO": uri,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH")])),
     }
     with _open(log) as output:
         return subprocess.Popen(
-            # -P: a folder that happens to hold a mlflow.py must not be taken for the library
+            # -P: a file mlflow.py in the working directory must not shadow the library
             [sys.executable, "-P", "-m", "lantu.tracking.upload", *arguments],
             stdin=stdin,
             stdout=output,
             stderr=output,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for the training; the shipper ends when its work is done
+            start_new_session=True,  # Ctrl-C interrupts the training only; the uploader exits when it is done
         )
 
 

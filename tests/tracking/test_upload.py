@@ -1,4 +1,4 @@
-"""What arrives in MLflow; shipped in this process, to a real SQLite store."""
+"""What arrives in MLflow; uploaded in this process, to a real SQLite store."""
 
 import json
 import math
@@ -13,15 +13,15 @@ from mlflow.entities import Metric, Run
 
 from lantu.tracking import RunLogger, embedded_uri, from_mlflow
 from lantu.tracking.destination import Destination
-from lantu.tracking.run_folder import RunFolder, Shipped
-from lantu.tracking.upload import ship_once
+from lantu.tracking.run_folder import RunFolder, UploadProgress
+from lantu.tracking.upload import upload_once
 
 OpenRun = Callable[..., RunLogger]
 
 
-def ship(logger: RunLogger) -> tuple[MlflowClient, Run]:
+def upload(logger: RunLogger) -> tuple[MlflowClient, Run]:
     folder = RunFolder(logger.run_dir)
-    assert ship_once(folder, logger.tracking_uri) is None, folder.log.read_text()
+    assert upload_once(folder, logger.tracking_uri) is None, folder.log.read_text()
     client = MlflowClient(logger.tracking_uri)
     assert logger.run_id is not None
     return client, client.get_run(logger.run_id)
@@ -59,7 +59,7 @@ def test_everything_logged_arrives_with_its_time_and_step(open_run: OpenRun, tmp
     (tmp_path / "figure.png").write_bytes(b"changed afterwards")
     logger.close()
 
-    client, run = ship(logger)
+    client, run = upload(logger)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "run a"
     assert run.data.params == {
@@ -96,12 +96,16 @@ def test_twice_is_once_even_when_the_acknowledgement_was_lost(open_run: OpenRun)
     logger.log_params({"p": 1})
     logger.log_text("text", "a.txt")
     logger.close()
-    client, run = ship(logger)
+    client, run = upload(logger)
     folder = RunFolder(logger.run_dir)
-    for earlier in (Shipped(run_id=run.info.run_id), Shipped(run_id=run.info.run_id, offset=20_000), Shipped()):
+    for earlier in (
+        UploadProgress(run_id=run.info.run_id),
+        UploadProgress(run_id=run.info.run_id, offset=20_000),
+        UploadProgress(),
+    ):
         # killed between MLflow's commit and our note of it; in the last case even before the run's id was noted
         folder.keep(earlier)
-        _, again = ship(logger)
+        _, again = upload(logger)
         assert again.info.run_id == run.info.run_id
     for name in ("a", "nan", "inf"):
         history = client.get_metric_history(run.info.run_id, name)
@@ -113,7 +117,7 @@ def test_nan_and_infinities_arrive_as_such(open_run: OpenRun) -> None:
     logger = open_run()
     logger.log_metrics({"nan": math.nan, "inf": math.inf, "minus": -math.inf, "tensor": torch.tensor(math.nan)}, 1)
     logger.close()
-    _, run = ship(logger)
+    _, run = upload(logger)
     assert math.isnan(run.data.metrics["nan"])
     assert math.isnan(run.data.metrics["tensor"])
     # an SQL store keeps infinities as the largest doubles; MLflow does so for every client
@@ -126,7 +130,7 @@ def test_long_values_are_whole_in_an_artifact_and_shortened_in_the_ui(open_run: 
     logger.log_hyperparams({"model": {"text": "x" * 300, "long": "y" * 7000}})
     logger.log_tags({"story": "z" * 9000})
     logger.close()
-    client, run = ship(logger)
+    client, run = upload(logger)
     assert run.data.params["model.text"] == "x" * 300
     assert len(run.data.params["model.long"]) == 6000
     assert "whole in the artifact params/model.long.txt" in run.data.params["model.long"]
@@ -140,7 +144,7 @@ def test_names_that_mlflow_refuses_are_mapped_and_can_be_mapped_back(open_run: O
     logger.log_metrics(dict.fromkeys(names, 1.0), 0)
     logger.log_params(dict.fromkeys(names, "v"))
     logger.close()
-    _, run = ship(logger)
+    _, run = upload(logger)
     for kept in (run.data.metrics, run.data.params):
         back = {from_mlflow(name) for name in kept}
         assert back >= set(names[:-1])
@@ -153,17 +157,17 @@ def test_parameters_only_grow_and_a_change_on_resume_is_a_tag(open_run: OpenRun)
     first.log_params({"lr": 0.1, "seed": 1})
     first.log_metrics({"a": 1.0}, 1)
     first.close("FAILED")
-    _, run = ship(first)
+    _, run = upload(first)
     assert run.info.status == "FAILED"
 
     resumed = open_run()
     resumed.log_params({"lr": 0.2, "seed": 1, "new": "x"})
     resumed.log_metrics({"a": 2.0}, 2)
     assert resumed.uid == first.uid
-    _, run = ship(resumed)
+    _, run = upload(resumed)
     assert run.info.status == "RUNNING"
     resumed.close()
-    client, again = ship(resumed)
+    client, again = upload(resumed)
     assert again.info.run_id == run.info.run_id
     assert again.info.status == "FINISHED"
     assert again.data.params == {"lr": "0.1", "seed": "1", "new": "x"}
@@ -175,11 +179,11 @@ def test_an_existing_mlflow_run_can_be_continued_from_another_folder(open_run: O
     first = open_run("a")
     first.log_metrics({"a": 1.0}, 1)
     first.close()
-    _, run = ship(first)
+    _, run = upload(first)
     other = open_run("b", run_id=run.info.run_id)
     other.log_metrics({"a": 2.0}, 2)
     other.close()
-    client, again = ship(other)
+    client, again = upload(other)
     assert again.info.run_id == run.info.run_id
     assert len(client.get_metric_history(run.info.run_id, "a")) == 2
 
@@ -187,7 +191,7 @@ def test_an_existing_mlflow_run_can_be_continued_from_another_folder(open_run: O
 def test_one_value_that_mlflow_refuses_does_not_keep_back_the_others(open_run: OpenRun) -> None:
     logger = open_run()
     logger.log_metrics({"a": 1.0}, 1)
-    client, run = ship(logger)
+    client, run = upload(logger)
     to = Destination(logger.tracking_uri)
     begin = RunFolder(logger.run_dir).head()
     assert begin is not None
@@ -204,7 +208,7 @@ def test_text_and_steps_that_a_store_cannot_hold_are_made_to_fit(open_run: OpenR
     logger.log_params({"nul": "a\0b", "half": "\ud800", "\0": 1})
     logger.log_metrics({"a": 1.0}, 2**70)
     logger.close()
-    client, run = ship(logger)
+    client, run = upload(logger)
     assert run.data.params == {"nul": "a␀b", "half": "?", "_x00_": "1"}
     assert client.get_metric_history(run.info.run_id, "a")[0].step == 2**63 - 1
 
@@ -224,7 +228,7 @@ def test_credentials_reach_no_parameter_tag_journal_or_log(open_run: OpenRun, mo
     logger.log_artifact(logger.run_dir / "config.yaml")
     logger.log_input(name="x", digest="y", source="s3://hunter2@bucket")
     logger.close()
-    assert ship_once(RunFolder(logger.run_dir), logger.tracking_uri)  # refused, and the reason names the address
+    assert upload_once(RunFolder(logger.run_dir), logger.tracking_uri)  # refused, and the reason names the address
     for file in (logger.run_dir / "journal").rglob("*"):
         assert not file.is_file() or b"hunter2" not in file.read_bytes(), file
 
@@ -232,24 +236,24 @@ def test_credentials_reach_no_parameter_tag_journal_or_log(open_run: OpenRun, mo
 def test_a_run_deleted_in_mlflow_is_left_alone(open_run: OpenRun) -> None:
     logger = open_run()
     logger.log_metrics({"a": 1.0}, 1)
-    client, run = ship(logger)
+    client, run = upload(logger)
     client.delete_run(run.info.run_id)
     logger.log_metrics({"a": 2.0}, 2)
     logger.close()
-    assert "was deleted in MLflow" in str(ship_once(RunFolder(logger.run_dir), logger.tracking_uri))
+    assert "was deleted in MLflow" in str(upload_once(RunFolder(logger.run_dir), logger.tracking_uri))
 
 
 def test_a_store_that_was_lost_gets_the_whole_run_again(open_run: OpenRun, store: Path) -> None:
     logger = open_run()
     logger.log_metrics({"a": 1.0}, 1)
     logger.close()
-    ship(logger)
+    upload(logger)
     for name in ("mlflow.db", "mlflow.db.lock"):
         (store / name).unlink()
     import mlflow.tracking._tracking_service.utils as service
 
     service._tracking_store_registry._get_store_with_resolved_uri.cache_clear()
-    client, run = ship(logger)
+    client, run = upload(logger)
     assert [each.value for each in client.get_metric_history(run.info.run_id, "a")] == [1.0]
     assert run.info.status == "FINISHED"
 
@@ -258,6 +262,6 @@ def test_the_embedded_store_keeps_artifacts_beside_its_database(open_run: OpenRu
     logger = open_run()
     logger.log_text("x", "a.txt")
     logger.close()
-    _, run = ship(logger)
+    _, run = upload(logger)
     assert logger.tracking_uri == embedded_uri(store)
     assert Path(run.info.artifact_uri).is_relative_to(store / "artifacts")
