@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lantu.tasks import Classification, metric_state
-from lantu.tasks.base import MEASURED_AT_ONCE, MOST_KEPT
+from lantu.tasks.task_metrics import MEASURED_AT_ONCE, MOST_KEPT
 
 
 def batches(number, outputs=3):

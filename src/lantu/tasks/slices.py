@@ -13,7 +13,7 @@ from lantu.tasks.metric_state import collect, reduce, restore
 
 if TYPE_CHECKING:
     from lantu.data.base import DataModule
-    from lantu.tasks.base import Task
+    from lantu.tasks.task_metrics import TaskMetrics
 
 SLICE = "/slice/"
 """Stands in a metric's name between the metric and the slice: `test/f1/slice/region/north`."""
@@ -37,7 +37,7 @@ class SliceMetrics(nn.Module):
                 for kind, collection in collections.items():
                     self.metrics[f"{place}_{code}_{kind}"] = _alone(collection.clone())
 
-    def update(self, task: "Task", output: Any, y: Any, rows: list[int] | None) -> None:
+    def update(self, task: "TaskMetrics", output: Any, y: Any, rows: list[int] | None) -> None:
         """Count a batch.
 
         Args:
@@ -91,7 +91,7 @@ class SliceMetrics(nn.Module):
             yield int(place), int(code), kind, f"{column}/{self.names[column][int(code)]}"
 
 
-def slice_metrics(task: "Task", data: "DataModule", stage: str) -> SliceMetrics | None:
+def slice_metrics(task: "TaskMetrics", data: "DataModule", stage: str) -> SliceMetrics | None:
     """The sliced metrics of a stage; None where the data have no such split.
 
     Raises:
