@@ -148,6 +148,19 @@ def test_differences_between_groups_that_evaluate_measured_are_evidence_of_the_r
     assert "test/loss" in found.metrics
 
 
+def test_a_run_chosen_from_a_sweep_has_spent_what_the_whole_sweep_has(tmp_path: Path) -> None:
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.create_experiment("private", artifact_location=str(tmp_path / "artifacts"))
+    sweep = client.create_run(experiment).info.run_id
+    trial = client.create_run(experiment, tags={"mlflow.parentRunId": sweep}).info.run_id
+    client.log_param(trial, "privacy.delta", "1e-05")
+    for run, epsilon in ((sweep, 4.0), (trial, 2.0)):
+        client.log_metric(run, "privacy/epsilon", epsilon)
+    (line,) = judge(gather(client, client.get_run(trial)), None, {"privacy": {"metric": "privacy/epsilon", "most": 3}})
+    assert (line.verdict, line.value) == ("not met", 4.0)
+    assert "at delta 1e-05" in line.claim
+
+
 def test_a_launch_compares_a_registered_run_with_the_champion_of_its_model(root: Path, runs: list[str]) -> None:
     client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
     assert _name_of(client, "0" * 32) is None

@@ -210,6 +210,7 @@ def test_a_language_model_speaks_openais_protocol_and_streams(root: Path, own_da
     assert whole["choices"][0]["text"] == expected
     events = [line.removeprefix("data: ") for line in streamed.splitlines() if line]
     assert events[-1] == "[DONE]"
+    assert json.loads(events[-2])["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"] == "length"
     assert "".join(json.loads(each)["choices"][0]["text"] for each in events[:-1]) == expected
     assert chat.json()["choices"][0]["message"]["content"]
     assert (wrong.status_code, "temperature" in wrong.json()["error"]["message"]) == (422, True)

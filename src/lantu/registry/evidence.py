@@ -35,6 +35,8 @@ class Evidence:
     """`load.json`."""
     equality: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`equality.json` of each export."""
+    delta: float | None = None
+    """Of differential privacy: epsilon holds at this delta."""
     groups: list[str] = field(default_factory=list)
     """Columns by which `fairness.group` had the test measured."""
     monitoring: dict[str, Any] | None = None
@@ -59,6 +61,7 @@ def gather(
     found.metrics = {str(name): float(value) for name, value in run.data.metrics.items()}
     found.groups = _names(params.get("fairness.group"))
     found.folder = _local_folder(run, tracking_uri)
+    _read_privacy(found, client, run)
     found.lineage = {"MLflow run": run.info.run_id}
     for label, value in (
         ("code", tags.get("mlflow.source.git.commit") or tags.get("lantu.git.commit")),
@@ -104,6 +107,21 @@ def _file(client: Any, found: Evidence, name: str, place: Path) -> Path | None:
         return Path(client.download_artifacts(found.run_id, name, str(place)))
     except Exception:  # a store without artifacts, or one that cannot be reached from here
         return None
+
+
+def _read_privacy(found: Evidence, client: Any, run: Any) -> None:
+    """Epsilon is that of the whole sweep that a run is of: choosing among its runs looks at all of them."""
+    epsilons = [found.metrics["privacy/epsilon"]] if "privacy/epsilon" in found.metrics else []
+    account = _content(found.folder / "privacy.json") if found.folder is not None else None
+    if account is not None:  # of a run that has not ended, all that it may spend
+        epsilons.append(float(account["epsilon"]))
+    delta = (account or {}).get("delta", run.data.params.get("privacy.delta"))
+    parent = run.data.tags.get("mlflow.parentRunId")
+    if epsilons and parent:
+        epsilons += [client.get_run(parent).data.metrics.get("privacy/epsilon", epsilons[0])]
+    if epsilons:
+        found.metrics["privacy/epsilon"] = max(epsilons)
+        found.delta = None if delta is None else float(delta)
 
 
 def _names(text: str | None) -> list[str]:

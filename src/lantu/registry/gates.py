@@ -151,7 +151,8 @@ def _of_run(name: str, candidate: Evidence, options: dict[str, Any]) -> Line | N
     if value is None:
         return Line(name, "not known", f"{what} is not known", shown, source, remedy)
     met = value <= float(limit)
-    claim = f"{what} is {value:.4g}{unit}"
+    at = f" at delta {candidate.delta:g}" if name == "privacy" and candidate.delta is not None else ""
+    claim = f"{what} is {value:.4g}{unit}{at}"
     return Line(name, "met" if met else "not met", claim, shown, source, "" if met else remedy, value=value)
 
 

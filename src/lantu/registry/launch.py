@@ -119,9 +119,7 @@ def page(
 
 
 def _table(lines: list[Line]) -> str:
-    head = (
-        "<thead><tr><th>Gate</th><th>Claim</th><th>Limit</th><th>Source</th><th>How to turn it green</th></tr></thead>"
-    )
+    head = "<thead><tr><th>Gate</th><th>Claim</th><th>Limit</th><th>Source</th><th>How to meet it</th></tr></thead>"
     rows = []
     for each in lines:
         remedy = f"<code>{escape(each.remedy)}</code>" if each.remedy and each.verdict != "met" else ""

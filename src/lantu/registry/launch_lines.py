@@ -9,7 +9,7 @@ from lantu.registry.gates import judge
 from lantu.registry.line import Line
 
 COSTS = {"latency": 1, "cost": 1, "errors": 1, "rollback": 1, "export": 2, "card": 2, "quality": 3}
-"""How dear the evidence of a line is, roughly: 1 seconds, 2 minutes, 3 new data or training."""
+"""What the evidence of a line costs, roughly: 1 seconds, 2 minutes, 3 new data or training."""
 
 
 def lines_of(

@@ -89,11 +89,12 @@ class Writer:
         if body.get("stream"):
             about["object"] += ".chunk" if chat else ""
             whole = itertools.chain([] if first is None else [first], pieces)
-            return StreamingResponse(_events(whole, about, chat=chat), media_type="text/event-stream")
+            events = _events(whole, about, chat=chat, ended=lambda text: _finish_reason(model, text, options))
+            return StreamingResponse(events, media_type="text/event-stream")
         rest = await asyncio.to_thread(lambda: "".join(pieces))
         written = (first or "") + rest
         read, wrote = len(model.data.encode(prompt)), len(model.data.encode(written)) if written else 0
-        reason = "length" if wrote >= options["tokens"] else "stop"
+        reason = _finish_reason(model, written, options)
         told = {"message": {"role": "assistant", "content": written}} if chat else {"text": written}
         usage = {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
         return JSONResponse({**about, "choices": [{"index": 0, **told, "finish_reason": reason}], "usage": usage})
@@ -130,13 +131,22 @@ def _pieces(model: ServedModel, prompt: str, options: dict[str, Any]) -> Iterato
         yield piece
 
 
-async def _events(pieces: Iterator[str], about: dict[str, Any], *, chat: bool) -> AsyncIterator[str]:
-    """Server-sent events, the last of which says [DONE]."""
+def _finish_reason(model: ServedModel, written: str, options: dict[str, Any]) -> str:
+    """OpenAI's word for why a text ends: at the largest number of tokens, or by itself."""
+    return "length" if written and len(model.data.encode(written)) >= options["tokens"] else "stop"
+
+
+async def _events(
+    pieces: Iterator[str], about: dict[str, Any], *, chat: bool, ended: Callable[[str], str]
+) -> AsyncIterator[str]:
+    """Server-sent events, the last of which says [DONE]; `ended` gives the reason why a text ends."""
+    written = ""
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        written += piece
         told: dict[str, Any] = {"delta": {"content": piece}} if chat else {"text": piece}
         yield _event({**about, "choices": [{"index": 0, **told, "finish_reason": None}]})
     told = {"delta": {}} if chat else {"text": ""}
-    yield _event({**about, "choices": [{"index": 0, **told, "finish_reason": "stop"}]})
+    yield _event({**about, "choices": [{"index": 0, **told, "finish_reason": ended(written)}]})
     yield "data: [DONE]\n\n"
 
 
