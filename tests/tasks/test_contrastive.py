@@ -220,6 +220,17 @@ def test_weights_of_a_local_folder_are_taken_and_must_fit(tmp_path: Path) -> Non
         ImageTextModel(50, size=32, pretrained=str(tmp_path), **options)
     with pytest.raises(lantu.UserError, match=r"data\.tokenizer"):
         ImageTextModel(500, size=16, pretrained=str(tmp_path), **options)
+    with pytest.raises(lantu.UserError, match=r"end with token 5, and this CLIP reads them at token 4"):
+        ImageTextModel(50, size=16, pretrained=str(tmp_path), **{**options, "end_id": 5})
+
+
+def test_texts_that_end_with_token_2_are_refused_by_clip_which_reads_the_largest_number() -> None:
+    sizes = {"max_length": 8, "pad_id": 1, "channels": 3, "size": 16}
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = {"text_config": small, "vision_config": {**small, "patch_size": 8}}
+    with pytest.raises(lantu.UserError, match=r"end with token 2.*the largest number.*model=siglip"):
+        ImageTextModel(50, end_id=2, config={"model_type": "clip", **config}, **sizes)
+    ImageTextModel(50, end_id=2, config={"model_type": "siglip", **config}, **sizes)
 
 
 @pytest.mark.slow

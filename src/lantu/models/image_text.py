@@ -30,7 +30,7 @@ class ImageTextModel(nn.Module):
     D)} of length 1, "scale" and "bias", scalars by which similarities become logits.
 
     Raises:
-        UserError: no such type, or the weights do not fit the data.
+        UserError: no such type, or the weights do not fit the data, or CLIP would not find the end of a text.
     """
 
     net: Any
@@ -60,6 +60,7 @@ class ImageTextModel(nn.Module):
             raise UserError(
                 f"`model.config.model_type={self.net.config.model_type}` has no encoders of pictures and texts."
             )
+        _check_end(self.net, end_id, vocab_size=vocab_size)
         self.pairwise = hasattr(self.net, "logit_bias")
 
     @property
@@ -116,6 +117,23 @@ def _new(
         nn.init.constant_(net.logit_scale, log(10))
         nn.init.constant_(net.logit_bias, -10.0)
     return net
+
+
+def _check_end(net: Any, end_id: int, *, vocab_size: int) -> None:
+    """Refuse texts whose end CLIP does not find: it would read their vectors at some other token.
+
+    transformers' CLIP with `eos_token_id=2` looks for the token with the largest number, as the first published weights
+    need it.
+    """
+    looked_for = next((part.eos_token_id for part in net.modules() if hasattr(part, "eos_token_id")), None)
+    if looked_for is None:  # SigLIP reads the last place
+        return
+    if end_id != (vocab_size - 1 if looked_for == 2 else looked_for):
+        at = "the token with the largest number" if looked_for == 2 else f"token {looked_for}"
+        raise UserError(
+            f"the texts end with token {end_id}, and this CLIP reads them at {at}. Use the tokenizer of the same model, "
+            "`data.tokenizer=FOLDER`, or `model=siglip`."
+        )
 
 
 def _pooled(found: Any) -> Tensor:
