@@ -69,13 +69,13 @@ def test_the_discriminators_loss_and_its_two_penalties_are_those_of_the_papers(o
     real[:, 0, 0, 0] = 1.0  # its logit is 1, and that of the generated images is 0
     y = torch.zeros(5, dtype=torch.long)
     plain = task_of(Linear(), objective=objective, penalty=0.0)
-    assert plain._critic_loss(real.clone(), fake.clone(), y, 0).item() == pytest.approx(expected)
+    assert plain._discriminator_loss(real.clone(), fake.clone(), y, 0).item() == pytest.approx(expected)
     squared = 1 + 4 + 0.25  # the weight's, at real and at generated images alike
     every = task_of(Linear(), objective=objective, penalty=0.2, penalty_every=3)
-    assert every._critic_loss(real.clone(), fake.clone(), y, 3).item() == pytest.approx(
+    assert every._discriminator_loss(real.clone(), fake.clone(), y, 3).item() == pytest.approx(
         expected + 0.1 * 3 * 2 * squared
     )
-    assert every._critic_loss(real.clone(), fake.clone(), y, 4).item() == pytest.approx(expected)
+    assert every._discriminator_loss(real.clone(), fake.clone(), y, 4).item() == pytest.approx(expected)
 
 
 def test_distances_of_known_distributions_are_known() -> None:
@@ -101,7 +101,7 @@ def test_precision_is_of_the_generated_and_recall_of_the_real_images() -> None:
 def test_without_classes_to_ask_for_there_is_no_class_accuracy() -> None:
     quality = GenerationQuality("classifier", classes=3)
     features = torch.randn(2, 20, 4)
-    quality.update(features[0], features[1], asked=None, told=torch.arange(20) % 3)
+    quality.update(features[0], features[1], requested=None, predicted=torch.arange(20) % 3)
     found = quality.compute()
     assert "class_accuracy" not in found
     assert float(found["least_class_share"]) == pytest.approx(0.3)

@@ -131,7 +131,7 @@ def _check_end(net: Any, end_id: int, *, vocab_size: int) -> None:
     if end_id != (vocab_size - 1 if looked_for == 2 else looked_for):
         at = "the token with the largest number" if looked_for == 2 else f"token {looked_for}"
         raise UserError(
-            f"the texts end with token {end_id}, and this CLIP reads them at {at}. Use the tokenizer of the same model, "
+            f"the texts end with token {end_id}, and this CLIP reads them at {at}. Use the tokenizer of that model, "
             "`data.tokenizer=FOLDER`, or `model=siglip`."
         )
 

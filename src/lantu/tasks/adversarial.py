@@ -128,36 +128,36 @@ class Adversarial(Task):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         x, y = self._inputs_and_targets(batch)
         real = self.net.images(x)
-        maker, critic = self.optimizers()
+        for_generator, for_discriminator = self.optimizers()
         fake = self.net.generator(torch.randn(len(real), self.net.noise, device=self.device), y)
-        told = self._critic_loss(real, fake.detach(), y, batch_idx)
-        _step(self, critic, told)
+        loss = self._discriminator_loss(real, fake.detach(), y, batch_idx)
+        _step(self, for_discriminator, loss)
         self.net.discriminator.requires_grad_(False)  # no gradients are needed for its weights now
-        made = self._maker_loss(real, fake, y)
-        _step(self, maker, made)
+        generator_loss = self._generator_loss(real, fake, y)
+        _step(self, for_generator, generator_loss)
         self.net.discriminator.requires_grad_(True)
         self.average.update_parameters(self.net.generator)
         self.step_schedules()
-        self.measure(fake, y, told.detach(), stage="train")
-        self.log_train_loss(told.detach(), generator_loss=made.detach())
+        self.measure(fake, y, loss.detach(), stage="train")
+        self.log_train_loss(loss.detach(), generator_loss=generator_loss.detach())
 
-    def _critic_loss(self, real: Tensor, fake: Tensor, y: Tensor, batch_idx: int) -> Tensor:
+    def _discriminator_loss(self, real: Tensor, fake: Tensor, y: Tensor, batch_idx: int) -> Tensor:
         penalised = self.penalty > 0 and batch_idx % self.penalty_every == 0
         real, fake = real.requires_grad_(penalised), fake.requires_grad_(penalised)
         on_real, on_fake = self.net.discriminator(real, y), self.net.discriminator(fake, y)
-        loss = self._told(on_real, on_fake)
+        loss = self._adversarial_loss(on_real, on_fake)
         if not penalised:
             return loss
         slopes = torch.autograd.grad([on_real.sum() + on_fake.sum()], [real, fake], create_graph=True)
         size = sum(slope.square().flatten(1).sum(dim=1).mean() for slope in slopes)
         return loss + self.penalty / 2 * self.penalty_every * size
 
-    def _told(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+    def _adversarial_loss(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
         if self.objective == "relativistic":
             return F.softplus(on_fake - on_real).mean()
         return F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
 
-    def _maker_loss(self, real: Tensor, fake: Tensor, y: Tensor) -> Tensor:
+    def _generator_loss(self, real: Tensor, fake: Tensor, y: Tensor) -> Tensor:
         on_fake = self.net.discriminator(fake, y)
         if self.objective == "relativistic":
             return F.softplus(self.net.discriminator(real, y) - on_fake).mean()
@@ -179,22 +179,22 @@ class Adversarial(Task):
             self._noise = torch.Generator().manual_seed(SEED)
         real = self.net.images(x)
         fake = self.made(y, random=self._noise)
-        loss = self._told(self.net.discriminator(real, y), self.net.discriminator(fake, y))
+        loss = self._adversarial_loss(self.net.discriminator(real, y), self.net.discriminator(fake, y))
         features = self.features()
         output = {"features": features(fake), "real": features(real), "image": _bytes(fake)}
         if bool(self.classifier.fitted):
             own = output["features"] if features is self.classifier else self.classifier(fake)
-            output["told"] = self.classifier.classes(own)
+            output["predicted"] = self.classifier.classes(own)
         return output, loss
 
     def observe(self, metrics: MetricCollection, output: dict[str, Tensor], y: Tensor) -> None:
-        asked = y if self.net.conditional else None
+        requested = y if self.net.conditional else None
         quality: Any = metrics["quality"]
-        quality.update(output["real"], output["features"], asked=asked, told=output.get("told"))
+        quality.update(output["real"], output["features"], requested=requested, predicted=output.get("predicted"))
 
     def collect(self, output: dict[str, Tensor], y: Tensor) -> Outputs | None:
         """The class that each generated image seems to be of."""
-        return {"told": output["told"]} if "told" in output else None
+        return {"predicted": output["predicted"]} if "predicted" in output else None
 
     def features(self) -> nn.Module:
         """What images are compared by."""
@@ -219,7 +219,7 @@ class Adversarial(Task):
     def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
         """How many of the generated images seem to be of each class."""
         if outputs:
-            counts = torch.bincount(outputs["told"], minlength=len(self.class_names)).numpy()
+            counts = torch.bincount(outputs["predicted"], minlength=len(self.class_names)).numpy()
             yield "generated_classes", drawn.class_shares(counts, self.class_names)
 
     def samples(self, data: "DataModule", *, stage: str = "val") -> dict[str, Any]:
@@ -227,7 +227,7 @@ class Adversarial(Task):
 
         The numbers of the test are `fid_floor`, the distance of real training images from the test's, which no
         generator can be expected to beat; and `nearest_ratio`, the median distance of generated images to the nearest
-        training image over that of test images. Far below 1 the generator has learned training images by heart.
+        training image over that of test images. Far below 1 the generator copies training images.
         """
         random = torch.Generator().manual_seed(SEED)
         per_row = COLUMNS if len(self.class_names) <= ROWS else 1

@@ -101,7 +101,7 @@ class Forecasting(Task):
         shape = (len(raw), self.horizon, len(self.target_names), self.head.size)
         return {"raw": raw.view(shape), "location": x["location"][:, None], "scale": x["scale"][:, None]}
 
-    # A walk through time
+    # Walk-forward validation
 
     def check_trainer(self, trainer: Trainer) -> None:
         super().check_trainer(trainer)

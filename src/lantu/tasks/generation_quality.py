@@ -35,26 +35,28 @@ class GenerationQuality(Metric):
     full_state_update = False
     real: list[Tensor]
     fake: list[Tensor]
-    asked: list[Tensor]
-    told: list[Tensor]
+    requested: list[Tensor]
+    predicted: list[Tensor]
 
     def __init__(self, name: str, *, classes: int | None, **options: Any) -> None:
         super().__init__(**options)
         self.name, self.classes = name, classes
-        for state in ("real", "fake", "asked", "told"):
+        for state in ("real", "fake", "requested", "predicted"):
             self.add_state(state, [], dist_reduce_fx="cat")
 
-    def update(self, real: Tensor, fake: Tensor, *, asked: Tensor | None, told: Tensor | None) -> None:
-        """Count features (N, F) of real and of generated images, the classes asked for (N,) and told (N,).
+    def update(self, real: Tensor, fake: Tensor, *, requested: Tensor | None, predicted: Tensor | None) -> None:
+        """Add features (N, F) of real and of generated images.
 
-        `asked` is None where the generator is told no class.
+        Args:
+            requested: classes that the generator was conditioned on (N,); None: it is not conditional.
+            predicted: classes that a classifier predicts of the generated images (N,); None: there is no classifier.
         """
         self.real.append(real)
         self.fake.append(fake)
-        if asked is not None:
-            self.asked.append(asked)
-        if told is not None:
-            self.told.append(told)
+        if requested is not None:
+            self.requested.append(requested)
+        if predicted is not None:
+            self.predicted.append(predicted)
 
     def compute(self) -> dict[str, Tensor]:
         real, fake = dim_zero_cat(self.real).float(), dim_zero_cat(self.fake).float()
@@ -64,11 +66,11 @@ class GenerationQuality(Metric):
         if len(real) > NEIGHBOURS:
             found |= dict(zip(("precision", "recall"), precision_and_recall(real, fake), strict=True))
         found = {f"{name}_{self.name}": value.float() for name, value in found.items()}
-        if self.classes is not None and self.told:
-            told = dim_zero_cat(self.told)
-            if self.asked:
-                found["class_accuracy"] = (told == dim_zero_cat(self.asked)).float().mean()
-            found["least_class_share"] = torch.bincount(told, minlength=self.classes).min() / len(told)
+        if self.classes is not None and self.predicted:
+            predicted = dim_zero_cat(self.predicted)
+            if self.requested:
+                found["class_accuracy"] = (predicted == dim_zero_cat(self.requested)).float().mean()
+            found["least_class_share"] = torch.bincount(predicted, minlength=self.classes).min() / len(predicted)
         return found
 
 
