@@ -71,7 +71,7 @@ def test_gpt2_folders_that_do_not_fit_are_refused(published, tmp_path_factory):
     folder, _ = published
     with pytest.raises(UserError, match="60 different tokens"):
         gpt2(str(folder), vocab_size=60)
-    with pytest.raises(UserError, match=r"data\.context=32.*16 places"):
+    with pytest.raises(UserError, match=r"data\.context=32.*16 positions"):
         gpt2(str(folder), context=32)
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(UserError, match=r"model\.folder"):
@@ -171,10 +171,10 @@ def test_rotations_depend_on_distance_alone():
     net = small({}, layers=1)
     attention = net.blocks[0].attention
     x = torch.randn(1, 4, 32)
-    near = attention(x, net.turns_SP2[0:4], None)
-    far = attention(x, net.turns_SP2[9:13], None)
+    near = attention(x, net.rope_SP2[0:4], None)
+    far = attention(x, net.rope_SP2[9:13], None)
     torch.testing.assert_close(near, far, atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(near, attention(x, net.turns_SP2[0:8:2], None), atol=1e-4)
+    assert not torch.allclose(near, attention(x, net.rope_SP2[0:8:2], None), atol=1e-4)
 
 
 @EVERY_FORM

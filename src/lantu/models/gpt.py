@@ -1,10 +1,10 @@
-"""GPT, top to bottom: a decoder-only transformer from GPT-2's (2019) to today's by override.
+"""GPT: a decoder-only transformer whose options range from GPT-2 (2019) to LLaMA.
 
 Letters at the end of a tensor's name are its dimensions:
 
-    N sequences    T tokens now        S tokens so far, T included    V vocabulary
+    N sequences    T new tokens        S all tokens, cached and new   V vocabulary
     D width        H attention heads   K heads of keys and values     C width of a head    F width inside the MLP
-    X several heads side by side       P pairs of numbers in a head
+    X heads of queries and keys        P pairs of numbers in a head
 """
 
 from __future__ import annotations
@@ -34,42 +34,42 @@ FLOAT32_ATTENTION = True
 
 
 class GPT(nn.Module):
-    """Predicts the next token at every place.
+    """Predict the next token at every position.
 
-    The defaults are today's (as LLaMA); GPT-2 is `positions=learned norm=layer mlp=gelu bias=true`.
+    The defaults are LLaMA's; GPT-2 is `positions=learned norm=layer mlp=gelu bias=true`.
 
     Args:
-        vocab_size: how many different tokens there are.
-        context: the most tokens that it sees at once.
+        vocab_size: number of tokens in the vocabulary.
+        context: maximum number of tokens in a sequence.
         width: of the residual stream; divisible by `heads`.
         layers: blocks of attention and MLP.
-        heads: of attention.
+        heads: number of attention heads.
         kv_heads: heads of keys and values, each shared by heads / kv_heads heads (grouped-query attention,
             Ainslie et al. 2023); None: as many as `heads`.
         hidden: width inside the MLP; None: 4 × width; for swiglu, which has a third matrix, 8/3 × width rounded up
             to 32.
-        positions: rope (rotations, Su et al. 2021) or learned (a vector for every place, GPT-2).
+        positions: rope (rotations, Su et al. 2021) or learned (an embedding of every position, GPT-2).
         norm: rms (Zhang and Sennrich 2019) or layer.
         mlp: swiglu (Shazeer 2020), gelu (the tanh form, GPT-2) or relu2 (the square of relu, So et al. 2021; fast).
         qk_norm: normalise queries and keys, which keeps attention logits small (Dehghani et al. 2023).
         tied: the embedding is also the last layer's matrix (Press and Wolf 2017).
         bias: in linear layers and layer norms.
-        dropout: on embeddings, attention and what every block adds.
-        rope_base: slowest rotation; larger for longer contexts.
+        dropout: on embeddings, attention weights and the output of every block.
+        rope_base: base of the rotation frequencies; larger for longer contexts.
         norm_eps: added to the variance.
-        boundary_id: the token that begins a document, where several lie in a row: no token sees another document, and
-            learned positions count from the document's beginning. None: a row is one text.
+        boundary_id: the token that begins a document, where a row holds several: no token attends to another document,
+            and learned positions count from the start of the document. None: a row is one text.
 
     Shape: tokens (N, T) int64, T at most `context` -> logits (N, T, V).
     """
 
-    turns_SP2: Tensor
+    rope_SP2: Tensor
     sharded_as_one = ("Block",)
-    """Classes of the parts that are split over devices as one."""
+    """Classes of the modules that are sharded as a unit."""
     splits_logits = True
     """Whether `forward(..., logits=False)` leaves the last layer, `head`, to the loss."""
     adapted = ("qkv",)
-    """Ends of the names of the layers that `peft=lora` adapts, as peft does GPT-2's `c_attn`."""
+    """Suffixes of the names of the layers that `peft=lora` adapts, as peft does GPT-2's `c_attn`."""
 
     def __init__(
         self,
@@ -121,33 +121,33 @@ class GPT(nn.Module):
         if tied:
             self.head.weight = self.embedding.weight
         if positions == "rope":
-            self.register_buffer("turns_SP2", turns(context, width // heads, rope_base), persistent=False)
+            self.register_buffer("rope_SP2", rope_table(context, width // heads, rope_base), persistent=False)
         self._initialise()
 
     def forward(self, tokens_NT: Tensor, cache: KeyValueCache | None = None, *, logits: bool = True) -> Tensor:
-        """Logits (N, T, V). With a cache, tokens_NT continue the tokens that it holds, and it then holds them too.
+        """Return logits (N, T, V). With a cache, tokens_NT continue the cached tokens and are added to the cache.
 
         Args:
-            logits: False returns what `head` makes logits of, (N, T, D), for a loss that never holds all logits.
+            logits: False returns the input of `head`, (N, T, D), for a loss that computes the logits in chunks.
         """
         start = cache.length if cache else 0
         end = start + tokens_NT.shape[1]
         if end > self.context:
             raise UserError(f"A GPT with `model.context={self.context}` was given {end} tokens at once.")
-        places_NT: slice | Tensor = slice(start, end)
-        seen_NTS = None
+        positions_NT: slice | Tensor = slice(start, end)
+        mask_NTS = None
         if self.boundary_id is not None:
             tokens_NS = cache.read(tokens_NT) if cache else tokens_NT
-            places_NT, seen_NTS = documents(tokens_NS, self.boundary_id, now=tokens_NT.shape[1])
+            positions_NT, mask_NTS = documents(tokens_NS, self.boundary_id, now=tokens_NT.shape[1])
         x_NTD = self.embedding(tokens_NT)
-        turns_TP2 = None
+        rope_TP2 = None
         if self.places is None:
-            turns_TP2 = self.turns_SP2[start:end]  # rotations tell distances, which are the same within a document
+            rope_TP2 = self.rope_SP2[start:end]  # relative distances, so documents need no offsets
         else:
-            x_NTD = x_NTD + self.places.weight[places_NT]
+            x_NTD = x_NTD + self.places.weight[positions_NT]
         x_NTD = self.dropout(x_NTD)
         for block in self.blocks:
-            x_NTD = block(x_NTD, turns_TP2, cache, seen_NTS)
+            x_NTD = block(x_NTD, rope_TP2, cache, mask_NTS)
         if cache:
             cache.length = end
         x_NTD = self.norm(x_NTD)
@@ -158,7 +158,7 @@ class GPT(nn.Module):
         return KeyValueCache(len(self.blocks), self.context)
 
     def _initialise(self) -> None:
-        """As GPT-2: deviation 0.02, less for what adds to the residual stream, by the number of additions."""
+        """As GPT-2: standard deviation 0.02, times 1/√(2 × layers) where a layer adds to the residual stream."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
@@ -168,7 +168,7 @@ class GPT(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then an MLP; each reads the normed residual stream and adds to it."""
+    """Attention, then an MLP; each normalises its input and adds its output to the residual stream."""
 
     def __init__(
         self, attention_norm: nn.Module, attention: nn.Module, mlp_norm: nn.Module, mlp: nn.Module, *, dropout: float
@@ -181,14 +181,14 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x_NTD: Tensor, turns_TP2: Tensor | None, cache: KeyValueCache | None, seen_NTS: Tensor | None
+        self, x_NTD: Tensor, rope_TP2: Tensor | None, cache: KeyValueCache | None, mask_NTS: Tensor | None
     ) -> Tensor:
-        x_NTD = x_NTD + self.dropout(self.attention(self.attention_norm(x_NTD), turns_TP2, cache, seen_NTS))
+        x_NTD = x_NTD + self.dropout(self.attention(self.attention_norm(x_NTD), rope_TP2, cache, mask_NTS))
         return x_NTD + self.dropout(self.mlp(self.mlp_norm(x_NTD)))
 
 
 class Attention(nn.Module):
-    """Every token looks at itself and at those before it."""
+    """Causal self-attention with grouped queries."""
 
     def __init__(
         self,
@@ -218,9 +218,9 @@ class Attention(nn.Module):
     def forward(
         self,
         x_NTD: Tensor,
-        turns_TP2: Tensor | None,
+        rope_TP2: Tensor | None,
         cache: KeyValueCache | None,
-        seen_NTS: Tensor | None = None,
+        mask_NTS: Tensor | None = None,
     ) -> Tensor:
         qkv_NTXC = self.qkv(x_NTD).unflatten(-1, (-1, self.head_width))
         qk_NTXC, v_NTKC = qkv_NTXC.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
@@ -232,12 +232,12 @@ class Attention(nn.Module):
                 )
             )
             qk_NTXC = F.rms_norm(qk_NTXC.float(), (self.head_width,), eps=self.query_norm.eps) * gains_XC
-        if turns_TP2 is not None:
-            qk_NTXC = turn(qk_NTXC, turns_TP2)
+        if rope_TP2 is not None:
+            qk_NTXC = apply_rope(qk_NTXC, rope_TP2)
         q_NHTC, k_NKTC = qk_NTXC.transpose(1, 2).split([self.heads, self.kv_heads], dim=1)
         v_NKTC = v_NTKC.transpose(1, 2)
         k_NKSC, v_NKSC = cache.extend(self.layer, k_NKTC, v_NKTC) if cache else (k_NKTC, v_NKTC)
-        y_NHTC = attend(q_NHTC, k_NKSC, v_NKSC, seen_NTS, dropout=self.dropout if self.training else 0.0)
+        y_NHTC = attend(q_NHTC, k_NKSC, v_NKSC, mask_NTS, dropout=self.dropout if self.training else 0.0)
         return self.out(y_NHTC.transpose(1, 2).flatten(2))
 
 
@@ -268,26 +268,26 @@ class SwiGLU(nn.Module):
 
 
 class KeyValueCache:
-    """Keys and values of the tokens read so far, so that generating reads each token once."""
+    """Cached keys and values of earlier tokens, so that generation processes each token once."""
 
     def __init__(self, layers: int, context: int) -> None:
         self.length = 0
-        """Tokens held; the network moves it on when all its layers have read them."""
+        """Number of cached tokens; `GPT.forward` updates it after the last layer."""
         self.context = context
         self.kept: list[Tensor | None] = [None] * layers
         self.tokens_NS: Tensor | None = None
-        """The tokens themselves, of networks that keep documents apart."""
+        """The cached tokens, for networks with a `boundary_id`."""
 
     def __bool__(self) -> bool:
         return True
 
     def read(self, tokens_NT: Tensor) -> Tensor:
-        """Keep new tokens; returns all of them."""
+        """Append new tokens, and return all tokens (N, S)."""
         self.tokens_NS = tokens_NT if self.tokens_NS is None else torch.cat((self.tokens_NS, tokens_NT), dim=1)
         return self.tokens_NS
 
     def extend(self, layer: int, k_NKTC: Tensor, v_NKTC: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep a layer's new keys and values; returns all of them, (N, K, S, C) each."""
+        """Append a layer's new keys and values, and return all of them, (N, K, S, C) each."""
         kept_2NKSC = self.kept[layer]
         if kept_2NKSC is None:
             sequences, heads, _, head_width = k_NKTC.shape
@@ -298,16 +298,16 @@ class KeyValueCache:
         return kept_2NKSC[0, :, :, :end], kept_2NKSC[1, :, :, :end]
 
 
-def attend(q_NHTC: Tensor, k_NKSC: Tensor, v_NKSC: Tensor, seen_NTS: Tensor | None = None, *, dropout: float) -> Tensor:
-    """Means (N, H, T, C) of the values, weighted by how well their keys fit; the T queries are the last of S places.
+def attend(q_NHTC: Tensor, k_NKSC: Tensor, v_NKSC: Tensor, mask_NTS: Tensor | None = None, *, dropout: float) -> Tensor:
+    """Scaled dot-product attention (N, H, T, C); the T queries are the last of S positions.
 
     Args:
-        seen_NTS: which places each query sees; None: its own and all before it.
+        mask_NTS: True where a query attends to a key; None: causal.
     """
     now, so_far = q_NHTC.shape[2], k_NKSC.shape[2]
-    mask = None if seen_NTS is None else seen_NTS[:, None]
+    mask = None if mask_NTS is None else mask_NTS[:, None]
     exporting = torch.compiler.is_exporting()  # where T is symbolic, is_causal cannot depend on it
-    if seen_NTS is None and (exporting or 1 < now < so_far):
+    if mask_NTS is None and (exporting or 1 < now < so_far):
         # is_causal would align the new tokens with the first, not with the last
         mask = torch.ones(now, so_far, dtype=torch.bool, device=q_NHTC.device).tril(so_far - now)
     attention = partial(
@@ -324,35 +324,35 @@ def attend(q_NHTC: Tensor, k_NKSC: Tensor, v_NKSC: Tensor, seen_NTS: Tensor | No
 
 
 def documents(tokens_NS: Tensor, boundary_id: int, *, now: int) -> tuple[Tensor, Tensor]:
-    """For the last `now` of S tokens: their places (N, T) in their documents, and which tokens they see (N, T, S)."""
-    begins_NS = tokens_NS == boundary_id
-    number_NS = begins_NS.cumsum(dim=1)
-    place_S = torch.arange(tokens_NS.shape[1], device=tokens_NS.device)
-    begin_NS = (begins_NS * place_S).cummax(dim=1).values
-    same_NTS = number_NS[:, -now:, None] == number_NS[:, None]
-    return (place_S - begin_NS)[:, -now:], same_NTS & (place_S <= place_S[-now:, None])
+    """For the last `now` of S tokens: their positions (N, T) in their documents, and the attention mask (N, T, S)."""
+    is_start_NS = tokens_NS == boundary_id
+    document_NS = is_start_NS.cumsum(dim=1)
+    position_S = torch.arange(tokens_NS.shape[1], device=tokens_NS.device)
+    start_NS = (is_start_NS * position_S).cummax(dim=1).values
+    same_NTS = document_NS[:, -now:, None] == document_NS[:, None]
+    return (position_S - start_NS)[:, -now:], same_NTS & (position_S <= position_S[-now:, None])
 
 
-def turns(context: int, head_width: int, base: float) -> Tensor:
-    """Cosine and sine (context, head_width / 2, 2) of the angle by which a place turns each pair of numbers."""
+def rope_table(context: int, head_width: int, base: float) -> Tensor:
+    """Cosine and sine (context, head_width / 2, 2) of the rotation of each pair of numbers at each position."""
     frequencies = base ** -(torch.arange(0, head_width, 2) / head_width)
     angles = torch.outer(torch.arange(context), frequencies)
     return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
 
-def turn(x_NTXC: Tensor, turns_TP2: Tensor) -> Tensor:
-    """Turn each pair of neighbouring numbers, a complex number, by its place's angle; in float32, and so it stays.
+def apply_rope(x_NTXC: Tensor, rope_TP2: Tensor) -> Tensor:
+    """Rotate each pair of neighbouring numbers by the angle of its position; the result is float32.
 
-    LLaMA's own order; transformers keeps the first numbers of all pairs before the second ones.
+    Pairs are interleaved as in LLaMA's own code; `transformers` splits a head into halves instead.
     """
     if torch.compiler.is_exporting():  # ONNX has no complex numbers
-        cos_T1P, sin_T1P = turns_TP2.float()[:, None].unbind(dim=-1)
+        cos_T1P, sin_T1P = rope_TP2.float()[:, None].unbind(dim=-1)
         even_NTXP, odd_NTXP = x_NTXC.float().unflatten(-1, (-1, 2)).unbind(dim=-1)
-        turned = (even_NTXP * cos_T1P - odd_NTXP * sin_T1P, even_NTXP * sin_T1P + odd_NTXP * cos_T1P)
-        return torch.stack(turned, dim=-1).flatten(-2)
+        rotated = (even_NTXP * cos_T1P - odd_NTXP * sin_T1P, even_NTXP * sin_T1P + odd_NTXP * cos_T1P)
+        return torch.stack(rotated, dim=-1).flatten(-2)
     pairs_NTXP = torch.view_as_complex(x_NTXC.float().unflatten(-1, (-1, 2)))
-    turned_NTXP = pairs_NTXP * torch.view_as_complex(turns_TP2.float())[:, None]
-    return torch.view_as_real(turned_NTXP).flatten(-2)
+    rotated_NTXP = pairs_NTXP * torch.view_as_complex(rope_TP2.float())[:, None]
+    return torch.view_as_real(rotated_NTXP).flatten(-2)
 
 
 def _round_up(number: int, multiple: int = 32) -> int:

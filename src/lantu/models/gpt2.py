@@ -71,7 +71,7 @@ def from_gpt2(
     places = int(config["n_positions"])
     if context is not None and context > places:
         raise UserError(
-            f"`data.context={context}`: this GPT-2 has {places} places; use `data.context={places}` or less."
+            f"`data.context={context}`: this GPT-2 has {places} positions; use `data.context={places}` or less."
         )
     net = GPT(
         config["vocab_size"],
