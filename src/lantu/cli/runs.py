@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from lantu.cli.options import add_store_option
 from lantu.errors import UserError
 from lantu.redaction import redact
 from lantu.tracking.rebuild_store import bring_artifacts, set_aside
@@ -30,7 +31,7 @@ def sync_main(argv: list[str]) -> int:
         description="Upload unsynced runs to MLflow: metrics with their times, parameters, tags, "
         "artifacts, final status. Twice is the same as once.",
     )
-    _add_store(parser)
+    add_store_option(parser)
     parser.add_argument(
         "--tracking-uri",
         metavar="URI",
@@ -58,7 +59,7 @@ def runs_main(argv: list[str]) -> int:
         "lantu runs",
         description="List the runs on local disk: running, unsynced, interrupted, synced.",
     )
-    _add_store(parser)
+    add_store_option(parser)
     parser.add_argument(
         "--repair", action="store_true", help="upload interrupted runs and end them in MLflow as KILLED"
     )
@@ -86,16 +87,6 @@ def _rebuild(folders: list[RunFolder], store: Path) -> int:
     for folder in own:
         bring_artifacts(store, folder, earlier.get(folder.run_dir))
     return status
-
-
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--store",
-        type=Path,
-        default=Path("mlruns"),
-        metavar="DIR",
-        help="the folder that holds runs/ (default: mlruns)",
-    )
 
 
 def _folders(store: Path) -> list[RunFolder]:

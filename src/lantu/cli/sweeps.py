@@ -1,9 +1,8 @@
-"""`lantu sweeps`: how it stands with the sweeps of a store, also with one that another process conducts."""
+"""`lantu sweeps`: list the sweeps of a store, or show one, also while another process runs it."""
 
 import argparse
 import time
 from datetime import datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
@@ -11,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lantu import units
+from lantu.cli.options import add_store_option
 from lantu.errors import UserError
 from lantu.sweeps.finish import causes
 from lantu.sweeps.progress import COLOURS, counted
@@ -27,13 +27,7 @@ def sweeps_main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser("lantu sweeps", description="How it stands with the sweeps of this folder.")
     parser.add_argument("name", nargs="?", help="show this one, with its trials")
     parser.add_argument("--watch", action="store_true", help="go on showing until it has ended")
-    parser.add_argument(
-        "--store",
-        type=Path,
-        default=Path("mlruns"),
-        metavar="DIR",
-        help="the folder that holds runs/ (default: mlruns)",
-    )
+    add_store_option(parser)
     asked = parser.parse_args(argv)
     if not asked.store.is_dir():
         raise UserError(

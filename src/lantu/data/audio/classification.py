@@ -1,7 +1,6 @@
 """Recordings with one target each: keywords, speakers, sounds."""
 
 from collections.abc import Callable
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.audio.features import Augment, Draws, LogMel, with_deltas
-from lantu.data.audio.folder import audio_folder
+from lantu.data.audio.folder import own_folder
 from lantu.data.audio.recordings import note_findings, read_for_prediction, read_recordings, waves_of
 from lantu.data.batches import Examples
 from lantu.data.samplers import Chosen
@@ -62,7 +61,7 @@ class AudioDataModule(SupervisedDataModule):
     ) -> None:
         for package in ("soundfile", "soxr", "torchaudio"):
             require(package, "data=audio_folder", "audio")
-        super().__init__(source=source or _own_folder(path), **options)
+        super().__init__(source=source or own_folder(path), **options)
         if sample_rate is not None and sample_rate < 1000:
             raise UserError(f"`data.sample_rate={sample_rate}`: at least 1000 samples a second.")
         if seconds is not None and not seconds > 0:
@@ -191,9 +190,3 @@ def fitted(wave: np.ndarray, samples: int) -> np.ndarray:
 
 def _digest(wave: np.ndarray) -> int:
     return int.from_bytes(blake2b(wave.tobytes(), digest_size=8).digest(), "little")
-
-
-def _own_folder(path: str | None) -> Callable[[], Raw]:
-    if path is None:
-        raise UserError("`data.path` must name a folder of recordings: add `data.path=DIR` to the command.")
-    return partial(audio_folder, path)

@@ -1,5 +1,7 @@
 """Recordings in a folder, as people and the hub keep them: class folders, or a table beside the files."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,17 @@ from lantu.errors import UserError
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Names of a table that describes the recordings of its folder (the hub's audiofolder layout)."""
+
+
+def own_folder(path: str | None) -> Callable[[], Raw]:
+    """The source of a data module for which only `data.path` is given.
+
+    Raises:
+        UserError: `data.path` is missing.
+    """
+    if path is None:
+        raise UserError("`data.path` must name a folder of recordings: add `data.path=DIR` to the command.")
+    return partial(audio_folder, path)
 
 
 def audio_folder(

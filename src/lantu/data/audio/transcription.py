@@ -3,7 +3,6 @@
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.audio.features import Augment, Draws, LogMel
-from lantu.data.audio.folder import audio_folder
+from lantu.data.audio.folder import audio_folder, own_folder
 from lantu.data.audio.recordings import (
     name_of,
     note_findings,
@@ -82,9 +81,7 @@ class SpeechDataModule(DataModule):
         for package in ("soundfile", "soxr", "torchaudio"):
             require(package, f"data={self.example}", "audio")
         super().__init__(**options)
-        if source is None and path is None:
-            raise UserError("`data.path` must name a folder of recordings: add `data.path=DIR` to the command.")
-        self.source = source or partial(audio_folder, str(path))
+        self.source = source or own_folder(path)
         self.audio, self.transcript, self.speaker, self.sample_rate = audio, transcript, speaker, sample_rate
         if inputs not in ("mels", "waveform"):
             raise UserError(f"`data.inputs={inputs}`: recordings are shown as mels or as waveform.")

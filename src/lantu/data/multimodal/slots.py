@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from lantu.data.audio.classification import Spectrograms
 from lantu.data.audio.features import Augment
-from lantu.data.audio.folder import audio_folder
+from lantu.data.audio.folder import own_folder
 from lantu.data.audio.recordings import read_for_prediction, waves_of
 from lantu.data.base import DataModule
 from lantu.data.multimodal.inputs import Audio, Column, missing_cell
@@ -98,11 +97,9 @@ class SlotDataModule(DataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if source is None and path is None:
-            raise UserError("`data.path` must name a folder of recordings: add `data.path=DIR` to the command.")
+        self.source = source or own_folder(path)
         if not slots:
             raise UserError("`data.slots` must name the columns of the slots, such as `data.slots=[drink,size]`.")
-        self.source = source or partial(audio_folder, str(path))
         self.audio, self.intent = audio, intent
         self.columns = list(slots)
         self.prefixes = sorted(prefixes or [], key=len, reverse=True)
