@@ -72,6 +72,9 @@ def test_promotion_by_gates_by_force_and_back(root: Path, runs: list[str], capsy
     assert client.get_model_version_by_alias("credit", "champion").run_id == good
     with pytest.raises(UserError, match="no version had that alias before it"):
         rollback(command(root, "rollback", "name=credit"))
+    with pytest.raises(UserError, match="is given by `lantu promote`"):
+        register(command(root, "register", f"run={bad}", "name=credit", "alias=champion"))
+    assert client.get_model_version_by_alias("credit", "champion").run_id == good
     history = Registry(client, "").history("credit")
     assert [each["what"] for each in history] == ["register", "promote", "register", "refuse", "promote", "rollback"]
     assert history[4]["reason"] == "a demonstration"
@@ -205,6 +208,21 @@ def test_a_limit_without_its_evidence_is_not_known_and_names_the_command_that_me
     assert [each.verdict for each in judge(evidence(0.0, load=measured), None, gates)] == ["not met", "met"]
     with pytest.raises(UserError, match="Did you mean `latency`"):
         judge(evidence(0.0), None, {"latncy": {"p99_ms": 50}})
+
+
+def test_refusals_crowd_no_promotion_out_of_the_history(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    run = client.create_run(client.create_experiment("many", artifact_location=str(tmp_path / "artifacts")))
+    client.create_registered_model("credit")
+    registry = Registry(client, uri)
+    registry.note("credit", {"what": "promote", "alias": "champion"}, run_id=run.info.run_id, evidence={})
+    for _ in range(12):
+        decision = {"what": "refuse", "alias": "champion", "reason": "x" * 600}
+        registry.note("credit", decision, run_id=run.info.run_id, evidence={})
+    kept = [each["what"] for each in registry.history("credit")]
+    assert kept[0] == "promote"
+    assert 1 < len(kept) < 13
 
 
 def test_the_registry_works_over_postgresql(postgresql: str, tmp_path: Path) -> None:

@@ -39,11 +39,16 @@ def register(cfg: DictConfig) -> None:
     """Register a run's model, and point an alias to it.
 
     Raises:
-        UserError: there is no such run, or it kept no model.
+        UserError: there is no such run, it kept no model, or the alias is given by `promote` alone.
     """
     name = _name(cfg)
     client, run = find_run(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
     registry = open_registry(cfg)
+    if cfg.alias in registry.promoted(name):
+        raise UserError(
+            f"`alias={cfg.alias}` is given by `lantu promote`, which checks the gates: register with "
+            f"`alias=candidate`, then `lantu promote name={name} to={cfg.alias}`."
+        )
     evidence = gather(client, run, tracking_uri=cfg.paths.tracking_uri)
     version = registry.register(name, run, evidence)
     if cfg.alias:
@@ -110,7 +115,7 @@ def rollback(cfg: DictConfig) -> None:
     """Point an alias to the version that had it before the last promotion.
 
     Raises:
-        UserError: there was none.
+        UserError: there was none, or it was deleted.
     """
     name = _name(cfg)
     registry = open_registry(cfg)
@@ -126,6 +131,7 @@ def rollback(cfg: DictConfig) -> None:
     )
     if before is None:
         raise UserError(f"{name} @{cfg.alias} is version {now.version}, and no version had that alias before it.")
+    find(registry.client, name, version=str(before))  # it can have been deleted
     registry.set_alias(name, str(cfg.alias), before)
     decision = {
         "what": "rollback", "version": before, "alias": cfg.alias, "previous": now.version, "reason": cfg.reason,

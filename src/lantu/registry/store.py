@@ -63,6 +63,11 @@ class Registry:
         with self._turn():
             self.client.set_registered_model_alias(name, alias, version)
 
+    def promoted(self, name: str) -> set[str]:
+        """The aliases that are given by promotion alone: champion, and those that a version was promoted to."""
+        history = self.history(name) if self._exists(name) else []
+        return {"champion", *(str(each.get("alias")) for each in history if each["what"] in ("promote", "rollback"))}
+
     def history(self, name: str) -> list[dict[str, Any]]:
         """The decisions about a model, oldest first."""
         try:
@@ -74,11 +79,11 @@ class Registry:
     def note(self, name: str, decision: dict[str, Any], *, run_id: str, evidence: dict[str, Any]) -> None:
         """Keep a decision: shortly with the model, and with its evidence among the artifacts of its run."""
         decision = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "by": getpass.getuser(), **decision}
-        kept = [*self.history(name), decision]
-        while len(json.dumps(kept)) > MOST_CHARACTERS and len(kept) > 1:
-            # refusals first: rollback needs the promotions
-            kept.pop(next((place for place, each in enumerate(kept[:-1]) if each["what"] == "refuse"), 0))
         with self._turn():
+            kept = [*self.history(name), decision]
+            while len(json.dumps(kept)) > MOST_CHARACTERS and len(kept) > 1:
+                # refusals first: rollback needs the promotions
+                kept.pop(next((place for place, each in enumerate(kept[:-1]) if each["what"] == "refuse"), 0))
             self.client.set_registered_model_tag(name, HISTORY, json.dumps(kept))
         stamp = decision["at"].replace(":", "-")
         self.client.log_dict(run_id, {**decision, **evidence}, f"registry/{decision['what']}-{name}-{stamp}.json")
