@@ -183,6 +183,8 @@ def test_csv_and_parquet_are_read_alike(tmp_path: Path) -> None:
         ({"test_from": "2030-01-01"}, "lies outside the series, 2020-01-01 to 2020-10-26"),
         ({"test_from": "soon"}, "is no date"),
         ({"scale": "minmax"}, "one of train, window, volatility"),
+        ({"horizon": 30}, r"val has 29 steps in a row at most and no window .* longer \(`data.split`\)"),
+        ({"split": "expanding", **WALK, "horizon": 60, "val_share": 0.0}, r"test has 50 steps .*`data.refit_every`"),
     ],
 )
 def test_what_cannot_work_is_refused_in_a_sentence(options: dict[str, Any], sentence: str, tmp_path: Path) -> None:

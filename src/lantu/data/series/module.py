@@ -159,6 +159,7 @@ class SeriesDataModule(DataModule):
                 # what the first windows see is past as well
                 rows=[(max(0, fold.train[0] - self.context), fold.train[1]) for fold in self.cuts],
             ).state()  # fmt: skip
+        self._check_held_out({name: len(places) for name, (places, _) in origins.items()})
         for name, (places, folds) in origins.items():
             self._warn_of_filled(name, places)
             if len(places):
@@ -227,6 +228,19 @@ class SeriesDataModule(DataModule):
             places.append(found[whole])
             folds.append(np.full(int(whole.sum()), number))
         return np.concatenate(places), np.concatenate(folds)
+
+    def _check_held_out(self, windows: dict[str, int]) -> None:
+        """Refuse a validation or test part that was asked for and holds no window."""
+        for part in ("val", "test"):
+            longest = max(end - begin for begin, end in (fold.part(part) for fold in self.cuts))
+            if longest > 0 and not windows[part]:
+                walk = {"val": "data.val_share", "test": "data.refit_every"}
+                option = "data.split" if self.walk is None else walk[part]
+                raise UserError(
+                    f"`data.horizon={self.horizon}`: {part} has {longest:,} steps in a row at most and no window whose "
+                    f"steps are all known and whose {self.horizon} steps to forecast lie among them. Forecast fewer "
+                    f"steps, make the part longer (`{option}`), or fill missing steps: `data.fill=forward`."
+                )
 
     def _warn_of_filled(self, part: str, origins: np.ndarray) -> None:
         """Say how many steps of validation or test are scored against a value that was filled in."""
