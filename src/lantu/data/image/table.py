@@ -36,15 +36,22 @@ def image_table(path: str, *, folder: str | None = None, file: str | None = None
     rows = raw.rows
     column = file_column(rows, file)
     rows = rows.assign(image=located(rows[column], place)).drop(columns=[column] if column != "image" else [])
-    split = raw.split
-    if part is not None:
-        if part not in rows:
-            raise UserError(f"`data.source.part={part}`: the table has no such column.{did_you_mean(part, list(rows))}")
-        named = rows[part].astype(str).str.strip().str.lower()
-        if strange := sorted(set(named) - set(PARTS)):
-            raise UserError(f"`data.source.part={part}`: {strange[0]!r} is none of {', '.join(PARTS)}.")
-        split = named.map(PARTS).to_numpy(dtype="<U5")
+    split = raw.split if part is None else parts_of(rows, part)
     return replace(raw, rows=rows, split=split, source={**raw.source, "folder": str(place.resolve())})
+
+
+def parts_of(rows: pd.DataFrame, part: str) -> np.ndarray:
+    """train, val or test of each row (N,), by a column that says so.
+
+    Raises:
+        UserError: there is no such column, or it names another part.
+    """
+    if part not in rows:
+        raise UserError(f"`data.source.part={part}`: the table has no such column.{did_you_mean(part, list(rows))}")
+    named = rows[part].astype(str).str.strip().str.lower()
+    if strange := sorted(set(named) - set(PARTS)):
+        raise UserError(f"`data.source.part={part}`: {strange[0]!r} is none of {', '.join(PARTS)}.")
+    return named.map(PARTS).to_numpy(dtype="<U5")
 
 
 def file_column(rows: pd.DataFrame, asked: str | None) -> str:

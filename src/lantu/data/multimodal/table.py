@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lantu.data.image.table import located
+from lantu.data.image.table import located, parts_of
 from lantu.data.multimodal.inputs import missing_cell
-from lantu.data.sources import PARTS, Raw, table_file
+from lantu.data.sources import Raw, table_file
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
 
@@ -49,12 +49,5 @@ def media_table(
             cells.loc[filled] = located(cells[filled], place)
         cells.loc[~filled] = None
         rows = rows.assign(**{column: cells})
-    split = raw.split
-    if part is not None:
-        if part not in rows:
-            raise UserError(f"`data.source.part={part}`: the table has no such column.{did_you_mean(part, list(rows))}")
-        named = rows[part].astype(str).str.strip().str.lower()
-        if strange := sorted(set(named) - set(PARTS)):
-            raise UserError(f"`data.source.part={part}`: {strange[0]!r} is none of {', '.join(PARTS)}.")
-        split = named.map(PARTS).to_numpy(dtype="<U5")
+    split = raw.split if part is None else parts_of(rows, part)
     return replace(raw, rows=rows, split=split, source={**raw.source, "folder": str(place.resolve())})
