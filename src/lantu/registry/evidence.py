@@ -117,11 +117,24 @@ def _read_privacy(found: Evidence, client: Any, run: Any) -> None:
         epsilons.append(float(account["epsilon"]))
     delta = (account or {}).get("delta", run.data.params.get("privacy.delta"))
     parent = run.data.tags.get("mlflow.parentRunId")
-    if epsilons and parent:
-        epsilons += [client.get_run(parent).data.metrics.get("privacy/epsilon", epsilons[0])]
-    if epsilons:
-        found.metrics["privacy/epsilon"] = max(epsilons)
-        found.delta = None if delta is None else float(delta)
+    of_sweep = _metric_of(client, parent, "privacy/epsilon") if epsilons and parent else None
+    if of_sweep is not None:
+        epsilons.append(of_sweep)
+    if not epsilons or (parent and of_sweep is None):  # what a sweep has spent is known when it has ended
+        found.metrics.pop("privacy/epsilon", None)
+        return
+    found.metrics["privacy/epsilon"] = max(epsilons)
+    found.delta = None if delta is None else float(delta)
+
+
+def _metric_of(client: Any, run_id: str, metric: str) -> float | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        value: float | None = client.get_run(run_id).data.metrics.get(metric)
+    except MlflowException:  # deleted for good
+        return None
+    return value
 
 
 def _names(text: str | None) -> list[str]:

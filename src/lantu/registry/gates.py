@@ -183,7 +183,7 @@ def _measured(name: str, candidate: Evidence, options: dict[str, Any]) -> tuple[
         return size, "the size of the weights", " MB", "the run's folder", "lantu export ... precision=int8"
     metric = str(options.get("metric"))
     remedies = {
-        "privacy": "train with `privacy=dp`",
+        "privacy": "train with `privacy=dp`; that of a run of a sweep is known when the sweep has ended",
         "energy": "train with `callbacks=[default]`, which measures energy",
     }
     return candidate.metrics.get(metric), f"`{metric}`", "", f"run {candidate.run_id[:8]}", remedies[name]
