@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lantu.optim import constant, cosine
 from lantu.tasks import Classification
-from lantu.training.loop.lean_loop import AT_A_STEP, LeanEpochLoop, is_plain, make_lean
+from lantu.training.loop.lean_loop import STEP_HOOKS, LeanEpochLoop, is_plain, make_lean
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
@@ -56,7 +56,7 @@ def _hook(name: str) -> Any:
     return hook
 
 
-for name in AT_A_STEP:
+for name in STEP_HOOKS:
     setattr(Witness, name, _hook(name))
 
 
@@ -101,7 +101,7 @@ def test_every_hook_counter_and_number_is_that_of_lightnings_loop(options: dict[
     _, theirs, before = trained(lean=False, **options)
     trainer, ours, after = trained(lean=True, **options)
     assert isinstance(trainer.fit_loop.epoch_loop, LeanEpochLoop)
-    assert {name for name, *_ in ours.seen} == set(AT_A_STEP)
+    assert {name for name, *_ in ours.seen} == set(STEP_HOOKS)
     assert ours.seen == theirs.seen
     for expected, got in zip(before.parameters(), after.parameters(), strict=True):
         assert torch.equal(expected, got)

@@ -11,18 +11,18 @@ COMPOSED = (
     *("train", "evaluate", "predict", "compare", "explain", "card", "monitor"),
     *("export", "serve", "load", "register", "promote", "rollback", "launch"),
 )
-"""Commands that are configured by Hydra, each with a primary config of its own name."""
+"""Commands that are configured by Hydra, each with a primary config of the same name."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0 done, 1 failed, 2 a mistake in what was asked."""
+    """Run a command and return its exit status: 0 success, 1 failure, 2 invalid arguments."""
     if os.getcwd() not in sys.path and "" not in sys.path:
-        # as `python -m` has it, for packages of the user's own; last, so that a file there hides no library
+        # as with `python -m`, for the user's own packages; last, so that a file there cannot shadow a library
         sys.path.append(os.getcwd())
     argv = list(sys.argv[1:] if argv is None else argv)
     command, arguments = (argv[0], argv[1:]) if argv else ("--help", [])
     try:
-        if join := _joins(command):
+        if join := _joining(command):
             return join()
         return _command(command)(arguments)
     except UserError as error:
@@ -31,15 +31,15 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # the reader has gone, as in `lantu catalog | head`: nothing more to say, also not at exit
+        # the reader has exited, as in `lantu catalog | head`: prevent another error when stdout is closed at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     finally:
-        _let_other_ranks_go(command)
+        _release_waiting_ranks(command)
 
 
 def script(command: str) -> int:
-    """What a file under scripts/ runs."""
+    """The entry point of the files under scripts/."""
     return main([command, *sys.argv[1:]])
 
 
@@ -62,7 +62,7 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
 
 def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
-    """Commands with arguments of their own; what they need is imported when they are called."""
+    """Commands that parse their own arguments, each imported when it is called."""
 
     def assistant() -> Callable[[list[str]], int]:
         from lantu.cli.assistant import assistant_main
@@ -117,7 +117,7 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
 
 def _composed(command: str, arguments: list[str]) -> int:
-    """Check what was asked while nothing heavy has been imported, then let Hydra run it."""
+    """Run a command that Hydra configures; its arguments are checked before heavy imports."""
     if any(each in ("--help", "-h") for each in arguments):
         from lantu.cli.help import show_help
 
@@ -128,11 +128,11 @@ def _composed(command: str, arguments: list[str]) -> int:
 
 
 TYPED = {"predict": ("prompt",), "promote": ("force",), "rollback": ("reason",)}
-"""Options that hold a person's sentence."""
+"""Options whose values are free text."""
 
 
 def _forced(command: str, arguments: list[str]) -> list[str]:
-    """`lantu promote --force "why"` as `force=why`."""
+    """Translate `lantu promote --force "why"` to `force=why`."""
     if command != "promote" or "--force" not in arguments:
         return arguments
     place = arguments.index("--force")
@@ -143,7 +143,7 @@ def _forced(command: str, arguments: list[str]) -> list[str]:
 
 
 def _typed_text(argument: str, options: tuple[str, ...] = ("prompt",)) -> str:
-    """`prompt=What's that, please?` as Hydra reads it: quoted, for it has signs that mean something in an override."""
+    """Quote free text such as `prompt=What's that, please?`, whose characters have a meaning in a Hydra override."""
     name, _, text = argument.partition("=")
     if name not in options or text[:1] in ("", '"', "'") or re.fullmatch("[A-Za-z0-9_]*", text):
         return argument
@@ -151,8 +151,8 @@ def _typed_text(argument: str, options: tuple[str, ...] = ("prompt",)) -> str:
     return f'{name}="{escaped}"'
 
 
-def _joins(command: str) -> Callable[[], int] | None:
-    """How to take part in a run that another process has composed; None: this one composes."""
+def _joining(command: str) -> Callable[[], int] | None:
+    """The function that joins a run composed by another process; None if this process composes the config."""
     if "LANTU_RANK_OF" in os.environ:
         from lantu.training.join_local import join
 
@@ -164,8 +164,8 @@ def _joins(command: str) -> Callable[[], int] | None:
     return None
 
 
-def _let_other_ranks_go(command: str) -> None:
-    """Under torchrun they wait for what this one composes; where it has handed that over, nothing is said."""
+def _release_waiting_ranks(command: str) -> None:
+    """Under torchrun, end the other ranks if rank zero exits before it has sent them the config."""
     if command == "train" and "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] == "0":
         from lantu.training.distributed import torchrun
 

@@ -1,9 +1,9 @@
-"""A training step without the questions to which nobody has an answer.
+"""Training steps that skip the hooks no module or callback implements.
 
-At every step Lightning calls some twenty hooks of the module, the strategy and each callback, nearly all of which do
-nothing: a millisecond in all, longer than a small network's step. This loop asks once an epoch who has something to
-say, and then does the same things in the same order, with the same counters, for those. One thing comes earlier: the
-gradients of the last step are freed before the training step and not after it, so `p.grad` is None in there.
+At every step Lightning calls some twenty hooks of the module, the strategy and each callback. Nearly all do nothing,
+and together they take a millisecond, longer than the step of a small network. This loop finds the implemented hooks
+once an epoch and calls those alone, in the same order and with the same counters. One difference remains: the last
+gradients are freed before the training step and not after it, so `p.grad` is None during the step.
 """
 
 from contextlib import nullcontext
@@ -27,19 +27,18 @@ from torch import Tensor
 from lantu.intervals import RankSync
 from lantu.notices import warn_once
 
-AT_A_STEP = (
+STEP_HOOKS = (
     "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step", "on_train_batch_end",
 )  # fmt: skip
-"""The hooks that callbacks and modules have alike."""
-ON_THE_WAY = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-"""What modules and data modules may do to a batch before it is learnt from."""
-IN_ITS_OWN_WAY = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
-"""What a module may do otherwise than Lightning does; then Lightning's loop is the one to let it."""
-
+"""Hooks that both callbacks and modules have."""
+TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+"""Hooks of modules and data modules that change a batch before the training step."""
+REPLACED_STEPS = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
+"""Parts of a step that a module may override; for such a module Lightning's own loop is used."""
 
 TESTED = ((2, 6), (2, 7))
-"""The versions of Lightning whose loop this one stands in for: from the first to before the second."""
+"""The tested versions of Lightning: from the first, below the second."""
 RELIES_ON: tuple[tuple[type, str], ...] = (
     (_TrainingEpochLoop, "__init__"),
     (_TrainingEpochLoop, "on_run_start"),
@@ -60,7 +59,7 @@ RELIES_ON: tuple[tuple[type, str], ...] = (
     (_LoggerConnector, "on_batch_end"),
     (_LoggerConnector, "update_train_step_metrics"),
 )
-"""All of Lightning that is done here in another way or called though it is private. A test compares their source with
+"""Methods of Lightning that this loop replaces, or calls although they are private. A test compares their source with
 that of the tested version.
 """
 
@@ -74,7 +73,7 @@ def why_not_lean(version: str = lightning_version) -> str:
 
 
 def make_lean(trainer: Trainer) -> None:
-    """Let a trainer that has not begun take its steps this way; says so where the installed Lightning does not fit."""
+    """Replace the loop of a trainer that has not started; warn if the installed Lightning does not fit."""
     if why := why_not_lean():
         warn_once(f"`lean=true` is left out: {why}. Lightning's own loop takes the steps, with the same numbers.")
         return
@@ -83,45 +82,45 @@ def make_lean(trainer: Trainer) -> None:
 
 
 class LeanEpochLoop(_TrainingEpochLoop):
-    """Lightning's loop over the batches of an epoch, with a step of its own."""
+    """Lightning's loop over the batches of an epoch, with its own step."""
 
     def __init__(self, trainer: Trainer, **limits: Any) -> None:
         super().__init__(trainer, **limits)
         self._results: Results = Results(training=True)
-        self._asking = RankSync()
+        self._rank_sync = RankSync()
         self._hooks: Hooks | None = None
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
-        """Find out, for one epoch, who listens to what."""
+        """Find the implemented hooks for one epoch."""
         super().on_run_start(data_fetcher)
-        self._results.shown_later = isinstance(self.trainer.progress_bar_callback, RichProgressBar | None)
+        self._results.reads_lazily = isinstance(self.trainer.progress_bar_callback, RichProgressBar | None)
         plain = is_plain(self.trainer) and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
         self._hooks = Hooks(self.trainer) if plain else None
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """One batch: fetched, learnt from, counted."""
+        """Fetch a batch, train on it and update the counters."""
         hooks, progress, connector = self._hooks, self.batch_progress, self.trainer._logger_connector
         if hooks is None or self.restarting:
             return super().advance(data_fetcher)
-        if self.val_loop.restarting:  # the one that a checkpoint went on from is done; the next is a whole one
+        if self.val_loop.restarting:  # the validation resumed from a checkpoint is done; the next is complete
             self.val_loop.restarting = False
-        if self.trainer.world_size > 1 and self._asking.is_time(self.trainer):
-            self._broadcast_sigterm_tensor()  # as Lightning does, at every step
+        if self.trainer.world_size > 1 and self._rank_sync.is_time(self.trainer):
+            self._broadcast_sigterm_tensor()  # Lightning does it at every step
         batch, _, _ = next(data_fetcher)
         batch_idx = self.batch_idx + 1
         progress.is_last_batch = data_fetcher.done
-        batch = hooks.brought(batch)
+        batch = hooks.transfer_batch(batch)
 
         progress.increment_ready()
         connector.on_batch_start(batch)
         enough, output = False, None
         if batch is None:
             self._warning_cache.warn("the training data gave None for a batch, which is passed over.")
-        elif enough := hooks.call("on_train_batch_start", batch, batch_idx) == -1:  # Lightning's word for it
+        elif enough := hooks.call("on_train_batch_start", batch, batch_idx) == -1:  # Lightning's sign to end the epoch
             progress.increment_by(0, is_last_batch=True)
         else:
             progress.increment_started()
-            output = self._learn(hooks, batch, batch_idx)
+            output = self._train_step(hooks, batch, batch_idx)
         progress.increment_processed()
         if self.trainer.lr_scheduler_configs:
             self.update_lr_schedulers("step", update_plateau_schedulers=False)
@@ -131,22 +130,22 @@ class LeanEpochLoop(_TrainingEpochLoop):
             raise StopIteration
 
         hooks.call("on_train_batch_end", output, batch, batch_idx)
-        if self._results.has_news:
+        if self._results.has_new_values:
             connector.on_batch_end()
-            self._results.has_news = False
+            self._results.has_new_values = False
         self._results.batch = self._results.batch_size = None
         progress.increment_completed()
         connector.update_train_step_metrics()
 
-    def _learn(self, hooks: "Hooks", batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Forward, backward and, unless gradients are still being summed up, a step of the optimizer."""
+    def _train_step(self, hooks: "Hooks", batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Run forward and backward and, unless gradients are still being accumulated, the optimizer."""
         trainer, optimizer = self.trainer, self.trainer.optimizers[0]
         counted = self.automatic_optimization.optim_progress.optimizer
         summing = self._should_accumulate()
         if not summing:
             counted.step.increment_ready()
         if batch_idx % trainer.accumulate_grad_batches == 0:
-            # before the forward pass, not after it as Lightning does: its activations may take the gradients' memory
+            # before the forward pass, not after it as in Lightning: activations can reuse the gradients' memory
             counted.zero_grad.increment_ready()
             hooks.call("on_before_zero_grad", optimizer)
             counted.zero_grad.increment_started()
@@ -172,22 +171,24 @@ class LeanEpochLoop(_TrainingEpochLoop):
 
 
 class Results(_ResultCollection):
-    """What has been logged in training. Lightning looks at all of it after every batch, where a GPU has to wait for the
-    numbers that the progress bar shows; this knows when there is nothing new to look at.
+    """The values logged in training.
+
+    Lightning collects them after every batch, which synchronises with the GPU for the values in the progress bar. Here
+    they are collected only after a new value was logged.
     """
 
-    has_news = False
-    shown_later = False
-    """Whether the progress bar reads its numbers itself, as Rich's does and TQDM's does not."""
+    has_new_values = False
+    reads_lazily = False
+    """Whether the progress bar converts tensors itself when it draws, as Rich's does and TQDM's does not."""
 
     def log(self, *args: Any, **options: Any) -> None:
-        self.has_news = True
+        self.has_new_values = True
         super().log(*args, **options)
 
     def metrics(self, on_step: bool) -> Any:
-        """As Lightning's, but what the progress bar shows of a step stays on the device until the bar reads it."""
+        """As Lightning's, but values for the progress bar stay on the device until the bar draws them."""
         shown = [each for each in self.values() if each.meta.prog_bar]
-        if not (on_step and self.shown_later and shown):
+        if not (on_step and self.reads_lazily and shown):
             return super().metrics(on_step)
         for each in shown:
             each.meta.prog_bar = False
@@ -204,13 +205,13 @@ class Results(_ResultCollection):
 
 
 def is_plain(trainer: Trainer) -> bool:
-    """Whether a step is forward, backward and step, on one device or over DDP, and nobody measures its parts."""
+    """Whether a step is forward, backward and optimizer, on one device or with DDP, and is not profiled."""
     module, strategy, precision = trainer.lightning_module, trainer.strategy, trainer.precision_plugin
     return (
         module.automatic_optimization
         and is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
-        and not any(_has_own(module, name, LightningModule) for name in IN_ITS_OWN_WAY)
-        and not isinstance(trainer.optimizers[0], torch.optim.LBFGS)  # it takes several looks at a batch
+        and not any(_has_own(module, name, LightningModule) for name in REPLACED_STEPS)
+        and not isinstance(trainer.optimizers[0], torch.optim.LBFGS)  # it evaluates a batch several times
         and type(strategy) in (SingleDeviceStrategy, DDPStrategy)
         and getattr(strategy, "_model_averager", None) is None
         and (type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None))
@@ -219,10 +220,10 @@ def is_plain(trainer: Trainer) -> bool:
 
 
 class Hooks:
-    """The hooks of a step that somebody has written, found once.
+    """The implemented hooks of a step, found once.
 
     Args:
-        trainer: one that is about to begin an epoch.
+        trainer: about to begin an epoch.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -230,15 +231,16 @@ class Hooks:
         self._trainer, self._module = trainer, module
         self._callbacks = {
             name: [getattr(each, name) for each in trainer.callbacks if _has_own(each, name, Callback)]
-            for name in AT_A_STEP
+            for name in STEP_HOOKS
         }
-        self._modules = {name: getattr(module, name) for name in AT_A_STEP if _has_own(module, name, LightningModule)}
+        self._modules = {name: getattr(module, name) for name in STEP_HOOKS if _has_own(module, name, LightningModule)}
         self._moves = trainer.strategy.root_device.type != "cpu" or any(
-            _has_own(module, name, LightningModule) or _has_own(data, name, LightningDataModule) for name in ON_THE_WAY
+            _has_own(module, name, LightningModule) or _has_own(data, name, LightningDataModule)
+            for name in TRANSFER_HOOKS
         )
 
-    def brought(self, batch: Any) -> Any:
-        """The batch as the module gets it: with the right precision, on the device."""
+    def transfer_batch(self, batch: Any) -> Any:
+        """Return the batch in the right precision and on the device."""
         batch = self._trainer.precision_plugin.convert_input(batch)
         if not self._moves:
             return batch
@@ -246,7 +248,7 @@ class Hooks:
         return self._trainer.strategy.batch_to_device(batch, dataloader_idx=0)
 
     def call(self, name: str, *args: Any) -> Any:
-        """Call the callbacks, in their order, and then the module, whose answer is returned."""
+        """Call the hook of the callbacks, in order, then that of the module, and return the latter's result."""
         callbacks, own = self._callbacks[name], self._modules.get(name)
         if not callbacks and own is None:
             return None
@@ -256,15 +258,15 @@ class Hooks:
             return own(*args) if own else None
 
     def inside(self, name: str) -> "_Inside":
-        """Let the module know which hook it is in: `self.log` asks."""
+        """Set the module's current hook, which `self.log` reads."""
         return _Inside(self._module, name)
 
 
 class _Inside:
-    """As a class: a generator would cost three times as much."""
+    """A context manager; as a class, since one from a generator takes three times as long."""
 
     def __init__(self, module: LightningModule, name: str) -> None:
-        self._attributes, self._name = module.__dict__, name  # past Module.__setattr__, which looks for parameters
+        self._attributes, self._name = module.__dict__, name  # avoids the slow Module.__setattr__
 
     def __enter__(self) -> None:
         self._attributes["_current_fx_name"] = self._name
@@ -274,7 +276,7 @@ class _Inside:
 
 
 def _loss_and_output(returned: Any, *, share: int) -> tuple[Tensor | None, dict[str, Any]]:
-    """The loss to go back from, and what is told of it: of what a training step returned, a tensor or a dictionary."""
+    """The loss for the backward pass and the output for hooks, from the tensor or dictionary of a training step."""
     if isinstance(returned, Tensor):
         loss = returned / share if share > 1 else returned
         return loss, {"loss": loss.detach()}
