@@ -1,1 +1,1 @@
-"""Checkpoint files: written whole, verified when read, and carrying the config they came from."""
+"""Checkpoint files: written atomically, verified when read, with the run's config inside."""

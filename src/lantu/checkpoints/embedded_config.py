@@ -1,4 +1,4 @@
-"""A checkpoint carries the config it came from, so that it can be loaded alone."""
+"""Store the config inside checkpoints, so that a checkpoint can be loaded on its own."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lantu.redaction import redact_tree
 class Recipe(Callback):
     """Keeps a run's resolved config inside its checkpoints, as plain values that `weights_only` loading accepts.
 
-    Credentials are left out: checkpoints are uploaded and handed on.
+    Credentials are redacted, since checkpoints are uploaded and shared.
     """
 
     KEY = "lantu.recipe"
@@ -27,6 +27,6 @@ class Recipe(Callback):
 
     @classmethod
     def read(cls, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
-        """The config inside a loaded checkpoint; None when Lantu did not write it."""
+        """The config inside a loaded checkpoint; None if Lantu did not write it."""
         state = checkpoint.get("callbacks", {}).get(cls.KEY)
         return state["config"] if state else None

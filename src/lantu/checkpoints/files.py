@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or not there, that prove it when they are read, and that a full disk cannot take."""
+"""Write checkpoints atomically and with a checksum, verify them when they are read, and survive a full disk."""
 
 import os
 import struct
@@ -20,24 +20,24 @@ from lantu.notices import warn_once
 
 LAST = "last.ckpt"
 PREVIOUS = "last-1.ckpt"
-"""The last checkpoint but one, for when the last one is damaged."""
+"""The checkpoint before the last, in case the last is damaged."""
 
-_END = b"PK\x05\x06"  # begins a zip archive's end, 22 bytes whose last two say how long a comment follows
+_END = b"PK\x05\x06"  # start of a zip archive's end record: 22 bytes, the last two the length of the comment
 _MARK = b"lantu crc32 "
 _COMMENT = len(_MARK) + 8
 _PIECE = 1 << 20
 
 
 class CheckedFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, and puts it there when all of it is on the disk; reads only whole ones.
+    """Write checkpoints to a temporary file that is renamed when it is on disk; verify the checksum when reading.
 
-    torch checks no sums when it reads. The sum of all bytes therefore goes into the comment that every zip archive may
-    end with: other programs read the file as before, and file and sum cannot part. Where the disk refuses a
-    checkpoint, what was there stays and training goes on.
+    torch verifies no checksums. The CRC-32 of all bytes is therefore stored in the comment at the end of the zip
+    archive, where other programs ignore it. If a checkpoint cannot be written, the earlier one is kept and training
+    goes on.
 
-    A thread writes, one checkpoint at a time: `save_checkpoint` returns when the weights are copied, and waits for the
-    one before, so that there is never more than one copy. Errors other than the disk's are raised by the next call.
-    Lightning's AsyncCheckpointIO copies on the device, queues without bound, and forgets which files it wraps.
+    A thread writes one checkpoint at a time: `save_checkpoint` waits for the one before and returns once the weights
+    are copied, so that there is at most one copy in memory. Errors other than of the disk are raised by the next call.
+    Lightning's AsyncCheckpointIO copies on the device, has an unbounded queue, and does not track the files.
 
     Args:
         keep: how many of `last.ckpt`, `last-1.ckpt`, ... are kept when a newer `last.ckpt` takes its place.
@@ -51,7 +51,7 @@ class CheckedFiles(TorchCheckpointIO):
         self._refused: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Begin to write a checkpoint."""
+        """Start writing a checkpoint."""
         self.wait()
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -60,30 +60,30 @@ class CheckedFiles(TorchCheckpointIO):
         self._writing = self._thread.submit(self._put, _copied(checkpoint), Path(path))
 
     def wait(self) -> None:
-        """Return when what was begun is written."""
+        """Wait until the checkpoint in progress is written."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def refused(self, path: Path) -> bool:
-        """Whether the disk did not take the last checkpoint of that name."""
+        """Whether writing the last checkpoint of that name failed."""
         self.wait()
         return path in self._refused
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint, after those that are being written."""
+        """Remove a checkpoint, after the one in progress is written."""
         self.wait()
         super().remove_checkpoint(path)
 
     def teardown(self) -> None:
-        """Write to the end, and end the thread."""
+        """Finish writing, and end the thread."""
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.shutdown()
         self.wait()
 
     def _put(self, checkpoint: dict[str, Any], place: Path) -> None:
-        """Write a checkpoint; say so and keep the one before where that cannot be done."""
+        """Write a checkpoint; if that fails, warn and keep the one before."""
         part = place.with_name(f"{place.name}.part")
         self._refused.discard(place)
         try:
@@ -99,7 +99,7 @@ class CheckedFiles(TorchCheckpointIO):
             before = "the one before is kept and" if place.is_file() else "there is none before it;"
             warn_once(f"the checkpoint {place} could not be written: {reason}; {before} training goes on.")
         finally:
-            with suppress(OSError):  # the disk may not even take that
+            with suppress(OSError):  # the disk may refuse this, too
                 part.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
@@ -115,27 +115,27 @@ class CheckedFiles(TorchCheckpointIO):
 
 
 def write_checked(trainer: Trainer, *, keep: int = 2) -> None:
-    """Let a trainer keep its checkpoints in such files, unless it was told to keep them in a way of its own."""
+    """Make a trainer write its checkpoints with `CheckedFiles`, unless it has a checkpoint plugin of its own."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = CheckedFiles(keep=keep)
 
 
 def settled(trainer: Trainer, path: Path) -> bool:
-    """Wait until a checkpoint that was begun is on the disk; False where the disk refused it."""
+    """Wait until a checkpoint is on disk; False if writing it failed."""
     files = trainer.strategy.checkpoint_io
     return not (isinstance(files, CheckedFiles) and files.refused(path))
 
 
 def is_last(path: Path, *, but: int = 0) -> bool:
-    """Whether a file is `last.ckpt` or one of those before it; with `but=1` only one of those before."""
+    """Whether a file is `last.ckpt` or `last-N.ckpt`; with `but=1` only the latter."""
     return path.suffix == ".ckpt" and (path.name.startswith("last-") or (path.name == LAST and not but))
 
 
 def refuse_damaged(path: Path) -> None:
-    """Read a checkpoint's bytes and compare them with their sum.
+    """Verify a checkpoint's checksum.
 
     Raises:
-        UserError: they differ, or the path is a folder.
+        UserError: it does not match, or the path is a folder.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a checkpoint.")
@@ -145,7 +145,7 @@ def refuse_damaged(path: Path) -> None:
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with a file; None: nothing, or it is of a form that only torch can judge."""
+    """What is wrong with a file; None if nothing is, or if only torch can tell."""
     size = path.stat().st_size
     with path.open("rb") as file:
         begins = file.read(2)
@@ -159,19 +159,19 @@ def _damage(path: Path) -> str | None:
             return None if _comment(found) == end[22:] else "its bytes are not what their sum says"
     if end[-22:-18] != _END or end[-2:] != bytes(2):
         return "its end is not as it was written" if begins == b"PK" else None
-    try:  # written by other programs, or by Lantu before it kept sums
+    try:  # written by other programs, or by Lantu before it stored checksums
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except Exception as error:  # zipfile raises many kinds for an archive whose directory is damaged
+    except Exception as error:  # zipfile raises many types for a damaged archive
         return str(error)
     return broken and f"the bytes of {broken} are not what their sum says"
 
 
 def _write(checkpoint: dict[str, Any], part: Path) -> None:
-    """Write a checkpoint and its sum, and wait until they are on the disk."""
+    """Write a checkpoint and its checksum, and sync them to disk."""
     with part.open("w+b") as file:
         counted = _Counted(file)
-        torch.save(checkpoint, counted)  # type: ignore[arg-type]  # all that it asks for is `write` and `flush`
+        torch.save(checkpoint, counted)  # type: ignore[arg-type]  # it uses `write` and `flush` only
         if counted.error is not None:
             raise counted.error
         file.seek(-2, os.SEEK_END)
@@ -181,7 +181,7 @@ def _write(checkpoint: dict[str, Any], part: Path) -> None:
 
 
 class _Counted:
-    """A file to write to that sums what it is given, and keeps an error for later: torch's writer is not to meet it."""
+    """A file that computes the CRC-32 of what is written, and defers errors: torch's writer aborts on them."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -199,7 +199,7 @@ class _Counted:
         return len(piece)
 
     def flush(self) -> None:
-        """torch asks for it; the file is flushed once, at its end."""
+        """Required by torch; the file is flushed once, at the end."""
 
 
 def _sum(file: IO[bytes], length: int) -> int:
@@ -217,7 +217,7 @@ def _comment(crc: int) -> bytes:
 
 
 def _make_room(last: Path, keep: int) -> None:
-    """Let each of the last checkpoints take the place of the one before it; those beyond `keep` go."""
+    """Rename `last.ckpt` to `last-1.ckpt` and so on; remove those beyond `keep`."""
     for number in range(keep - 1, 1, -1):
         newer = last.with_name(f"last-{number - 1}.ckpt")
         if newer.is_file():
@@ -226,7 +226,7 @@ def _make_room(last: Path, keep: int) -> None:
         second = last.with_name(PREVIOUS)
         second.unlink(missing_ok=True)
         try:
-            os.link(last, second)  # so that there is a last one at every moment
+            os.link(last, second)  # a link, so that `last.ckpt` exists at every moment
         except OSError:  # not every file system has links
             os.replace(last, second)
     for old in last.parent.glob("last-*.ckpt"):
@@ -236,7 +236,7 @@ def _make_room(last: Path, keep: int) -> None:
 
 
 def _copied(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A copy in memory that training does not write to; tensors that share their values still do."""
+    """A copy on the CPU that training does not change; tensors that share memory share it in the copy."""
     copies: dict[Any, Tensor] = {}
 
     def copy(tensor: Tensor) -> Tensor:
@@ -250,7 +250,7 @@ def _copied(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settle(folder: Path) -> None:
-    """Wait until a folder's new names are on the disk, where the system can do that."""
+    """Sync a folder's entries to disk, where the system supports it."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -10,10 +10,14 @@ from lantu.errors import UserError
 
 
 def load(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint's content, read without unpickling any code."""
+    """Return a checkpoint's content; only weights and plain values are unpickled.
+
+    Raises:
+        UserError: the file is damaged, or holds anything else.
+    """
     refuse_damaged(checkpoint)
     try:
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is cut, foreign or hostile
+    except Exception as error:  # torch raises many types for a file that is truncated, foreign or malicious
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{checkpoint} cannot be read as a checkpoint of weights and plain values: {reason}") from error

@@ -1,4 +1,4 @@
-"""What every data module has: batches, facts, a report, a fingerprint, and a state that applies it to new inputs."""
+"""The base class of data modules: batches, spec, report, fingerprints, and the state that prepares new inputs."""
 
 import json
 import os
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 class DataModule(LightningDataModule):
-    """Reads once, in `prepare_data`, what one of its kinds describes in `read`.
+    """Calls `read` of the subclass once, in `prepare_data`.
 
     A data module of your own needs `read` to be trained on; `examples_of` and `predict_rows` to predict and to be
     served; `schema` or `input_signature` to tell MLflow's clients what to send. Nothing outside `lantu.data` asks for
     the class of a data module or for `spec["kind"]`.
 
     Args:
-        batch_size: examples of a training, validation or test batch, of all devices together.
-        workers: processes that prepare batches; None: as many as pay on this machine, often none.
+        batch_size: examples of a training, validation or test batch, summed over all devices.
+        workers: processes that prepare batches; None: chosen for the data and this machine, often none.
         split: shares cut off for "val" and "test" where the source has no such part.
-        split_seed: decides which rows they are, whatever the training's seed.
-        fold: which of `folds` is the test part, counted from 0; for cross-validation.
-        folds: how many there are; None: no cross-validation.
+        split_seed: seed of the split, independent of the training's seed.
+        fold: index of the fold that is the test part, from 0; for cross-validation.
+        folds: number of folds; None: no cross-validation.
         cache: folder for decoded images and tokens.
     """
 
@@ -45,7 +45,7 @@ class DataModule(LightningDataModule):
     cuts_folds = False
     """Whether examples are rows that can be cut into folds."""
     stops: tuple[str, ...] = ()
-    """Texts that end what a language model writes, unless others are asked for."""
+    """Default stop texts of a language model."""
 
     def __init__(
         self,
@@ -74,28 +74,28 @@ class DataModule(LightningDataModule):
         self.folds = folds
         self.cache = Path(cache)
         self.spec: dict[str, Any] = {}
-        """The facts that a model may ask for; known after `setup`."""
+        """The values that the config of a model can refer to as `${spec.NAME}`; known after `setup`."""
         self.report = Report(unit=self.unit)
         self.fingerprints: dict[str, str] = {}
         """A digest of each split's content."""
         self.splits: dict[str, Dataset] = {}
         self.carried: list[str] = []
-        """Columns of the source that are kept beside the features; see `carry`."""
+        """Columns of the source that are kept in addition to the features; see `carry`."""
         self.rows: dict[str, pd.DataFrame] = {}
-        """Of each split the carried columns, in the order of its examples."""
+        """The carried columns of each split, in the order of its examples."""
         self.learned: dict[str, Any] = {}
-        """What was learned from the training split, as plain values: statistics, classes, vocabulary."""
+        """Values fitted on the training split: statistics, classes, vocabulary."""
         self.begins = (0, 0)
-        """Where a resumed training goes on: an epoch, and how many of its batches are done."""
+        """Where a resumed training continues: the epoch, and the number of its batches already done."""
         self.training_batches: Callable[..., TrainingBatches] = TrainingBatches
-        """Makes the order of the training examples; private training draws its batches in another way."""
+        """The sampler class of training; differentially private training replaces it."""
         self.training_view: Callable[[Any], Any] = lambda examples: examples
-        """What training sees of its examples; fairer training adds the group to their targets."""
+        """Wraps the training examples; training with `fairness` adds the group to the targets."""
         self._training: TrainingBatches | None = None
         self._measured: dict[str, EvenBatches] = {}
 
     def read(self) -> None:
-        """Fill `splits`, `spec` and `fingerprints`, and `learned` unless it was restored; `report` says what was found.
+        """Fill `splits`, `spec` and `fingerprints`, and `learned` unless it was restored; `report` takes the findings.
 
         `splits["train"]` is needed; "val" and "test" may be left out. `fingerprints` has a digest for every split:
         `lantu.data.fingerprint_of` makes one of bytes, texts and arrays.
@@ -103,7 +103,7 @@ class DataModule(LightningDataModule):
         raise lacks(self, "read", "to train")
 
     def collate(self, examples: list[Any]) -> Any:
-        """A batch of single examples, for data sets without `__getitems__`, which fetch whole batches themselves.
+        """Make a batch of single examples, for data sets without `__getitems__`; those with it fetch whole batches.
 
         The default stacks tensors and arrays of one shape. Images of different sizes stay lists:
         `images, targets = zip(*examples); return list(images), list(targets)`.
@@ -159,7 +159,7 @@ class DataModule(LightningDataModule):
     def carry(self, columns: Iterable[str]) -> None:
         """Keep columns of the source beside the features, whether or not they are learned from.
 
-        To be called before the data are read. A data module of your own fills `self.rows` with them in `read`.
+        Call it before the data are read. A data module of your own fills `self.rows` with them in `read`.
         """
         self.carried += [name for name in columns if name not in self.carried]
 
@@ -183,7 +183,7 @@ class DataModule(LightningDataModule):
         raise lacks(self, "classical_features", "to fit the baselines of a sweep")
 
     def classical_model(self, *, classifies: bool, shape: tuple[int, int]) -> tuple[str, Any]:
-        """What a careful person tries first on such data: its description, and an unfitted estimator of scikit-learn.
+        """A classical baseline for such data: its description, and an unfitted estimator of scikit-learn.
 
         Args:
             classifies: whether the target is a class or a number.
@@ -192,7 +192,7 @@ class DataModule(LightningDataModule):
         raise lacks(self, "classical_model", "to fit the baselines of a sweep")
 
     def classical_models(self, *, classifies: bool, shape: tuple[int, int]) -> dict[str, tuple[str, Any]]:
-        """The baselines beside the trivial one, by name, each as `classical_model` gives it; the default: that one."""
+        """Further baselines by name, each as from `classical_model`; the default is that one alone."""
         return {"classical": self.classical_model(classifies=classifies, shape=shape)}
 
     def encode(self, text: str) -> np.ndarray:
@@ -204,15 +204,15 @@ class DataModule(LightningDataModule):
         raise UserError(f"{type(self).__name__} has no running text.")
 
     def feature_groups(self) -> list[tuple[str, list[int]]] | None:
-        """Of inputs (N, features): each column by name, with the places of its features; None: they have no columns."""
+        """For inputs (N, features): the feature indices of each column, by name; None: there are no columns."""
         return None
 
     def reference(self) -> dict[str, Any] | None:
-        """How the training rows were distributed, column by column; None: not known, or there are no columns."""
+        """The distribution of each column in training; None: not known, or there are no columns."""
         return None
 
     def describe_rows(self, rows: pd.DataFrame) -> dict[str, Any] | None:
-        """The same of other rows; None: there are no columns.
+        """The distribution of each column in other rows; None: there are no columns.
 
         Raises:
             UserError: the rows lack a column.
@@ -220,19 +220,19 @@ class DataModule(LightningDataModule):
         return None
 
     def token_names(self, tokens: Any) -> list[str]:
-        """Of inputs (N, L) that are texts: each token of one of them, as a person reads it."""
+        """The tokens (L,) of one text as readable strings."""
         return [str(int(each)) for each in tokens]
 
     def unknown_token(self) -> int | None:
-        """Of inputs (N, L) that are texts: the token of words that the vocabulary lacks; None: it lacks none."""
+        """The id of the unknown token of texts; None: the vocabulary covers every text."""
         return None
 
     def prompt(self, text: str) -> str:
-        """What a person typed, as the training text has it, for a model to go on from."""
+        """Format a prompt as the training text is formatted."""
         return text
 
     def origin(self) -> dict[str, Any]:
-        """Where the data are from and what a row looks like: MLflow's name, source_type, source and schema."""
+        """The fields of an MLflow data set: name, source_type, source and schema."""
         return {"name": type(self).__name__, "source_type": "local", "source": "", "schema": None}
 
     # What Lightning calls
@@ -253,11 +253,11 @@ class DataModule(LightningDataModule):
         return self._batches("test")
 
     def weight(self, batch_idx: int) -> float:
-        """What this rank's mean over its share of a training batch counts in the mean over the ranks."""
+        """The weight of this rank's mean loss over a training batch in the mean over the ranks."""
         return self._training.weight(batch_idx) if self._training else 1.0
 
     def batches_done(self, batches: int, *, batch_size: int) -> int:
-        """How many of today's training batches hold the examples of `batches` of another size.
+        """How many training batches of the present size hold the examples of `batches` of another size.
 
         Raises:
             UserError: they do not make up whole batches.
@@ -331,7 +331,7 @@ class DataModule(LightningDataModule):
 
     def _batches(self, split: str, *, training: bool = False) -> Any:
         if split not in self.splits:
-            return []  # Lightning takes no batches for no such stage
+            return []  # Lightning skips a stage without batches
         examples = self.training_view(self.splits[split]) if training else self.splits[split]
         options: dict[str, Any] = {"batch_size": self._rows(split), **self._share()}
         size = len(examples)  # type: ignore[arg-type]
@@ -346,18 +346,18 @@ class DataModule(LightningDataModule):
         )
 
     def _rows(self, split: str) -> int:
-        """Examples of a batch of a split, of all ranks together."""
+        """The batch size of a split, summed over all ranks."""
         return self.batch_size
 
     def _order(self, split: str) -> dict[str, Any]:
-        """Options of `TrainingBatches`: in which order training takes the examples, and where it begins."""
+        """Options of `TrainingBatches`: the order of the training examples, and where it starts."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # the run's, on every rank
         shuffle = not (self.trainer and self.trainer.overfit_batches)
-        # a resumed trainer may ask for batches before it knows its epoch: to count them, for a schedule
+        # a resumed trainer may count the batches, for a schedule, before it knows its epoch
         return {"seed": seed, "shuffle": shuffle, "epoch": self.begins[0], "start": self.begins[1]}
 
     def _share(self) -> dict[str, int]:
-        """Which rank of how many this is."""
+        """The rank and the number of ranks, for a sampler."""
         return dict(self.trainer.distributed_sampler_kwargs or {}) if self.trainer else {}
 
     def _workers(self) -> int:

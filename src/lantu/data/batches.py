@@ -18,8 +18,8 @@ class Examples(Dataset):
     Args:
         x: inputs (M, ...), a tensor or a (memory-mapped) array.
         y: targets (N, ...); None for inputs to predict for, and then batches are inputs alone.
-        rows: which M make up the N examples; None: all, in order.
-        finish: from a batch of raw inputs to what the network sees.
+        rows: indices into the M inputs, one for each of the N examples; None: all, in order.
+        finish: transforms a batch of raw inputs into the network's input.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Examples(Dataset):
 
 
 class Windows(Dataset):
-    """Stretches of a long text: `context` tokens, and as targets the same one place on.
+    """Windows of a long text: `context` tokens, and as targets the same shifted by one.
 
     Args:
         tokens: (M,), possibly memory-mapped.
-        context: T, the length of a stretch.
-        shifting: in training, begin each stretch at a random place of its own, so that over the epochs all places are
-            beginnings; otherwise stretches follow each other and every token is predicted once.
+        context: T, the length of a window.
+        shifting: in training, shift each window by a random number of tokens, so that over the epochs windows start at
+            every token; otherwise windows are contiguous and every token is predicted once.
     """
 
     def __init__(self, tokens: np.ndarray, context: int, *, shifting: bool = False) -> None:
@@ -83,7 +83,7 @@ class Windows(Dataset):
         return x[0], y[0]
 
     def _shifts(self, seed: int, epoch: int) -> np.ndarray:
-        """How far each stretch (N,) begins behind its place in an epoch; drawn once and kept for its batches."""
+        """The shift of each window (N,) in an epoch; drawn once and kept for all its batches."""
         if self._drawn is None or self._drawn[0] != (seed, epoch):
             kind = np.uint16 if self.context <= 2**16 else np.uint32
             shifts = np.random.default_rng((seed, epoch)).integers(self.context, size=len(self), dtype=kind)
@@ -99,11 +99,11 @@ def loader(
     batches: TrainingBatches | EvenBatches | None = None,
     collate: Callable[[list[Any]], Any] | None = None,
 ) -> DataLoader:
-    """Batches of a data set; one with `__getitems__` fetches them whole.
+    """A loader of a data set; one with `__getitems__` fetches whole batches.
 
     Args:
         collate: makes a batch of the single examples of a data set without `__getitems__`; None: they stay a list.
-        batch_size: examples of a batch that follow each other, where `batches` does not say which make one up.
+        batch_size: consecutive examples of a batch, used if `batches` is None.
     """
     return DataLoader(
         dataset,
@@ -111,19 +111,19 @@ def loader(
         collate_fn=as_it_is if hasattr(dataset, "__getitems__") or collate is None else collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        # one of its own: otherwise each pass over the data would draw from the numbers that dropout goes on with
+        # a separate generator: otherwise each pass over the data would advance the global one, which dropout uses
         generator=batches.generator if isinstance(batches, TrainingBatches) else torch.Generator().manual_seed(0),
         **({"batch_size": batch_size} if batches is None else {"batch_sampler": batches}),
     )
 
 
 def as_it_is(batch: Any) -> Any:
-    """The data set has already made a batch."""
+    """Return a batch unchanged: the data set has already made it."""
     return batch
 
 
 def workers_for(values_per_example: int) -> int:
-    """How many worker processes pay: none while an example is quickly copied, else some of the cores."""
+    """The default number of worker processes: none for small examples, else some of the cores."""
     if values_per_example < 64 * 64 * 3:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Which examples make up a batch, on one rank or on several."""
+"""Samplers: which examples make up a batch, on one rank or on several."""
 
 from collections.abc import Iterator
 
@@ -10,14 +10,14 @@ from torch.utils.data import Sampler
 from lantu.errors import UserError
 
 BATCHES_SORTED = 50
-"""Batches' worth of shuffled examples that are sorted by length at a time."""
+"""Number of batches whose examples are sorted by length together."""
 
 
 class Chosen(list[int]):
-    """The examples of one training batch, and what their random choices hang on: nothing but seed, epoch and example.
+    """The examples of one training batch, with the seed and epoch of their random augmentation.
 
-    A data set draws with `numpy.random.default_rng((seed, epoch))`, a number for each of its examples, and not from
-    global random numbers: those depend on the worker that fetches the batch, and on what it has fetched before.
+    A data set draws with `numpy.random.default_rng((seed, epoch))`, one number for each of its examples. Global random
+    numbers would depend on the worker that fetches the batch, and on what it has fetched before.
     """
 
     def __init__(self, examples: list[int], *, seed: int, epoch: int, repeats: list[int] | None = None) -> None:
@@ -25,22 +25,22 @@ class Chosen(list[int]):
         self.seed = seed
         self.epoch = epoch
         self.repeats = repeats or [0] * len(examples)
-        """How often each example came before in this epoch."""
+        """How often each example has been drawn before in this epoch."""
 
 
 class TrainingBatches(Sampler[list[int]]):
-    """One rank's share of every training batch; the order hangs on seed and epoch alone.
+    """One rank's share of every training batch; the order depends on seed and epoch alone.
 
-    A batch is that of all ranks together, cut evenly: ranks that are more or fewer train on the same batches. The last,
-    smaller one is left out where a rank would have but one example of it, of which batch norm cannot take a variance.
+    A batch is split evenly over the ranks, so that any number of ranks trains on the same batches. The last, smaller
+    batch is left out if a rank would have a single example of it, for which batch norm has no variance.
 
     Args:
         size: examples of an epoch.
-        batch_size: of all ranks together.
-        shuffle: anew in every epoch; otherwise always 0, 1, 2, ...
-        weights: of the examples (N,): they are drawn with repetition in proportion to these. None: each once.
-        epoch, start: where the first iteration begins: an epoch, and how many of its batches are done already.
-        lengths: of each example (size,); those of similar length then share a batch, so that little is padding.
+        batch_size: summed over all ranks.
+        shuffle: a new order in every epoch; otherwise always 0, 1, 2, ...
+        weights: (N,); examples are drawn with replacement in proportion to these. None: each once.
+        epoch, start: where the first iteration starts: the epoch, and the number of its batches already done.
+        lengths: of each example (size,); examples of similar length share a batch, which saves padding.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TrainingBatches(Sampler[list[int]]):
         self.seed = seed
         self.epoch, self.start = epoch, start
         self.generator = torch.Generator()
-        """Seeds the worker processes, for data sets that draw from global random numbers all the same."""
+        """Seeds the worker processes, for data sets that use global random numbers."""
         self._seed_workers()
         check_share(batch_size, ranks=num_replicas)
         if size < num_replicas:
@@ -74,17 +74,17 @@ class TrainingBatches(Sampler[list[int]]):
 
     @property
     def sampler(self) -> "TrainingBatches":
-        """Where Lightning looks for `set_epoch`."""
+        """The object on which Lightning calls `set_epoch`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin another epoch, from its first batch."""
+        """Start another epoch, at its first batch."""
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
             self._seed_workers()
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, wherever this one begins."""
+        """Batches of a whole epoch, regardless of `start`."""
         whole, rest = divmod(self.size, self.batch_size)
         return whole + (rest >= 2 * self.ranks or (rest > 0 and not whole))
 
@@ -104,13 +104,13 @@ class TrainingBatches(Sampler[list[int]]):
         if self.weights is None:
             order = random.permutation(self.size)
             return order if self.lengths is None else self._by_length(order, random)
-        # systematic sampling: each example is drawn its share of the times, to within one
+        # systematic sampling: the count of each example differs from its expectation by less than one
         edges = np.cumsum(self.weights) / np.sum(self.weights) * self.size
         drawn = np.searchsorted(edges, np.arange(self.size) + random.random(), side="right")
         return random.permutation(np.minimum(drawn, self.size - 1))
 
     def _by_length(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Sort stretches of a shuffled order by length, then shuffle their whole batches; a smaller last one stays."""
+        """Sort chunks of a shuffled order by length, then shuffle the batches; a smaller last one stays last."""
         assert self.lengths is not None
         stretch = BATCHES_SORTED * self.batch_size
         parts = [order[first : first + stretch] for first in range(0, self.size, stretch)]
@@ -120,9 +120,9 @@ class TrainingBatches(Sampler[list[int]]):
         return np.concatenate([batches[rng.permutation(len(batches))].ravel(), ordered[whole:]])
 
     def weight(self, number: int) -> float:
-        """How much this rank's mean over its share of a batch counts in the mean over the ranks' means.
+        """The weight of this rank's mean over a batch in the mean over the ranks.
 
-        Other than 1 only in a last batch of which some ranks have an example more than others.
+        It differs from 1 only in a last batch of which some ranks have one example more.
         """
         size = min(self.batch_size, self.size - number * self.batch_size)
         mine = size // self.ranks + (self.rank < size % self.ranks)
@@ -133,16 +133,16 @@ class TrainingBatches(Sampler[list[int]]):
 
 
 class EvenBatches(Sampler[list[int]]):
-    """One rank's share of all examples: over the ranks, each example once, in equally many batches.
+    """One rank's share of all examples: each example is on one rank, and all ranks have equally many batches.
 
-    torch's and Lightning's samplers repeat or drop examples until all ranks have the same number, which makes a score
-    measured on several devices differ from that measured on one. Ranks must have equally many batches, or one waits for
-    another for ever; so a rank with an example less has a smaller batch instead.
+    torch's and Lightning's samplers repeat or drop examples until all ranks have the same number, so that a score on
+    several devices differs from that on one. Ranks need equally many batches, or they would deadlock; so a rank with
+    one example less has a smaller batch instead.
 
     Args:
-        size: examples in all. Where there are fewer than ranks, the ranks without one take the last one: not exact.
-        batch_size: the most that a batch holds, of all ranks together. Where that is one example a rank, some may hold
-            2, for there would be ranks with a batch less.
+        size: number of examples. With fewer examples than ranks, the ranks without one repeat the last: not exact.
+        batch_size: maximum size, summed over all ranks. With one example a rank, some batches may hold 2, since other
+            ranks would otherwise have one batch less.
     """
 
     def __init__(self, size: int, *, batch_size: int, num_replicas: int = 1, rank: int = 0) -> None:
@@ -164,10 +164,10 @@ class EvenBatches(Sampler[list[int]]):
 
 
 def check_share(batch_size: int, *, ranks: int) -> int:
-    """How many examples of a batch each rank takes.
+    """The number of examples of a batch on each rank.
 
     Raises:
-        UserError: they cannot be cut evenly.
+        UserError: the batch cannot be split evenly.
     """
     share, rest = divmod(batch_size, ranks)
     if rest or not share:
@@ -184,5 +184,5 @@ def _share(batch: np.ndarray, ranks: int, rank: int) -> np.ndarray:
 
 
 def _counted(order: np.ndarray) -> np.ndarray:
-    """How often each number came before in an order (N,)."""
+    """For each number in an order (N,), how often it occurs before."""
     return pd.Series(order).groupby(order).cumcount().to_numpy()

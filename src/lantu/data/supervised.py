@@ -1,4 +1,4 @@
-"""The way from rows to examples that images, tables and texts share: clean, split, learn, encode."""
+"""Turn rows with a target into examples, for images, tables and texts: clean, split, fit, encode."""
 
 import json
 from abc import abstractmethod
@@ -65,7 +65,7 @@ class SupervisedDataModule(DataModule, ArrangedRows):
 
     cuts_folds = True
 
-    # What a modality says
+    # What a modality implements
 
     @abstractmethod
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
@@ -73,7 +73,7 @@ class SupervisedDataModule(DataModule, ArrangedRows):
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """The inputs' part of `spec`."""
+        """The part of `spec` that describes the inputs."""
 
     # What they share
 

@@ -1,4 +1,4 @@
-"""What a run leaves in its trackers beside the metrics: parameters, inputs, code, machine, files, model."""
+"""Record a run beside its metrics: parameters, inputs, code, machine, files and model."""
 
 import json
 from collections.abc import Iterator
@@ -29,12 +29,15 @@ NO_PARAMETERS = (
     *("spec.word_starts", "task.word_starts", "spec.feature_columns", "business.columns"),
     *("spec.woe_columns", "model.columns"),
 )
-"""Leaves of the config, or their parents, that say where a run is kept or are tables of facts. They are in the config
-file; among the parameters they would differ in every run, and MLflow's compare view would show them first."""
+"""Config keys, or their prefixes, that are not logged as parameters: locations and tables of facts.
+
+They are in the config file. As parameters they would differ in every run, and MLflow's compare view shows differences
+first.
+"""
 
 
 class Kept:
-    """A run's record while it is being made."""
+    """The record of a running run."""
 
     def __init__(self, tracker: RunLogger | None, folder: Path) -> None:
         self._tracker = tracker
@@ -42,11 +45,11 @@ class Kept:
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run; None without a logger, or while the server has not been reached."""
+        """The MLflow run id; None without a logger, or until the run has been uploaded."""
         return self._tracker.run_id if self._tracker else None
 
     def keep_model(self, checkpoint: Path, data: DataModule, task: Task) -> None:
-        """Keep a checkpoint as an MLflow model, `model` among the run's artifacts."""
+        """Log a checkpoint as an MLflow model, the artifact `model` of the run."""
         if self._tracker is not None:
             from lantu.serving.package import write_model
 
@@ -64,7 +67,7 @@ def kept(
     task: LightningModule,
     trainer: Trainer,
 ) -> Iterator[Kept]:
-    """Record a run's origin before it, its files after it, and how it ended whatever happens."""
+    """Record a run: its origin at the start, its files and its final status at the end, also after an error."""
     tracker = next((each for each in loggers if isinstance(each, RunLogger)), None)
     parameters = _parameters(cfg)
     if trainer.is_global_zero and not trainer.fast_dev_run:
@@ -98,7 +101,7 @@ def kept(
 
 
 def _write_files(cfg: DictConfig, composition: Composition, data: DataModule) -> None:
-    """The run's own copy of what it was made from."""
+    """Write the config, the overrides, the packages, the data report and the uncommitted changes."""
     folder = Path(cfg.paths.run)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(
@@ -115,7 +118,7 @@ def _write_files(cfg: DictConfig, composition: Composition, data: DataModule) ->
 
 
 def _sizes(task: LightningModule) -> dict[str, float]:
-    """How many numbers the network holds, and how many of them are trained where others are frozen."""
+    """The number of parameters, and of trained ones if some are frozen."""
     whole = sum(each.numel() for each in task.parameters())
     trained = sum(each.numel() for each in task.parameters() if each.requires_grad)
     sizes = {"model/parameters": float(whole)}
@@ -123,7 +126,7 @@ def _sizes(task: LightningModule) -> dict[str, float]:
 
 
 def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule) -> None:
-    """One look at what is about to run."""
+    """Print the run's name, its size and the findings in the data."""
     console = Console()
     sizes = _sizes(task)
     trained = f", {int(sizes['model/trained_parameters']):,} trained" if len(sizes) > 1 else ""
@@ -143,7 +146,7 @@ def _own_tags(cfg: DictConfig, composition: Composition, task: LightningModule) 
     asked = sorted({each.lstrip("+~").partition("=")[0] for each in composition.overrides})
     directions = task.metric_directions() if isinstance(task, Task) else {}
     told = {name: mode for name, mode in directions.items() if known_direction(name) != mode}
-    if told:  # metrics whose names do not tell whether less or more is better
+    if told:  # metrics whose direction cannot be derived from their names
         chosen["lantu.directions"] = json.dumps(told)
     if cfg.notice:
         chosen["notice"] = str(cfg.notice)
@@ -151,7 +154,7 @@ def _own_tags(cfg: DictConfig, composition: Composition, task: LightningModule) 
 
 
 def _parameters(cfg: DictConfig) -> dict[str, Any]:
-    """Every leaf of the resolved config that can explain a result."""
+    """The leaves of the resolved config, without `NO_PARAMETERS`."""
     folder = str(cfg.paths.run)
     return {
         name: value

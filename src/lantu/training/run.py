@@ -1,4 +1,4 @@
-"""One run from a config to its result. The config is unpacked here and nowhere else."""
+"""Train one model from a config. Only this module reads the config and builds the objects."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,24 +45,24 @@ from lantu.training.resume import checkpoint_to_resume, is_run
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves in the hands of a notebook."""
+    """The result of a run, for use in Python."""
 
     metrics: dict[str, float]
     run_id: str | None
-    """The MLflow run; None without a logger or while the server has not been reached."""
+    """The MLflow run id; None without a logger, or until the run has been uploaded."""
     run_dir: Path
     best_checkpoint: Path | None
     cost: dict[str, float]
-    """What it cost, named as it is logged, such as `cost/usd`; empty without the cost callback."""
+    """The cost by the name of the metric, such as `cost/usd`; empty without the cost callback."""
     energy_source: str
-    """How the energy is known: measured or estimated."""
+    """Whether the energy was measured or estimated."""
     answers: bool
-    """Whether the model says something of new data by itself; one that fills in hidden words does not."""
+    """Whether the model can be applied to new data; a masked language model must be fine-tuned first."""
     usage: list[tuple[str, str]]
-    """What to type next with the model: pairs of a command and what it does."""
+    """Commands for the trained model, as pairs of the command and its purpose."""
     cfg: DictConfig
     trained: Callable[[], tuple[LightningModule, DataModule]]
-    """Gives `module` and `data`; where other processes trained, by reading them from disk."""
+    """Returns `module` and `data`; reads them from disk if other processes trained."""
 
     @cached_property
     def _both(self) -> tuple[LightningModule, DataModule]:
@@ -75,17 +75,17 @@ class Result:
 
     @property
     def data(self) -> DataModule:
-        """What it was trained on."""
+        """The data module that it was trained on."""
         return self._both[1]
 
     def report(self) -> dict[str, Any]:
-        """What another process needs to know of it, as JSON can hold it; `from_report` reads it."""
+        """The result as values for JSON, to be sent to another process; `from_report` reads them."""
         names = ("metrics", "run_id", "run_dir", "best_checkpoint", "cost", "energy_source", "answers", "usage")
         return {name: getattr(self, name) for name in names} | {"cfg": OmegaConf.to_container(self.cfg, resolve=False)}
 
     @classmethod
     def from_report(cls, report: dict[str, Any]) -> "Result":
-        """A result of another process. Its checkpoint is read only when `module` is asked for."""
+        """A result from another process. The checkpoint is read on the first access to `module` or `data`."""
         cfg = OmegaConf.create(report.pop("cfg"))
         best = Path(report["best_checkpoint"]) if report["best_checkpoint"] else None
         found = {"run_dir": Path(report["run_dir"]), "best_checkpoint": best, "cfg": cfg}
@@ -97,7 +97,7 @@ def run(composition: Composition) -> Result:
     """Train, test and track one model.
 
     Raises:
-        UserError: the config cannot work, or the data do not fit it.
+        UserError: the config is invalid, or does not fit the data.
     """
     cfg = completed(composition)
     check_hardware(cfg)
@@ -121,7 +121,7 @@ def run(composition: Composition) -> Result:
         callbacks.append(RankProgress(Path(cfg.paths.run)))
     if in_a_submitted_job():
         callbacks.append(Preemption())
-    callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # before any other one begins with a batch
+    callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # its hooks must run first
     trainer: Trainer = build(cfg.trainer, logger=loggers, callbacks=callbacks)
     task.check_trainer(trainer)
     check_monitors(named, task, trainer, data)
@@ -174,10 +174,11 @@ def train(
     start: Path | None = None,
     baselines: bool = False,
 ) -> dict[str, float]:
-    """Fit, from a checkpoint if one is given, then measure the best one on the test split. Knows objects, no config.
+    """Fit, then test the best checkpoint. Takes objects rather than a config.
 
     Args:
-        baselines: fit simple models as well, and show what the trained one is ahead of them on the test split.
+        start: a checkpoint to resume from.
+        baselines: fit simple models as well, and compare the trained one with them on the test split.
     """
     trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
     metrics = _numbers(trainer) | _best_so_far(trainer)
@@ -202,7 +203,7 @@ def _best_so_far(trainer: Trainer) -> dict[str, float]:
 
 
 def validate_short_run(trainer: Trainer, data: DataModule, *, steps_per_batch: int = 1) -> None:
-    """Let a run that is shorter than an epoch validate at its end, which it would otherwise reach without.
+    """Make a run that is shorter than an epoch validate at its end, which Lightning would skip.
 
     Args:
         steps_per_batch: of optimizers, all of which count in `trainer.max_steps`.
@@ -215,10 +216,10 @@ def validate_short_run(trainer: Trainer, data: DataModule, *, steps_per_batch: i
 
 
 def best_checkpoint(trainer: Trainer) -> Path | None:
-    """Where the best weights so far are kept; None when no checkpoints are."""
+    """The path of the best checkpoint; None if no checkpoints are kept."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    there = bool(best) and Path(best).exists()  # a full disk may have refused it
-    if trainer.world_size > 1:  # rank zero, which alone writes it, has waited for that
+    there = bool(best) and Path(best).exists()  # writing it may have failed on a full disk
+    if trainer.world_size > 1:  # only rank zero writes it, and has waited for the file
         there = trainer.strategy.broadcast(there)
     return Path(best) if there else None
 
@@ -241,7 +242,7 @@ def completed(composition: Composition) -> DictConfig:
 
 
 def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -> None:
-    """Read the data, and let the model and the task know the facts that they ask for."""
+    """Read the data, and fill in the facts that the config of the model and the task refers to."""
     data.carry([*(cfg.task.get("slices") or []), *groups_of(cfg)])
     data.prepare_data()
     data.setup("fit")
@@ -258,7 +259,7 @@ def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -
 
 
 def _check_outputs(cfg: DictConfig) -> None:
-    """Refuse a number of outputs that the task cannot use; a task that wants another says so in `facts`."""
+    """Refuse a number of outputs that the task cannot use; a task can change the number in `facts`."""
     asked, wanted = cfg.model.get("outputs"), cfg.spec.get("outputs")
     if isinstance(asked, int) and isinstance(wanted, int) and asked != wanted:
         raise UserError(
@@ -271,7 +272,7 @@ def task_class(node: DictConfig) -> type[Task]:
     """The class of a task that a node of the config names.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not a task.
     """
     found = get_object(str(node["_target_"]))
     if not (isinstance(found, type) and issubclass(found, Task)):
@@ -282,10 +283,10 @@ def task_class(node: DictConfig) -> type[Task]:
 
 
 def build_task(cfg: DictConfig) -> Task:
-    """The network, initialised and adapted, inside the task that trains it."""
+    """Build the task with its network, initialised and with adapters."""
     net = build(cfg.model)
     if cfg.model.get("pretrained") and hasattr(net, "form"):
-        with open_dict(cfg):  # what rebuilding needs where the folder with the weights is not at hand
+        with open_dict(cfg):  # to rebuild the network without the folder of the weights
             cfg.model.config = net.form
     initialise = build(cfg.init)
     if initialise is not None:
@@ -298,7 +299,7 @@ def build_task(cfg: DictConfig) -> Task:
 
 
 def _decided_parts(cfg: DictConfig) -> dict[str, Any]:
-    """The calibration and the decision that are asked for, where the task has class probabilities."""
+    """The calibration and the decision of the config; refused for a task without class probabilities."""
     parts = decided_parts(cfg)
     if parts and not task_class(cfg.task).decides:
         group = "calibration" if "calibration" in parts else "business"
@@ -311,7 +312,7 @@ def _decided_parts(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _make_efficient(task: Task, cfg: DictConfig) -> None:
-    """Ways to compute the same with less memory or time."""
+    """Apply the options that save memory or time without changing the result."""
     if cfg.activation_checkpointing:
         checkpoint_activations(task.net)
     speed_up(task.net, compiled=cfg.compile, channels_last=cfg.channels_last)
@@ -320,7 +321,7 @@ def _make_efficient(task: Task, cfg: DictConfig) -> None:
 
 
 def _read(cfg: DictConfig, best: Path | None) -> tuple[LightningModule, DataModule]:
-    """What other processes trained: the task with the weights of a checkpoint, and its data."""
+    """Load what other processes trained: the task with the weights of a checkpoint, and its data."""
     from lantu.checkpoints.load import load
 
     if best is None or not best.is_file():
@@ -334,20 +335,20 @@ def _read(cfg: DictConfig, best: Path | None) -> tuple[LightningModule, DataModu
 
 
 def as_plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
-    """A config as plain dictionaries and lists; interpolations resolved, or as they are written."""
+    """Convert a config to dictionaries and lists, with interpolations resolved or kept as written."""
     plain = OmegaConf.to_container(cfg, resolve=resolve)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
 def _wanted_callbacks(cfg: DictConfig) -> dict[str, Any]:
-    """The callbacks, without the progress bar where the trainer is told to show none, which Lightning refuses."""
+    """The callbacks, without the progress bar if the trainer shows none: Lightning refuses that combination."""
     shown = cfg.trainer.get("enable_progress_bar", True)
     return {name: node for name, node in (cfg.get("callbacks") or {}).items() if name != "progress" or shown}
 
 
 def _private_training(cfg: DictConfig, task: Task, data: DataModule) -> list[Any]:
-    """The callback of `privacy=dp`, once it has made the task's optimizer and the data's batches private."""
+    """Make the optimizer and the batches private for `privacy=dp`, and return its callback."""
     privacy = build(cfg.get("privacy"))
     if privacy is None:
         return []
@@ -356,7 +357,7 @@ def _private_training(cfg: DictConfig, task: Task, data: DataModule) -> list[Any
 
 
 def _by_group(cfg: DictConfig, task: Task, data: DataModule) -> list[Any]:
-    """The callback of `fairness.group=[...]`, once the task's training is as fair as it is asked to be."""
+    """Prepare the task and the data for `fairness.group=[...]`, and return its callback."""
     if not groups_of(cfg):
         return []
     fairness = build(cfg.fairness)
