@@ -21,14 +21,14 @@ from lantu.notices import warn_once
 SILENCE = 128
 """The mu-law code of 0."""
 PAUSES = ".,?!"
-"""Signs that are kept beside letters, digits and apostrophes: they are heard."""
+"""Signs that are kept beside letters, digits and apostrophes: they change pauses and intonation."""
 
 
 class SynthesisDataModule(SpeechDataModule):
     """Waveforms as mu-law codes, with the log-mel frames and the characters of the whole recording.
 
     Training takes stretches of `segment` seconds, each beginning at a random frame about its own place, so that an
-    epoch hears every recording once; validation and test take whole recordings. Batches are what
+    epoch has every recording once; validation and test take whole recordings. Batches are what
     `lantu.models.WaveNet.forward` takes, and y = {"samples": how many of each are scored (N,), "rows": their numbers}.
 
     Args:

@@ -35,7 +35,7 @@ class MultimodalDataModule(SupervisedDataModule):
         image, audio: the columns with files; None: there are none.
         text: the columns whose texts are joined; None: there are none.
         seen_texts: keep, or drop: validation and test rows whose text a training row has are left out. Where a text
-            names a collection, a model could otherwise answer from it by heart.
+            names a collection, a model could otherwise memorise it.
         hide: probability that a training row loses an input, so that a network learns to answer from the others.
         size, mean, std, max_unreadable: of `Pictures`.
         level, vocab_size, min_count, max_length, tokenizer: of `Texts`.
