@@ -8,6 +8,7 @@ import torch
 
 import lantu
 from lantu.config.build import build
+from lantu.decisions.attribution import integrated_gradients
 from lantu.errors import UserError
 from lantu.inference.exported import PREPARATION
 from lantu.inference.predict import predict
@@ -33,6 +34,20 @@ def run(tmp_path_factory: pytest.TempPathFactory, own_data: dict[str, list[str]]
     root = tmp_path_factory.mktemp("run")
     options = [*SHORT, *own_data["csv"], "++callbacks.figures=null", "test=false", "save_model=false"]
     return lantu.run(lantu.compose(f"paths.root={root}", "data=csv", "model=mlp", *options))
+
+
+def test_an_export_keeps_the_calibration(tmp_path: Path, own_data: dict[str, list[str]]) -> None:
+    options = [*SHORT, *own_data["csv"], "++callbacks.figures=null", "test=false", "save_model=false"]
+    options += ["calibration=platt", "data.split.val=0.3"]
+    checkpoint = lantu.run(
+        lantu.compose(f"paths.root={tmp_path}", "data=csv", "model=linear", *options)
+    ).best_checkpoint
+    assert export(rebuild(checkpoint), checkpoint, tmp_path / "calibrated", form="torch")["equal"]
+
+
+def test_reasons_of_a_network_without_gradients_are_refused_in_words() -> None:
+    with pytest.raises(UserError, match="need the network's gradients"):
+        integrated_gradients(lambda x: x.detach().sum(dim=1), torch.ones(2, 3), torch.zeros(3))
 
 
 @pytest.fixture
