@@ -1,4 +1,4 @@
-"""Clean rows with a target, and divide them into parts. Knows no torch, so that a report of a table answers at once."""
+"""Clean rows with a target and split them. Imports no torch, so that a report on a table starts fast."""
 
 from abc import abstractmethod
 from typing import Any
@@ -16,11 +16,11 @@ from lantu.data.values import notation, numbers
 from lantu.errors import UserError
 
 MUCH = 0.03
-"""Share of the rows from which on a loss is a warning."""
+"""Dropping more than this share of the rows is a warning."""
 
 
 def check_arrangement(*, duplicates: str, group: str | None, time: str | None, split: Any) -> None:
-    """Raise a `UserError` for options that do not go together."""
+    """Raise a `UserError` for options that exclude each other."""
     if duplicates not in ("auto", "drop", "keep", "once"):
         raise UserError(
             f"`data.duplicates={duplicates}`: they can be dropped from training (drop), from every part (once), "
@@ -33,7 +33,7 @@ def check_arrangement(*, duplicates: str, group: str | None, time: str | None, s
 
 
 class ArrangedRows:
-    """The options of `SupervisedDataModule` at work on rows."""
+    """Apply the options of `SupervisedDataModule` to rows."""
 
     unit: str
     target: str
@@ -49,7 +49,7 @@ class ArrangedRows:
     learned: dict[str, Any]
 
     def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
-        """Make the inputs readable (decode images); returns which rows (N,) could be read, and reports the others."""
+        """Load the inputs (decode images), return which rows (N,) could be read, and report the others."""
         return np.ones(len(rows), dtype=bool)
 
     def hashes(self, rows: pd.DataFrame) -> np.ndarray:
@@ -58,10 +58,10 @@ class ArrangedRows:
 
     @abstractmethod
     def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
-        """What encoding needs to know of the training rows, as plain values."""
+        """Fit the encoding on the training rows; the result is plain values."""
 
     def arranged(self, raw: Raw) -> tuple[pd.DataFrame, np.ndarray, labels.Target]:
-        """Clean, divided rows, the part of each (N,), and their target; what is not restored is learned.
+        """Clean and split rows; return them, the split of each (N,) and the target, fitted unless it was restored.
 
         Raises:
             UserError: the rows lack a column, or are too few.
@@ -75,7 +75,7 @@ class ArrangedRows:
         check_sizes(split, self.shares, unit=self.unit)
         if "target" not in self.learned:
             training = rows[split == "train"]
-            # class names come from all parts: a class that only the test has must not be lost without a word
+            # class names come from all splits, so that a class that only the test has is not lost silently
             learned: labels.Target = (
                 labels.Classes.of(rows[self.target], named=self.classes, positive=self.positive)
                 if classification
@@ -131,7 +131,7 @@ class ArrangedRows:
         return rows[~twice].reset_index(drop=True), split[~twice]
 
     def _without_copies(self, rows: pd.DataFrame, split: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-        """Leave out training rows that also stand in another part, if equal rows are copies of one thing."""
+        """Drop training rows that also occur in another split, if equal rows are copies of one thing."""
         copies: Copies = copies_across(rows, self.hashes(rows), split)
         self.report.note(copies.repeats, f"{self.unit} like an earlier one")
         if not copies.shared.any():
@@ -152,7 +152,7 @@ class ArrangedRows:
         return rows[~copies.shared].reset_index(drop=True), split[~copies.shared]
 
     def _divided(self, rows: pd.DataFrame, split: np.ndarray, *, classification: bool) -> np.ndarray:
-        """The part of each row (N,): as the source has it, and as the options ask for the rest."""
+        """The split of each row (N,): from the source, or else from the options."""
         target = rows[self.target]
         strata = strata_of(target)
         if self.time is not None:
@@ -201,7 +201,7 @@ class ArrangedRows:
     def _of_known_classes(
         self, rows: pd.DataFrame, split: np.ndarray, target: labels.Classes
     ) -> tuple[pd.DataFrame, np.ndarray]:
-        """Without rows of classes that were not there when the model was trained."""
+        """Drop rows of classes that are not known from training."""
         known = target.codes(rows[self.target]) >= 0
         self.report.note(int((~known).sum()), "rows of a class that the model was not trained on left out")
         return (rows, split) if known.all() else (rows[known].reset_index(drop=True), split[known])

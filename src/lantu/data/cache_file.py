@@ -1,8 +1,8 @@
-"""Arrays in a file that every later run, and every worker process, maps into memory.
+"""Cache arrays in a file that later runs and worker processes map into memory.
 
-The file is one of safetensors, so that it describes itself and others can read it. Its metadata hold the format's
-version, facts about the arrays and a checksum of everything, which is verified when a process first opens the file. A
-damaged file is written anew. Arrays begin at byte 4096.
+The file is a safetensors file. Its metadata hold the format's version, facts about the arrays and a checksum of the
+content, which is verified when a process first opens the file. A damaged file is written again. Arrays start at byte
+4096.
 """
 
 import fcntl
@@ -23,9 +23,9 @@ VERSION = "2"
 HEADER = 4096
 """Bytes before the arrays: a page, so that they are aligned in memory."""
 UNUSED_DAYS = 30
-"""Files that no run has opened for so long are removed when another is written."""
+"""Files that were not opened for so long are removed when another is written."""
 TYPES: dict[str, Any] = {"U8": np.dtype("u1"), "U16": np.dtype("<u2"), "U32": np.dtype("<u4"), "U64": np.dtype("<u8")}
-"""What safetensors calls the types of numbers."""
+"""The names of data types in safetensors."""
 
 Arrays = dict[str, tuple[str, Iterator[np.ndarray]]]
 """Type and blocks of each array; blocks are joined along their first dimension."""
@@ -35,10 +35,10 @@ _verified: set[tuple[str, int, int, int]] = set()
 
 
 class Mapped(np.memmap):
-    """An array of a file. Another process is sent the file's name and the place in it, not the content."""
+    """A memory-mapped array. It is pickled as the file's name and the offset, not the content."""
 
     whole = False
-    """Whether this is all that `_mapped` opened; pieces of it are sent as what they hold."""
+    """Whether this is the whole array that `_mapped` opened; slices are pickled by value."""
 
     def __reduce__(self) -> Any:
         if not self.whole:
@@ -47,15 +47,15 @@ class Mapped(np.memmap):
 
 
 class Damaged(Exception):
-    """A file is cut or changed, or is none of these files."""
+    """A file is truncated or changed, or has another format."""
 
 
 def kept(path: Path, make: Callable[[], tuple[Arrays, Callable[[], dict[str, Any]]]]) -> "CacheFile":
-    """The file at `path`, written first unless it is there and whole. Of several processes that ask, one writes.
+    """Open the file at `path`, and write it first unless it is valid. Of several processes one writes.
 
     Args:
-        path: of a file; its name tells what is in it, so that other content has another name.
-        make: gives the arrays, a block at a time, and afterwards facts about them, as JSON can hold them.
+        path: of the file; its name identifies the content, so that other content has another name.
+        make: yields the arrays in blocks, and afterwards facts about them as values for JSON.
 
     Raises:
         UserError: the folder cannot be written.
@@ -67,7 +67,7 @@ def kept(path: Path, make: Callable[[], tuple[Arrays, Callable[[], dict[str, Any
     with _alone(path):
         _clear(path.parent)
         try:
-            return CacheFile(path)  # another process was first
+            return CacheFile(path)  # another process wrote it meanwhile
         except (OSError, Damaged):
             with written(path) as file:
                 _write(file, *make())
@@ -75,7 +75,7 @@ def kept(path: Path, make: Callable[[], tuple[Arrays, Callable[[], dict[str, Any
 
 
 def kept_plain(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Plain values in a JSON file, made first unless it is there and whole."""
+    """Read plain values from a JSON file, and write it first unless it is valid."""
 
     def read() -> dict[str, Any] | None:
         try:
@@ -100,7 +100,7 @@ class CacheFile:
 
     Raises:
         FileNotFoundError: there is none.
-        Damaged: it is cut or changed, of another version, or something else.
+        Damaged: it is truncated or changed, or has another version or format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -112,7 +112,7 @@ class CacheFile:
                 if (about["format"], about["version"]) != ("lantu cache", VERSION):
                     raise Damaged(path)
                 self.facts: dict[str, Any] = json.loads(about["facts"])
-                """What was said about the arrays when they were written."""
+                """The facts about the arrays that were written with them."""
                 places = {
                     name: (TYPES[each["dtype"]], each["shape"], *each["data_offsets"]) for name, each in header.items()
                 }
@@ -129,7 +129,7 @@ class CacheFile:
 
 @contextmanager
 def written(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is at `path` when it is whole and lies on the disk, and not before."""
+    """Write a file atomically: it is renamed to `path` once it is on disk."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -145,7 +145,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other process of this machine is writing the file, and clear away what killed ones left."""
+    """Hold the lock for writing the file on this machine, and remove leftovers of killed processes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f"{path.name}.lock").open("w")
@@ -159,16 +159,16 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _used(path: Path, found: T) -> T:
-    """What was found at a path, whose file stays for another while."""
-    with suppress(OSError):  # a folder that may only be read
+    """Renew the time of last use of a file, and return what was read from it."""
+    with suppress(OSError):  # a read-only folder
         os.utime(path)
     return found
 
 
 def _clear(folder: Path) -> None:
-    """Remove what has not been used for long. A run that still reads such a file keeps it, as it is open."""
+    """Remove files that have not been used for long. A run that has one open can still read it."""
     for file in (*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.lock")):
-        with suppress(OSError):  # another process was first
+        with suppress(OSError):  # another process has removed it
             if time.time() - file.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
                 file.unlink()
 
@@ -197,7 +197,7 @@ def _write(file: IO[bytes], arrays: Arrays, facts: Callable[[], dict[str, Any]])
 
 
 def _verify(file: IO[bytes], begin: bytes, header: dict[str, Any], facts: str, *, known: str) -> str | None:
-    """The checksum of an open file, or `known` where this process has verified the same file; None: it is not whole."""
+    """The checksum of an open file, or `known` where this process has verified the file; None: it does not match."""
     stat = os.fstat(file.fileno())
     end = max((each["data_offsets"][1] for each in header.values()), default=0)
     if stat.st_size != HEADER + end or begin[:8] != (HEADER - 8).to_bytes(8, "little"):
@@ -225,7 +225,7 @@ def _checksum(content: Any) -> str:
 
 def _mapped(path: str, kind: str, offset: int, shape: tuple[int, ...]) -> np.ndarray:
     if not all(shape):
-        return np.empty(shape, dtype=kind)  # nothing cannot be mapped
+        return np.empty(shape, dtype=kind)  # an empty array cannot be mapped
     array = Mapped(path, dtype=kind, mode="r", offset=offset, shape=shape)
     array.whole = True
     return array

@@ -1,4 +1,4 @@
-"""Find rows that must not be trained on. Nothing is removed here: masks are returned, and the caller reports them."""
+"""Find rows that should not be trained on. The functions return masks; the caller drops and reports the rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,14 +8,14 @@ import pandas as pd
 
 
 def row_hashes(rows: pd.DataFrame) -> np.ndarray:
-    """A 64-bit hash of every row's content (N,), the same wherever the row lies."""
+    """A 64-bit hash of every row's content (N,), independent of the row's position."""
     return pd.util.hash_pandas_object(rows.astype(_hashable(rows)), index=False).to_numpy()
 
 
 def repeated(hashes: np.ndarray, split: np.ndarray) -> np.ndarray:
-    """Which training rows (N,) occur before among the training rows, or in a validation or test part that came apart.
+    """Which training rows (N,) occur earlier in training, or in a validation or test part of the source.
 
-    Validation and test rows are left as published: their scores stay comparable with other people's.
+    Validation and test rows are kept, so that scores stay comparable with published ones.
     """
     order = np.argsort(split == "train", kind="stable")
     seen_before = np.empty(len(hashes), dtype=bool)
@@ -34,7 +34,7 @@ class Copies:
     repeats: int
     """Rows that equal an earlier one, in whichever part."""
     are_copies: bool
-    """Whether equal rows are one thing written twice; False: different things may look alike."""
+    """Whether equal rows are copies; False: they may be different things with equal values."""
 
 
 def copies_across(rows: pd.DataFrame, hashes: np.ndarray, split: np.ndarray) -> Copies:

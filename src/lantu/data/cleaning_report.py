@@ -1,4 +1,4 @@
-"""What was found in the data and what was done about it, so that nothing is dropped silently."""
+"""The report on the data: what was found and what was done about it, so that nothing is dropped silently."""
 
 import re
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Report:
     unit: str = "examples"
     found: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    """Sentences about what makes the scores doubtful, such as a copy of the target among the inputs."""
+    """Warnings that make the scores doubtful, such as a copy of the target among the inputs."""
     columns: list[dict[str, Any]] = field(default_factory=list)
     """What each column of a table is."""
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -25,16 +25,16 @@ class Report:
     """Further findings, one row each: labels that may be wrong, examples that nearly repeat, agreement."""
 
     def note(self, count: int, what: str, *, names: list[str] | None = None) -> None:
-        """Keep a finding, unless there is none: note(12, "duplicate rows left out of the training split")."""
+        """Add a finding with its count, unless that is 0: note(12, "duplicate rows left out of the training split")."""
         if count:
             self.found.append({"count": int(count), "what": what, **({"names": names} if names else {})})
 
     def say(self, sentence: str) -> None:
-        """Keep a finding that is no count, such as how dates were read."""
+        """Add a finding without a count, such as how dates were read."""
         self.found.append({"what": sentence})
 
     def warn(self, sentence: str) -> None:
-        """Keep a finding that a person must know before trusting a score."""
+        """Add a finding that makes the scores doubtful."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 

@@ -1,4 +1,4 @@
-"""Digests of data, by which a run tells whether they have changed."""
+"""Digests of data, to detect that they have changed."""
 
 from collections.abc import Iterable
 from hashlib import blake2b

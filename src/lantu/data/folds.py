@@ -13,7 +13,7 @@ from lantu.errors import UserError
 
 
 def check_folds(fold: int | None, folds: int | None) -> None:
-    """Raise a `UserError` unless both are given and go together, or neither is."""
+    """Raise a `UserError` unless both are given and are consistent, or neither is given."""
     if folds is None and fold is None:
         return
     if folds is None:
@@ -35,7 +35,7 @@ def in_folds(raw: Raw, *, fold: int, folds: int, target: str, group: str | None,
     belongs to the final model.
 
     Args:
-        seed: decides which rows make up the folds, and must be the same for all of them.
+        seed: of the assignment of rows to folds; must be the same for all folds.
 
     Raises:
         UserError: there are fewer rows or groups than folds.

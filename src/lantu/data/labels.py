@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_CLASSES = 20
-"""A column of numbers with more different values than this is taken for a quantity."""
+"""A column of numbers with more distinct values than this is a quantity."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Classes:
         return torch.from_numpy(self.codes(values))
 
     def facts(self, y: "Tensor") -> dict[str, Any]:
-        """What a model may need to know; y are the training targets."""
+        """The part of `spec` that describes the target; y are the training targets."""
         import torch
 
         counts = torch.bincount(y, minlength=len(self.names)).tolist()

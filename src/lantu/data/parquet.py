@@ -1,4 +1,4 @@
-"""Parquet files, read with a sentence for what is damaged. The format's checksums are optional and rarely written."""
+"""Read Parquet files, with a clear error for damaged ones: the format's checksums are optional and rarely written."""
 
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ def damage_of(path: Path) -> str | None:
 
 
 def naming_the_damaged_file(folder: Path, read: Callable[[], T]) -> T:
-    """What `read` makes of a folder of Parquet files, or a sentence that names the one that is damaged.
+    """Call `read` on a folder of Parquet files; an error names the damaged file.
 
     Raises:
         UserError: a file is damaged.
@@ -58,7 +58,7 @@ def naming_the_damaged_file(folder: Path, read: Callable[[], T]) -> T:
 
 @contextmanager
 def _quiet_datasets() -> Any:
-    """Without what datasets logs of an error before it raises it."""
+    """Suppress the log of `datasets` about an error that it raises as well."""
     import datasets
 
     before = datasets.logging.get_verbosity()

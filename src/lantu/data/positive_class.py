@@ -13,7 +13,7 @@ SOUGHT = frozenset({
     "failed", "failure", "faulty", "fraud", "fraudulent", "ill", "infected", "injured", "late", "lost",
     "malignant", "overdue", "rejected", "relapse", "sick", "spam", "stolen", "toxic",
 })  # fmt: skip
-"""Words that name what such a model is built to find."""
+"""Words that usually name the positive class."""
 
 
 def positive_of(names: list[str], counts: Mapping[str, int]) -> str:

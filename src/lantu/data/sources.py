@@ -1,4 +1,4 @@
-"""Where rows come from. A source is a function of a config; calling it reads."""
+"""Sources of rows: functions that a config binds to their options, and that read when they are called."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ PARTS = {
     "train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-"""What sources call their parts, and what they are called here."""
+"""Names of splits in sources, and their names here."""
 READERS: dict[str, Callable[..., tuple[pd.DataFrame, int, list[str]]]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
@@ -33,25 +33,25 @@ READERS: dict[str, Callable[..., tuple[pd.DataFrame, int, list[str]]]] = {
 
 @dataclass(frozen=True)
 class Raw:
-    """Rows as they were read, before anything is done to them."""
+    """Rows as they were read."""
 
     name: str
-    """As people know them: zalando-datasets/fashion_mnist, or a file's name."""
+    """The name for messages: zalando-datasets/fashion_mnist, or a file's name."""
     rows: pd.DataFrame
     split: np.ndarray
-    """The part of each row (N,): train, val or test; all train where the source is not divided."""
+    """The split of each row (N,): train, val or test; all train if the source has no splits."""
     source_type: str = "local"
     source: dict[str, Any] = field(default_factory=dict)
     """For MLflow: where they were read from."""
     bad_rows: int = 0
     as_text: bool = False
-    """Whether values are texts as the file has them, to be read once it is known what each column is."""
+    """Whether values are kept as the texts of the file, to be parsed once the kind of each column is known."""
     notes: list[str] = field(default_factory=list)
     """Sentences about how the file was read."""
     key: str = ""
-    """Changes when the source changes; cheap to know."""
+    """A version of the source that is cheap to compute and changes with the content."""
     passed_over: tuple[tuple[int, str], ...] = ()
-    """What was passed over: counts, and what they are of."""
+    """What was skipped: counts, and what they count."""
 
 
 def hub(
@@ -69,9 +69,9 @@ def hub(
     Args:
         path, name, revision: as of `datasets.load_dataset`.
         mirror: a folder that stands in for the hub; used when it holds `mirror_folder`.
-        mirror_folder: where in it; None: the same as `path`.
-        parts: false: training, validation and test are put together, for `data.split` or `data.folds` to divide anew.
-        elsewhere: for data that no hub has: a sentence that says how a copy for the mirror is made.
+        mirror_folder: folder in the mirror; None: the same as `path`.
+        parts: false: join training, validation and test, so that `data.split` or `data.folds` splits them again.
+        elsewhere: for data that are not on the hub: a sentence on how to make a copy for the mirror.
 
     Raises:
         UserError: neither the mirror nor the hub has it.
@@ -149,7 +149,7 @@ def table_file(path: str, *, name: str | None = None, as_text: bool = False) -> 
     """A table of your own: CSV in any common dialect, TSV, Parquet or JSON lines, by the file's ending.
 
     Args:
-        as_text: keep the values of a CSV file as the texts that stand there; else each column is typed as pandas does.
+        as_text: keep the values of a CSV file as texts; otherwise pandas chooses the type of each column.
 
     Raises:
         UserError: no such file, another ending, or content that is no table.
@@ -169,9 +169,9 @@ def table_file(path: str, *, name: str | None = None, as_text: bool = False) -> 
 
 
 def text_files(path: str, *, name: str | None = None) -> Raw:
-    """Text of your own to learn to write: a file, or every .txt file of a folder, each one document.
+    """Text of your own for language modeling: a file, or every .txt file of a folder, each one document.
 
-    The rows hold the files' paths, as texts may be larger than memory.
+    The rows hold the files' paths, since texts may be larger than memory.
 
     Raises:
         UserError: no such file or folder, or nothing in it.
@@ -244,7 +244,7 @@ def _from_hub(path: str, name: str | None, revision: str | None, mirror: Path | 
 
     huggingface_hub.logging.set_verbosity_error()
     if not _is_reachable(huggingface_hub.constants.ENDPOINT):
-        # what has been downloaded before can be read; asking for more would be tried again for half a minute
+        # offline, cached data can be read; online requests would be retried for half a minute
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
         return _load_dataset(path, name, revision=revision)

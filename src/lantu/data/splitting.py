@@ -1,4 +1,4 @@
-"""Cut data into training, validation and test parts: stratified, seeded, and independent of the training seed."""
+"""Split data into training, validation and test: stratified, with a seed of its own."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from lantu.errors import UserError
 
 SPLITS = ("train", "val", "test")
 DEFAULT = {"val": 0.1, "test": 0.1}
-"""Shares that are cut off where the source has no such part itself."""
+"""Default shares of the splits that the source lacks."""
 
 
 def shares(asked: dict[str, float] | str | None) -> dict[str, float]:
@@ -38,13 +38,13 @@ def shares(asked: dict[str, float] | str | None) -> dict[str, float]:
 
 
 def completed(split: np.ndarray, wanted: dict[str, float], *, strata: np.ndarray, seed: int) -> np.ndarray:
-    """Cut the parts that the source does not have off its training part.
+    """Split the parts that the source lacks off its training part.
 
     Args:
         split: the part of each row (N,), of "train", "val", "test".
         wanted: the share of each part in the rows that are still "train".
         strata: group number of each row (N,): every part gets its share of each group, to within one row.
-        seed: decides which rows.
+        seed: of the random choice of rows.
 
     Returns:
         The part of each row (N,).
@@ -100,8 +100,8 @@ def grouped(
 ) -> np.ndarray:
     """As `completed`, with all rows of a group in one part.
 
-    Of several random orders of the groups the one is taken whose parts come nearest to the shares asked for, of rows
-    and of each stratum.
+    Several random orders of the groups are tried; the one whose parts are closest to the wanted shares, of rows and of
+    each stratum, is used.
 
     Args:
         groups: group number of each row (N,); negative: a group of its own.
@@ -200,7 +200,7 @@ def _fill(table: np.ndarray, targets: list[float], order: np.ndarray) -> np.ndar
 
 
 def _systematic(strata: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """A random sample of a share of the rows, spread evenly over the strata however small they are."""
+    """A stratified random sample of a share of the rows, also for small strata."""
     shuffled = random.permutation(len(strata))
     by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
     marks = np.floor(np.arange(len(strata) + 1) * share + random.uniform())

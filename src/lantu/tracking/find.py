@@ -1,4 +1,4 @@
-"""Find the checkpoint that a person means by `run=...` or `resume=...`; imports nothing heavy for a file or folder."""
+"""Find the checkpoint of `run=...` or `resume=...`; imports nothing heavy for a file or folder."""
 
 import os
 import re
@@ -21,14 +21,14 @@ from lantu.tracking.run_folder import RunFolder
 AUTO = "auto"
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
 EXPORTED = "preparation.ckpt"
-"""What stands for a checkpoint in a folder that `lantu export` wrote."""
+"""The checkpoint's counterpart in a folder that `lantu export` wrote."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 ANSWER_SECONDS = 10.0
-"""How long a server may take to accept a connection; MLflow itself would try again for minutes."""
+"""Time limit for a connection to a server, in seconds; MLflow itself would retry for minutes."""
 
 
 def find_checkpoint(run: str, *, store: Path, tracking_uri: str | None = None) -> Path:
-    """The checkpoint file of a run, brought here where it is not on this machine.
+    """The checkpoint file of a run, downloaded if it is not on this machine.
 
     Args:
         run: "last", "best:EXPERIMENT", an MLflow run id or its beginning, a run folder, or a checkpoint file.
@@ -42,7 +42,7 @@ def find_checkpoint(run: str, *, store: Path, tracking_uri: str | None = None) -
 
 
 def look_for_checkpoint(run: str, *, store: Path, tracking_uri: str | None = None) -> None:
-    """Raise what `find_checkpoint` would, without bringing a file here."""
+    """Raise what `find_checkpoint` would raise, without a download."""
     if _on_disk(run, store) is None:
         _from_mlflow(run, store, tracking_uri, fetch=False)
 
@@ -142,7 +142,7 @@ def _client(run: str, store: Path, tracking_uri: str | None) -> Any:
 
 
 def refuse_silent(tracking_uri: str) -> None:
-    """Raise a `UserError` where nothing answers at a server's address; a store that needs no server is no matter."""
+    """Raise a `UserError` if no server answers at the address; stores without a server are not checked."""
     address = urlsplit(tracking_uri)
     if address.scheme not in ("http", "https") or not address.hostname:
         return
@@ -174,8 +174,8 @@ def _from_mlflow(run: str, store: Path, tracking_uri: str | None, *, fetch: bool
 def _local_folder(run: Any, tracking_uri: str | None) -> Path | None:
     """The run's folder, where it is on this machine.
 
-    A server names it, and could name any folder. So of a server's runs it is used only if the folder's own record says
-    that it is this run's; and it is said.
+    The path is from the server, which could name any folder. So for a server's run it is used only if the folder's own
+    record confirms that it is this run's, and a message says so.
     """
     folder = Path(run.data.tags.get("lantu.run_dir", "/nowhere"))
     if not folder.is_dir():
@@ -250,7 +250,7 @@ def _recorded_id(checkpoint: Path | None, run: str) -> str:
 
 @contextmanager
 def _answers(run: str, store: Path, tracking_uri: str | None) -> Iterator[None]:
-    """Turn whatever a server or a damaged database makes MLflow raise into a sentence."""
+    """Convert the errors that MLflow raises for a server or a damaged database to a `UserError`."""
     try:
         yield
     except UserError:
@@ -343,7 +343,7 @@ def _by_id(client: Any, run: str) -> Any:
 def _downloaded(
     client: Any, run_id: str, store: Path, names: tuple[str, ...] = CHECKPOINTS, *, fetch: bool = True
 ) -> Path:
-    """Where a run's checkpoint comes to lie on this machine; with `fetch` it does."""
+    """The local path of a run's checkpoint; with `fetch` it is downloaded."""
     if not RUN_ID.fullmatch(run_id):  # it becomes a folder's name
         raise UserError("the MLflow server answers with a run id that is none.")
     folder = store / "cache" / "downloads" / run_id

@@ -73,9 +73,9 @@ def ensure_store(uri: str) -> None:
 
 @contextmanager
 def turn(uri: str) -> Iterator[None]:
-    """Wait for our turn to write to a store that has no server to queue for; at once for any other.
+    """Hold a file lock while writing to a store without a server; no lock for a server.
 
-    SQLite lets waiting writers poll, and gives up on the unlucky; a file lock serves all of them.
+    Writers of SQLite poll and fail after a time limit, so some would starve; a file lock serves all of them.
     """
     database = database_of(uri)
     if uri.startswith(("http://", "https://")):
