@@ -95,7 +95,9 @@ def test_whole_words_are_hidden_whole(stage):
     for word in words.unique()[1:]:
         in_word = chosen[:, words == word]
         assert torch.equal(in_word.any(dim=1), in_word.all(dim=1)), word
-    assert float(chosen.float().mean()) == pytest.approx(0.3, abs=0.03)
+    # validation has one choice per distinct row, and training the tokenizer varies from run to run
+    tolerance = 0.03 if stage == "train" else 0.08
+    assert float(chosen.float().mean()) == pytest.approx(0.3, abs=tolerance)
 
 
 @pytest.mark.parametrize(
