@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lantu.data import SeriesDataModule, equal_weight, mirror_table, statsmodels, table_file
+from lantu.data.series import gjr
 from lantu.data.series.windows import SeriesWindows
 from lantu.errors import UserError
 
@@ -185,6 +186,7 @@ def test_csv_and_parquet_are_read_alike(tmp_path: Path) -> None:
         ({"scale": "minmax"}, "one of train, window, volatility"),
         ({"horizon": 30}, r"val has 29 steps in a row at most and no window .* longer \(`data.split`\)"),
         ({"split": "expanding", **WALK, "horizon": 60, "val_share": 0.0}, r"test has 50 steps .*`data.refit_every`"),
+        ({"every": "day", "aggregate": "sum", "fill": "forward"}, "repeat the sum"),
     ],
 )
 def test_what_cannot_work_is_refused_in_a_sentence(options: dict[str, Any], sentence: str, tmp_path: Path) -> None:
@@ -243,3 +245,11 @@ def test_the_scale_of_gjr_is_the_deviation_that_arch_forecasts_from_the_training
     assert float(x["scale"]) == pytest.approx(theirs, rel=0.02)  # a window begins anew, 100 steps before
     rows.loc[origin:, "a"] *= 2.0
     assert module(rows, tmp_path, **options).learned["scaling"] == data.learned["scaling"]
+
+
+def test_returns_that_are_fractions_are_not_fitted_as_if_they_were_percent() -> None:
+    pytest.importorskip("arch", reason="needs the extra `finance`")
+    returns = np.random.default_rng(0).normal(0, 0.01, 400)
+    with pytest.raises(UserError, match="in percent"):
+        gjr.fit(returns, asked="data.scale=gjr")
+    assert gjr.fit(100 * returns, asked="data.scale=gjr").convergence_flag == 0

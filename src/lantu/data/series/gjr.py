@@ -5,7 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from lantu.errors import UserError
 from lantu.extras import require
+
+FRACTIONS = 0.05
+"""Deviation below which returns are not in percent: those of an index are about 1, of a currency 0.5."""
 
 
 def fit(returns: np.ndarray, *, distribution: Any = "skewt", asymmetric: bool = True, asked: str) -> Any:
@@ -18,6 +22,12 @@ def fit(returns: np.ndarray, *, distribution: Any = "skewt", asymmetric: bool = 
         asked: the option that needs arch, for the error if it is not installed.
     """
     require("arch", asked, "finance")
+    deviation = float(np.std(returns))
+    if deviation < FRACTIONS:
+        raise UserError(
+            f"`{asked}`: GARCH is fitted to returns in percent, and these deviate by {deviation:.2g}, as fractions do. "
+            "Multiply them by 100, or give prices with `data.transform=log_return`."
+        )
     from arch import arch_model
 
     model = arch_model(returns, mean="Constant", vol="GARCH", p=1, o=int(asymmetric), q=1, dist=distribution)

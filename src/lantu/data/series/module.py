@@ -102,6 +102,11 @@ class SeriesDataModule(DataModule):
                 f"`data.split={split}`: series are always cut by time: give shares such as {{val: 0.1, test: 0.2}}, or "
                 f"one of {', '.join(WALKS)}."
             )
+        if aggregate == "sum" and fill == "forward":
+            raise UserError(
+                "`data.aggregate=sum data.fill=forward`: a period without rows would repeat the sum of the one before. "
+                "Leave `data.fill` out, which leaves out windows that touch it, or put rows of 0 into the file."
+            )
         super().__init__(split=None if split in WALKS else split, **options)
         if source is None and path is None:
             raise UserError("`data.path` must name a table: add `data.path=FILE` to the command.")
