@@ -259,9 +259,10 @@ def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -
 
 
 def _check_outputs(cfg: DictConfig) -> None:
-    """Refuse a number of outputs that the task cannot use; a task can change the number in `facts`."""
+    """Refuse a number of outputs that a task of Lantu cannot use; a user's own may use the network in another way."""
     asked, wanted = cfg.model.get("outputs"), cfg.spec.get("outputs")
-    if isinstance(asked, int) and isinstance(wanted, int) and asked != wanted:
+    is_lantus = task_class(cfg.task).__module__.startswith("lantu.")
+    if is_lantus and isinstance(asked, int) and isinstance(wanted, int) and asked != wanted:
         raise UserError(
             f"`model.outputs={asked}`: {cfg.task['_target_'].rpartition('.')[2]} needs {wanted} outputs for these "
             "data. Leave the option out."
