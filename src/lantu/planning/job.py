@@ -62,7 +62,7 @@ def job_of_data(composition: Composition) -> Job:
 
 
 def _epochs(cfg: DictConfig, examples: float) -> float:
-    """How often the data are read on one device, by whichever of epochs and steps ends first.
+    """How often the data are read, by whichever of epochs and steps ends first; a batch is that of all devices.
 
     Raises:
         UserError: neither ends.

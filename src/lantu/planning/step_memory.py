@@ -22,7 +22,7 @@ GIB = 2**30
 RESERVED = 1.0 * GIB
 """Of a GPU's memory what tensors do not get: CUDA's context, workspaces of its libraries, gaps between tensors."""
 MOST = 2**16
-"""Examples of a batch on one device beyond which nobody asks whether they fit."""
+"""The largest batch on one device that is tried."""
 EXAMPLES = (1, 8, 64)
 """Batches that are traced. Between and beyond them the peak is continued along lines."""
 DEPTHS = (2, 3)
