@@ -66,7 +66,8 @@ def postgresql() -> Iterator[str]:
         options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=200"
         command("pg_ctl", "-D", f"{folder}/data", "-o", options, "-w", "-l", f"{folder}/log", "start")
         try:
-            command("createdb", "-h", str(folder), "-U", "lantu", "mlflow")
+            for name in ("mlflow", "optuna"):  # each numbers its own schema in a table of the same name
+                command("createdb", "-h", str(folder), "-U", "lantu", name)
             yield f"postgresql+psycopg2://lantu@/mlflow?host={folder}"
         finally:
             command("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")

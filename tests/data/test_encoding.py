@@ -44,7 +44,7 @@ def test_another_encoding_is_said_in_every_run(tmp_path: Path) -> None:
     for _ in range(2):
         made = TokenDataModule(path=str(tmp_path), cache=str(tmp_path / "cache"), context=8)
         made.setup("fit")
-        assert any("texts read as cp125" in line and "a.txt" in line for line in made.report.lines())
+        assert any("text read as cp125" in line and "a.txt" in line for line in made.report.lines())
         assert "ü" in made.training_text()
 
 

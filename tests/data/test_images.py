@@ -78,7 +78,7 @@ def test_damaged_and_repeated_pictures_are_counted_and_named(tmp_path: Path) -> 
     said = "\n".join(module(tmp_path / "a", tmp_path / "cache", split={"val": 0.0, "test": 0.0}).report.lines())
     assert "2 pictures that could not be read left out" in said
     assert "cut.png" in said
-    assert "1 training rows that occur twice left out" in said
+    assert "1 training row that occurs twice left out" in said
 
 
 def test_pictures_are_decoded_once(tmp_path: Path) -> None:

@@ -123,3 +123,8 @@ def test_a_scorecard_is_trained_and_predicts_its_score_with_reasons(
     rejected = found[found["decision"] == "reject"]
     assert set(rejected["reason_1"]) <= {"income", "home", "purpose"}
     assert (found.loc[found["decision"] == "accept", "reason_1"] == "").all()
+
+
+def test_a_target_that_is_a_number_has_no_weight_of_evidence(loans: Path) -> None:
+    with pytest.raises(UserError, match="`income` is not one of two classes"):
+        TableDataModule(path=str(loans), target="income", numbers="woe").prepare_data()

@@ -114,10 +114,11 @@ def test_a_mistake_is_a_sentence_and_leaves_no_trial(
 
 
 def test_two_machines_share_a_study_over_postgresql(postgresql: str, sweep: Sweep, the_sweep: Find) -> None:
-    command = ("hydra/sweeper=optuna", RATE, f"'hydra.sweeper.storage=\"{postgresql}\"'".strip("'"))
+    storage = postgresql.replace("/mlflow?", "/optuna?")
+    command = ("hydra/sweeper=optuna", RATE, f'hydra.sweeper.storage="{storage}"')
     shared = ("hydra.sweeper.study_name=shared", "hydra.sweeper.n_trials=4", "trainer.max_steps=2")
     assert sweep(*command, *shared[:1], "hydra.sweeper.n_trials=2", shared[2], "sweep.name=one") == 0
     assert sweep(*command, *shared, "sweep.name=two") == 0
-    study = optuna.load_study(study_name="shared", storage=postgresql)
+    study = optuna.load_study(study_name="shared", storage=storage)
     assert [each.state for each in study.trials] == [TrialState.COMPLETE] * 4
     assert len(the_sweep("one").trials()) == len(the_sweep("two").trials()) == 2
