@@ -30,7 +30,7 @@
   };
   function brief(value) {
     const size = Math.abs(value);
-    if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("e+", "e");
+    if (size !== 0 && (size < 1e-3 || size >= 1e6)) return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
     return String(Number(value.toPrecision(5)));
   }
   function extent(column, rows) {
