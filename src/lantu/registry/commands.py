@@ -71,7 +71,7 @@ def promote(cfg: DictConfig) -> None:
     Raises:
         UserError: a gate is not met or not known, and no reason is given to go on all the same.
     """
-    name, gates = _name(cfg), _plain(cfg.gate)
+    name, gates = _name(cfg), plain(cfg.gate)
     check_gates(gates)
     if cfg.force is not None and len(str(cfg.force).strip()) < 5:
         raise UserError('`force`: say why, as in --force "the champion leaks a column"; the reason is kept.')
@@ -169,7 +169,8 @@ def _name(cfg: DictConfig) -> str:
     return str(cfg.name)
 
 
-def _plain(node: Any) -> dict[str, Any]:
-    found = OmegaConf.to_container(node, resolve=True)
+def plain(node: Any) -> dict[str, Any]:
+    """A node of a config as a dictionary, resolved; an empty one for none."""
+    found = OmegaConf.to_container(node, resolve=True) if node else {}
     assert isinstance(found, dict)
     return {str(name): value for name, value in found.items()}

@@ -8,11 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lantu.errors import UserError
 from lantu.log_noise import without_noise
-from lantu.registry.commands import evidence_of
+from lantu.registry.commands import evidence_of, plain
 from lantu.registry.evidence import Evidence, gather
 from lantu.registry.gates import check_gates, verdict_of
 from lantu.registry.launch_lines import cheapest, lines_of
@@ -57,7 +57,7 @@ def launch(cfg: DictConfig) -> str:
     Raises:
         UserError: there is no such run, or a gate is misspelt.
     """
-    gates, business = _plain(cfg.gate), _plain(cfg.business)
+    gates, business = plain(cfg.gate), plain(cfg.business)
     check_gates(gates)
     output = Path(cfg.output).expanduser()
     if not output.parent.is_dir():
@@ -188,9 +188,3 @@ def _say(lines: list[Line], verdict: str, output: Path) -> None:
     if missing:
         console.print(f"missing  {', '.join(missing)}")
     console.print(f"page     {output}")
-
-
-def _plain(node: Any) -> dict[str, Any]:
-    found = OmegaConf.to_container(node, resolve=True) if node else {}
-    assert isinstance(found, dict)
-    return {str(name): value for name, value in found.items()}
