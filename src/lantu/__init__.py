@@ -8,9 +8,9 @@ In a notebook:
     result.metrics["test/accuracy"], result.module, result.run_id, result.run_dir
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lantu.lazy_imports import import_lazily
+from lantu.lazy_imports import attribute_importer, import_lazily
 
 if TYPE_CHECKING:
     from lantu.config.composing import Composition, compose
@@ -29,11 +29,4 @@ _HOMES = {
 
 import_lazily()
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: `lantu --help` must not wait for torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lantu' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = attribute_importer(__name__, _HOMES)

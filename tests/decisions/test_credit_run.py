@@ -9,10 +9,17 @@ import torch
 from pytorch_lightning import Trainer
 
 import lantu
+from lantu.compare.analysis import Options, analyse
+from lantu.compare.reading.runs import Selection
+from lantu.compare.reading.stores import open_reader
+from lantu.compare.report.examples import examples_section
 from lantu.inference.evaluate import evaluate
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
+from lantu.registry.evidence import Evidence
+from lantu.registry.launch_lines import lines_of
 from lantu.serving.model import Model
+from tests.compare.made import Made, uri, write
 
 COLUMNS = ["prediction", "probability", "probability_good", "probability_bad", "decision", "reason_1", "reason_2"]
 
@@ -109,3 +116,21 @@ def test_what_cannot_be_calibrated_or_decided_is_refused_in_words(
 ) -> None:
     with pytest.raises(lantu.UserError, match=said):
         lantu.run(lantu.compose(*asked, f"paths.root={tmp_path}", "logger=none", f"paths.mirror={mirror}"))
+
+
+def test_the_calibration_error_is_the_same_in_the_run_the_comparison_the_report_and_the_launch_page(
+    result: lantu.Result, tmp_path: Path
+) -> None:
+    ece, low, high = (result.metrics[f"test/{name}"] for name in ("ece", "ece_low", "ece_high"))
+    metrics = {name: result.metrics[name] for name in ("test/ece", "test/loss")}
+    tags = {"lantu.run_dir": str(result.run_dir)}
+    write(uri(tmp_path), [Made(f"lr={lr}", {"seed": 0, "optimizer.lr": lr}, metrics, tags=tags) for lr in (0.1, 0.2)])
+    reader, made = open_reader(uri(tmp_path)), Selection(experiments=("made",))
+    assert analyse(reader, made, Options(metric="test/ece")).table["test/ece"].tolist() == pytest.approx([ece, ece])
+    section = examples_section(analyse(reader, made, Options(metric="test/loss")))
+    assert section.count(f"(ECE {ece:.3f}, 95% interval {low:.3f} to {high:.3f})") == 2
+    stored = pd.read_parquet(result.run_dir / "predictions" / "test.parquet")
+    evidence = Evidence("0123456789ab", name="loans", predictions={"test": stored})
+    launch = {each.gate: each for each in lines_of(evidence, None, {}, history=[], business={})}
+    found = (launch["calibration"].value, launch["calibration"].low, launch["calibration"].high)
+    assert found == pytest.approx((ece, low, high), abs=1e-5)

@@ -3,19 +3,16 @@
 Names are imported lazily: the meter needs Lightning, but `lantu sweeps`, which prints amounts, must start fast.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lantu.lazy_imports import attribute_importer
 
 if TYPE_CHECKING:
     from lantu.cost.meter import CostMeter
     from lantu.cost.prices import Budget, Economics
 
-_HOMES = {"CostMeter": "meter", "Budget": "prices", "Economics": "prices"}
+_HOMES = {"CostMeter": "lantu.cost.meter", "Budget": "lantu.cost.prices", "Economics": "lantu.cost.prices"}
 
 __all__ = ["Budget", "CostMeter", "Economics"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = attribute_importer(__name__, _HOMES)

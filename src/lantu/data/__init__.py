@@ -3,8 +3,9 @@
 Names are imported when they are asked for: a report of a table needs no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lantu.lazy_imports import attribute_importer
 
 if TYPE_CHECKING:
     from lantu.data.audio.classification import AudioDataModule
@@ -123,10 +124,4 @@ __all__ = [
     "text_files",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
+__getattr__ = attribute_importer(__name__, _HOMES)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lantu.compare.methods.examples import calibration, calibration_error, values
+from lantu.compare.methods.examples import calibration, values
 from lantu.registry.evidence import Evidence
 from lantu.registry.gates import judge
 from lantu.registry.line import Line
@@ -74,9 +74,10 @@ def _calibration(candidate: Evidence, split: str) -> Line | None:
     curve = calibration(frame) if frame is not None else None
     if curve is None:
         return None
-    error = calibration_error(curve)
-    claim = f"stated probabilities are off by {error:.3f} on average (expected calibration error)"
-    return Line("calibration", "met", claim, "", f"predictions/{split}.parquet", value=error)
+    low, high = curve.interval
+    claim = f"the expected calibration error is {curve.ece:.3f} [{low:.3f}, {high:.3f}]"
+    source = f"predictions/{split}.parquet"
+    return Line("calibration", "met", claim, "", source, value=curve.ece, low=low, high=high)
 
 
 def _load(candidate: Evidence) -> list[Line]:

@@ -3,8 +3,9 @@
 Names are imported on first use, so that the uploader runs without torch or Lightning.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lantu.lazy_imports import attribute_importer
 
 if TYPE_CHECKING:
     from lantu.redaction import redact
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
     from lantu.tracking.uploader import sync_in_background
 
 _HOMES = {
-    "RunLogger": "logger",
-    "embedded_uri": "store",
-    "ensure_store": "store",
-    "from_mlflow": "names",
-    "redact": "redaction",
-    "sync_in_background": "uploader",
-    "to_mlflow": "names",
+    "RunLogger": "lantu.tracking.logger",
+    "embedded_uri": "lantu.tracking.store",
+    "ensure_store": "lantu.tracking.store",
+    "from_mlflow": "lantu.tracking.names",
+    "redact": "lantu.redaction",
+    "sync_in_background": "lantu.tracking.uploader",
+    "to_mlflow": "lantu.tracking.names",
 }
 
 __all__ = [
@@ -33,8 +34,4 @@ __all__ = [
     "to_mlflow",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = attribute_importer(__name__, _HOMES)

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lantu.decisions.scores import Reliability, reliability, wilson
+
 FEWEST_EXAMPLES = 8
 """Examples below which nothing is said about them."""
-BINS = 10
-"""Bins of a calibration curve."""
 SHOWN_ROWS = 20
 """Rows on which two models disagree that are listed."""
 
@@ -57,17 +57,21 @@ def values(predictions: pd.DataFrame, metric: str) -> np.ndarray | None:
     return None
 
 
+def is_positive(predictions: pd.DataFrame) -> np.ndarray:
+    """Whether each target (N,) is the class whose probability is `score`.
+
+    The class is not stored. It is the one that was predicted where the score is above one half, or, where no score is,
+    the one that was not predicted.
+    """
+    target, prediction, score = predictions["target"], predictions["prediction"], predictions["score"]
+    if (above := prediction[score > 0.5]).size:
+        return (target == above.iloc[0]).to_numpy()
+    return (target != prediction.iloc[0]).to_numpy()
+
+
 def _auroc_components(predictions: pd.DataFrame) -> np.ndarray | None:
     """Values whose mean is the area under the ROC curve, and whose standard error is DeLong's (1988), nearly."""
-    score = predictions["score"].to_numpy(dtype=float)
-    classes = sorted(predictions["target"].unique(), key=str)
-    if len(classes) != 2:
-        return None
-    # which class the score is of: the one with the higher mean, unless the model is worse than chance
-    positive = (predictions["target"] == classes[1]).to_numpy()
-    if "prediction" in predictions:
-        agrees = predictions.loc[score >= 0.5, "prediction"]
-        positive = positive if agrees.empty or (agrees == classes[1]).mean() >= 0.5 else ~positive
+    score, positive = predictions["score"].to_numpy(dtype=float), is_positive(predictions)
     ranks_all = stats.rankdata(score)
     n, m = int(positive.sum()), int((~positive).sum())
     if not n or not m:
@@ -113,10 +117,8 @@ class StoredExamples:
             return (float("nan"), float("nan"))
         mean, z = float(found.mean()), float(stats.norm.ppf(0.5 + level / 2))
         if self.metric.rpartition("/")[2] in ("accuracy", "error_rate"):
-            n = len(found)
-            middle = (mean + z**2 / 2 / n) / (1 + z**2 / n)
-            half = z / (1 + z**2 / n) * np.sqrt(max(0.0, mean * (1 - mean)) / n + z**2 / 4 / n**2)
-            return (float(middle - half), float(middle + half))
+            low, high = wilson(found.sum(keepdims=True), np.array([len(found)]), z)
+            return (float(low[0]), float(high[0]))
         half = z * self.error(group)
         return (mean - half, mean + half)
 
@@ -244,19 +246,14 @@ def confusion(predictions: pd.DataFrame, *, most: int = 12) -> pd.DataFrame | No
     return counts.reindex(index=names, columns=names, fill_value=0)
 
 
-def calibration(predictions: pd.DataFrame) -> pd.DataFrame | None:
-    """Mean stated probability and share of right answers in bins of the probability: confidence, accuracy, number."""
+def calibration(predictions: pd.DataFrame) -> Reliability | None:
+    """The reliability curve and the ECE, as the run itself measured them; None where no probabilities were stored.
+
+    With two classes it is of the probability of class 1, with more of that of the predicted class.
+    """
     if not {"target", "prediction", "probability"} <= {*predictions} or len(predictions) < FEWEST_EXAMPLES:
         return None
-    right = (predictions["target"] == predictions["prediction"]).astype(float)
-    place = np.minimum((predictions["probability"] * BINS).astype(int), BINS - 1)
-    frame = pd.DataFrame({"bin": place, "confidence": predictions["probability"], "accuracy": right})
-    return frame.groupby("bin").agg(
-        confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), number=("accuracy", "size")
-    )
-
-
-def calibration_error(curve: pd.DataFrame) -> float:
-    """The expected calibration error (Naeini et al. 2015) of a calibration curve."""
-    gap = (curve["confidence"] - curve["accuracy"]).abs()
-    return float((gap * curve["number"]).sum() / curve["number"].sum())
+    if "score" in predictions:
+        return reliability(predictions["score"].to_numpy(), is_positive(predictions))
+    right = predictions["target"] == predictions["prediction"]
+    return reliability(predictions["probability"].to_numpy(), right.to_numpy())

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.decision import counted, digits_for, interval
-from lantu.compare.methods.examples import Pair, calibration, calibration_error, compare_pair, confusion
+from lantu.compare.methods.examples import Pair, calibration, compare_pair, confusion
 from lantu.compare.report import svg
 from lantu.compare.report.outlook import scrolling, section
 from lantu.compare.table import number
@@ -22,8 +22,8 @@ def examples_section(analysis: Analysis) -> str:
     pair = compare_pair((first, one), (second, two), analysis.metric, level=analysis.comparison.level)
     if pair is None:
         return ""
-    parts = [_sentences(pair, analysis), _rows(pair), _confusions(chosen), _calibrations(chosen)]
     split = "validation" if analysis.metric.startswith("val/") else "test"
+    parts = [_sentences(pair, analysis), _rows(pair), _confusions(chosen), _reliability(chosen, split)]
     lead = f"One run of each of the two best configurations on the same {pair.number:,} {split} examples."
     return section("Example by example", lead, "".join(parts))
 
@@ -92,23 +92,28 @@ def _matrix(label: str, counts: pd.DataFrame) -> str:
     return f"<figure>{caption}{scrolling(table, 'Confusion matrix')}</figure>"
 
 
-def _calibrations(chosen: list[tuple[str, pd.DataFrame]]) -> str:
+def _reliability(chosen: list[tuple[str, pd.DataFrame]], split: str) -> str:
     curves = [(label, calibration(frame)) for label, frame in chosen]
     known = [(label, curve) for label, curve in curves if curve is not None]
     if not known:
         return ""
-    chart = svg.Chart((0, 1), (0, 1), x_label="stated probability", y_label="share that is right", title="Calibration")
+    chart = svg.Chart(
+        (0, 1), (0, 1), x_label="predicted probability", y_label="observed frequency", title="Reliability"
+    )
     chart.line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), colour=svg.COLOURS[6], dash="3 3", width=1.2)
     entries = []
     for place, (label, curve) in enumerate(known):
         colour, dash = svg.COLOURS[place], svg.DASHES[place]
-        x, y = curve["confidence"].to_numpy(dtype=float), curve["accuracy"].to_numpy(dtype=float)
-        chart.line(x, y, colour=colour, dash=dash)
-        for a, b, count in zip(x, y, curve["number"], strict=True):
-            tip = f"{label}: {count} examples"
-            chart.dot(float(a), float(b), colour=colour, mark=svg.MARKS[place], size=3.4, tip=tip)
-        entries.append((f"{label} (calibration error {calibration_error(curve):.3f})", colour, dash, ""))
-    figure = f"<figure><figcaption>Calibration</figcaption>{chart.done()}{svg.legend(entries)}</figure>"
+        chart.line(curve.predicted, curve.observed, colour=colour, dash=dash)
+        for x, y, count in zip(curve.predicted, curve.observed, curve.counts, strict=True):
+            tip = f"{label}: {count:.0f} examples"
+            chart.dot(float(x), float(y), colour=colour, mark=svg.MARKS[place], size=3.4, tip=tip)
+        low, high = curve.interval
+        entries.append((f"{label} (ECE {curve.ece:.3f}, 95% interval {low:.3f} to {high:.3f})", colour, dash, ""))
+    caption = "Reliability: bins of equally many examples, and the expected calibration error (ECE)"
+    if split == "validation":  # a run fits its calibration on them, and stores them as they were before
+        caption += ", before calibration"
+    figure = f"<figure><figcaption>{caption}</figcaption>{chart.done()}{svg.legend(entries)}</figure>"
     return f'<div class="charts below">{figure}</div>'
 
 
