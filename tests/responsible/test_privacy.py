@@ -18,10 +18,11 @@ import lantu
 from lantu.config.checking import check
 from lantu.data.batches import Examples
 from lantu.errors import UserError
-from lantu.models import MLP
+from lantu.models import CNN, MLP
 from lantu.responsible.privacy import ledger
 from lantu.responsible.privacy.accounting import affordable_steps, epsilon_of, noise_for
 from lantu.responsible.privacy.checks import check_gradients, check_network
+from lantu.responsible.privacy.hooks import per_example_gradients
 from lantu.responsible.privacy.membership import judge, lira, scaled_confidence
 from lantu.responsible.privacy.optimizer import PrivateOptimizer
 from lantu.responsible.privacy.sampling import PoissonBatches
@@ -188,13 +189,14 @@ class Places(nn.Module):
         return self.head(x @ self.layer.weight)
 
 
-def refusal(net: nn.Module, **options: Any) -> str:
+def refusal(net: nn.Module, x: torch.Tensor | None = None, **options: Any) -> str:
     torch.manual_seed(0)
     task = Classification(net, classes=3, **options)
-    data: Any = SimpleNamespace(splits={"train": Examples(torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))})
+    x = torch.randn(5, 4) if x is None else x
+    data: Any = SimpleNamespace(splits={"train": Examples(x, torch.tensor([0, 1, 2, 0, 1]))})
     state = torch.get_rng_state()
     try:
-        check_gradients(task, data, GradSampleHooks(net, loss_reduction="mean"))
+        check_gradients(task, data, per_example_gradients(net))
     except UserError as error:
         return str(error)
     assert torch.equal(state, torch.get_rng_state())
@@ -205,6 +207,12 @@ def test_gradients_that_are_not_an_examples_own_are_found_by_measuring() -> None
     assert refusal(MLP(4, 3, dropout=0.5)) == ""
     assert "depends on the others" in refusal(MLP(4, 3), class_weights=[1.0, 2.0, 5.0])
     assert "`layer.weight` has no gradient" in refusal(Places())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gradients_of_convolutions_are_right_for_images_whose_channels_lie_side_by_side(channels: int) -> None:
+    net = CNN(channels, 3, widths=(4, 6), convolutions=1, norm=None)
+    assert refusal(net, torch.randn(5, 8, 8, channels).permute(0, 3, 1, 2)) == ""
 
 
 # Whole runs

@@ -91,14 +91,14 @@ class DifferentialPrivacy(Callback):
     # What Lightning calls
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        from opacus.grad_sample import GradSampleHooks
+        from lantu.responsible.privacy.hooks import per_example_gradients
 
         assert isinstance(pl_module, Task)
         warnings.filterwarnings("ignore", message="Full backward hook is firing")  # Opacus means it so
         if trainer.world_size > 1:
             raise UserError("`privacy=dp` trains on one device: add `trainer.devices=1`.")
         assert self._batches is not None
-        self._hooks = GradSampleHooks(pl_module.net, loss_reduction="mean", strict=True)
+        self._hooks = per_example_gradients(pl_module.net)
         self._hooks.disable_hooks()
         check_gradients(pl_module, trainer.datamodule, self._hooks)
         self._plan(trainer)
