@@ -1,7 +1,11 @@
 """Slots straight from speech: targets, scores against a loop, noise, and a run from end to end on spoken-like tones."""
 
+import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import mlflow
 import numpy as np
 import pandas as pd
@@ -12,9 +16,13 @@ import torch
 import lantu
 from lantu.cli.main import main
 from lantu.data.multimodal.slots import UNKNOWN, Slot, SlotDataModule, divided
+from lantu.inference.assistant import load
 from lantu.inference.rebuild import rebuild
 from lantu.models import SlotNetwork
+from lantu.serving.assistant_app import build_assistant
+from lantu.serving.serve_command import listen
 from lantu.tasks import SlotFilling
+from tests.browser import Browser
 
 RATE = 8000
 PREFIXES = ["a little bit of", "a bit of", "some"]
@@ -185,6 +193,8 @@ def test_the_assistant_shows_what_it_understood_how_sure_it_is_and_the_time(
         (["input=WAV", "recognise=last", "speak=last", "output=a.wav"], "nothing to say"),
         (["input=WAV", "understand=last", "speak=last"], "belong together"),
         (["input=WAV", "recogniz=last"], "recognise"),
+        (["port=8090", "input=WAV", "understand=last"], "leave one of them out"),
+        (["port=http", "understand=last"], "a number from 0 to 65535"),
         (["input=WAV", "recognise=RUN"], "`recognise=` takes a run of task=speech_recognition"),
     ],
 )
@@ -228,6 +238,51 @@ def test_the_assistant_chains_recogniser_intent_and_answer(
     intent = next(line.split() for line in lines if line.split()[:1] == ["intent"])
     assert intent[1] in ("good", "bad")
     assert "not known" in next(line for line in lines if line.split()[:1] == ["answer"])
+
+
+@pytest.fixture
+def address(trained: lantu.Result) -> Iterator[str]:
+    """Of the assistant's page, served by uvicorn."""
+    import uvicorn
+
+    runs = {"understand": str(trained.run_dir)}
+    app = build_assistant(load(runs, store=Path("mlruns")), runs)
+    listening = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(timeout=20)
+
+
+def test_the_page_answers_stage_by_stage_and_refuses_in_a_sentence(address: str, orders: Path) -> None:
+    order = (orders / "4.wav").read_bytes()
+    sound = {"Content-Type": "audio/wav"}
+    (step,) = httpx.post(f"{address}answer", content=order, headers=sound).text.splitlines()
+    assert json.loads(step)["stage"] == "understand"
+    assert json.loads(step)["text"] == "drink: milk, size: small"
+    broken = httpx.post(f"{address}answer", content=order[:20], headers=sound)
+    assert json.loads(broken.text)["error"].startswith("none of the 1 recordings can be read")
+    rows = httpx.post(f"{address}answer", json={"inputs": [{"a": 1}]})
+    assert (rows.status_code, "send a recording" in rows.json()["error"]) == (422, True)
+    assert httpx.get(address, headers={"Host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.slow
+def test_a_browser_sends_a_file_and_what_its_microphone_hears(address: str, orders: Path, tmp_path: Path) -> None:
+    with Browser(tmp_path, microphone=orders / "4.wav") as browser:
+        browser.open(address)
+        browser.choose_file("#file", orders / "4.wav")
+        shown = browser.wait(
+            "document.querySelector('#state').textContent && document.querySelector('#rows').innerText"
+        )
+        assert shown.startswith("understand\tdrink: milk, size: small\t")
+        browser.run("rows.replaceChildren(), get('state').textContent = '', record.click()")
+        browser.wait("record.getAttribute('aria-pressed') == 'true' && new Promise(r => setTimeout(r, 1500, true))")
+        browser.run("record.click()")
+        assert browser.wait("rows.innerText").startswith("understand\t")
+        assert browser.run("why.textContent") == ""
 
 
 def test_a_classical_model_beats_the_commonest_values(trained: lantu.Result) -> None:

@@ -3,23 +3,28 @@
 from pathlib import Path
 
 from lantu.errors import UserError
+from lantu.extras import require
 from lantu.suggestions import did_you_mean
 
 HELP = """\
-Answer a recording with trained runs: `lantu assistant input=FILE.wav STAGE=RUN ...`
+Answer recordings with trained runs:
+
+  lantu assistant input=FILE.wav STAGE=RUN ...   one recording, in the terminal
+  lantu assistant port=8090 STAGE=RUN ...        a page on this machine with a microphone, until Ctrl-C
 
   understand=RUN    speech straight to slots (experiment=voice_assistant)
   recognise=RUN     speech to text (model=ctc)
   intent=RUN        what was recognised, to a class (data=text_table)
   answer=RUN        what was recognised, to an answer (experiment=customer_service)
-  speak=RUN         the answer to speech; needs output=FILE.wav
+  speak=RUN         the answer to speech; with input=, it needs output=FILE.wav
   output=FILE.wav   where the spoken answer is written
+  port=NUMBER       serve the page on this port; 0: one that is free
   store=DIR         the folder with local runs (default: mlruns)
 
 A RUN is what `lantu predict run=...` takes: last, an MLflow run id, best:EXPERIMENT, a run folder or a checkpoint file.
 An assistant needs understand or recognise; intent and answer need recognise. Without answer, the slots are spoken.
 """
-OPTIONS = ("input", "understand", "recognise", "intent", "answer", "speak", "output", "store")
+OPTIONS = ("input", "understand", "recognise", "intent", "answer", "speak", "output", "port", "store")
 
 
 def assistant_main(argv: list[str]) -> int:
@@ -28,6 +33,8 @@ def assistant_main(argv: list[str]) -> int:
         print(HELP, end="")
         return 0
     asked = _options(argv)
+    if "port" in asked:
+        return _serve(asked)
     recording = Path(asked.get("input", "")).expanduser()
     if "input" not in asked or not recording.is_file():
         raise UserError(f"`input={asked.get('input', '')}`: name a recording (WAV, FLAC, OGG, MP3) that is there.")
@@ -37,6 +44,33 @@ def assistant_main(argv: list[str]) -> int:
     if output is not None and (output.suffix.lower() != ".wav" or not output.parent.is_dir()):
         raise UserError(f"`output={output}`: a .wav file in a folder that is there.")
     return _answer(asked, recording, output)
+
+
+def _serve(asked: dict[str, str]) -> int:
+    """Serve the page until stopped."""
+    both = next((each for each in ("input", "output") if each in asked), None)
+    if both is not None:
+        raise UserError(f"`port={asked['port']}` serves a page, where `{both}=` has no use: leave one of them out.")
+    if not asked["port"].isdecimal() or int(asked["port"]) > 65535:
+        raise UserError(f"`port={asked['port']}`: a number from 0 to 65535, such as `port=8090`.")
+    for package in ("fastapi", "uvicorn", "multipart"):
+        require(package, "lantu assistant port=...", "serve")
+    from lantu.inference.assistant import STAGES, check_stages, load
+    from lantu.log_noise import without_noise
+
+    runs = {stage: asked[stage] for stage in STAGES if stage in asked}
+    check_stages(runs)
+    without_noise()
+    import uvicorn
+
+    from lantu.serving.assistant_app import build_assistant
+    from lantu.serving.serve_command import listen
+
+    listening = listen("127.0.0.1", int(asked["port"]))
+    app = build_assistant(load(runs, store=Path(asked.get("store", "mlruns"))), runs)
+    print(f"assistant at http://127.0.0.1:{listening.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
+    return 0
 
 
 def _answer(asked: dict[str, str], recording: Path, output: Path | None) -> int:

@@ -42,7 +42,7 @@ def serve(cfg: DictConfig) -> None:
 
     token = os.environ.get(TOKEN) or None
     check_address(cfg.host, token)
-    listening = _listen(cfg.host, cfg.port)
+    listening = listen(cfg.host, cfg.port)
     torch.set_num_threads(cfg.threads)
     server = make_server(cfg, token)
     address = f"http://{cfg.host}:{listening.getsockname()[1]}"
@@ -89,7 +89,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket of this address.
+
+    Raises:
+        UserError: the port is taken, or the address is none of this machine.
+    """
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
