@@ -31,13 +31,15 @@ SELECTION, STATISTICS, REPORT = (f"tests/compare/test_{name}.py" for name in ("s
 SERVED = "tests/tasks/test_tasks.py -k signature or double"
 SHARES = "tests/data/test_sampling.py -k eighty"
 MUTATIONS = {
-    "worth it": Mutation("compare/decision.py", "WORTH_IT = 0.1", "WORTH_IT = 0.5", f"{REPORT} -k cheaper"),
-    "most failed": Mutation("compare/decision.py", "MOST_FAILED = 0.25", "MOST_FAILED = 0.9", f"{REPORT} -k fail"),
+    "worth it": Mutation("compare/recommendation.py", "WORTH_IT = 0.1", "WORTH_IT = 0.5", f"{REPORT} -k cheaper"),
+    "most failed": Mutation(
+        "compare/recommendation.py", "MOST_FAILED = 0.25", "MOST_FAILED = 0.9", f"{REPORT} -k fail"
+    ),
     "caution about data": Mutation(
-        "compare/decision.py", "    if data:\n", "    if False:\n", f"{REPORT} -k different_data"
+        "compare/recommendation.py", "    if data:\n", "    if False:\n", f"{REPORT} -k different_data"
     ),
     "caution about folds": Mutation(
-        "compare/decision.py", "    if analysis.groups.folds:\n", "    if False:\n", f"{REPORT} -k folds"
+        "compare/recommendation.py", "    if analysis.groups.folds:\n", "    if False:\n", f"{REPORT} -k folds"
     ),
     "test share": Mutation("data/splitting.py", '"test": 0.1}', '"test": 0.3}', SHARES),
     "validation share": Mutation("data/splitting.py", '"val": 0.1, "test": 0.1}', '"val": 0.3, "test": 0.1}', SHARES),

@@ -116,7 +116,7 @@ def measure(what: str, uri: str) -> float:
         return time.perf_counter() - began
     from lantu.compare import compare_command
     from lantu.compare.analysis import Options, analyse
-    from lantu.compare.reading.runs import Selection
+    from lantu.compare.reading.run_frames import Selection
     from lantu.compare.reading.stores import open_reader
 
     compare_command.import_everything()

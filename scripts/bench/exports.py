@@ -15,7 +15,7 @@ import lantu
 from lantu.errors import UserError
 from lantu.inference.rebuild import rebuild
 from lantu.log_noise import without_noise
-from lantu.serving.export.command import export
+from lantu.serving.export.export_command import export
 
 SHORT = [
     *(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lantu.compare.analysis import Analysis, Options, analyse
-from lantu.compare.reading.runs import Selection
+from lantu.compare.reading.run_frames import Selection
 from lantu.compare.reading.stores import open_reader
 from lantu.compare.report.explorer import explorer_data, explorer_section
 from lantu.compare.report.page import write_report

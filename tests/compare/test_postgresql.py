@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 
 from lantu.compare.analysis import Options, analyse
-from lantu.compare.decision import decide
-from lantu.compare.reading.runs import Selection, read
+from lantu.compare.reading.run_frames import Selection, read
 from lantu.compare.reading.server import ServerReader
 from lantu.compare.reading.sql import SqlReader
 from lantu.compare.reading.stores import open_reader
+from lantu.compare.recommendation import decide
 from tests.compare.made import Made, grid, write
 
 

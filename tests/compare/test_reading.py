@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lantu.compare.reading.runs import Reader, Runs, Selection, direction, read
+from lantu.compare.reading.run_frames import Reader, Runs, Selection, direction, read
 from lantu.compare.reading.server import ServerReader
 from lantu.compare.reading.stores import open_reader
 from lantu.errors import UserError

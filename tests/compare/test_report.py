@@ -14,12 +14,12 @@ from mlflow import MlflowClient
 
 from lantu.cli.main import main
 from lantu.compare.analysis import Analysis, Options, analyse
-from lantu.compare.decision import Decision, decide
 from lantu.compare.methods.groups import group, short_names
 from lantu.compare.methods.statistics import compare
 from lantu.compare.publish import compare_sweep
-from lantu.compare.reading.runs import Selection
+from lantu.compare.reading.run_frames import Selection
 from lantu.compare.reading.stores import open_reader
+from lantu.compare.recommendation import Decision, decide
 from lantu.compare.report.page import write_report
 from lantu.errors import UserError
 from tests.compare.made import Made, falling, grid, uri, write

@@ -17,7 +17,7 @@ from PIL import Image
 
 from lantu.data import TokenDataModule, hub
 from lantu.data.cache_file import CacheFile, Damaged, kept, kept_plain
-from lantu.data.image.reading import Unreadable, read_picture, without_pillows_warnings
+from lantu.data.image.read_picture import Unreadable, read_picture, without_pillows_warnings
 from lantu.data.parquet import read_parquet
 from lantu.errors import UserError
 

@@ -8,7 +8,7 @@ import pytest
 
 import lantu
 from lantu.data.image.medical import read_levels
-from lantu.data.image.reading import Rendering, Unreadable, read_picture
+from lantu.data.image.read_picture import Rendering, Unreadable, read_picture
 
 SimpleITK = pytest.importorskip("SimpleITK", reason="needs SimpleITK: pip install 'lantu[medical]'")
 LUNG = Rendering(floats=(-1000.0, 400.0))

@@ -10,9 +10,9 @@ from pytorch_lightning import Trainer
 
 import lantu
 from lantu.compare.analysis import Options, analyse
-from lantu.compare.reading.runs import Selection
+from lantu.compare.reading.run_frames import Selection
 from lantu.compare.reading.stores import open_reader
-from lantu.compare.report.examples import examples_section
+from lantu.compare.report.example_section import examples_section
 from lantu.inference.evaluate import evaluate
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild

@@ -8,8 +8,8 @@ import pandas as pd
 
 from lantu.registry.evidence import Evidence
 from lantu.registry.gates import judge, verdict_of
-from lantu.registry.launch import page, seal_of
 from lantu.registry.launch_lines import cheapest, lines_of
+from lantu.registry.launch_page import page, seal_of
 from tests.registry.test_registry import QUALITY
 
 LOADED = {

@@ -17,8 +17,8 @@ from lantu.errors import UserError
 from lantu.registry.commands import promote, register, rollback
 from lantu.registry.evidence import Evidence, _newest_report, gather
 from lantu.registry.gates import judge, verdict_of
-from lantu.registry.launch import _name_of
-from lantu.registry.store import Registry
+from lantu.registry.launch_page import _name_of
+from lantu.registry.mlflow_registry import Registry
 from lantu.tracking.find import find_checkpoint
 from lantu.tracking.run_folder import RunFolder
 from lantu.tracking.store import embedded_uri

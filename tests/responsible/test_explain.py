@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from lantu.cli.main import main
 from lantu.errors import UserError
 from lantu.models import Linear
-from lantu.responsible.explain import report
+from lantu.responsible.explain import explanation_report
 from lantu.responsible.explain.faithfulness import faithfulness
-from lantu.responsible.explain.inputs import Explained, explained
+from lantu.responsible.explain.interpretable_inputs import Explained, explained
 from lantu.responsible.explain.methods import grad_cam, integrated_gradients, methods_for, occlusion, shapley
 from lantu.tasks import Classification
 
@@ -124,8 +124,8 @@ def test_an_attribution_that_does_not_look_at_the_weights_is_found_by_random_one
 
 def test_pictures_get_a_page_a_file_each_and_every_pixel_in_the_table(tmp_path: Path) -> None:
     examples = pictures()
-    found = report.explain(examples, ["occlusion", "grad_cam"])
-    files = report.write(tmp_path, examples, found, title="<b>Why</b>")
+    found = explanation_report.explain(examples, ["occlusion", "grad_cam"])
+    files = explanation_report.write(tmp_path, examples, found, title="<b>Why</b>")
     assert {each.name for each in files} >= {"index.html", "attributions.parquet", "example_0.png", "example_2.png"}
     table = pd.read_parquet(tmp_path / "attributions.parquet")
     assert len(table) == 3 * 2 * 64

@@ -15,8 +15,8 @@ from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.models.gpt import GPT
 from lantu.models.rnn import RNN, _read_padded
-from lantu.serving.export.command import export
 from lantu.serving.export.equality import Equality, _add
+from lantu.serving.export.export_command import export
 from lantu.serving.export.graph import trace
 from lantu.tasks import LanguageModeling
 from lantu.tracking.find import find_checkpoint

@@ -17,7 +17,7 @@ pytest.importorskip("aiohttp", reason="needs the extra `serve`")
 from lantu.config.composing import compose
 from lantu.errors import UserError
 from lantu.serving.load.client import Body, closed_loop, open_loop
-from lantu.serving.load.command import _address, keep, load
+from lantu.serving.load.load_command import _address, keep, load
 
 
 class Stalls(BaseHTTPRequestHandler):

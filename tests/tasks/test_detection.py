@@ -16,7 +16,7 @@ import lantu
 import lantu.data
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
-from lantu.models.detection import Detections
+from lantu.models.pretrained_detectors import Detections
 from lantu.serving.model import Model
 from lantu.tasks import Detection
 from lantu.tasks.average_precision import AveragePrecision

@@ -15,7 +15,7 @@ from lantu.errors import UserError
 from lantu.tasks import MarketRisk
 from lantu.tasks.market_risk import RiskTests
 from lantu.tasks.risk import backtests
-from lantu.tasks.risk.report import Forecast, measured, risk_table
+from lantu.tasks.risk.backtest_table import Forecast, measured, risk_table
 from lantu.tasks.risk.volatility import CLASSICAL, ewma, garch, historical_simulation
 
 KUPIEC = [

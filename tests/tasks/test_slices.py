@@ -18,7 +18,7 @@ from lantu.errors import UserError
 from lantu.inference.evaluate import evaluate
 from lantu.inference.rebuild import rebuild
 from lantu.tasks.metric_state import collect, reduce, restore
-from lantu.tasks.slices import SLICE, SliceMetrics, select
+from lantu.tasks.metrics_by_slice import SLICE, SliceMetrics, select
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ import torch
 import lantu
 from lantu.cli.main import main
 from lantu.data.multimodal.slots import UNKNOWN, Slot, SlotDataModule, divided
-from lantu.inference.assistant import load
 from lantu.inference.rebuild import rebuild
+from lantu.inference.voice_assistant import load
 from lantu.models import SlotNetwork
 from lantu.serving.assistant_app import build_assistant
 from lantu.serving.serve_command import listen

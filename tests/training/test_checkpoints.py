@@ -19,7 +19,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from safetensors.torch import load_file
 
 import lantu
-from lantu.checkpoints.files import LAST, PREVIOUS, CheckedFiles, refuse_damaged, write_checked
+from lantu.checkpoints.checkpoint_file import LAST, PREVIOUS, CheckedFiles, refuse_damaged, write_checked
 from lantu.checkpoints.load import load
 from lantu.errors import UserError
 from lantu.inference.rebuild import rebuild

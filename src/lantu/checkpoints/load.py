@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lantu.checkpoints.files import refuse_damaged
+from lantu.checkpoints.checkpoint_file import refuse_damaged
 from lantu.errors import UserError
 
 

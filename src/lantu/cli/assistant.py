@@ -55,7 +55,7 @@ def _serve(asked: dict[str, str]) -> int:
         raise UserError(f"`port={asked['port']}`: a number from 0 to 65535, such as `port=8090`.")
     for package in ("fastapi", "uvicorn", "multipart"):
         require(package, "lantu assistant port=...", "serve")
-    from lantu.inference.assistant import STAGES, check_stages, load
+    from lantu.inference.voice_assistant import STAGES, check_stages, load
     from lantu.log_noise import without_noise
 
     runs = {stage: asked[stage] for stage in STAGES if stage in asked}
@@ -78,7 +78,7 @@ def _answer(asked: dict[str, str], recording: Path, output: Path | None) -> int:
     from rich.markup import escape
     from rich.table import Table
 
-    from lantu.inference.assistant import STAGES, assist, check_stages, load
+    from lantu.inference.voice_assistant import STAGES, assist, check_stages, load
     from lantu.log_noise import without_noise
 
     runs = {stage: asked[stage] for stage in STAGES if stage in asked}

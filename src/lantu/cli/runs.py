@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from lantu.cli.options import add_store_option
+from lantu.cli.common_options import add_store_option
 from lantu.errors import UserError
 from lantu.redaction import redact
 from lantu.tracking.rebuild_store import bring_artifacts, set_aside

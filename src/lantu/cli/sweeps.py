@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lantu import units
-from lantu.cli.options import add_store_option
+from lantu.cli.common_options import add_store_option
 from lantu.errors import UserError
 from lantu.sweeps.finish import causes
 from lantu.sweeps.progress import COLOURS, counted

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.compare import table as tables
+from lantu.compare import comparison_table as tables
 from lantu.compare.comparability import differing_losses, shared_metric
 from lantu.compare.methods.curves import Curve, curves, samples_per_step
-from lantu.compare.methods.examples import StoredExamples, stored_examples
 from lantu.compare.methods.groups import Groups, group
 from lantu.compare.methods.importance import Importance, importance
 from lantu.compare.methods.pareto import available_costs, cheapest_alike, front
@@ -18,8 +17,9 @@ from lantu.compare.methods.power import Plan, plan
 from lantu.compare.methods.roi import Measured, Outlook, missing_assumptions, outlook
 from lantu.compare.methods.scaling import Law, Refused, effective_samples, fit
 from lantu.compare.methods.statistics import Comparison, compare
-from lantu.compare.reading.predictions import read_predictions
-from lantu.compare.reading.runs import Reader, Runs, Selection, read, recorded_direction
+from lantu.compare.methods.stored_predictions import StoredExamples, stored_examples
+from lantu.compare.reading.prediction_files import read_predictions
+from lantu.compare.reading.run_frames import Reader, Runs, Selection, read, recorded_direction
 from lantu.errors import UserError
 from lantu.metric_direction import direction
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from lantu.compare.reading.runs import Runs
+from lantu.compare.reading.run_frames import Runs
 from lantu.metric_direction import known_direction
 
 DEPEND_ON_THE_LOSS = ("loss", "perplexity")

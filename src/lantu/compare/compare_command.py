@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lantu.compare.reading.runs import Selection
+from lantu.compare.reading.run_frames import Selection
 from lantu.errors import UserError
 from lantu.metric_direction import direction
 
@@ -32,11 +32,11 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: there are no such runs, or an option is wrong.
     """
-    from lantu.compare import table as tables
+    from lantu.compare import comparison_table as tables
     from lantu.compare.analysis import analyse
-    from lantu.compare.decision import decide
     from lantu.compare.publish import publish
     from lantu.compare.reading.stores import open_reader
+    from lantu.compare.recommendation import decide
     from lantu.compare.report.page import write_report
     from lantu.tracking.store import embedded_uri
 
@@ -126,7 +126,7 @@ def import_everything() -> None:
 
 
 def _caption(analysis: Any) -> str:
-    from lantu.compare.decision import counted
+    from lantu.compare.recommendation import counted
 
     groups, runs = len(analysis.table), len(analysis.runs)
     said = f"{counted(runs, 'run')} of {counted(groups, 'configuration')}, best {analysis.metric} first"

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lantu.compare.analysis import Analysis, Depth, Options, analyse
-from lantu.compare.decision import Decision
-from lantu.compare.reading.runs import Reader, Selection
+from lantu.compare.reading.run_frames import Reader, Selection
 from lantu.compare.reading.stores import open_reader
+from lantu.compare.recommendation import Decision
 from lantu.errors import UserError
 
 FOLDER = "comparison"
@@ -40,8 +40,8 @@ def publish(
     """
     from mlflow import MlflowClient
 
+    from lantu.compare.comparison_table import write
     from lantu.compare.report.pictures import draw
-    from lantu.compare.table import write
 
     sweeps = analysis.selection.sweeps or tuple(
         analysis.runs.tags.get("lantu.sweep", analysis.runs.tags.index[:0]).unique()

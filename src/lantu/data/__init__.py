@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from lantu.lazy_imports import attribute_importer
 
 if TYPE_CHECKING:
+    from lantu.data.audio.audio_folder import audio_folder
     from lantu.data.audio.classification import AudioDataModule
-    from lantu.data.audio.folder import audio_folder
     from lantu.data.audio.synthesis import SynthesisDataModule
     from lantu.data.audio.transcription import SpeechDataModule, joined_recordings
     from lantu.data.base import DataModule
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from lantu.data.image.box_sources import Boxes, from_objects, read_boxes
     from lantu.data.image.classification import ImageDataModule
     from lantu.data.image.detection import BoxDataModule
-    from lantu.data.image.folder import image_folder
     from lantu.data.image.gallery import GalleryDataModule
-    from lantu.data.image.table import image_table
-    from lantu.data.multimodal.module import MultimodalDataModule
+    from lantu.data.image.image_folder import image_folder
+    from lantu.data.image.image_table import image_table
+    from lantu.data.multimodal.media_table import media_table
+    from lantu.data.multimodal.multimodal_data_module import MultimodalDataModule
     from lantu.data.multimodal.pairs import ImageTextDataModule
     from lantu.data.multimodal.slots import SlotDataModule
-    from lantu.data.multimodal.table import media_table
-    from lantu.data.series.module import SeriesDataModule
-    from lantu.data.series.sources import day_range, equal_weight, mirror_table, statsmodels
+    from lantu.data.series.series_data_module import SeriesDataModule
+    from lantu.data.series.series_sources import day_range, equal_weight, mirror_table, statsmodels
     from lantu.data.sources import Raw, hub, rdatasets, sklearn, table_file, text_files
-    from lantu.data.table.module import TableDataModule
+    from lantu.data.table.table_data_module import TableDataModule
     from lantu.data.text.classification import TextDataModule
     from lantu.data.text.dialogue_split import held_out_questions
     from lantu.data.text.dialogues import DialogueDataModule
@@ -51,32 +51,32 @@ _HOMES = {
     "ImageDataModule": "lantu.data.image.classification",
     "ImageTextDataModule": "lantu.data.multimodal.pairs",
     "MultilingualDataModule": "lantu.data.text.multilingual",
-    "MultimodalDataModule": "lantu.data.multimodal.module",
+    "MultimodalDataModule": "lantu.data.multimodal.multimodal_data_module",
     "QuestionDataModule": "lantu.data.text.extractive_qa",
     "Raw": "lantu.data.sources",
     "SlotDataModule": "lantu.data.multimodal.slots",
-    "SeriesDataModule": "lantu.data.series.module",
+    "SeriesDataModule": "lantu.data.series.series_data_module",
     "SpeechDataModule": "lantu.data.audio.transcription",
     "SynthesisDataModule": "lantu.data.audio.synthesis",
-    "TableDataModule": "lantu.data.table.module",
+    "TableDataModule": "lantu.data.table.table_data_module",
     "TextDataModule": "lantu.data.text.classification",
     "TokenDataModule": "lantu.data.text.language_modeling",
-    "audio_folder": "lantu.data.audio.folder",
-    "day_range": "lantu.data.series.sources",
-    "equal_weight": "lantu.data.series.sources",
+    "audio_folder": "lantu.data.audio.audio_folder",
+    "day_range": "lantu.data.series.series_sources",
+    "equal_weight": "lantu.data.series.series_sources",
     "fingerprint_of": "lantu.data.fingerprints",
     "from_objects": "lantu.data.image.box_sources",
     "held_out_questions": "lantu.data.text.dialogue_split",
     "hub": "lantu.data.sources",
-    "image_folder": "lantu.data.image.folder",
-    "image_table": "lantu.data.image.table",
+    "image_folder": "lantu.data.image.image_folder",
+    "image_table": "lantu.data.image.image_table",
     "joined_recordings": "lantu.data.audio.transcription",
-    "media_table": "lantu.data.multimodal.table",
-    "mirror_table": "lantu.data.series.sources",
+    "media_table": "lantu.data.multimodal.media_table",
+    "mirror_table": "lantu.data.series.series_sources",
     "rdatasets": "lantu.data.sources",
     "read_boxes": "lantu.data.image.box_sources",
     "sklearn": "lantu.data.sources",
-    "statsmodels": "lantu.data.series.sources",
+    "statsmodels": "lantu.data.series.series_sources",
     "table_file": "lantu.data.sources",
     "text_files": "lantu.data.sources",
 }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lantu.errors import UserError
 from lantu.extras import require
-from lantu.models.detection import Detections
+from lantu.models.pretrained_detectors import Detections
 
 PREPARATION = "preparation.ckpt"
 """Beside an exported network: config, learned preparation and the task's own state, as in a checkpoint."""

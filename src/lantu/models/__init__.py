@@ -2,7 +2,6 @@
 
 from lantu.models.cnn import CNN
 from lantu.models.ctc import CTCNetwork
-from lantu.models.detection import Detections, TorchvisionDetector, TransformersDetector
 from lantu.models.fasttext import FastText
 from lantu.models.fold_networks import FoldNetworks
 from lantu.models.fusion import Fusion
@@ -13,6 +12,7 @@ from lantu.models.image_text import ImageTextModel
 from lantu.models.linear import Linear
 from lantu.models.lora import lora
 from lantu.models.mlp import MLP
+from lantu.models.pretrained_detectors import Detections, TorchvisionDetector, TransformersDetector
 from lantu.models.rnn import RNN
 from lantu.models.scorecard import Scorecard
 from lantu.models.series_transformer import SeriesTransformer

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lantu.errors import UserError
-from lantu.models.detection import Detections
+from lantu.models.pretrained_detectors import Detections
 
 STRIDES = (8, 16, 32)
 """Pixels between the points of each level."""

@@ -1,7 +1,7 @@
 """Parameter groups, learning-rate schedules, initial weights."""
 
-from lantu.optim.groups import l1_norm, parameter_groups
 from lantu.optim.init import he, orthogonal, xavier
+from lantu.optim.parameter_groups import l1_norm, parameter_groups
 from lantu.optim.schedules import constant, cosine, one_cycle, plateau, wsd
 from lantu.optim.weights import load_weights
 

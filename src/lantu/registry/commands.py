@@ -13,7 +13,7 @@ from lantu.log_noise import without_noise
 from lantu.registry.evidence import Evidence, gather
 from lantu.registry.gates import check_gates, judge, verdict_of
 from lantu.registry.line import Line
-from lantu.registry.store import Registry, open_registry
+from lantu.registry.mlflow_registry import Registry, open_registry
 from lantu.tracking.find import find_run
 from lantu.tracking.registered import RegisteredVersion, find
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lantu.compare.methods.examples import compare_pair, values
+from lantu.compare.methods.stored_predictions import compare_pair, values
 from lantu.errors import UserError
 from lantu.metric_direction import direction
 from lantu.registry.evidence import Evidence

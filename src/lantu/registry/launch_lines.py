@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lantu.compare.methods.examples import calibration, values
+from lantu.compare.methods.stored_predictions import calibration, values
 from lantu.registry.evidence import Evidence
 from lantu.registry.gates import judge
 from lantu.registry.line import Line

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from lantu.errors import UserError
-from lantu.inference.assistant import assist
 from lantu.inference.rebuild import Rebuilt
+from lantu.inference.voice_assistant import assist
 from lantu.serving.assistant_page import assistant_page
 from lantu.serving.http.requests import Refused, read
 
@@ -25,7 +25,7 @@ def build_assistant(models: Mapping[str, Rebuilt], runs: Mapping[str, str]) -> F
     """The application: `GET /` is the page, `POST /answer` takes a recording and streams a line of JSON for each stage.
 
     Args:
-        models: of each stage, as `lantu.inference.assistant.load` gives them.
+        models: of each stage, as `lantu.inference.voice_assistant.load` gives them.
         runs: of each stage, as they were typed.
     """
     app = FastAPI(title="assistant", docs_url=None, redoc_url=None, openapi_url=None)

@@ -27,7 +27,7 @@ def outdo(sweep: SweepFolder, best: TrialFolder, parent: ParentRun, console: Con
     from omegaconf import OmegaConf
 
     from lantu.config.build import build
-    from lantu.sweeps.baselines import record
+    from lantu.sweeps.record_baselines import record
 
     cfg = OmegaConf.load(best.path / "config.yaml")
     data = build(cfg.data)

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torchmetrics import MetricCollection
 
 from lantu.errors import UserError
-from lantu.models.detection import Detections
+from lantu.models.pretrained_detectors import Detections
 from lantu.table_files import ENDINGS
 from lantu.tasks.average_precision import AveragePrecision
 from lantu.tasks.base import Task
@@ -34,7 +34,7 @@ SHOWN = 4
 
 
 class Detection(Task):
-    """Object detection with any network that answers `lantu.models.detection.Detections`.
+    """Object detection with any network that answers `lantu.models.pretrained_detectors.Detections`.
 
     The network computes its own loss, since that hangs on how it assigns points or queries to objects. What follows is
     the same for all: boxes are brought back to the pixels of the original picture, overlapping ones of a class are

@@ -15,7 +15,7 @@ from lantu.extras import require
 from lantu.tasks.forecasting import Forecasting, MeanError
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.risk import backtests
-from lantu.tasks.risk.report import Forecast, measured, risk_table
+from lantu.tasks.risk.backtest_table import Forecast, measured, risk_table
 from lantu.tasks.risk.volatility import CLASSICAL
 from lantu.tasks.running_mean import Mean
 
@@ -136,7 +136,7 @@ class MarketRisk(Forecasting):
         """Of the test: returns, VaR and violations of each series, and the backtests beside the classical models'."""
         if stage != "test" or not outputs:
             return
-        from lantu.tasks.risk.figures import violations_over_time
+        from lantu.tasks.risk.risk_figures import violations_over_time
 
         data: Any = self.trainer.datamodule
         times = data.times("test")
@@ -169,7 +169,7 @@ class MarketRisk(Forecasting):
 
     @classmethod
     def baselines(cls, data: "DataModule") -> "list[Baseline]":
-        from lantu.tasks.risk.report import classical_baselines
+        from lantu.tasks.risk.backtest_table import classical_baselines
 
         return classical_baselines(data)
 

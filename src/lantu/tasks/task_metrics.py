@@ -13,8 +13,8 @@ from lantu.intervals import log_interval, steps_done
 from lantu.loggers import log_table
 from lantu.notices import warn_once
 from lantu.tasks.interface import TaskInterface
+from lantu.tasks.metrics_by_slice import slice_metrics, table
 from lantu.tasks.running_mean import Mean
-from lantu.tasks.slices import slice_metrics, table
 
 MEASURED_AT_ONCE = 16
 """Training batches whose loss and outputs are counted together."""

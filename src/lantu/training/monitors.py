@@ -11,7 +11,7 @@ from lantu.errors import UserError
 from lantu.metric_direction import direction
 from lantu.suggestions import did_you_mean
 from lantu.tasks import Task
-from lantu.tasks.slices import SLICE
+from lantu.tasks.metrics_by_slice import SLICE
 from lantu.training.callbacks.small import BestCheckpoints, EarlyStopping
 
 DEFAULT = "val/loss"

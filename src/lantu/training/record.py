@@ -12,8 +12,8 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from rich.markup import escape
 
+from lantu.checkpoints.checkpoint_file import is_last
 from lantu.checkpoints.embedded_config import Recipe
-from lantu.checkpoints.files import is_last
 from lantu.config.composing import Composition
 from lantu.config.explain import leaves
 from lantu.data import DataModule

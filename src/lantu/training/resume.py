@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lantu.checkpoints.checkpoint_file import is_last
 from lantu.checkpoints.embedded_config import Recipe
-from lantu.checkpoints.files import is_last
 from lantu.errors import UserError
 from lantu.tracking.find import AUTO
 

@@ -10,8 +10,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 
+from lantu.checkpoints.checkpoint_file import write_checked
 from lantu.checkpoints.embedded_config import Recipe
-from lantu.checkpoints.files import write_checked
 from lantu.config.build import build, build_all, decided_parts, groups_of
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
@@ -30,10 +30,10 @@ from lantu.tasks import Task
 from lantu.tracking import RunLogger
 from lantu.tracking.find import place_to_resume
 from lantu.training import faults, record
-from lantu.training.baselines import beside_baselines
 from lantu.training.callbacks.exact_resume import ResumeCheckpoint, resume_points
 from lantu.training.callbacks.preemption import Preemption, in_a_submitted_job
 from lantu.training.callbacks.small import Interruptible
+from lantu.training.compare_baselines import beside_baselines
 from lantu.training.distributed import local_ranks, torchrun
 from lantu.training.loop.compile import compile_loss, speed_up
 from lantu.training.loop.lean_loop import make_lean

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.compare.methods.groups import Groups
-from lantu.compare.reading.runs import Reader, Runs
+from lantu.compare.reading.run_frames import Reader, Runs
 
 AXES = {
     "step": "training steps",

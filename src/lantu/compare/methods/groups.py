@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.compare.comparability import baseline_names
-from lantu.compare.reading.runs import Runs
+from lantu.compare.reading.run_frames import Runs
 
 INCIDENTAL = (
     "name",

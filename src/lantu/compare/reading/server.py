@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.compare.reading.runs import INFINITE, TAGS, Runs, Selection, unknown, wide
+from lantu.compare.reading.run_frames import INFINITE, TAGS, Runs, Selection, unknown, wide
 from lantu.errors import UserError
 
 PAGE = 1000

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DatabaseError
 
-from lantu.compare.reading.runs import INFINITE, TAGS, Runs, Selection, unknown, wide
+from lantu.compare.reading.run_frames import INFINITE, TAGS, Runs, Selection, unknown, wide
 from lantu.errors import UserError
 from lantu.redaction import redact
 

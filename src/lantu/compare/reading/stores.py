@@ -1,6 +1,6 @@
 """Which way a store is read."""
 
-from lantu.compare.reading.runs import Reader
+from lantu.compare.reading.run_frames import Reader
 
 
 def open_reader(tracking_uri: str) -> Reader:

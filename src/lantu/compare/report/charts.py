@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from lantu.compare.analysis import Analysis, Depth
-from lantu.compare.decision import digits_for
+from lantu.compare.comparison_table import number, spread
+from lantu.compare.recommendation import digits_for
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, without_worst, words
-from lantu.compare.table import number, spread
 
 MOST_RANKED = 20
 

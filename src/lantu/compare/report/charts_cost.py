@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from lantu.compare.analysis import Analysis, Depth
-from lantu.compare.decision import WORDS, money
+from lantu.compare.comparison_table import number
 from lantu.compare.methods.pareto import front, telling_costs
 from lantu.compare.methods.roi import Outlook
 from lantu.compare.methods.scaling import Law, budget_curve
+from lantu.compare.recommendation import WORDS, money
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, without_worst
-from lantu.compare.table import number
 from lantu.metric_direction import direction
 
 MOST_DOTS = 1500

@@ -5,9 +5,9 @@ from html import escape
 import pandas as pd
 
 from lantu.compare.analysis import Analysis
-from lantu.compare.decision import counted
+from lantu.compare.comparison_table import number
+from lantu.compare.recommendation import counted
 from lantu.compare.report.outlook import scrolling, section
-from lantu.compare.table import number
 
 MOST_RUNS = 3000
 

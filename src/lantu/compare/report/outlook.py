@@ -5,11 +5,11 @@ from html import escape
 import numpy as np
 
 from lantu.compare.analysis import Analysis, Depth
-from lantu.compare.decision import digits_for, interval, money
+from lantu.compare.comparison_table import MISSING, compact, number
 from lantu.compare.methods.roi import FORMULAS, Outlook
 from lantu.compare.methods.scaling import Law, Refused
+from lantu.compare.recommendation import digits_for, interval, money
 from lantu.compare.report import charts_cost
-from lantu.compare.table import MISSING, compact, number
 
 
 def section(title: str, lead: str, body: str) -> str:

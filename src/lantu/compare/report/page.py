@@ -6,14 +6,14 @@ from html import escape
 from pathlib import Path
 
 from lantu.compare.analysis import Analysis, Depth, deepen
-from lantu.compare.decision import Decision, counted, decide
-from lantu.compare.reading.runs import Reader
+from lantu.compare.comparison_table import TIED, number, rounded
+from lantu.compare.reading.run_frames import Reader
+from lantu.compare.recommendation import Decision, counted, decide
 from lantu.compare.report import charts, charts_cost, charts_lines
-from lantu.compare.report.examples import examples_section
+from lantu.compare.report.example_section import examples_section
 from lantu.compare.report.explorer import explorer_section
 from lantu.compare.report.listing import runs_section
 from lantu.compare.report.outlook import business_section, forecast_section, scrolling, section
-from lantu.compare.table import TIED, number, rounded
 
 MOST_ROWS = 30
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lantu.data.audio.audio_folder import own_folder
 from lantu.data.audio.features import Augment, Draws, LogMel, with_deltas
-from lantu.data.audio.folder import own_folder
 from lantu.data.audio.recordings import note_findings, read_for_prediction, read_recordings, waves_of
 from lantu.data.batches import Examples
 from lantu.data.samplers import Chosen

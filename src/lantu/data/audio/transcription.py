@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lantu.data.audio.audio_folder import audio_folder, own_folder
 from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.audio.features import Augment, Draws, LogMel
-from lantu.data.audio.folder import audio_folder, own_folder
 from lantu.data.audio.recordings import (
     name_of,
     note_findings,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.data.image.folder import image_files
+from lantu.data.image.image_folder import image_files
 from lantu.data.sources import PARTS, Raw, hub
 from lantu.errors import UserError
 

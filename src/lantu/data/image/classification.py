@@ -17,10 +17,10 @@ from lantu.data.batches import Examples, loader, workers_for
 from lantu.data.image.augment import Augment, Draws
 from lantu.data.image.contact_sheet import contact_sheet
 from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, surveyed, unreadable_names
-from lantu.data.image.examples import PictureExamples
-from lantu.data.image.folder import image_files, image_folder
-from lantu.data.image.reading import Rendering
-from lantu.data.image.table import file_column, located
+from lantu.data.image.image_folder import image_files, image_folder
+from lantu.data.image.image_table import file_column, located
+from lantu.data.image.picture_examples import PictureExamples
+from lantu.data.image.read_picture import Rendering
 from lantu.data.sources import READERS, Raw, read_table
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.errors import UserError

@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from lantu.data import cache_file
-from lantu.data.image.reading import (
+from lantu.data.image.read_picture import (
     DEEP,
     Rendering,
     Shape,

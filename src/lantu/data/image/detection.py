@@ -23,9 +23,9 @@ from lantu.data.image.box_augmentation import BoxAugmentation, Sample
 from lantu.data.image.box_sources import Boxes, from_objects, read_boxes
 from lantu.data.image.boxes import NOTHING, Objects, called, class_names, clean
 from lantu.data.image.classification import Standardise, channel_statistics
-from lantu.data.image.folder import image_files
+from lantu.data.image.image_folder import image_files
 from lantu.data.image.letterbox import Canvases, canvas_shape, read_headers, scaled_size
-from lantu.data.image.reading import read_picture
+from lantu.data.image.read_picture import read_picture
 from lantu.data.samplers import Chosen
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, completed

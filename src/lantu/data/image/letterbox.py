@@ -12,7 +12,7 @@ from PIL import Image
 
 from lantu.data import cache_file
 from lantu.data.image.box_augmentation import FILL
-from lantu.data.image.reading import Rendering, Shape, Unreadable, channels_of, flattened, opened, upright_size
+from lantu.data.image.read_picture import Rendering, Shape, Unreadable, channels_of, flattened, opened, upright_size
 
 PLAIN = Rendering()
 STEP = 32

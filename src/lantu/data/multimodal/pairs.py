@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader
 
 from lantu.data.base import DataModule
 from lantu.data.image.augment import Augment
-from lantu.data.image.folder import IMAGE_ENDINGS, image_files
-from lantu.data.image.table import FILE_COLUMNS, located
+from lantu.data.image.image_folder import IMAGE_ENDINGS, image_files
+from lantu.data.image.image_table import FILE_COLUMNS, located
 from lantu.data.labels import Classes
-from lantu.data.multimodal.examples import MixedExamples, without_mixing
-from lantu.data.multimodal.inputs import Input, Pictures, Texts, encoded_texts, missing_cell
+from lantu.data.multimodal.input_kinds import Input, Pictures, Texts, encoded_texts, missing_cell
+from lantu.data.multimodal.mixed_examples import MixedExamples, without_mixing
 from lantu.data.sources import READERS, Raw, read_table
 from lantu.data.splitting import SPLITS, check_sizes, completed
 from lantu.data.text.encoding import read_text

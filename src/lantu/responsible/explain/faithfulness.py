@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lantu.responsible.explain.inputs import Explained, Method
+from lantu.responsible.explain.interpretable_inputs import Explained, Method
 
 POINTS = 20
 """Steps of a curve."""

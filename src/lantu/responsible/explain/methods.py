@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lantu.errors import UserError
-from lantu.responsible.explain.inputs import Explained, Method
+from lantu.responsible.explain.interpretable_inputs import Explained, Method
 
 STEPS = 64
 """Points on the path of integrated gradients."""

@@ -1,5 +1,5 @@
 """Metrics by group, their differences with intervals, and training that narrows them."""
 
-from lantu.responsible.fairness.callback import Fairness
+from lantu.responsible.fairness.fairness_callback import Fairness
 
 __all__ = ["Fairness"]

@@ -18,9 +18,9 @@ from lantu.serving.http import text_api
 from lantu.serving.http.batching import Batcher, Overloaded
 from lantu.serving.http.description import openapi
 from lantu.serving.http.holder import Holder, described
-from lantu.serving.http.page import page
 from lantu.serving.http.requests import Asked, Refused, read
 from lantu.serving.http.served import Prepared, ServedModel
+from lantu.serving.http.try_page import page
 from lantu.serving.http.watching import Watch
 
 OPEN = ("/health", "/ready", "/")

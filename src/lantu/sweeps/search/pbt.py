@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lantu.checkpoints.files import settled
+from lantu.checkpoints.checkpoint_file import settled
 
 CHECKPOINT = "checkpoint.ckpt"
 

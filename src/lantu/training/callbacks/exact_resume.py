@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lantu.checkpoints.files import LAST, settled
+from lantu.checkpoints.checkpoint_file import LAST, settled
 from lantu.errors import UserError
 from lantu.intervals import broadcast_from_rank_zero, log_interval
 from lantu.tasks import metric_state

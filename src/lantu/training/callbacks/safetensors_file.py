@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lantu.checkpoints.files import refuse_damaged
+from lantu.checkpoints.checkpoint_file import refuse_damaged
 
 NAME = "best.safetensors"
 

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from torch import Tensor
 
-from lantu.checkpoints.files import settled
+from lantu.checkpoints.checkpoint_file import settled
 from lantu.interrupts import let_the_next_one_end_it, raise_if_asked
 from lantu.intervals import log_interval, steps_done
 from lantu.loggers import log_metrics

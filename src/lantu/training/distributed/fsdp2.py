@@ -9,7 +9,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
-from lantu.checkpoints.files import CheckedFiles
+from lantu.checkpoints.checkpoint_file import CheckedFiles
 from lantu.errors import UserError
 
 

@@ -21,7 +21,7 @@ from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.log_noise import without_noise
 from lantu.monitoring import drift, performance
 from lantu.monitoring.drift import Finding
-from lantu.monitoring.report import Verdict, page
+from lantu.monitoring.drift_report import Verdict, page
 from lantu.tracking.find import find_checkpoint
 
 DRIFTED = 3

@@ -14,8 +14,8 @@ from lantu.errors import UserError
 from lantu.inference.arguments import check_input
 from lantu.inference.rebuild import rebuild
 from lantu.log_noise import without_noise
-from lantu.responsible.explain import report
-from lantu.responsible.explain.inputs import explained, require_libraries
+from lantu.responsible.explain import explanation_report
+from lantu.responsible.explain.interpretable_inputs import explained, require_libraries
 from lantu.tracking.find import find_checkpoint
 
 FOLDER = "explanations"
@@ -34,9 +34,9 @@ def job(cfg: DictConfig) -> None:
         x = _inputs(rebuilt.data, Path(cfg.input), most=cfg.examples)
         examples = explained(rebuilt.task, rebuilt.data, x)
         methods: Any = None if cfg.methods is None else OmegaConf.to_container(cfg.methods)
-        found = report.explain(examples, methods, sanity=cfg.sanity)
+        found = explanation_report.explain(examples, methods, sanity=cfg.sanity)
         folder = Path(cfg.output or checkpoint.parent.parent / FOLDER)
-        report.write(folder, examples, found, title=f"Why {rebuilt.cfg.name} answers so")
+        explanation_report.write(folder, examples, found, title=f"Why {rebuilt.cfg.name} answers so")
     except UserError as error:
         print(f"lantu explain: {error}", file=sys.stderr)
         sys.exit(error.status)
@@ -61,7 +61,7 @@ def _inputs(data: Any, path: Path, *, most: int) -> torch.Tensor:
     return torch.stack(kept)
 
 
-def _show(found: list[report.Explanation], folder: Path) -> None:
+def _show(found: list[explanation_report.Explanation], folder: Path) -> None:
     console = Console()
     table = Table(box=None, padding=(0, 2))
     for name in ("method", "gain", "95% interval", "deletion", "insertion", "like random weights"):
@@ -79,4 +79,4 @@ def _show(found: list[report.Explanation], folder: Path) -> None:
     for each in found:
         for sentence in each.faithful.warnings:
             console.print(f"[yellow]{each.method} {escape(sentence)}.[/yellow]", highlight=False, soft_wrap=True)
-    console.print(f"written to  {escape(str(folder / report.PAGE))}", highlight=False, soft_wrap=True)
+    console.print(f"written to  {escape(str(folder / explanation_report.PAGE))}", highlight=False, soft_wrap=True)

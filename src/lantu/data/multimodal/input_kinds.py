@@ -13,7 +13,7 @@ from torch import Tensor
 from lantu.data.cleaning_report import Report
 from lantu.data.image.classification import Standardise, channel_statistics
 from lantu.data.image.decoding import content_key, decoded, surveyed, unreadable_names
-from lantu.data.image.reading import Rendering
+from lantu.data.image.read_picture import Rendering
 from lantu.data.text.vocabulary import ENDS, Subwords, Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
 

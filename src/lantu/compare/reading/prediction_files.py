@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lantu.compare.reading.runs import Runs
+from lantu.compare.reading.run_frames import Runs
 
 FOLDER = "predictions"
 MOST_BYTES = 200_000_000

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lantu import pages
 from lantu.responsible.explain.faithfulness import Faithfulness, faithfulness
-from lantu.responsible.explain.inputs import Explained
+from lantu.responsible.explain.interpretable_inputs import Explained
 from lantu.responsible.explain.methods import METHODS, methods_for
 
 PAGE, TABLE = "index.html", "attributions.parquet"

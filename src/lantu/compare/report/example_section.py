@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from lantu.compare.analysis import Analysis
-from lantu.compare.decision import counted, digits_for, interval
-from lantu.compare.methods.examples import Pair, calibration, compare_pair, confusion
+from lantu.compare.comparison_table import number
+from lantu.compare.methods.stored_predictions import Pair, calibration, compare_pair, confusion
+from lantu.compare.recommendation import counted, digits_for, interval
 from lantu.compare.report import svg
 from lantu.compare.report.outlook import scrolling, section
-from lantu.compare.table import number
 
 
 def examples_section(analysis: Analysis) -> str:

@@ -17,7 +17,7 @@ from lantu.registry.evidence import Evidence, gather
 from lantu.registry.gates import check_gates, verdict_of
 from lantu.registry.launch_lines import cheapest, lines_of
 from lantu.registry.line import Line
-from lantu.registry.store import Registry
+from lantu.registry.mlflow_registry import Registry
 from lantu.tracking.find import find_run
 from lantu.tracking.registered import REGISTERED, RegisteredVersion, find
 from lantu.tracking.store import embedded_uri

@@ -11,7 +11,7 @@ from lantu.errors import UserError
 from lantu.intervals import steps_done
 from lantu.loggers import log_artifact, log_metrics
 from lantu.notices import warn_once
-from lantu.responsible.explain.inputs import explained, require_libraries
+from lantu.responsible.explain.interpretable_inputs import explained, require_libraries
 from lantu.tasks import Task
 
 FOLDER = "explanations"
@@ -54,7 +54,7 @@ class Explanations(Callback):
     def _explain(self, trainer: Trainer, task: LightningModule) -> None:
         from torch.nn.functional import pad
 
-        from lantu.responsible.explain import report
+        from lantu.responsible.explain import explanation_report
 
         assert isinstance(task, Task)
         device = task.device
@@ -66,13 +66,13 @@ class Explanations(Callback):
         try:
             with torch.inference_mode(False), torch.enable_grad():
                 examples = explained(task.cpu().eval(), data, torch.cat(self._kept).clone())
-                found = report.explain(examples, self.methods, sanity=self.sanity)
+                found = explanation_report.explain(examples, self.methods, sanity=self.sanity)
         finally:
             task.to(device)
         folder = Path(trainer.default_root_dir) / FOLDER
-        report.write(folder, examples, found, title="Why the model answers so")
+        explanation_report.write(folder, examples, found, title="Why the model answers so")
         log_artifact(trainer, folder)
-        log_metrics(trainer, report.metrics(found), step=steps_done(trainer))
+        log_metrics(trainer, explanation_report.metrics(found), step=steps_done(trainer))
         for each in found:
             for sentence in each.faithful.warnings:
                 warn_once(f"explanations: {each.method} {sentence}.")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lantu.compare.methods.examples import StoredExamples
 from lantu.compare.methods.groups import Groups, as_text
 from lantu.compare.methods.statistics import Comparison
-from lantu.compare.reading.runs import Runs
+from lantu.compare.methods.stored_predictions import StoredExamples
+from lantu.compare.reading.run_frames import Runs
 from lantu.errors import UserError
 from lantu.escaping import csv_safe, for_latex, for_markdown
 

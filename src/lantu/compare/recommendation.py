@@ -7,8 +7,8 @@ import numpy as np
 
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.comparability import differing_data, names_of
+from lantu.compare.comparison_table import number
 from lantu.compare.methods.scaling import Law
-from lantu.compare.table import number
 
 WORDS = {
     "cost/usd": "money to train",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.data.files import visible_files
-from lantu.data.image.folder import IMAGE_ENDINGS
+from lantu.data.image.image_folder import IMAGE_ENDINGS
 from lantu.data.sources import PARTS, Raw, table_file
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean

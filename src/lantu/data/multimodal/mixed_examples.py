@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lantu.data.image.augment import Augment, Draws
-from lantu.data.multimodal.inputs import Column, Input
+from lantu.data.multimodal.input_kinds import Column, Input
 from lantu.data.samplers import Chosen
 from lantu.errors import UserError
 

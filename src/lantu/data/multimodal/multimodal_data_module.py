@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.image.augment import Augment
-from lantu.data.image.table import located
-from lantu.data.multimodal.examples import MixedExamples, without_mixing
-from lantu.data.multimodal.inputs import Audio, Column, Input, Pictures, Texts, missing_cell
+from lantu.data.image.image_table import located
+from lantu.data.multimodal.input_kinds import Audio, Column, Input, Pictures, Texts, missing_cell
+from lantu.data.multimodal.mixed_examples import MixedExamples, without_mixing
 from lantu.data.multimodal.pairs import joined, sent_picture
 from lantu.data.sources import Raw, read_table
 from lantu.data.supervised import SupervisedDataModule, linear_model

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lantu.data.image.table import located, parts_of
-from lantu.data.multimodal.inputs import missing_cell
+from lantu.data.image.image_table import located, parts_of
+from lantu.data.multimodal.input_kinds import missing_cell
 from lantu.data.sources import Raw, table_file
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
