@@ -114,7 +114,7 @@ def test_no_answer_is_lost_or_wrong_while_a_promotion_is_followed(root: Path, ru
     cfg = command(root, "serve", "run=models:/swapped@champion", "reload_every=0.2", "log=false")
     row = {"age": 60, "income": 3000, "home": "own"}
     replies: list[Any] = []
-    with TestClient(build_app(make_server(cfg, None))) as http:
+    with TestClient(build_app(make_server(cfg, None)), base_url="http://localhost") as http:
         stop = threading.Event()
 
         def ask() -> None:
@@ -143,7 +143,8 @@ def test_differences_between_groups_that_evaluate_measured_are_evidence_of_the_r
     client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
     run = client.get_run(runs[0])
     file = Path(run.data.tags["lantu.run_dir"]) / "fairness.json"
-    file.write_text(json.dumps({"group": ["home"], "metrics": {"fairness/home/accuracy_difference": 0.1}}))
+    content = {"group": ["home"], "metrics": {"fairness/home/accuracy_difference": 0.1}}
+    file.write_text(json.dumps({"weights": gather(client, run).weights, **content}))
     found = gather(client, run)
     file.unlink()
     assert found.groups == ["home"]
@@ -311,3 +312,110 @@ def test_the_drift_gate_reads_the_newest_report_of_the_monitor(tmp_path: Path) -
         (line,) = judge(Evidence("run", folder=tmp_path, monitoring=_newest_report(tmp_path)), None, gates)
         assert line.verdict == ("not met" if drifted else "met")
         assert f"{len(drifted)} of 2 comparisons" in line.claim
+
+
+LOADED = {"open": {"ms": {"p99": 1.0}, "requests": 10, "errors": {}}, "closed": {"requests": 9, "errors": {}}}
+FORCE = "force='it converged before'"
+
+
+def test_a_measurement_of_other_weights_is_stale_and_opens_its_gate(root: Path, runs: list[str]) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    run = client.get_run(runs[0])
+    folder = Path(run.data.tags["lantu.run_dir"])
+    now, other = gather(client, run).weights, gather(client, client.get_run(runs[1])).weights
+    assert None not in (now, other)
+    assert now != other
+    gates = {"latency": {"p99_ms": 50}, "errors": {"share": 0}, "export": {"format": "onnx"}, "drift": {"most": 0}}
+    gates |= {"fairness": {"metric": "accuracy_difference", "most": 0.5}}
+    equality, day = folder / "export" / "onnx" / "equality.json", folder / "monitoring" / "2026-01-01_00-00-00"
+    day.mkdir(parents=True)
+    equality.parent.mkdir(parents=True)
+    gap = {f"fairness/home/accuracy_difference{end}": 0.1 for end in ("", "_low", "_high")}
+    files: dict[Path, dict[str, Any]] = {
+        folder / "load.json": LOADED,
+        equality: {"largest": {"value": 0.0}, "equal": True, "examples": 8},
+        day / "monitoring.json": {"drifted": [], "findings": [{}], "rows": 9, "new": "week.csv"},
+        folder / "fairness.json": {"group": ["home"], "metrics": gap},
+    }
+    try:
+        for weights, verdict in ((now, "met"), (other, "not known"), (None, "not known")):
+            for path, content in files.items():
+                path.write_text(json.dumps({"weights": weights, **content}))
+            lines = judge(gather(client, run), None, gates)
+            assert {each.gate: each.verdict for each in lines} == dict.fromkeys(gates, verdict)
+            assert all("stale" in each.claim for each in lines) == (verdict != "met")
+    finally:
+        for path in files:
+            path.unlink()
+
+
+def test_stored_predictions_of_the_test_name_the_weights_that_made_them(root: Path, runs: list[str]) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    run = client.get_run(runs[0])
+    path = Path(run.data.tags["lantu.run_dir"]) / "predictions" / "test.parquet"
+    found, before = gather(client, run), pd.read_parquet(path)
+    assert before.attrs["weights"] == found.weights == found.lineage["weights"]
+    assert "test" in found.predictions
+    changed = before.copy()
+    changed.attrs["weights"] = "0" * 16
+    changed.to_parquet(path)
+    stale = gather(client, run)
+    before.to_parquet(path)
+    assert "test" not in stale.predictions
+    (line,) = judge(stale, found, QUALITY)
+    assert (line.verdict, "00000000" in line.claim) == ("not known", True)
+
+
+def test_examples_without_targets_are_the_same_only_if_the_digest_of_the_split_is() -> None:
+    one, two = evidence(-0.2), evidence(0.0)
+    for each in (one, two):
+        each.predictions["test"] = each.predictions["test"].drop(columns="target")
+    assert judge(one, two, QUALITY)[0].verdict == "not known"
+    one.lineage = two.lineage = {"data, test": "abc"}
+    assert judge(one, two, QUALITY)[0].verdict == "met"
+    two.lineage = {"data, test": "xyz"}
+    assert judge(one, two, QUALITY)[0].verdict == "not known"
+
+
+def test_a_run_that_has_not_finished_is_registered_only_with_a_reason(
+    root: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    client.set_terminated(runs[1], "FAILED")
+    try:
+        with pytest.raises(UserError, match="is FAILED and not FINISHED"):
+            register(command(root, "register", f"run={runs[1]}", "name=broken"))
+        with pytest.raises(UserError, match="say why"):
+            register(command(root, "register", f"run={runs[1]}", "name=broken", "force=no"))
+        register(command(root, "register", f"run={runs[1]}", "name=broken", FORCE))
+    finally:
+        client.set_terminated(runs[1], "FINISHED")
+    (noted,) = Registry(client, "").history("broken")
+    assert (noted["status"], noted["reason"]) == ("FAILED", "it converged before")
+
+
+def test_a_run_that_was_trained_on_after_registering_must_be_registered_again(root: Path, runs: list[str]) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    register(command(root, "register", f"run={runs[0]}", "name=resumed"))
+    client.set_model_version_tag("resumed", "1", "lantu.weights", "0" * 16)
+    with pytest.raises(UserError, match="it was trained on since"):
+        promote(command(root, "promote", "name=resumed"))
+    register(command(root, "register", f"run={runs[0]}", "name=resumed"))
+    promote(command(root, "promote", "name=resumed"))
+    assert Registry(client, "").aliases("resumed") == {"candidate": "2", "champion": "2"}
+
+
+def test_a_promotion_that_is_cut_off_leaves_its_record_and_the_old_champion(
+    root: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    register(command(root, "register", f"run={runs[0]}", "name=cut"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "set_alias", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            promote(command(root, "promote", "name=cut"))
+    registry = Registry(client, "")
+    assert [each["what"] for each in registry.history("cut")] == ["register", "promote"]
+    assert registry.aliases("cut") == {"candidate": "1"}
+    promote(command(root, "promote", "name=cut"))
+    assert registry.aliases("cut") == {"candidate": "1", "champion": "1"}

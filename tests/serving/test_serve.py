@@ -22,7 +22,7 @@ from lantu.config.composing import compose
 from lantu.errors import UserError
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
-from lantu.serving.serve_command import check_address, make_server
+from lantu.serving.serve_command import allowed_hosts, check_address, make_server
 from tests.conftest import SHORT
 from tests.serving.test_export import TRAINER
 
@@ -55,9 +55,13 @@ def served(result: lantu.Result, *overrides: str, token: str | None = None) -> A
     return build_app(make_server(cfg, token))
 
 
+def reached(app: Any, host: str = "localhost:8000") -> TestClient:
+    return TestClient(app, base_url=f"http://{host}")
+
+
 @pytest.fixture(scope="module")
 def client(table: lantu.Result) -> Iterator[TestClient]:
-    with TestClient(served(table)) as client:
+    with reached(served(table)) as client:
         yield client
 
 
@@ -123,7 +127,7 @@ def test_many_clients_at_once_each_get_the_answer_to_their_own_question(
 def test_what_cannot_be_answered_is_refused_with_a_sentence(
     table: lantu.Result, body: bytes, status: int, said: str
 ) -> None:
-    with TestClient(served(table, "max_bytes=200000", "log=false")) as client:
+    with reached(served(table, "max_bytes=200000", "log=false")) as client:
         reply = client.post("/predict", content=body, headers={"content-type": "application/json"})
         assert (reply.status_code, said in reply.json()["error"]["message"]) == (status, True), reply.text
 
@@ -133,7 +137,7 @@ def test_other_machines_need_a_token_and_the_token_is_checked(table: lantu.Resul
     check_address("::1", None)
     with pytest.raises(UserError, match="LANTU_SERVE_TOKEN"):
         check_address("0.0.0.0", None)
-    with TestClient(served(table, token="secret")) as client:
+    with reached(served(table, token="secret")) as client:
         body = {"inputs": records(people.head(1))}
         assert client.get("/health").status_code == 200
         assert client.get("/metrics").status_code == 401
@@ -142,10 +146,22 @@ def test_other_machines_need_a_token_and_the_token_is_checked(table: lantu.Resul
         assert client.post("/predict", json=body, headers={"authorization": "Bearer secret"}).status_code == 200
 
 
+def test_a_name_that_is_not_the_servers_is_refused_so_that_no_web_page_can_rebind_its_own(table: lantu.Result) -> None:
+    for host, status in {
+        "localhost:8000": 200, "127.0.0.1": 200, "[::1]:8000": 200, "evil.example:8000": 421, "evil.example": 421,
+        "127.0.0.1.evil.example": 421,
+    }.items():  # fmt: skip
+        with reached(served(table, "log=false"), host) as client:
+            assert client.get("/").status_code == client.get("/health").status_code == status, host
+    with reached(served(table, "hosts=[models.example]", "log=false"), "models.example") as client:
+        assert client.get("/ready").status_code == 200
+    assert allowed_hosts("0.0.0.0", []) is None
+
+
 def test_metrics_count_requests_and_the_log_holds_nothing_of_the_inputs(
     table: lantu.Result, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with TestClient(served(table)) as client:
+    with reached(served(table)) as client:
         client.post("/predict", json={"age": 31, "income": 7654321, "home": "rent"})
         client.post("/predict", json={"age": 31, "name": "Ada Lovelace"})
         metrics = client.get("/metrics").text
@@ -167,10 +183,10 @@ def test_the_description_names_the_columns_of_requests_and_answers(client: TestC
 
 def test_a_server_at_its_limit_says_so_and_a_slow_answer_is_given_up(table: lantu.Result, people: pd.DataFrame) -> None:
     row = records(people.head(1))[0]
-    with TestClient(served(table, "max_waiting=0")) as client:
+    with reached(served(table, "max_waiting=0")) as client:
         reply = client.post("/predict", json=row)
         assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
-    with TestClient(served(table, "timeout=1e-9")) as client:
+    with reached(served(table, "timeout=1e-9")) as client:
         assert client.post("/predict", json=row).status_code == 504
 
 
@@ -184,7 +200,7 @@ def test_pictures_are_answered_as_predict_answers_a_folder_of_them(
         shutil.copy(photo, tmp_path)
     expected = predict(rebuild(result.best_checkpoint), build(TRAINER), tmp_path)
     files = [("file", (each.name, each.read_bytes())) for each in sorted(tmp_path.iterdir())]
-    with TestClient(served(result)) as client:
+    with reached(served(result)) as client:
         reply = client.post("/predict", files=[*files, ("file", ("torn.png", b"\x89PNG torn"))]).json()["predictions"]
         alone = client.post("/predict", content=files[0][1][1], headers={"content-type": "image/png"}).json()
     assert [each["prediction"] for each in reply[:3]] == expected["prediction"].tolist()
@@ -192,29 +208,100 @@ def test_pictures_are_answered_as_predict_answers_a_folder_of_them(
     assert alone["predictions"][0]["prediction"] == expected["prediction"][0]
 
 
-def test_a_language_model_speaks_openais_protocol_and_streams(root: Path, own_data: dict[str, list[str]]) -> None:
+@pytest.fixture(scope="module")
+def text(root: Path, own_data: dict[str, list[str]]) -> lantu.Result:
     options = [*SHORT, *QUIET, *own_data["text_files"], "data.context=16"]
-    result = lantu.run(
+    return lantu.run(
         lantu.compose(f"paths.root={root}/text", "data=text_files", "model=gpt", "model.width=16", *options)
     )
-    rebuilt = rebuild(result.best_checkpoint)
+
+
+def events_of(reply: Any) -> list[Any]:
+    """The events of a streamed answer, the last of which says [DONE]."""
+    found = [line.removeprefix("data: ") for line in reply.text.splitlines() if line]
+    assert found.pop() == "[DONE]"
+    return [json.loads(each) for each in found]
+
+
+def test_a_language_model_speaks_openais_protocol_and_streams(text: lantu.Result) -> None:
+    rebuilt = rebuild(text.best_checkpoint)
     task: Any = rebuilt.task
     expected = task.write_one(rebuilt.data.encode, rebuilt.data.decode, prompt="The ", tokens=20, temperature=0)[4:]
     ask = {"prompt": "The ", "max_tokens": 20, "temperature": 0}
-    with TestClient(served(result)) as client:
+    messages = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "The "}]}
+    with reached(served(text)) as client:
         whole = client.post("/v1/completions", json=ask).json()
-        streamed = client.post("/v1/completions", json={**ask, "stream": True}).text
-        chat = client.post("/v1/chat/completions", json={**ask, "messages": [{"role": "user", "content": "The "}]})
-        wrong = client.post("/v1/completions", json={**ask, "temperature": -1})
-        endless = client.post("/predict", json={"inputs": [{"prompt": "The "}], "params": {"tokens": 10**9}})
+        streamed = events_of(client.post("/v1/completions", json={**ask, "stream": True}))
+        chat = client.post("/v1/chat/completions", json={**ask, **messages}).json()
+        counted = {"stream": True, "stream_options": {"include_usage": True}}
+        chunks = events_of(client.post("/v1/chat/completions", json={**ask, **messages, **counted}))
+        params = {"tokens": 20, "temperature": 0}
+        plain = client.post("/predict", json={"inputs": [{"prompt": "The "}], "params": params})
+        listed = client.get("/v1/models").json()["data"]
     assert whole["choices"][0]["text"] == expected
-    events = [line.removeprefix("data: ") for line in streamed.splitlines() if line]
-    assert events[-1] == "[DONE]"
-    assert json.loads(events[-2])["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"] == "length"
-    assert "".join(json.loads(each)["choices"][0]["text"] for each in events[:-1]) == expected
-    assert chat.json()["choices"][0]["message"]["content"]
-    assert (wrong.status_code, "temperature" in wrong.json()["error"]["message"]) == (422, True)
-    assert (endless.status_code, "params.tokens" in endless.json()["error"]["message"]) == (422, True)
+    assert whole["usage"] == {"prompt_tokens": 4, "completion_tokens": 20, "total_tokens": 24}
+    assert streamed[-1]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"] == "length"
+    assert "".join(each["choices"][0]["text"] for each in streamed) == expected
+    assert chat["choices"][0]["message"] == {"role": "assistant", "content": expected}
+    assert "1 of 2 messages were not read" in chat["warnings"][0]
+    assert chunks[0]["object"] == "chat.completion.chunk"
+    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert "".join(each["choices"][0]["delta"]["content"] for each in chunks[:-1]) == expected
+    assert (chunks[-1]["choices"], chunks[-1]["usage"]["completion_tokens"]) == ([], 20)
+    assert plain.json()["predictions"] == [{"text": "The " + expected}]
+    assert listed[0]["id"] == whole["model"]
+
+
+def test_texts_of_many_requests_are_written_together_and_each_is_what_it_is_alone(text: lantu.Result) -> None:
+    prompt = "The quick brown fox jumps over the dog."
+    asked: list[dict[str, Any]] = [
+        {"prompt": prompt[: 2 + 3 * number], "max_tokens": 40 - 3 * number, "seed": 5} for number in range(10)
+    ]
+    with reached(served(text, "max_texts=4")) as client:
+        alone = [client.post("/v1/completions", json=each).json()["choices"][0]["text"] for each in asked]
+        with ThreadPoolExecutor(10) as pool:
+            replies = list(pool.map(lambda each: client.post("/v1/completions", json=each).json(), asked))
+        metrics = client.get("/metrics").text
+        several = client.post("/v1/completions", json={**asked[3], "prompt": [each["prompt"] for each in asked[3:5]]})
+    assert [each["choices"][0]["text"] for each in replies] == alone
+    assert several.json()["choices"][0]["text"] == alone[3]
+    assert [each["index"] for each in several.json()["choices"]] == [0, 1]
+    steps = float(next(line for line in metrics.splitlines() if line.startswith("lantu_batch_rows_count")).split()[1])
+    tokens = 2 * sum(int(each["max_tokens"]) for each in asked)
+    assert steps < 0.9 * tokens  # of the second half, several tokens a step
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "said"),
+    [
+        ({"temperature": -1}, 422, "temperature"),
+        ({"model": "gpt-4"}, 404, "`gpt-4` is not served here"),
+        ({"logprobs": 3}, 422, "`logprobs` is an option that this server does not have"),
+        ({"max_tokens": 0}, 422, "max_tokens"),
+        ({"n": 17}, 422, "17"),
+        ({"stop": [""]}, 422, "stop"),
+        ({"prompt": ""}, 422, "prompt"),
+    ],
+)
+def test_what_a_language_model_cannot_do_is_refused_with_a_sentence(
+    text: lantu.Result, changed: dict[str, Any], status: int, said: str
+) -> None:
+    with reached(served(text, "log=false")) as client:
+        for stream in (False, True):
+            reply = client.post("/v1/completions", json={"prompt": "The ", "stream": stream, **changed})
+            assert (reply.status_code, said in reply.json()["error"]["message"]) == (status, True), reply.text
+        endless = {"inputs": [{"prompt": "The "}], "params": {"tokens": 10**9}}
+        assert "params.tokens" in client.post("/predict", json=endless).json()["error"]["message"]
+
+
+def test_texts_that_wait_are_bounded_and_one_that_is_given_up_frees_its_place(text: lantu.Result) -> None:
+    ask = {"prompt": "The ", "max_tokens": 4000}
+    with reached(served(text, "max_waiting=0", "log=false")) as client:
+        assert client.post("/v1/completions", json=ask).status_code == 503
+        assert client.post("/predict", json={"inputs": [{"prompt": "The "}]}).status_code == 503
+    with reached(served(text, "max_texts=1", "timeout=0.5", "log=false")) as client:
+        assert client.post("/v1/completions", json=ask).status_code == 504
+        assert client.post("/v1/completions", json={**ask, "max_tokens": 2}).status_code == 200
 
 
 @pytest.mark.slow

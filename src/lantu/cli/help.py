@@ -136,6 +136,7 @@ Load a model's server on this machine: `{program} run=WHICH [seconds=10] [client
 Register a run's model: `{program} run=WHICH name=NAME [alias=candidate]`
 
   run=best:EXPERIMENT          or last, an id, a run folder
+  --force "REASON"             although the run has not finished; the reason is kept
 """,
     "promote": """\
 Move an alias to a better version: `{program} name=NAME [from=candidate] [to=champion] [gate=default]`

@@ -127,13 +127,13 @@ def _composed(command: str, arguments: list[str]) -> int:
     return launch(command, [_typed_text(each, TYPED.get(command, ())) for each in _forced(command, arguments)])
 
 
-TYPED = {"predict": ("prompt",), "promote": ("force",), "rollback": ("reason",)}
+TYPED = {"predict": ("prompt",), "promote": ("force",), "register": ("force",), "rollback": ("reason",)}
 """Options whose values are free text."""
 
 
 def _forced(command: str, arguments: list[str]) -> list[str]:
     """Translate `lantu promote --force "why"` to `force=why`."""
-    if command != "promote" or "--force" not in arguments:
+    if command not in ("promote", "register") or "--force" not in arguments:
         return arguments
     place = arguments.index("--force")
     reason = arguments[place + 1 : place + 2]

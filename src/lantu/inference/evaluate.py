@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
+from lantu.checkpoints.digest import KEY, digest_of
 from lantu.config.build import build, groups_of
 from lantu.errors import UserError
 from lantu.inference.arguments import check_split
@@ -50,7 +51,7 @@ def _keep_by_group(fairness: Any, checkpoint: Path, cfg: DictConfig) -> None:
     """Write `fairness.json` into the run's folder, for `lantu promote` and `lantu launch`; not of changed data."""
     if cfg.data or not fairness.found or checkpoint.parent.name != "checkpoints":
         return
-    content = {"group": list(fairness.group), "metrics": fairness.metrics}
+    content = {KEY: digest_of(checkpoint), "group": list(fairness.group), "metrics": fairness.metrics}
     path = checkpoint.parent.parent / "fairness.json"
     try:
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")

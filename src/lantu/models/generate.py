@@ -84,7 +84,7 @@ def generate(
         if repetition_penalty != 1:
             seen = torch.zeros_like(logits, dtype=torch.bool) if seen is None else seen
             seen = seen.scatter(1, tokens, True)
-            logits = torch.where(seen, _less_likely(logits, repetition_penalty), logits)
+            logits = torch.where(seen, less_likely(logits, repetition_penalty), logits)
         drawn = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
         reading = place < lengths
         if place < prompts.shape[1]:
@@ -133,5 +133,6 @@ def check_sampling(
         raise UserError(f"`repetition_penalty={repetition_penalty}`: above 0; 1 changes nothing.")
 
 
-def _less_likely(logits: Tensor, penalty: float) -> Tensor:
+def less_likely(logits: Tensor, penalty: float) -> Tensor:
+    """Logits as a repetition penalty lowers them."""
     return torch.where(logits > 0, logits / penalty, logits * penalty)

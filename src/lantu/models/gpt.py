@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lantu.errors import UserError
 from lantu.models.layers import check_between
+from lantu.models.slots import KeyValueSlots
 
 MLPS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": partial(F.gelu, approximate="tanh"),
@@ -124,12 +125,17 @@ class GPT(nn.Module):
             self.register_buffer("rope_SP2", rope_table(context, width // heads, rope_base), persistent=False)
         self._initialise()
 
-    def forward(self, tokens_NT: Tensor, cache: KeyValueCache | None = None, *, logits: bool = True) -> Tensor:
+    def forward(
+        self, tokens_NT: Tensor, cache: KeyValueCache | KeyValueSlots | None = None, *, logits: bool = True
+    ) -> Tensor:
         """Return logits (N, T, V). With a cache, tokens_NT continue the cached tokens and are added to the cache.
 
         Args:
+            cache: of sequences of one length; or slots of different lengths, which take one token of each (T = 1).
             logits: False returns the input of `head`, (N, T, D), for a loss that computes the logits in chunks.
         """
+        if isinstance(cache, KeyValueSlots):
+            return self._step(tokens_NT, cache)
         start = cache.length if cache else 0
         end = start + tokens_NT.shape[1]
         if end > self.context:
@@ -157,6 +163,22 @@ class GPT(nn.Module):
         """An empty cache, for `forward`."""
         return KeyValueCache(len(self.blocks), self.context)
 
+    def new_slots(self, rows: int) -> KeyValueSlots:
+        """An empty cache of up to `rows` sequences of different lengths, for `forward`."""
+        return KeyValueSlots(len(self.blocks), self.context, rows)
+
+    def _step(self, tokens_N1: Tensor, slots: KeyValueSlots) -> Tensor:
+        """Logits (N, 1, V) after one more token of each sequence."""
+        at_N1, position_N1, mask_N1S = slots.begin(tokens_N1, self.boundary_id)
+        x_N1D = self.embedding(tokens_N1)
+        rope_N1P2 = self.rope_SP2[at_N1] if self.places is None else None
+        if self.places is not None:
+            x_N1D = x_N1D + self.places.weight[position_N1]
+        for block in self.blocks:
+            x_N1D = block(x_N1D, rope_N1P2, slots, mask_N1S)
+        slots.end()
+        return self.head(self.norm(x_N1D))
+
     def _initialise(self) -> None:
         """As GPT-2: standard deviation 0.02, times 1/√(2 × layers) where a layer adds to the residual stream."""
         for name, parameter in self.named_parameters():
@@ -181,7 +203,11 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x_NTD: Tensor, rope_TP2: Tensor | None, cache: KeyValueCache | None, mask_NTS: Tensor | None
+        self,
+        x_NTD: Tensor,
+        rope_TP2: Tensor | None,
+        cache: KeyValueCache | KeyValueSlots | None,
+        mask_NTS: Tensor | None,
     ) -> Tensor:
         x_NTD = x_NTD + self.dropout(self.attention(self.attention_norm(x_NTD), rope_TP2, cache, mask_NTS))
         return x_NTD + self.dropout(self.mlp(self.mlp_norm(x_NTD)))
@@ -219,7 +245,7 @@ class Attention(nn.Module):
         self,
         x_NTD: Tensor,
         rope_TP2: Tensor | None,
-        cache: KeyValueCache | None,
+        cache: KeyValueCache | KeyValueSlots | None,
         mask_NTS: Tensor | None = None,
     ) -> Tensor:
         qkv_NTXC = self.qkv(x_NTD).unflatten(-1, (-1, self.head_width))
@@ -343,15 +369,16 @@ def rope_table(context: int, head_width: int, base: float) -> Tensor:
 def apply_rope(x_NTXC: Tensor, rope_TP2: Tensor) -> Tensor:
     """Rotate each pair of neighbouring numbers by the angle of its position; the result is float32.
 
-    Pairs are interleaved as in LLaMA's own code; `transformers` splits a head into halves instead.
+    `rope_TP2` may have a dimension N before: then each sequence has positions of its own. Pairs are interleaved as in
+    LLaMA's own code; `transformers` splits a head into halves instead.
     """
     if torch.compiler.is_exporting():  # ONNX has no complex numbers
-        cos_T1P, sin_T1P = rope_TP2.float()[:, None].unbind(dim=-1)
+        cos_T1P, sin_T1P = rope_TP2.float().unsqueeze(-3).unbind(dim=-1)
         even_NTXP, odd_NTXP = x_NTXC.float().unflatten(-1, (-1, 2)).unbind(dim=-1)
         rotated = (even_NTXP * cos_T1P - odd_NTXP * sin_T1P, even_NTXP * sin_T1P + odd_NTXP * cos_T1P)
         return torch.stack(rotated, dim=-1).flatten(-2)
     pairs_NTXP = torch.view_as_complex(x_NTXC.float().unflatten(-1, (-1, 2)))
-    rotated_NTXP = pairs_NTXP * torch.view_as_complex(rope_TP2.float())[:, None]
+    rotated_NTXP = pairs_NTXP * torch.view_as_complex(rope_TP2.float()).unsqueeze(-2)
     return torch.view_as_real(rotated_NTXP).flatten(-2)
 
 

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lantu.errors import UserError
 from lantu.models.layers import check_between
+from lantu.models.slots import RecurrentSlots
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 POOLS = ("last", "mean", "max")
@@ -101,7 +102,7 @@ class RNN(nn.Module):
         """Whether dropout is active: in training, or always with `mc_dropout`."""
         return self.training or self.mc_dropout
 
-    def forward(self, tokens: Tensor, cache: RecurrentState | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, cache: RecurrentState | RecurrentSlots | None = None) -> Tensor:
         """Return logits. With a cache, the tokens continue the cached sequence, and the cache gets the new state."""
         lengths = None if self.pad_id is None else _lengths(tokens, self.pad_id)
         x = self._embed(tokens)
@@ -118,6 +119,10 @@ class RNN(nn.Module):
     def new_cache(self) -> RecurrentState:
         """Return the initial state for `forward`."""
         return RecurrentState(len(self.layers))
+
+    def new_slots(self, rows: int) -> RecurrentSlots:
+        """Return an empty cache of up to `rows` sequences of different lengths, for `forward` with a token of each."""
+        return RecurrentSlots(len(self.layers))
 
     def _embed(self, tokens: Tensor) -> Tensor:
         x = self.embedding(tokens)

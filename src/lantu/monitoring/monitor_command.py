@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lantu.checkpoints.digest import KEY, digest_of
 from lantu.config.build import build
 from lantu.errors import UserError
 from lantu.inference.predict import predict
@@ -45,7 +46,7 @@ def job(cfg: DictConfig) -> None:
         run, options = checkpoint.parent.parent, {"alpha": cfg.alpha, "least": cfg.least}
         verdict = judge(rebuild(checkpoint), build(cfg.trainer), run, new=new, reference=reference, **options)
         folder = Path(cfg.output or checkpoint.parent.parent / "monitoring" / time.strftime("%Y-%m-%d_%H-%M-%S"))
-        _write(verdict, folder)
+        _write(verdict, folder, weights=digest_of(checkpoint))
         if cfg.track:
             _track(verdict, folder, cfg)
     except UserError as error:
@@ -157,10 +158,11 @@ def _features(data: Any, path: Path) -> np.ndarray:
     return np.concatenate([batch.flatten(1).numpy() for batch in loader])
 
 
-def _write(verdict: Verdict, folder: Path) -> None:
+def _write(verdict: Verdict, folder: Path, *, weights: str | None = None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "monitoring.json").write_text(json.dumps(verdict.to_dict(), indent=1), encoding="utf-8")
+        content = {KEY: weights, **verdict.to_dict()}
+        (folder / "monitoring.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
         (folder / "monitoring.html").write_text(page(verdict), encoding="utf-8")
     except OSError as error:
         raise UserError(f"`output={folder}` cannot be written: {error.strerror}.") from error

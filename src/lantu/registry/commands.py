@@ -19,6 +19,8 @@ from lantu.tracking.registered import RegisteredVersion, find
 
 MARKS = {"met": "[green]met[/]      ", "not met": "[red]not met[/]  ", "not known": "[yellow]not known[/]"}
 
+FINISHED = "FINISHED"
+"""MLflow's word for a run that ended well."""
 LONGEST_REASON = 1000
 """Characters: the history of decisions is one tag of MLflow."""
 
@@ -39,7 +41,7 @@ def register(cfg: DictConfig) -> None:
     """Register a run's model, and point an alias to it.
 
     Raises:
-        UserError: there is no such run, it kept no model, or the alias is given by `promote` alone.
+        UserError: there is no such run, it kept no model or has not finished, or the alias is given by `promote` alone.
     """
     name = _name(cfg)
     client, run = find_run(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
@@ -50,11 +52,20 @@ def register(cfg: DictConfig) -> None:
             f"`alias=candidate`, then `lantu promote name={name} to={cfg.alias}`."
         )
     evidence = gather(client, run, tracking_uri=cfg.paths.tracking_uri)
+    _check_reason(cfg.force, "the run was stopped when it had converged")
+    if evidence.status != FINISHED and cfg.force is None:
+        raise UserError(
+            f"the run {run.info.run_name} is {evidence.status or 'of unknown state'} and not {FINISHED}: its model may "
+            "be half trained and untested. Let it finish (`lantu train resume=...`), or give a reason that is kept: "
+            '--force "..."'
+        )
     version = registry.register(name, run, evidence)
+    what = {"what": "register", "version": version.version, "alias": cfg.alias, "run": version.run_id}
+    if cfg.force is not None:
+        what |= {"status": evidence.status, "reason": cfg.force}
+    registry.note(name, what, run_id=version.run_id, evidence={"lineage": evidence.lineage})
     if cfg.alias:
         registry.set_alias(name, str(cfg.alias), version.version)
-    what = {"what": "register", "version": version.version, "alias": cfg.alias, "run": version.run_id}
-    registry.note(name, what, run_id=version.run_id, evidence={"lineage": evidence.lineage})
     print(
         f"{name} version {version.version}"
         + (f" @{cfg.alias}" if cfg.alias else "")
@@ -73,16 +84,19 @@ def promote(cfg: DictConfig) -> None:
     """
     name, gates = _name(cfg), plain(cfg.gate)
     check_gates(gates)
-    if cfg.force is not None and len(str(cfg.force).strip()) < 5:
-        raise UserError('`force`: say why, as in --force "the champion leaks a column"; the reason is kept.')
-    if cfg.force is not None and len(str(cfg.force)) > LONGEST_REASON:
-        raise UserError(f"`force`: a reason has {LONGEST_REASON} characters at most; this one has {len(cfg.force)}.")
+    _check_reason(cfg.force, "the champion leaks a column")
     registry = open_registry(cfg)
     candidate = find(registry.client, name, alias=str(cfg["from"]))
     champion = _version_at(registry, name, str(cfg.to))
     if champion is not None and champion.version == candidate.version:
         raise UserError(f"{name} version {candidate.version} is @{cfg.to} already.")
     one, two = evidence_of(registry, candidate), evidence_of(registry, champion) if champion else None
+    if (changed := registry.changed(candidate, one)) and cfg.force is None:
+        raise UserError(
+            f"{name} version {candidate.version} was registered with the weights {changed[:8]}, and its run has the "
+            f"weights {(one.weights or '')[:8]} now: it was trained on since. Register it again: `lantu register "
+            f"run={candidate.run_id} name={name}`."
+        )
     lines = judge(one, two, gates)
     verdict = verdict_of(lines)
     _show(lines)
@@ -103,8 +117,8 @@ def promote(cfg: DictConfig) -> None:
             f"{name} version {candidate.version} is not promoted ({verdict}): {broken}. Meet the gates, or give a "
             'reason that is kept: --force "..."'
         )
+    registry.note(name, decision, run_id=candidate.run_id, evidence=kept)  # first: no move without a record
     registry.set_alias(name, str(cfg.to), candidate.version)
-    registry.note(name, decision, run_id=candidate.run_id, evidence=kept)
     was = f", was version {champion.version}" if champion else ""
     forced = f" ({verdict}, by force: {cfg.force})" if verdict != "go" else ""
     print(f"{name} @{cfg.to} is version {candidate.version}{was}{forced}")
@@ -132,11 +146,11 @@ def rollback(cfg: DictConfig) -> None:
     if before is None:
         raise UserError(f"{name} @{cfg.alias} is version {now.version}, and no version had that alias before it.")
     find(registry.client, name, version=str(before))  # it can have been deleted
-    registry.set_alias(name, str(cfg.alias), before)
     decision = {
         "what": "rollback", "version": before, "alias": cfg.alias, "previous": now.version, "reason": cfg.reason,
     }  # fmt: skip
     registry.note(name, decision, run_id=now.run_id, evidence={})
+    registry.set_alias(name, str(cfg.alias), before)
     print(f"{name} @{cfg.alias} is version {before} again, was version {now.version}")
 
 
@@ -144,6 +158,13 @@ def evidence_of(registry: Registry, version: RegisteredVersion) -> Evidence:
     """What the run of a registered version has left."""
     run = registry.client.get_run(version.run_id)
     return gather(registry.client, run, version, tracking_uri=registry.uri)
+
+
+def _check_reason(reason: Any, example: str) -> None:
+    if reason is not None and len(str(reason).strip()) < 5:
+        raise UserError(f'`force`: say why, as in --force "{example}"; the reason is kept.')
+    if reason is not None and len(str(reason)) > LONGEST_REASON:
+        raise UserError(f"`force`: a reason has {LONGEST_REASON} characters at most; this one has {len(str(reason))}.")
 
 
 def _version_at(registry: Registry, name: str, alias: str) -> RegisteredVersion | None:

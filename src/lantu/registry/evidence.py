@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
-from lantu.tracking.find import _local_folder
+from lantu.checkpoints.digest import KEY, digest_of
+from lantu.tracking.find import _in_folder, _local_folder
 from lantu.tracking.registered import RegisteredVersion
 
 MOST_BYTES = 200_000_000
@@ -24,6 +26,12 @@ class Evidence:
     """Of the run."""
     version: str = ""
     """In the registry; empty where it is not registered."""
+    status: str = ""
+    """MLflow's word for how the run ended, such as FINISHED."""
+    weights: str | None = None
+    """The digest of the weights that serve; None: not known here."""
+    stale: dict[str, str] = field(default_factory=dict)
+    """Why a file says nothing of these weights, by its name; its content is left out."""
     metrics: dict[str, float] = field(default_factory=dict)
     lineage: dict[str, str] = field(default_factory=dict)
     """Code revision, data digests, MLflow run, seed."""
@@ -44,6 +52,16 @@ class Evidence:
     bytes: int | None = None
     """Of the weights."""
 
+    def fresh(self, name: str, content: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The content of a file that was measured on these weights; of another none, and `stale` says why."""
+        if content is None:
+            return None
+        measured = content.get(KEY)
+        if measured is not None and measured == self.weights:
+            return content
+        self.stale[name] = _why_stale(name, measured, self.weights)
+        return None
+
 
 def gather(
     client: Any, run: Any, version: RegisteredVersion | None = None, *, tracking_uri: str | None = None
@@ -58,6 +76,7 @@ def gather(
     """
     tags, params = run.data.tags, run.data.params
     found = Evidence(run.info.run_id, name=run.info.run_name or "", version=version.version if version else "")
+    found.status = str(run.info.status)
     found.metrics = {str(name): float(value) for name, value in run.data.metrics.items()}
     found.groups = _names(params.get("fairness.group"))
     found.folder = _local_folder(run, tracking_uri)
@@ -74,25 +93,58 @@ def gather(
         context = next((tag.value for tag in each.tags if tag.key == "mlflow.data.context"), each.dataset.name)
         found.lineage[f"data, {context}"] = each.dataset.digest
     with tempfile.TemporaryDirectory() as name:
+        found.weights = _weights(client, found, Path(name))
+        if found.weights:
+            found.lineage["weights"] = found.weights
         for split in ("test", "val"):
-            path = _file(client, found, f"predictions/{split}.parquet", Path(name))
-            frame = _table(path)
-            if frame is not None:
-                found.predictions[split] = frame
-        by_group = _content(_file(client, found, "fairness.json", Path(name))) or {}  # of `lantu evaluate`
+            _read_predictions(found, split, _file(client, found, f"predictions/{split}.parquet", Path(name)))
+        by_group = found.fresh("fairness.json", _content(_file(client, found, "fairness.json", Path(name)))) or {}
         found.metrics |= by_group.get("metrics", {})
         found.groups += [each for each in by_group.get("group", []) if each not in found.groups]
-        path = _file(client, found, "load.json", Path(name))
-        found.load = _content(path)
+        found.load = found.fresh("load.json", _content(_file(client, found, "load.json", Path(name))))
     if found.folder is not None:
         for file in found.folder.glob("export/*/equality.json"):
-            if content := _content(file):
-                found.equality[file.parent.name] = content
-        found.monitoring = _newest_report(found.folder)
+            form = file.parent.name
+            if content := found.fresh(f"export/{form}/equality.json", _content(file)):
+                found.equality[form] = content
+        found.monitoring = found.fresh("monitoring.json", _newest_report(found.folder))
         checkpoint = found.folder / "checkpoints" / "best.ckpt"
         weights = [*found.folder.glob("model/**/*.ckpt"), *([checkpoint] if checkpoint.is_file() else [])]
         found.bytes = weights[0].stat().st_size if weights else None
     return found
+
+
+def _weights(client: Any, found: Evidence, place: Path) -> str | None:
+    """The digest of what serves: of the run's checkpoint here, or as the MLflow model in its artifacts states it."""
+    if found.folder is not None:
+        checkpoint = _in_folder(found.folder)
+        return digest_of(checkpoint) if checkpoint is not None else None
+    path = _file(client, found, "model/MLmodel", place)
+    try:
+        stated = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("metadata") if path else None
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return str(stated[KEY]) if isinstance(stated, dict) and stated.get(KEY) else None
+
+
+def _read_predictions(found: Evidence, split: str, path: Path | None) -> None:
+    """Stored predictions, unless they say that they are of other weights; those of earlier runs say nothing."""
+    frame = _table(path)
+    if frame is None:
+        return
+    name, of = f"predictions/{split}.parquet", frame.attrs.get(KEY)
+    if of is not None and found.weights is not None and of != found.weights:
+        found.stale[name] = _why_stale(name, str(of), found.weights)
+        return
+    found.predictions[split] = frame
+
+
+def _why_stale(name: str, measured: Any, weights: str | None) -> str:
+    if weights is None:
+        return f"{name} cannot be used: the run's weights are not here, so it may be of others"
+    if measured is None:
+        return f"{name} is stale: it does not say on which weights it was measured"
+    return f"{name} is stale: it was measured on the weights {measured[:8]}, and the run's are {weights[:8]} now"
 
 
 def _file(client: Any, found: Evidence, name: str, place: Path) -> Path | None:

@@ -76,11 +76,12 @@ def _quality(candidate: Evidence, champion: Evidence | None, options: dict[str, 
     if champion is None:
         return _first(candidate, metric, limit, source)
     if frame is None or champion.predictions.get(split) is None:
-        who = "the candidate" if frame is None else "the champion"
+        who, of = ("the candidate", candidate) if frame is None else ("the champion", champion)
+        why = of.stale.get(f"predictions/{split}.parquet", f"{who} stored no predictions of the {split} split")
         remedy = f"train {who} again with `callbacks=[default]`, which stores predictions, and `test=true`"
-        return Line("quality", "not known", f"{who} stored no predictions of the {split} split", limit, source, remedy)
+        return Line("quality", "not known", why, limit, source, remedy)
     pair = compare_pair(("candidate", frame), ("champion", champion.predictions[split]), metric, level=level)
-    if pair is None or not _same_targets(frame, champion.predictions[split]):
+    if pair is None or not _same_examples(candidate, champion, split):
         why = f"{metric} cannot be compared: the two were not measured on the same examples"
         return Line("quality", "not known", why, limit, source, "train both on the same data with the same split")
     sign = 1.0 if direction(metric) == "max" else -1.0
@@ -118,12 +119,18 @@ def _first(candidate: Evidence, metric: str, limit: str, source: str) -> Line:
     return Line("quality", "met", claim, limit, source, value=value)
 
 
-def _same_targets(one: Any, two: Any) -> bool:
-    one, two = (each.set_index("row") if "row" in each else each for each in (one, two))
-    common = one.index.intersection(two.index)
-    if not {"target"} <= {*one} & {*two}:
-        return True
-    return bool((one.loc[common, "target"].astype(str) == two.loc[common, "target"].astype(str)).all())
+def _same_examples(one: Evidence, two: Evidence, split: str) -> bool:
+    """Whether two runs predicted for the same examples: by their stored targets, else by the split's digest.
+
+    Without either nothing is known of it, and the answer is no.
+    """
+    frames = [each.predictions[split] for each in (one, two)]
+    if not all("target" in each for each in frames):
+        digests = {each.lineage.get(f"data, {split}") for each in (one, two)}
+        return len(digests) == 1 and None not in digests
+    first, second = (each.set_index("row") if "row" in each else each for each in frames)
+    common = first.index.intersection(second.index)
+    return bool((first.loc[common, "target"].astype(str) == second.loc[common, "target"].astype(str)).all())
 
 
 def _more_examples(number: int, better: float, low: float, worse_by: float) -> str:
@@ -149,7 +156,8 @@ def _of_run(name: str, candidate: Evidence, options: dict[str, Any]) -> Line | N
     value, what, unit, source, remedy = _measured(name, candidate, options)
     shown = f"at most {float(limit):g}{unit}"
     if value is None:
-        return Line(name, "not known", f"{what} is not known", shown, source, remedy)
+        why = candidate.stale.get(source, f"{what} is not known")
+        return Line(name, "not known", why, shown, source, remedy)
     met = value <= float(limit)
     at = f" at delta {candidate.delta:g}" if name == "privacy" and candidate.delta is not None else ""
     claim = f"{what} is {value:.4g}{unit}{at}"
@@ -195,7 +203,8 @@ def _export(candidate: Evidence, form: str | None) -> Line | None:
     found = candidate.equality.get(str(form))
     remedy = f"lantu export run={candidate.run_id} format={form}"
     if found is None:
-        return Line("export", "not known", f"there is no export to {form}", "equal answers", "equality.json", remedy)
+        why = candidate.stale.get(f"export/{form}/equality.json", f"there is no export to {form}")
+        return Line("export", "not known", why, "equal answers", "equality.json", remedy)
     worst = max(found["largest"].values(), default=0.0)
     claim = f"the export to {form} differs by {worst:.2g} at most, on {found['examples']} examples"
     return Line("export", "met" if found["equal"] else "not met", claim, "equal answers", "equality.json", value=worst)

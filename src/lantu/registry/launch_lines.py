@@ -87,7 +87,7 @@ def _load(candidate: Evidence) -> list[Line]:
             Line(
                 "latency",
                 "not known",
-                "the server was not loaded: its latency and cost are unknown",
+                candidate.stale.get("load.json", "the server was not loaded: its latency and cost are unknown"),
                 "",
                 "load.json",
                 again,

@@ -15,6 +15,8 @@ from lantu.tracking.store import turn
 
 HISTORY = "lantu.history"
 """The tag of a registered model that holds its decisions, the newest last."""
+WEIGHTS = "lantu.weights"
+"""The tag of a version with the digest of its weights."""
 MOST_CHARACTERS = 4500
 """Of that tag, within MLflow's limit of 5,000; older decisions stay with their runs."""
 
@@ -32,7 +34,7 @@ class Registry:
         self.uri = uri
 
     def register(self, name: str, run: Any, evidence: Evidence) -> RegisteredVersion:
-        """A new version of a model from a run, or the one that the run has already.
+        """A new version of a model from a run, or the one that the run has already with these weights.
 
         Raises:
             UserError: the run kept no model.
@@ -41,7 +43,7 @@ class Registry:
 
         run_id = run.info.run_id
         for each in self.client.search_model_versions(f"name='{_quoted(name)}'") if self._exists(name) else []:
-            if each.run_id == run_id:
+            if each.run_id == run_id and not self._differ(each.tags.get(WEIGHTS), evidence.weights):
                 return RegisteredVersion(name, str(each.version), run_id)
         source = self._source(run, evidence)
         tags = {f"lantu.{label.replace(', ', '_').replace(' ', '_')}": v for label, v in evidence.lineage.items()}
@@ -53,6 +55,15 @@ class Registry:
             except MlflowException as error:
                 raise UserError(f"MLflow refuses the model of run {run_id}: {error.message}") from error
         return RegisteredVersion(name, str(made.version), run_id)
+
+    def changed(self, version: RegisteredVersion, evidence: Evidence) -> str:
+        """The digest of the weights that a version was registered with, where its run has others now; else empty."""
+        registered = self.client.get_model_version(version.name, version.version).tags.get(WEIGHTS)
+        return str(registered) if self._differ(registered, evidence.weights) else ""
+
+    @staticmethod
+    def _differ(one: str | None, two: str | None) -> bool:
+        return one is not None and two is not None and one != two
 
     def aliases(self, name: str) -> dict[str, str]:
         """Version by alias."""
@@ -79,14 +90,14 @@ class Registry:
     def note(self, name: str, decision: dict[str, Any], *, run_id: str, evidence: dict[str, Any]) -> None:
         """Keep a decision: shortly with the model, and with its evidence among the artifacts of its run."""
         decision = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "by": getpass.getuser(), **decision}
+        stamp = decision["at"].replace(":", "-")
+        self.client.log_dict(run_id, {**decision, **evidence}, f"registry/{decision['what']}-{name}-{stamp}.json")
         with self._turn():
             kept = [*self.history(name), decision]
             while len(json.dumps(kept)) > MOST_CHARACTERS and len(kept) > 1:
                 # refusals first: rollback needs the promotions
                 kept.pop(next((place for place, each in enumerate(kept[:-1]) if each["what"] == "refuse"), 0))
             self.client.set_registered_model_tag(name, HISTORY, json.dumps(kept))
-        stamp = decision["at"].replace(":", "-")
-        self.client.log_dict(run_id, {**decision, **evidence}, f"registry/{decision['what']}-{name}-{stamp}.json")
 
     def _exists(self, name: str) -> bool:
         from mlflow.exceptions import MlflowException

@@ -37,13 +37,15 @@ def fairness_line(candidate: Evidence, options: Mapping[str, Any]) -> Line | Non
     found = {name: _of_gap(candidate, name, most=most, least=least) for name in _gaps(candidate, metric)}
     unknown = [] if "/" in metric else [each for each in candidate.groups if _gap(each, metric) not in found]
     if not found or unknown:
-        what = f"`{metric}` of {', '.join(unknown)}" if unknown else f"`{metric}`"
+        what = f"`{metric}` of {', '.join(unknown)} is not known" if unknown else f"`{metric}` is not known"
+        if not unknown:
+            what = candidate.stale.get("fairness.json", what)
         remedy = (
             f"more test examples of the groups of {', '.join(unknown)}, or a lower `fairness.least`"
             if unknown
             else f"lantu evaluate run={candidate.run_id} fairness.group=[COLUMN]"
         )
-        return Line("fairness", "not known", f"{what} is not known", limit, source, remedy)
+        return Line("fairness", "not known", what, limit, source, remedy)
     order: tuple[Verdict, ...] = ("not met", "not known", "met")
     sign = 1 if most is not None else -1
     name = min(found, key=lambda each: (order.index(found[each]), -sign * candidate.metrics[each]))
@@ -84,6 +86,7 @@ def drift_line(candidate: Evidence, most: float | None) -> Line | None:
         why = (
             "new rows were not compared with the training rows" if candidate.folder else "the run's folder is not here"
         )
+        why = candidate.stale.get("monitoring.json", why)
         return Line("drift", "not known", why, limit, "monitoring.json in the run's folder", remedy)
     changed, compared = len(report["drifted"]), len(report["findings"])
     claim = f"{changed} of {compared} comparisons show a change, in {report['rows']:,} rows of {report['new']}"

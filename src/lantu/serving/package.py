@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lantu.checkpoints.digest import KEY, weights_digest
 from lantu.data import DataModule
 from lantu.errors import UserError
 from lantu.lazy_imports import gc_paused
@@ -35,7 +36,8 @@ def write_model(folder: Path, *, checkpoint: Path, data: DataModule, task: Task,
 
     shutil.rmtree(folder, ignore_errors=True)
     weights = folder.parent / "weights.ckpt"
-    torch.save(_slim(checkpoint, data, recipe_key), weights)
+    slim = _slim(checkpoint, data, recipe_key)
+    torch.save(slim, weights)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*input example was not provided.*")
@@ -44,6 +46,7 @@ def write_model(folder: Path, *, checkpoint: Path, data: DataModule, task: Task,
                 loader_module=LOADER,
                 data_path=str(weights),
                 signature=signature(data, task),
+                metadata={KEY: weights_digest(slim["state_dict"])},
                 pip_requirements=[f"{name}=={version(name)}" for name in REQUIRED],
             )
     finally:

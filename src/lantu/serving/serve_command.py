@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,21 @@ def make_server(cfg: DictConfig, token: str | None) -> Any:
 
     source = Source(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
     watch = Watch(log=cfg.log)
-    names = ("max_bytes", "max_rows", "max_batch", "max_waiting", "timeout", "reload_every")
-    return Server(Holder(source, source.load(), watch), watch, Limits(**{name: cfg[name] for name in names}), token)
+    names = ("max_bytes", "max_rows", "max_batch", "max_texts", "max_waiting", "timeout", "reload_every")
+    limits = Limits(**{name: cfg[name] for name in names})
+    return Server(Holder(source, source.load(), watch), watch, limits, token, hosts=allowed_hosts(cfg.host, cfg.hosts))
+
+
+def allowed_hosts(host: str, names: Iterable[str]) -> frozenset[str] | None:
+    """The names under which a server on loopback is reached; None: it listens to other machines, under any name.
+
+    Args:
+        host: where it listens.
+        names: further ones, such as that of a proxy on this machine.
+    """
+    if not is_loopback(host):
+        return frozenset(each.lower() for each in names) or None
+    return frozenset({"localhost", "127.0.0.1", "::1", host.lower(), *(each.lower() for each in names)})
 
 
 def check_address(host: str, token: str | None) -> None:

@@ -60,11 +60,14 @@ class Answering(LanguageModeling):
 
     def stream(self, encode: Encode, decode: Decode, *, tokens: int = 200, **options: Any) -> Iterator[str]:
         """The answer to a question, in pieces as they are written; at most `max_answer` tokens."""
-        return super().stream(encode, decode, tokens=min(tokens, self.max_answer), **options)
+        return super().stream(encode, decode, tokens=self.most_tokens(tokens), **options)
 
     def write_all(self, encode: Encode, decode: Decode, *, tokens: int = 200, **options: Any) -> list[str]:
         """Questions, each with its answer of at most `max_answer` tokens."""
-        return super().write_all(encode, decode, tokens=min(tokens, self.max_answer), **options)
+        return super().write_all(encode, decode, tokens=self.most_tokens(tokens), **options)
+
+    def most_tokens(self, tokens: int) -> int:
+        return min(tokens, self.max_answer)
 
     def sample(self, decode: Callable[[list[int]], str], *, stage: str = "test") -> tuple[str, str]:
         """Nothing, and the answers to the first questions of a part."""

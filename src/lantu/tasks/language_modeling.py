@@ -244,8 +244,7 @@ class LanguageModeling(TokenTask):
         Raises:
             UserError: the prompt holds no token, or an option is out of its range.
         """
-        known = self._known(encode, prompt)
-        writing = Writing(decode, known.tolist(), stop=stop, end_id=self.end_id)
+        known, writing = self.begin(encode, decode, prompt=prompt, stop=stop)
         with evaluating(self.net):
             for drawn in generate(self.net, known[None], new_tokens=tokens, context=self.context, **sampling):
                 if piece := writing.add(int(drawn)):
@@ -295,6 +294,15 @@ class LanguageModeling(TokenTask):
             for number, writing in zip(group, writings, strict=True):
                 texts[number] += writing.rest()
         return texts
+
+    def begin(self, encode: Encode, decode: Decode, *, prompt: str, stop: Sequence[str]) -> tuple[Tensor, Writing]:
+        """The tokens (T,) of a prompt, and what turns those that follow into text; see `stream`."""
+        known = self._known(encode, prompt)
+        return known, Writing(decode, known.tolist(), stop=stop, end_id=self.end_id)
+
+    def most_tokens(self, tokens: int) -> int:
+        """How many tokens of those that are asked for a text may have."""
+        return tokens
 
     def _known(self, encode: Encode, prompt: str) -> Tensor:
         known = torch.as_tensor(encode(prompt), dtype=torch.long, device=self.device).flatten()

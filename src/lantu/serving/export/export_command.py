@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lantu.checkpoints.digest import KEY, digest_of
 from lantu.config.build import build
 from lantu.errors import UserError
 from lantu.inference.arguments import check_input
@@ -101,6 +102,7 @@ def export(
             dynamic = [0, x.ndim - 1]
         equality = compare(rebuilt.task, exported.task, batches, tolerance=tolerance, dynamic=dynamic)
         found: dict[str, Any] = {"format": form, "precision": precision, "equal": equality.equal, **asdict(equality)}
+        found[KEY] = digest_of(checkpoint)
         found |= {"dynamic": graph.dynamic, "padded": graph.padded} if graph else {"dynamic": None, "padded": None}
         found["bytes"] = sum(each.stat().st_size for each in draft.glob(f"{FILES[form]}*"))
         if precision == "float32":

@@ -22,6 +22,7 @@ from lantu.serving.http.requests import Asked, Refused, read
 from lantu.serving.http.served import Prepared, ServedModel
 from lantu.serving.http.try_page import page
 from lantu.serving.http.watching import Watch
+from lantu.serving.http.writer import Writer
 
 OPEN = ("/health", "/ready", "/")
 """Paths that need no token. The page at / shows the model's name, its version and the names of its inputs."""
@@ -35,6 +36,8 @@ class Limits:
     max_bytes: int = 32_000_000
     max_rows: int = 1000
     max_batch: int = 64
+    max_texts: int = 16
+    """Texts that a language model writes at once."""
     max_waiting: int = 256
     timeout: float = 30.0
     """Seconds until a request is given up."""
@@ -45,7 +48,15 @@ class Limits:
 class Server:
     """The state behind the routes."""
 
-    def __init__(self, holder: Holder, watch: Watch, limits: Limits, token: str | None) -> None:
+    def __init__(
+        self, holder: Holder, watch: Watch, limits: Limits, token: str | None, *, hosts: frozenset[str] | None = None
+    ) -> None:
+        """
+        Args:
+            token: that clients send; None: none is asked for.
+            hosts: names under which requests may reach the server; None: any.
+        """
+        self.hosts = hosts
         self.holder = holder
         self.watch = watch
         self.limits = limits
@@ -53,6 +64,7 @@ class Server:
         self.batcher = Batcher(
             holder.current, max_batch=limits.max_batch, max_waiting=limits.max_waiting, observe=watch.batch
         )
+        self.writer = Writer(most=limits.max_texts, max_waiting=limits.max_waiting, observe=watch.batch)
         self.ready = False
 
     async def predict(self, request: Request) -> Response:
@@ -61,7 +73,7 @@ class Server:
         request.state.rows = asked.count
         model = self.holder.current()
         if model.prompted:
-            answers = await asyncio.to_thread(text_api.respond, model, asked.rows, asked.params)
+            answers = await text_api.respond(model, self.writer, asked.rows, asked.params)
         else:
             answers, model = await self.batcher.ask(lambda each: _prepare(each, asked), asked.count)
         return JSONResponse({"predictions": answers, "model": f"{model.name}/{model.version}"})
@@ -73,7 +85,7 @@ class Server:
         return JSONResponse({"status": "ready" if self.ready else "not ready"}, status_code=200 if self.ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        self.watch.waiting.set(self.batcher.waiting)
+        self.watch.waiting.set(self.batcher.waiting + self.writer.waiting)
         return Response(self.watch.exposition(), media_type="text/plain; version=0.0.4")
 
     async def model(self, request: Request) -> Response:
@@ -104,6 +116,7 @@ class Server:
 
     async def _answered(self, handler: Handler, request: Request) -> Response:
         try:
+            self._check_host(request)
             if request.url.path not in OPEN:
                 self._check_token(request)
             return await asyncio.wait_for(handler(request), self.limits.timeout)
@@ -119,6 +132,18 @@ class Server:
             self.watch.say("error", path=request.url.path, kind=type(error).__name__, reason=str(error)[:300])
             return _error(500, f"the model failed on this request ({type(error).__name__}); the log says more.")
 
+    def _check_host(self, request: Request) -> None:
+        """Refuse a name that is not this server's: a web page could have its own name resolve to this machine.
+
+        Such a page (DNS rebinding) would be of the server's origin for the browser, and could read every answer.
+        """
+        if self.hosts is None:
+            return
+        given = request.headers.get("host", "")
+        name = given.rpartition(":")[0] if given.rpartition(":")[2].isdigit() else given
+        if name.strip("[]").lower() not in self.hosts:
+            raise Refused(421, f"this server is not reached as `{given[:100]}`: `hosts=[NAME]` allows another name.")
+
     def _check_token(self, request: Request) -> None:
         if self.token is None:
             return
@@ -130,6 +155,7 @@ class Server:
     async def life(self, app: FastAPI) -> AsyncIterator[None]:
         """Answer from start to stop."""
         self.batcher.start()
+        self.writer.start()
         every = self.limits.reload_every
         following = asyncio.create_task(self.holder.follow(every)) if every and self.holder.source.version() else None
         self.ready = True
@@ -141,6 +167,7 @@ class Server:
             if following is not None:
                 following.cancel()
             await self.batcher.stop()
+            await self.writer.stop()
             self.watch.say("stopped")
 
 
@@ -157,12 +184,12 @@ def build_app(server: Server) -> FastAPI:
         "/predict": ("POST", server.predict),
         "/invocations": ("POST", server.predict),
     }
-    if server.holder.model.prompted:
-        writer = text_api.Writer(server.holder.current, server.limits.max_bytes)
+    if server.holder.model.prompted and not server.holder.model.task.speaks:
+        api = text_api.TextApi(server.holder.current, server.writer, server.limits.max_bytes)
         routes |= {
-            "/v1/models": ("GET", writer.models),
-            "/v1/completions": ("POST", writer.completions),
-            "/v1/chat/completions": ("POST", writer.chat),
+            "/v1/models": ("GET", api.models),
+            "/v1/completions": ("POST", api.completions),
+            "/v1/chat/completions": ("POST", api.chat),
         }
 
     async def description(request: Request) -> Response:

@@ -19,6 +19,7 @@ import psutil
 from omegaconf import DictConfig
 
 from lantu import units
+from lantu.checkpoints.digest import KEY, digest_of
 from lantu.errors import UserError
 from lantu.extras import require
 from lantu.inference.rebuild import rebuild
@@ -84,6 +85,7 @@ def load(cfg: DictConfig) -> dict[str, Any]:
         memory = running.process.memory_info().rss if running.process else None
     found: dict[str, Any] = {
         "run": str(cfg.run),
+        KEY: digest_of(checkpoint) if cfg.url is None else None,
         "sent": described,
         "rows_per_request": cfg.rows,
         "one_client": alone.as_dict(),
