@@ -2,10 +2,10 @@
 
     python scripts/bench/serving.py TABLE.csv TARGET [--seconds 10] [--clients 16] [--reload-requests 100000]
 
-A model is trained on the table for an epoch, registered, and served. Both servers have one process; they take turns,
-`--rounds` times, so that what else the machine does falls on both. Then the given number of requests is sent to
-`lantu serve run=models:/bench@champion` while the alias moves to another version in the middle: no answer may be lost
-or be another than the model that it names gives.
+A model is trained on the table for an epoch, registered, and served. Both servers have one process and one thread of
+torch; they take turns, `--rounds` times, so that what else the machine does falls on both. Then the given number of
+requests is sent to `lantu serve run=models:/bench@champion` while the alias moves to another version in the middle: no
+answer may be lost or be another than the model that it names gives.
 """
 
 import argparse
@@ -21,8 +21,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.request import Request, urlopen
 
 import psutil
@@ -170,25 +171,46 @@ def _serve_mlflow(root: Path) -> Iterator[tuple[str, int]]:
         sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local", "-p", str(port),
         "-w", "1",
     ]  # fmt: skip
-    with _started(command, f"http://127.0.0.1:{port}", "/ping") as found:
+    with _started(command, f"http://127.0.0.1:{port}", "/ping", _scripts()) as found:
         yield found
 
 
+def _scripts() -> str:
+    """PATH with the folder of uvicorn's command, which `mlflow models serve` starts by its name.
+
+    Without it MLflow's server ends at once in an environment that was not activated.
+    """
+    files = distribution("uvicorn").files or []
+    folders = {str(Path(str(each.locate())).resolve().parent) for each in files if each.name == "uvicorn"}
+    return os.pathsep.join([str(Path(sys.executable).parent), *folders, os.environ.get("PATH", "")])
+
+
 @contextmanager
-def _started(command: list[str], address: str, ready: str) -> Iterator[tuple[str, int]]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        for _ in range(600):
-            try:
-                urlopen(f"{address}{ready}", timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield address, process.pid
-    finally:
-        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            each.terminate()
-        process.wait(timeout=60)
+def _started(command: list[str], address: str, ready: str, path: str | None = None) -> Iterator[tuple[str, int]]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path or os.environ.get("PATH", "")}
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
+        try:
+            _await_ready(process, said, f"{address}{ready}")
+            yield address, process.pid
+        finally:
+            if process.poll() is None:
+                for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+                    each.terminate()
+            process.wait(timeout=60)
+
+
+def _await_ready(process: Any, said: IO[str], url: str) -> None:
+    """Wait until a server answers; ends the script with what the server said where it does not."""
+    deadline = time.monotonic() + 180
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    said.seek(0)
+    raise SystemExit(f"{' '.join(process.args)} does not answer at {url}:\n{said.read()[-2000:]}")
 
 
 def _cpu(pid: int) -> float:
