@@ -9,42 +9,23 @@ from typing import Any
 
 import pandas as pd
 import torch
-from omegaconf import DictConfig, ListConfig
-from pytorch_lightning import Trainer, seed_everything
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from pytorch_lightning import seed_everything
 
 from lantu.config.build import build
 from lantu.data.sources import read_table
 from lantu.data.text.encoding import read_text
 from lantu.errors import UserError
+from lantu.inference.apply import predict, predicted
 from lantu.inference.arguments import check_ending, check_input, check_output
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.log_noise import without_noise
 from lantu.models.generate import check_sampling
 from lantu.notices import warn_once
 from lantu.table_files import write_table
-from lantu.tasks.outputs import Outputs, join, to_host
 from lantu.tracking.find import find_checkpoint
 
-
-def predict(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> pd.DataFrame:
-    """The rows of a file or folder, in order, with the model's answers beside them.
-
-    A column of the file that is called as an answer keeps its name; the answer's then ends in `_of_model`.
-    """
-    return predicted(rebuilt, trainer, path)[0]
-
-
-def predicted(rebuilt: Rebuilt, trainer: Trainer, path: Path) -> tuple[pd.DataFrame, Outputs]:
-    """As `predict`, and what the task predicted before it became columns: boxes, masks, waveforms."""
-    loader, rows = rebuilt.data.predict_rows(path)
-    batches = trainer.predict(rebuilt.task, dataloaders=loader)
-    if not batches:
-        raise UserError(f"`input={path}`: there is nothing in it to predict for.")
-    outputs = join([to_host(batch) for batch in batches])
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame({"input": rows})
-    columns = rebuilt.task.to_frame(outputs, loader.dataset)
-    # the rows' index is the number of their example; a row that could not be read has none, and gets no answer
-    return frame.join(columns, rsuffix="_of_model").reset_index(drop=True), outputs
+__all__ = ["job", "predict", "predicted"]
 
 
 def job(cfg: DictConfig) -> Any:
@@ -75,6 +56,8 @@ def job(cfg: DictConfig) -> Any:
             return _generate(rebuilt, cfg)
         if cfg.input is None:
             raise UserError("`predict` needs something to predict for: add `input=FILE` (a table, images or texts).")
+        if cfg.rows_at_once is not None:
+            return _streamed(checkpoint, cfg)
         rebuilt.task.search_in(rebuilt.data, Path(cfg.gallery) if cfg.gallery is not None else None)
         frame, outputs = predicted(rebuilt, build(cfg.trainer), Path(cfg.input))
         if cfg.output is not None:
@@ -88,6 +71,28 @@ def job(cfg: DictConfig) -> Any:
     else:
         print(f"{len(frame)} predictions written to {cfg.output}")
     return None
+
+
+def _streamed(checkpoint: Path, cfg: DictConfig) -> None:
+    """Predict for a table some rows at a time."""
+    from lantu.inference.streamed import Job, run
+
+    if cfg.output is None or cfg.gallery is not None:
+        raise UserError("`rows_at_once` writes a file and searches no gallery: add `output=FILE`, leave out `gallery`.")
+    job = Job(
+        checkpoint, Path(cfg.input).expanduser(), Path(cfg.output).expanduser(), rows=cfg.rows_at_once,
+        workers=cfg.workers, trainer=_silent(cfg.trainer),
+    )  # fmt: skip
+    rows, before = run(job)
+    resumed = f", of which {before} parts were there from an earlier call" if before else ""
+    print(f"{rows:,} predictions written to {cfg.output}{resumed}")
+
+
+def _silent(trainer: DictConfig) -> dict[str, Any]:
+    """A trainer's config without its progress bar, of which each part would draw one."""
+    found = OmegaConf.to_container(trainer, resolve=True)
+    assert isinstance(found, dict)
+    return {**{str(name): value for name, value in found.items()}, "enable_progress_bar": False}
 
 
 def _generate(rebuilt: Rebuilt, cfg: DictConfig) -> None:

@@ -1,0 +1,113 @@
+"""Cut a table that is larger than memory into files of some rows each, read as the whole file would be read."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+
+from lantu.data.csv_dialect import find_dialect
+from lantu.errors import UserError
+from lantu.notices import warn_once
+
+ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl")
+"""Tables that can be cut."""
+
+
+def chunk_files(path: Path, folder: Path, *, rows: int) -> Iterator[Path]:
+    """Files with the rows of a table in order, at most so many in each; the caller deletes them.
+
+    A CSV file's dialect is found once, for the whole file. Its values stay texts, as the data modules read them.
+
+    Args:
+        path: a table with one of `ENDINGS`.
+        folder: that they are written into.
+
+    Raises:
+        UserError: the file is no table, or has rows that only a look at all of it could understand.
+    """
+    makers = {".parquet": _of_parquet, ".jsonl": _of_jsonl}
+    return makers.get(path.suffix.lower(), _of_csv)(path, folder, rows)
+
+
+def _of_parquet(path: Path, folder: Path, rows: int) -> Iterator[Path]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for number, batch in enumerate(file.iter_batches(batch_size=rows)):
+                chunk = folder / f"{number:06d}.parquet"
+                pq.write_table(pa.Table.from_batches([batch]), chunk)
+                yield chunk
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} cannot be read as a table: {str(error).splitlines()[0].rstrip('.')}.") from error
+
+
+def _of_jsonl(path: Path, folder: Path, rows: int) -> Iterator[Path]:
+    with path.open("rb") as file:
+        lines = (line for line in file if line.strip())
+        number = 0
+        while part := [*islice(lines, rows)]:
+            chunk = folder / f"{number:06d}.jsonl"
+            chunk.write_bytes(b"".join(line if line.endswith(b"\n") else line + b"\n" for line in part))
+            yield chunk
+            number += 1
+
+
+def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
+    dialect = find_dialect(path)
+    for note in dialect.notes:
+        warn_once(note)
+    options = {**dialect.options(), "dtype": str, "keep_default_na": False, "na_values": []}
+    header = pd.Series([name or None for name in dialect.names], dtype=object)
+    number = 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            for frame in pd.read_csv(path, chunksize=rows, **options):
+                texts = frame.apply(lambda column: column.str.strip())
+                again = (texts.eq(header) | header.isna()).all(axis=1)
+                texts = texts.mask(texts.eq(""))[~again].reset_index(drop=True)
+                texts.columns = [name or f"Unnamed: {place}" for place, name in enumerate(dialect.names)]
+                if not dialect.names[-1] and texts.iloc[:, -1].isna().all():  # a separator at the end of each line
+                    texts = texts.iloc[:, :-1]
+                if len(texts):
+                    chunk = folder / f"{number:06d}.parquet"
+                    texts.to_parquet(chunk, index=False)
+                    yield chunk
+                    number += 1
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise UserError(
+            f"{path}: some rows have more fields than the header ({str(error).splitlines()[0][:150]}). Such files are "
+            "read whole only: `rows_at_once=null`; or write the file as Parquet."
+        ) from error
+
+
+def text_types(frame: pd.DataFrame) -> dict[str, str]:
+    """What each column of texts would be as numbers: integer, number, text, or empty where nothing stands."""
+    from lantu.data.csv_dialect import with_numbers
+
+    found = {}
+    for name, column in with_numbers(frame).items():
+        kind = column.dtype.kind
+        empty = bool(frame[name].isna().all())
+        found[str(name)] = "empty" if empty else "integer" if kind in "iu" else "number" if kind == "f" else "text"
+        if found[str(name)] == "number" and not (column.dropna() % 1).any():
+            found[str(name)] = "integer"  # with gaps
+    return found
+
+
+def common_type(types: set[str]) -> str:
+    """The type of a column whose parts have these."""
+    known = types - {"empty"}
+    return "text" if not known or "text" in known else "number" if "number" in known else "integer"
+
+
+def write_state(path: Path, state: dict[str, object]) -> None:
+    """Write a small JSON file in one move."""
+    part = path.with_suffix(".tmp")
+    part.write_text(json.dumps(state, indent=1), encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,221 @@
+"""Predict for a table that is larger than memory: some rows at a time, in several processes, and resumable."""
+
+import json
+import multiprocessing
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lantu.checkpoints.digest import digest_of
+from lantu.data.table_chunks import ENDINGS, chunk_files, common_type, text_types, write_state
+from lantu.errors import UserError
+from lantu.inference.rebuild import Rebuilt, rebuild
+
+STATE = "state.json"
+OUTPUTS = (".parquet", ".csv", ".jsonl")
+_worker: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is predicted, and how."""
+
+    checkpoint: Path
+    input: Path
+    output: Path
+    rows: int
+    """At once."""
+    workers: int = 1
+    trainer: Any = None
+    """A config that builds the trainer, of each process."""
+
+    @property
+    def folder(self) -> Path:
+        """Where finished parts wait until all are there."""
+        return self.output.with_name(f".{self.output.name}.parts")
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for parts of an earlier call to be used."""
+        status = self.input.stat()
+        return {
+            "input": str(self.input.resolve()), "bytes": status.st_size, "changed": status.st_mtime_ns,
+            "weights": digest_of(self.checkpoint), "rows_at_once": self.rows,
+        }  # fmt: skip
+
+
+def check(job: Job) -> None:
+    """Raise a `UserError` for what cannot be streamed."""
+    if job.rows < 1 or job.workers < 1:
+        raise UserError("`rows_at_once` and `workers` are at least 1.")
+    if not job.input.is_file() or job.input.suffix.lower() not in ENDINGS:
+        raise UserError(f"`rows_at_once` is for tables ({', '.join(ENDINGS)}), and `input={job.input}` is none.")
+    if job.output.suffix not in OUTPUTS:
+        raise UserError(f"`output={job.output}`: with `rows_at_once` it ends in one of {', '.join(OUTPUTS)}.")
+    if job.output.resolve() == job.input.resolve():
+        raise UserError("`output` is the input itself: name another file.")
+
+
+def run(job: Job) -> tuple[int, int]:
+    """Predict and write the output; returns the number of rows, and of parts that an earlier call had finished.
+
+    A call that was cut off is resumed by the same command: parts that are complete are not predicted again.
+    """
+    check(job)
+    _prepare(job)
+    done = {int(each.stem) for each in job.folder.glob("*.json") if each.stem.isdigit()}
+    chunks = job.folder / "chunks"
+    shutil.rmtree(chunks, ignore_errors=True)
+    chunks.mkdir()
+    todo = _pending(chunk_files(job.input, chunks, rows=job.rows), done)
+    if job.workers == 1:
+        _load(job.checkpoint, job.trainer)
+        for number, chunk in todo:
+            _predict_part(chunk, job.folder, number)
+    else:
+        _in_processes(job, todo)
+    total = _merge(job)
+    shutil.rmtree(job.folder)
+    return total, len(done)
+
+
+def _pending(chunks: Iterator[Path], done: set[int]) -> Iterator[tuple[int, Path]]:
+    for number, chunk in enumerate(chunks):
+        if number in done:
+            chunk.unlink()
+        else:
+            yield number, chunk
+
+
+def _prepare(job: Job) -> None:
+    """The folder of parts, of this very job."""
+    state, now = job.folder / STATE, job.identity()
+    if state.is_file():
+        before = json.loads(state.read_text(encoding="utf-8"))
+        if before != now:
+            changed = ", ".join(name for name in now if before.get(name) != now[name])
+            raise UserError(
+                f"{job.folder} holds parts of an earlier call with another {changed}. Delete that folder to begin "
+                "anew, or give the earlier call's options to resume it."
+            )
+        return
+    job.folder.mkdir(exist_ok=True)
+    write_state(state, now)
+
+
+def _load(checkpoint: Path, trainer: Any) -> None:
+    _worker["rebuilt"], _worker["trainer"] = rebuild(checkpoint), trainer
+
+
+def _in_processes(job: Job, todo: Iterator[tuple[int, Path]]) -> None:
+    spawned = multiprocessing.get_context("spawn")  # a forked process would share torch's threads and locks
+    with ProcessPoolExecutor(job.workers, spawned, _load, (job.checkpoint, job.trainer)) as pool:
+        under_way: deque[Future[None]] = deque()
+        for number, chunk in todo:
+            if len(under_way) > job.workers:  # so many chunks wait on disk, not the whole table
+                under_way.popleft().result()
+            under_way.append(pool.submit(_predict_part, chunk, job.folder, number))
+        for each in under_way:
+            each.result()
+
+
+def _predict_part(chunk: Path, folder: Path, number: int) -> None:
+    """Predict for one chunk, and write its part and what its columns of texts are."""
+    from lantu.config.build import build
+    from lantu.inference.apply import predict
+
+    rebuilt: Rebuilt = _worker["rebuilt"]
+    found = predict(rebuilt, build(_worker["trainer"]), chunk)
+    types: dict[str, str] = {}
+    if chunk.suffix == ".parquet":
+        given = pd.read_parquet(chunk)
+        texts = [name for name in given if given[name].dtype.kind in "OUT" and name in found]
+        types = text_types(given[texts])
+        if len(given) == len(found):
+            found[texts] = given[texts]  # one part may look like numbers where another does not
+    part = folder / f"{number:06d}.part"
+    found.to_parquet(part, index=False)
+    part.replace(folder / f"{number:06d}.parquet")
+    write_state(folder / f"{number:06d}.json", {"rows": len(found), "types": types})
+    chunk.unlink()
+
+
+def _merge(job: Job) -> int:
+    """Write all parts into one file, with one type for each column."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts = sorted(each for each in job.folder.glob("*.parquet"))
+    if not parts:
+        raise UserError(f"`input={job.input}`: there is nothing in it to predict for.")
+    states = [json.loads(each.with_suffix(".json").read_text(encoding="utf-8")) for each in parts]
+    kinds = {
+        name: common_type({each["types"][name] for each in states if name in each["types"]})
+        for name in dict.fromkeys(name for each in states for name in each["types"])
+    }
+    tables = (pa.Table.from_pandas(_typed(pd.read_parquet(part), kinds), preserve_index=False) for part in parts)
+    schema = _common(table.schema for table in tables).remove_metadata()
+    draft = job.output.with_name(f".{job.output.name}.part")
+    draft.unlink(missing_ok=True)
+    writer = pq.ParquetWriter(draft, schema) if job.output.suffix == ".parquet" else None
+    for number, part in enumerate(parts):
+        frame = _typed(pd.read_parquet(part), kinds)
+        if writer is not None:
+            writer.write_table(_cast(pa.Table.from_pandas(frame, preserve_index=False), schema))
+        elif job.output.suffix == ".csv":
+            frame.to_csv(draft, mode="a", header=number == 0, index=False)
+        else:
+            frame.to_json(draft, orient="records", lines=True, force_ascii=False, mode="a")
+    if writer is not None:
+        writer.close()
+    draft.replace(job.output)
+    return sum(each["rows"] for each in states)
+
+
+def _typed(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+    for name, kind in kinds.items():
+        if kind != "text" and name in frame:
+            numbers = pd.to_numeric(frame[name])
+            frame[name] = numbers.astype("Int64" if kind == "integer" else "float64")
+    return frame
+
+
+def _common(schemas: Iterator[Any]) -> Any:
+    """One schema: wider numbers where parts differ, texts where they cannot be one type otherwise."""
+    import pyarrow as pa
+
+    found = next(schemas).remove_metadata()
+    for each in schemas:
+        try:
+            found = pa.unify_schemas([found, each.remove_metadata()], promote_options="permissive")
+        except pa.ArrowTypeError:
+            apart = {field.name for field in each if field.name in found.names}
+            apart = {name for name in apart if not _unites(found.field(name), each.field(name))}
+            found = pa.schema([pa.field(one.name, pa.string()) if one.name in apart else one for one in found])
+            rest = pa.schema([one for one in each if one.name not in apart])
+            found = pa.unify_schemas([found, rest], promote_options="permissive")
+    return found
+
+
+def _unites(one: Any, two: Any) -> bool:
+    import pyarrow as pa
+
+    try:
+        pa.unify_schemas([pa.schema([one]), pa.schema([two])], promote_options="permissive")
+    except pa.ArrowTypeError:
+        return False
+    return True
+
+
+def _cast(table: Any, schema: Any) -> Any:
+    import pyarrow as pa
+
+    missing = [each for each in schema if each.name not in table.column_names]
+    for each in missing:
+        table = table.append_column(each, pa.nulls(len(table), each.type))
+    return table.select(schema.names).cast(schema)
