@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from pytorch_lightning import Trainer
+from torchaudio.functional import edit_distance
 
 import lantu
 from lantu.cli.main import main
 from lantu.data import SynthesisDataModule
 from lantu.data.samplers import Chosen
+from lantu.inference.rebuild import rebuild
 from lantu.tasks.spectral_distortion import mel_cepstral_distortion, warped_mean
 from lantu.tasks.waveform_baselines import bits_of_counts
+from lantu.training import Intelligibility
 from lantu.training.callbacks.small import Interruptible
 
 RATE = 8000
@@ -178,3 +182,38 @@ def test_warping_pairs_a_slower_copy_with_the_original() -> None:
     first = np.array([0.0, 1, 2, 3])
     slower = np.repeat(first, 3)
     assert warped_mean(np.abs(first[:, None] - slower[None])) == 0
+
+
+def test_what_a_recogniser_understands_is_measured_beside_the_recordings(
+    run: lantu.Result, voices: Path, tmp_path: Path
+) -> None:
+    quiet = ["trainer.enable_progress_bar=false", "logger=[]", "save_model=false", "test=false", "model.width=16"]
+    own = [f"data.path={voices}", f"paths.root={tmp_path}", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    recogniser = lantu.run(lantu.compose("data=speech_folder", "model=ctc", *own, *quiet))
+    rebuilt = rebuild(run.best_checkpoint)
+    callback = Intelligibility(recogniser=str(recogniser.run_dir), texts=3)
+    trainer = Trainer(callbacks=[callback], accelerator="cpu", logger=False, enable_progress_bar=False)
+    (found,) = trainer.test(rebuilt.task, rebuilt.data, verbose=False)
+    assert set(callback.table["text"]) <= {"low", "high"}
+    for kind, column in (("intelligibility", "heard_in_generated"), ("recording", "heard_in_recording")):
+        pairs = list(zip(callback.table["text"], callback.table[column], strict=True))
+        wrong = sum(edit_distance(heard, said) for said, heard in pairs) / sum(len(said) for said, _ in pairs)
+        assert found[f"test/{kind}_cer"] == pytest.approx(wrong)
+    assert len(callback.table["text"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("recogniser=null", r"callbacks\.intelligibility\.recogniser=RUN"),
+        ("recogniser=RUN", "does not recognise speech"),
+        ("recogniser=nowhere", "nowhere"),
+    ],
+)
+def test_a_recogniser_that_is_none_is_refused(
+    typed: str, told: str, run: lantu.Result, voices: Path, tmp_path: Path
+) -> None:
+    typed = typed.replace("RUN", str(run.run_dir))
+    own = [f"data.path={voices}", f"paths.root={tmp_path}", "callbacks=[default,intelligibility]"]
+    with pytest.raises(lantu.UserError, match=told):
+        lantu.run(lantu.compose(*SMALL, *own, f"callbacks.intelligibility.{typed}"))

@@ -7,6 +7,7 @@ with gc_paused():
     from lantu.training.callbacks.exact_resume import ResumeCheckpoint
     from lantu.training.callbacks.figures import Figures
     from lantu.training.callbacks.finite_loss import FiniteLoss
+    from lantu.training.callbacks.intelligibility import Intelligibility
     from lantu.training.callbacks.predictions import Predictions
     from lantu.training.callbacks.safetensors_file import SafetensorsFile
     from lantu.training.callbacks.small import BestCheckpoints, EarlyStopping, LearningRate, Progress
@@ -21,6 +22,7 @@ __all__ = [
     "EarlyStopping",
     "Figures",
     "FiniteLoss",
+    "Intelligibility",
     "LearningRate",
     "Predictions",
     "Progress",
