@@ -57,7 +57,7 @@ def test_the_compute_optimal_size_has_the_lowest_loss_of_its_budget():
 )  # fmt: skip
 def test_presets_have_the_weights_that_their_makers_published(preset, vocabulary, weights):
     from lantu.config.composing import compose
-    from lantu.planning.step_memory import count_weights, fake_tensors
+    from lantu.cost.step_memory import count_weights, fake_tensors
     from lantu.training.run import build
 
     cfg = compose("data=text_files", "data.path=unread", "model=gpt", f"preset={preset}").cfg

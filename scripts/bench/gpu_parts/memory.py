@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lantu.cost.step_memory import Step, trace
 from lantu.models import GPT
 from lantu.models.activation_checkpointing import checkpoint_activations
 from lantu.models.chunked_loss import linear_cross_entropy
-from lantu.planning.step_memory import Step, trace
 from scripts.bench.gpu_parts.common import Row, empty_gpu, on_gpu, part
 
 GPT2: dict[str, Any] = {"positions": "learned", "norm": "layer", "mlp": "gelu"}

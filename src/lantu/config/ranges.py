@@ -159,6 +159,7 @@ RULES: dict[str, Rule] = {
     "trainer.min_steps": COUNT | NULL,
     "trainer.max_time": CLOCK | MAPPING | NULL,
     "trainer.accumulate_grad_batches": COUNT,
+    "trainer.memory": words("auto") | POSITIVE | NULL,
     "trainer.gradient_clip_val": NOT_NEGATIVE | NULL,
     "trainer.gradient_clip_algorithm": words("norm", "value"),
     "trainer.val_check_interval": (COUNT | Rule("a share of an epoch above 0.0, at most 1.0", _is_share))

@@ -91,6 +91,8 @@ class DataModule(LightningDataModule):
         """The sampler class of training; differentially private training replaces it."""
         self.training_view: Callable[[Any], Any] = lambda examples: examples
         """Wraps the training examples; training with `fairness` adds the group to the targets."""
+        self.micro_batches = 1
+        """Into how many a training batch is cut, which are computed one after the other; see `cut_batches`."""
         self._training: TrainingBatches | None = None
         self._measured: dict[str, EvenBatches] = {}
 
@@ -271,6 +273,20 @@ class DataModule(LightningDataModule):
             )
         return done
 
+    def why_not_cut(self) -> str:
+        """Why a training batch cannot be cut into smaller ones with the same examples; empty: it can."""
+        return "" if self.training_batches is TrainingBatches else "its size is not `data.batch_size`"
+
+    def cut_batches(self, parts: int) -> None:
+        """Give each training batch as so many smaller ones in a row, which have the same examples together.
+
+        Batches of validation and test get smaller as well. Call it before training.
+        """
+        assert not self.why_not_cut()
+        assert self.batch_size % parts == 0
+        self.batch_size //= parts
+        self.micro_batches *= parts
+
     def state_dict(self) -> dict[str, Any]:
         return {"learned": self.learned, "spec": self.spec, "fingerprints": self.fingerprints}
 
@@ -338,6 +354,7 @@ class DataModule(LightningDataModule):
         order = {**options, **self._order(split)} if training else options
         batches = self.training_batches(size, **order) if training else EvenBatches(size, **options)
         if isinstance(batches, TrainingBatches):
+            batches.micro_batches = self.micro_batches
             self._training = batches
         else:
             self._measured[split] = batches

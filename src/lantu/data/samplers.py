@@ -63,6 +63,8 @@ class TrainingBatches(Sampler[list[int]]):
         self.ranks, self.rank = num_replicas, rank
         self.shuffle = shuffle
         self.lengths = lengths
+        self.micro_batches = 1
+        """How many of these batches are cut from one; the epoch's examples are those of the batches that were cut."""
         self.seed = seed
         self.epoch, self.start = epoch, start
         self.generator = torch.Generator()
@@ -85,8 +87,12 @@ class TrainingBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Batches of a whole epoch, regardless of `start`."""
-        whole, rest = divmod(self.size, self.batch_size)
-        return whole + (rest >= 2 * self.ranks or (rest > 0 and not whole))
+        whole, rest = divmod(self.size, self.batch_size * self.micro_batches)
+        if not (rest >= 2 * self.ranks or (rest > 0 and not whole)):
+            return whole * self.micro_batches
+        full, last = divmod(rest, self.batch_size)
+        # a batch that was not cut is never too small here; of one that was, each rank needs an example
+        return whole * self.micro_batches + full + (last >= self.ranks or (last > 0 and self.micro_batches == 1))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self._order()
@@ -112,11 +118,12 @@ class TrainingBatches(Sampler[list[int]]):
     def _by_length(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Sort chunks of a shuffled order by length, then shuffle the batches; a smaller last one stays last."""
         assert self.lengths is not None
-        stretch = BATCHES_SORTED * self.batch_size
+        batch_size = self.batch_size * self.micro_batches
+        stretch = BATCHES_SORTED * batch_size
         parts = [order[first : first + stretch] for first in range(0, self.size, stretch)]
         ordered = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in parts])
-        whole = self.size // self.batch_size * self.batch_size
-        batches = ordered[:whole].reshape(-1, self.batch_size)
+        whole = self.size // batch_size * batch_size
+        batches = ordered[:whole].reshape(-1, batch_size)
         return np.concatenate([batches[rng.permutation(len(batches))].ravel(), ordered[whole:]])
 
     def weight(self, number: int) -> float:

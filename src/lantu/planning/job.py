@@ -1,27 +1,27 @@
 """What a composed config asks to train, without training: sizes, FLOPs and memory of a step."""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf, open_dict
-from torch.utils.data import default_collate
+from omegaconf import DictConfig, open_dict
 
 from lantu.config.build import build
 from lantu.config.composing import Composition
+from lantu.cost.step_memory import StepMemory, count_flops, count_weights, fake_tensors, trace
 from lantu.errors import UserError
-from lantu.models.activation_checkpointing import checkpoint_activations
 from lantu.models.gpt import GPT
 from lantu.models.sharding import units
-from lantu.optim import parameter_groups
 from lantu.planning.plan import Job
-from lantu.planning.step_memory import Step, StepMemory, count_flops, count_weights, fake_tensors, trace
-from lantu.tasks.base import Task
+from lantu.training.memory.step_without_data import (
+    Batch,
+    counted,
+    repeated_layers,
+    resized,
+    step_without_data,
+    task_without_data,
+)
 from lantu.training.run import publish_facts
-
-Batch = Callable[[int], Any]
-"""Makes a batch of so many examples, inside `fake_tensors`."""
 
 
 def job_of_tokens(composition: Composition, *, tokens: float, context: int, vocab_size: int) -> Job:
@@ -56,7 +56,7 @@ def job_of_data(composition: Composition) -> Job:
     context = int(cfg.spec.get("context") or 1) if cfg.spec.get("per_token") else 1
 
     def batch(number: int) -> Any:
-        return _resized(real, number)
+        return resized(real, number)
 
     return _job(cfg, batch, examples=epochs * examples, context=context)
 
@@ -80,66 +80,28 @@ def _epochs(cfg: DictConfig, examples: float) -> float:
 
 def _job(cfg: DictConfig, batch: Batch, *, examples: float, context: int) -> Job:
     precision = str(cfg.trainer.precision)
-    layers = cfg.model.get("layers")
     with fake_tensors():
-        net = _task(cfg).net
-        is_gpt = isinstance(net, GPT)
-        repeats = layers if isinstance(layers, int) and len(units(net)) == layers and is_gpt else None
-        parameters = count_weights(net)
+        net = task_without_data(cfg).net
+    repeats = repeated_layers(cfg, net)
 
     @cache
     def memory(checkpointing: bool) -> StepMemory:
-        return trace(lambda blocks: _step(cfg, batch, blocks, checkpointing), precision=precision, repeats=repeats)
+        with counted(cfg):
+            return trace(
+                lambda blocks: step_without_data(cfg, batch, blocks, checkpointing),
+                precision=precision, repeats=repeats,
+            )  # fmt: skip
 
-    flops = count_flops(lambda blocks: _step(cfg, batch, blocks, False), repeats=repeats)
+    with counted(cfg):
+        flops = count_flops(lambda blocks: step_without_data(cfg, batch, blocks, False), repeats=repeats)
     return Job(
         network=type(net).__name__,
-        parameters=parameters,
+        parameters=count_weights(net),
         flops_per_example=flops,
         examples=examples,
         context=context,
         precision=precision,
         memory=memory,
-        is_gpt=is_gpt,
+        is_gpt=isinstance(net, GPT),
         repeated_parts=len(units(net)) > 1,
     )
-
-
-def _step(cfg: DictConfig, batch: Batch, blocks: int | None, checkpointing: bool) -> Step:
-    sized = cfg if blocks is None else OmegaConf.merge(cfg, {"model": {"layers": blocks}})
-    assert isinstance(sized, DictConfig)
-    task = _task(sized)
-    if checkpointing:
-        checkpoint_activations(task.net)
-    task.net.train()
-    optimizer = build(cfg.optimizer)(parameter_groups(task.net))
-    return Step(task.net, optimizer, lambda examples: _loss(task, batch(examples)))
-
-
-def _task(cfg: DictConfig) -> Task:
-    """The task around a network without data. Its metrics are not traced, and hold data as ever."""
-    from torch._subclasses.fake_tensor import unset_fake_temporarily
-
-    net = build(cfg.model)
-    adapt = build(cfg.get("peft"))
-    if adapt is not None:
-        adapt(net)
-    with unset_fake_temporarily():
-        task: Task = build(cfg.task, net=net, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
-    return task
-
-
-def _loss(task: Task, batch: Any) -> torch.Tensor:
-    _, loss = task.output_and_loss(*batch, stage="train")
-    return sum(loss.values()) if isinstance(loss, dict) else loss  # type: ignore[return-value]
-
-
-def _resized(real: Any, examples: int) -> Any:
-    """Tensors of the shapes of a batch, for another number of examples."""
-    if isinstance(real, torch.Tensor):
-        return torch.zeros(examples, *real.shape[1:], dtype=real.dtype)
-    if isinstance(real, dict):
-        return {name: _resized(each, examples) for name, each in real.items()}
-    if isinstance(real, list | tuple):
-        return type(real)(_resized(each, examples) for each in real)
-    return default_collate([real] * examples)

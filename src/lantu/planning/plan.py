@@ -6,9 +6,9 @@ from functools import cached_property, partial
 from math import ceil
 
 from lantu.cost.prices import Economics
+from lantu.cost.step_memory import GIB, RESERVED, StepMemory, largest
 from lantu.errors import UserError
 from lantu.planning import chinchilla
-from lantu.planning.step_memory import GIB, RESERVED, StepMemory, largest
 from lantu.planning.utilisation import Utilisation, expected
 
 DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

@@ -38,6 +38,9 @@ class Task(TaskMetrics):
             the metrics as well: `test/f1/slice/region/north`. The columns need not be learned from.
     """
 
+    loss_is_by_example = True
+    """Whether the loss of a batch is a mean over its examples (or tokens), each by itself, so that it can be cut."""
+
     def __init__(
         self,
         net: nn.Module,

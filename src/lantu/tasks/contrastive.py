@@ -44,6 +44,8 @@ class Contrastive(Task):
         options: of `Task`.
     """
 
+    loss_is_by_example = False
+
     def __init__(
         self,
         net: nn.Module,

@@ -15,6 +15,7 @@ with gc_paused():
     from lantu.training.callbacks.transformers_folder import TransformersFolder
     from lantu.training.distributed.fsdp2 import Sharded
     from lantu.training.run import Result, run, train
+    from lantu.training.trainer import Trainer
 
 __all__ = [
     "EMA",
@@ -31,6 +32,7 @@ __all__ = [
     "SafetensorsFile",
     "Samples",
     "Sharded",
+    "Trainer",
     "TransformersFolder",
     "run",
     "train",

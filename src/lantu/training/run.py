@@ -38,6 +38,7 @@ from lantu.training.distributed import local_ranks, torchrun
 from lantu.training.loop.compile import compile_loss, speed_up
 from lantu.training.loop.lean_loop import make_lean
 from lantu.training.loop.malloc import keep_freed_memory
+from lantu.training.memory.fit import fit_memory
 from lantu.training.monitors import check_monitors, check_objectives
 from lantu.training.rank_progress import RankProgress
 from lantu.training.resume import checkpoint_to_resume, is_run
@@ -111,6 +112,7 @@ def run(composition: Composition) -> Result:
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
+    fit_memory(cfg, data)
     task = build_task(cfg)
     _make_efficient(task, cfg)
     loggers = build_all(cfg.get("logger"))

@@ -171,6 +171,9 @@ class TokenDataModule(DataModule):
             )
         return super().batches_done(batches, batch_size=batch_size)
 
+    def why_not_cut(self) -> str:
+        return "`data.contiguous=true` reads the text as one stream a row of the batch" if self.contiguous else ""
+
     def _batches(self, split: str, *, training: bool = False) -> Any:
         streams = self.splits.get(split)
         if isinstance(streams, Streams) and not training:  # on every rank in full: a share would break streams

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lantu.cost.step_memory import Step, count_flops, largest, trace
 from lantu.models import GPT
 from lantu.models.activation_checkpointing import checkpoint_activations
-from lantu.planning.step_memory import Step, count_flops, largest, trace
 
 LAYERS, CONTEXT, WIDTH, VOCABULARY = 4, 64, 96, 512
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ MOST = 2**16
 """The largest batch on one device that is tried."""
 EXAMPLES = (1, 8, 64)
 """Batches that are traced. Between and beyond them the peak is continued along lines."""
+EXAMPLES_WITH_BATCH_NORM = (2, 8, 64)
+"""The same for networks with batch norm, which cannot train on a single value."""
 DEPTHS = (2, 3)
 """Numbers of repeated blocks that are traced."""
 
@@ -47,9 +50,11 @@ class StepMemory:
     gradients: float
     optimizer: float
     computing: tuple[float, ...]
-    """Activations, gradients and temporary tensors at the peak, for batches of `EXAMPLES`."""
+    """Activations, gradients and temporary tensors at the peak, for batches of `examples`."""
     largest_part: float
     """Weights that FSDP gathers at once: those of the largest block, or of all that belongs to none."""
+    examples: tuple[int, ...] = EXAMPLES
+    """The batches that were traced."""
 
     def total(self, examples: int, *, devices: int = 1, sharded: bool = False, gathered_share: float = 0.5) -> float:
         """Bytes of tensors on each device at the peak.
@@ -66,13 +71,13 @@ class StepMemory:
         return state + gathered + self.per_example * examples
 
     def _computing(self, examples: int) -> float:
-        inside = float(np.interp(examples, EXAMPLES, self.computing))
-        return inside + self.per_example * max(0, examples - EXAMPLES[-1])
+        inside = float(np.interp(examples, self.examples, self.computing))
+        return inside + self.per_example * max(0, examples - self.examples[-1])
 
     @property
     def per_example(self) -> float:
         """Of an example, where the batch is large; without copies of weights at lower precision."""
-        return (self.computing[-1] - self.computing[-2]) / (EXAMPLES[-1] - EXAMPLES[-2])
+        return (self.computing[-1] - self.computing[-2]) / (self.examples[-1] - self.examples[-2])
 
 
 def largest(fits: Callable[[int], bool]) -> int:
@@ -104,14 +109,22 @@ def count_flops(make: Callable[[int | None], Step], *, repeats: int | None = Non
     """Model FLOPs of training on one example: three times those of the forward pass."""
 
     def forward(blocks: int | None) -> int:
-        with fake_tensors(), torch.no_grad(), flop_counter() as counter:
-            make(blocks).loss(1)
-        return int(counter.get_total_flops())
+        with fake_tensors(), torch.no_grad():
+            step = make(blocks)
+            examples = (EXAMPLES_WITH_BATCH_NORM if has_batch_norm(step.net) else EXAMPLES)[0]
+            with flop_counter() as counter:
+                step.loss(examples)
+        return int(counter.get_total_flops()) // examples
 
     if repeats is None or repeats <= DEPTHS[1]:
         return 3 * forward(None)
     first, second = (forward(blocks) for blocks in DEPTHS)
     return 3 * round(first + (second - first) * (repeats - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0]))
+
+
+def has_batch_norm(net: nn.Module) -> bool:
+    """Whether a layer normalises by the statistics of the batch it trains on."""
+    return any(isinstance(each, nn.modules.batchnorm._BatchNorm) and each.training for each in net.modules())
 
 
 def count_weights(net: nn.Module) -> int:
@@ -142,10 +155,11 @@ def _traced(make: Callable[[int | None], Step], blocks: int | None, precision: s
         step = make(blocks)
         if precision.endswith("-true") and precision != "32-true":
             step.net.to(torch.bfloat16)
-        _train(step, 1, precision)
+        sizes = EXAMPLES_WITH_BATCH_NORM if has_batch_norm(step.net) else EXAMPLES
+        _train(step, sizes[0], precision)
         step.optimizer.step()  # which makes its state
         step.optimizer.zero_grad()
-        peaks = [_peak(step, examples, precision) for examples in EXAMPLES]
+        peaks = [_peak(step, examples, precision) for examples in sizes]
         parts = units(step.net)
         inside = [sum(_bytes(each) for each in part.parameters()) for part in parts]
         weights = sum(_bytes(each) for each in step.net.parameters())
@@ -156,6 +170,7 @@ def _traced(make: Callable[[int | None], Step], blocks: int | None, precision: s
         optimizer=peaks[0][0],
         computing=tuple(computing for _, computing in peaks),
         largest_part=max([weights - sum(inside), *inside]),
+        examples=sizes,
     )
 
 
@@ -195,6 +210,5 @@ def _continued(first: StepMemory, second: StepMemory, steps: float) -> StepMemor
 
     names = ("weights", "gradients", "optimizer")
     computing = tuple(along(a, b) for a, b in zip(first.computing, second.computing, strict=True))
-    return replace(
-        second, computing=computing, **{name: along(getattr(first, name), getattr(second, name)) for name in names}
-    )
+    sizes: dict[str, Any] = {name: along(getattr(first, name), getattr(second, name)) for name in names}
+    return replace(second, computing=computing, **sizes)

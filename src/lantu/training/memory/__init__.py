@@ -1,0 +1,1 @@
+"""Make a given batch fit a device: `trainer.memory`."""
