@@ -112,8 +112,8 @@ def _find(module: str, name: str, hops: int) -> tuple[tuple[str, ast.Module], as
 
 
 def _statements(tree: ast.Module) -> list[ast.stmt]:
-    """What a module says at its top, and what it says for type checkers where names are imported when asked for."""
-    inside = [each for node in tree.body if isinstance(node, ast.If) for each in node.body]
+    """A module's statements at its top, and those inside its `if` (imports for type checkers) and `with` blocks."""
+    inside = [each for node in tree.body if isinstance(node, ast.If | ast.With) for each in node.body]
     return [*inside, *tree.body]
 
 
