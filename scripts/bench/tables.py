@@ -1,16 +1,22 @@
-"""How the defaults and model=tabm do on everyday tables, beside scikit-learn on the same split.
+"""How networks do on everyday tables, beside scikit-learn on the same rows of the same split.
 
 python scripts/bench/tables.py --data ../shared/data/tables [--seeds 5] [--tables flights,hmda] [--models mlp,tabm]
+    [--results FILE.jsonl] [--minutes 9]
 
-Baselines are what a careful person tries first: gradient-boosted trees (HistGradientBoosting) with categories as such,
-and logistic or ridge regression on the features that the network sees. A seed decides the split and the training. The
-figure is AUROC for two classes, accuracy for more, R2 for numbers, on the test part; the interval is that of the mean
-over seeds (95%, Student's t), of the paired difference where it is one.
+The baselines are gradient-boosted trees (HistGradientBoosting) with categories as such, and logistic or ridge
+regression on the features that the network sees. A seed decides the split and the training. The figure is AUROC for two
+classes, accuracy for more, R2 for numbers, on the test part. The interval is that of the mean over seeds (95%,
+Student's t), of the paired difference where it is one.
+
+With `--results`, each measurement is appended to a file, and what is there already is not measured again, so that the
+bench can be run in pieces of `--minutes`.
 """
 
 import argparse
+import json
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,11 +41,18 @@ TARGETS = {
 }  # fmt: skip
 IGNORED = {"everyday/loans_full_schema.csv": ["grade", "sub_grade"]}
 """Columns that copy the target."""
+TABM = ["model=tabm", "optimizer.lr=2e-3", "optimizer.weight_decay=3e-4"]
 MODELS = {
     "mlp": ["model=mlp"],
-    "tabm": ["model=tabm", "optimizer.lr=2e-3", "optimizer.weight_decay=3e-4"],
+    "mlp standard": ["model=mlp", "data.numbers=standard"],
+    "mlp quantile": ["model=mlp", "data.numbers=quantile"],
+    "tabm": TABM,
+    "tabm standard": [*TABM, "data.numbers=standard"],
+    "tabm quantile": [*TABM, "data.numbers=quantile"],
 }
-RECIPE = ["callbacks=[default,early_stopping]", "trainer.max_epochs=60", "data.batch_size=128", "data.numbers=quantile"]
+"""Without `data.numbers`, its default."""
+RECIPE = ["callbacks=[default,early_stopping]", "trainer.max_epochs=60", "data.batch_size=128"]
+BASELINES = ("boosting", "linear")
 
 
 def main() -> None:
@@ -47,30 +60,52 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tables", default="")
-    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--models", default="mlp,tabm", help=", ".join(MODELS))
     parser.add_argument("--set", action="append", default=[], help="a further override of every training")
+    parser.add_argument("--results", type=Path, help="JSON lines: go on from them, and append to them")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="begin nothing new after so many")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
+    end = time.monotonic() + 60 * asked.minutes
     chosen = [name for name in TARGETS if not asked.tables or any(part in name for part in asked.tables.split(","))]
-    names = ["boosting", "linear", *asked.models.split(",")]
-    print("| table | figure |", " | ".join(names), "| best network - best baseline | s |")
-    print("|---|---|", "---|" * len(names), "---|---|", sep="")
+    models = asked.models.split(",")
+    found = pd.DataFrame(stored(asked.results), columns=["table", "seed", "model", "figure", "value", "seconds"])
+    for seed, name, model in product(range(asked.seeds), chosen, models):
+        is_known = (found["table"] == name) & (found["seed"] == seed) & (found["model"] == model)
+        if is_known.any() or time.monotonic() > end:
+            continue
+        measured = [
+            {"table": name, "seed": seed, **one}
+            for one in measure(asked.data / name, name, seed, model, asked.set)
+        ]  # fmt: skip
+        found = pd.concat([found, pd.DataFrame(measured)], ignore_index=True)
+        if asked.results:
+            with asked.results.open("a") as file:
+                file.writelines(json.dumps(one) + "\n" for one in measured)
+    names = [*BASELINES, *models]
+    print("| table | figure | seeds |", " | ".join(names), "| best network - best baseline | s |")
+    print("|---|---|---|", "---|" * len(names), "---|---|", sep="")
     for name in chosen:
-        found, seconds = [], 0.0
-        for seed in range(asked.seeds):
-            one, took = measured(asked.data / name, name, seed, asked.models.split(","), asked.set)
-            found.append(one)
-            seconds = max(seconds, took)
-        print(line(name, pd.DataFrame(found), names, seconds), flush=True)
+        of_table = found[(found["table"] == name) & found["model"].isin(names)]
+        if set(models) <= set(of_table["model"]):
+            print(line(name, of_table, names), flush=True)
 
 
-def line(name: str, found: pd.DataFrame, names: list[str], seconds: float) -> str:
-    means = found[names].mean()
+def stored(path: Path | None) -> list[dict[str, Any]]:
+    """What earlier runs of the bench measured."""
+    return [json.loads(each) for each in path.read_text().splitlines()] if path and path.exists() else []
+
+
+def line(name: str, found: pd.DataFrame, names: list[str]) -> str:
+    """A row of the table that is printed; of the seeds that every model has."""
+    values = found.pivot_table(index="seed", columns="model", values="value")[names].dropna()
+    means = values.mean()
     network, baseline = means[names[2:]].idxmax(), means[names[:2]].idxmax()
-    gap = found[network] - found[baseline]
-    cells = " | ".join(f"{means[each]:.3f}{interval(found[each])}" for each in names)
-    what = found["figure"].iloc[0]
-    return f"| {name} | {what} | {cells} | {gap.mean():+.3f}{interval(gap)} ({network}) | {seconds:.0f} |"
+    gap = values[network] - values[baseline]
+    cells = " | ".join(f"{means[each]:.3f}{interval(values[each])}" for each in names)
+    seconds = found.loc[found["model"].isin(names[2:]), "seconds"].max()
+    what = f"| {name} | {found['figure'].iloc[0]} | {len(values)} | {cells} "
+    return what + f"| {gap.mean():+.3f}{interval(gap)} ({network}) | {seconds:.0f} |"
 
 
 def interval(values: pd.Series) -> str:
@@ -80,8 +115,8 @@ def interval(values: pd.Series) -> str:
     return f" ± {stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5:.3f}"
 
 
-def measured(path: Path, name: str, seed: int, models: list[str], further: list[str]) -> tuple[dict[str, Any], float]:
-    """Test figures of every model on one split, and the longest training in seconds."""
+def measure(path: Path, name: str, seed: int, model: str, further: list[str]) -> list[dict[str, Any]]:
+    """The test figures of a network, and of the baselines on the same split and features."""
     from lantu.config.composing import compose
     from lantu.training.run import run
 
@@ -89,20 +124,15 @@ def measured(path: Path, name: str, seed: int, models: list[str], further: list[
         "data=csv", f"data.path='{path}'", f"data.target='{TARGETS[name]}'", f"data.split_seed={seed}", f"seed={seed}",
         f"data.ignore=[{','.join(IGNORED.get(name, []))}]", "logger=none", "save_model=false",
     ]  # fmt: skip
-    found: dict[str, Any] = {}
-    longest = 0.0
-    data = None
-    for model in models:
-        with TemporaryDirectory() as folder:
-            begun = time.perf_counter()
-            recipe = [*RECIPE, *MODELS[model], *further, "trainer.enable_progress_bar=false"]
-            result = run(compose(*options, *recipe, f"paths.run={folder}", f"paths.store={folder}"))
-            longest = max(longest, time.perf_counter() - begun)
-            data = result.data
-            metrics = result.metrics
-        kind = "R2" if data.spec["task"] == "regression" else "AUROC" if data.spec["classes"] == 2 else "accuracy"
-        found |= {"figure": kind, model: metrics[f"test/{kind.lower()}"]}
-    return {**baselines(data), **found}, longest
+    with TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        recipe = [*RECIPE, *MODELS[model], *further, "trainer.enable_progress_bar=false"]
+        result = run(compose(*options, *recipe, f"paths.run={folder}", f"paths.store={folder}"))
+        seconds = time.perf_counter() - begun
+    data = result.data
+    kind = "R2" if data.spec["task"] == "regression" else "AUROC" if data.spec["classes"] == 2 else "accuracy"
+    values = {**baselines(data), model: float(result.metrics[f"test/{kind.lower()}"])}
+    return [{"model": each, "figure": kind, "value": value, "seconds": seconds} for each, value in values.items()]
 
 
 def baselines(data: Any) -> dict[str, float]:

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from lantu.data import TextDataModule, TokenDataModule
+from lantu.data.csv_dialect import read_csv
+from lantu.data.encoding import encoding_of, read_text
+from lantu.data.sources import read_table
 from lantu.data.text.corpus import Text
-from lantu.data.text.encoding import encoding_of, read_text
 from lantu.errors import UserError
 
 GERMAN = "Die Grüße der Bäcker und Müller gehen an die schöne Straße über dem Fluß. Das weiß man überall.\n" * 40
@@ -49,9 +51,44 @@ def test_another_encoding_is_said_in_every_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "encoding"),
+    [
+        ("Müller,Köln", "cp1252"), ("François,Nîmes", "cp1252"), ("Muñoz,León", "cp1252"), ("cup,€5", "cp1252"),
+        ("oven,20 °C ± 2", "cp1252"), ("Иван Ольга Пётр,Москва Казань Омск", "cp1251"), ("Γιώργος,Αθήνα", "cp1253"),
+        ("דוד רות שם,חיפה אילת עיר", "cp1255"), ("محمد,القاهرة", "cp1256"), ("王伟,北京", "gb18030"), ("田中さん,東京", "cp932"),
+        ("김민수,서울", "euc_kr"),
+    ],
+)  # fmt: skip
+def test_tables_and_texts_are_read_in_the_same_encoding(line: str, encoding: str, tmp_path: Path) -> None:
+    content = f"a,b\n{f'{line}{chr(10)}' * 40}".encode(encoding)
+    for name in ("rows.csv", "rows.txt"):
+        (tmp_path / name).write_bytes(content)
+    rows, _, notes = read_csv(tmp_path / "rows.csv", as_text=True)
+    assert list(rows.iloc[0]) == line.split(",")
+    assert read_text(tmp_path / "rows.txt").splitlines()[1] == line
+    assert any("not UTF-8: read as" in note for note in notes)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.txt", "rows.jsonl"])
+def test_damaged_utf8_is_refused_with_its_place_and_a_way_to_mend_it(name: str, tmp_path: Path) -> None:
+    line = '{"city": "Kölln", "y": "Grün"}\n' if name.endswith("jsonl") else "Kölln,Grün\n"
+    content = f"city,y\n{line * 300}" if name.endswith("csv") else line * 300
+    half = len(content) // 2
+    (tmp_path / name).write_bytes(content[:half].encode() + b"\xff" + content[half:].encode())
+    with pytest.raises(UserError, match=r"damaged near byte [\d,]+\. Mend .* `iconv -c"):
+        read_text(tmp_path / name) if name.endswith("txt") else read_table(tmp_path / name, as_text=True)
+
+
+def test_json_lines_are_read_in_their_encoding(tmp_path: Path) -> None:
+    for encoding in ("utf-8-sig", "utf-16", "cp1252"):
+        (tmp_path / "rows.jsonl").write_bytes('{"city": "Köln"}\n{"city": "Fürth"}\n'.encode(encoding))
+        assert read_table(tmp_path / "rows.jsonl", as_text=True)[0]["city"].tolist() == ["Köln", "Fürth"]
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, "no text: it holds zero bytes"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, "no text, or is damaged: it holds NUL"),
         (RUSSIAN.encode()[:500] + b"\xff" + RUSSIAN.encode(), "UTF-8 text that is damaged near byte 500"),
         (GERMAN.encode("utf-16") + b"x", "begins as UTF-16 text, but is damaged"),
     ],

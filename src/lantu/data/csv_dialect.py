@@ -1,6 +1,5 @@
 """Read a CSV file as a spreadsheet would: its encoding, separator, quoting and header are found, not asked for."""
 
-import codecs
 import csv
 import re
 import warnings
@@ -13,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.data.values import is_number
 from lantu.errors import UserError
 
 SEPARATORS = (",", ";", "\t", "|")
 SAMPLE_LINES = 100
 """Lines that the separator and the header are found in; the libraries' detection takes seconds over a whole file."""
-_ENCODINGS = ["cp1252", "cp1250", "cp1251", "cp1253", "gb18030", "big5", "cp932", "euc_kr", "mac_roman", "koi8_r"]
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -46,7 +45,6 @@ class Dialect:
             "quotechar": self.quote,
             "escapechar": self.escape,
             "encoding": self.encoding,
-            "encoding_errors": "replace",
             "skiprows": self.header,
             "header": None,
             "names": [*range(self.fields)],
@@ -97,8 +95,9 @@ def find_dialect(path: Path) -> Dialect:
     Raises:
         UserError: it has no header, or one that names two columns alike.
     """
-    encoding, notes = _encoding(path)
-    with path.open(encoding=encoding, errors="replace", newline="") as file:
+    encoding = encoding_of(path)
+    notes = [code_page_notice(encoding)] if is_code_page(encoding) else []
+    with path.open(encoding=encoding, newline="") as file:
         lines = list(islice(file, SAMPLE_LINES))
     if len(lines) == SAMPLE_LINES:
         lines.pop()  # may be the beginning of a quoted field that goes on
@@ -129,43 +128,6 @@ def find_dialect(path: Path) -> Dialect:
     if separator not in (",", "\t") or path.suffix.lower() == ".tsv" != separator == "\t":
         notes.append(f"columns are separated by {_NAMES.get(separator, repr(separator))}")
     return Dialect(encoding, separator, quote, escape, ends[place], header, fields, notes)
-
-
-def _encoding(path: Path) -> tuple[str, list[str]]:
-    """The name of a file's encoding; UTF-8 wherever the bytes allow it."""
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-        for mark, name in (
-            (codecs.BOM_UTF8, "utf-8-sig"),
-            (codecs.BOM_UTF32_LE, "utf-32"),
-            (codecs.BOM_UTF32_BE, "utf-32"),
-        ):
-            if head.startswith(mark):
-                return name, []
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return "utf-16", []
-        if head.count(0) > len(head) // 5:  # Latin letters in UTF-16 have a zero in every second byte
-            return ("utf-16-le" if head[1:2] == b"\0" else "utf-16-be"), []
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        block, strange = head, None
-        while block:
-            try:
-                decoder.decode(block)
-            except UnicodeDecodeError:
-                strange = block
-                break
-            block = file.read(1 << 20)
-        if strange is None:
-            return "utf-8", []
-    from charset_normalizer import from_bytes
-
-    matches = from_bytes(head + (b"" if strange is head else strange[: 1 << 16]), cp_isolation=_ENCODINGS)
-    best = matches.best()
-    western = next((each for each in matches if each.encoding == "cp1252"), None)
-    # on few strange letters the library cannot tell code pages apart; most such files are Western
-    likely = western if western is not None and best is not None and western.chaos <= best.chaos + 0.02 else best
-    name = likely.encoding if likely is not None else "cp1252"
-    return name, [f"not UTF-8: read as {name}; if letters look wrong, save the file as UTF-8"]
 
 
 def _delimiters(sample: str, path: Path) -> tuple[str, str, str | None]:
@@ -265,7 +227,7 @@ def _lines_of_one_field(path: Path, dialect: Dialect, rows: pd.DataFrame) -> np.
     blank = (rows.iloc[:, 1:].isna() | rows.iloc[:, 1:].eq("")).all(axis=1).to_numpy(dtype=bool)
     if rows.shape[1] < 3 or not blank.any():
         return np.zeros(len(rows), dtype=bool)
-    with path.open(encoding=dialect.encoding, errors="replace", newline="") as file:
+    with path.open(encoding=dialect.encoding, newline="") as file:
         lines = islice(file, dialect.header, None)
         reader = csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote, escapechar=dialect.escape)
         try:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.data.csv_dialect import read_csv
+from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.data.files import visible_files, with_endings
 from lantu.data.parquet import naming_the_damaged_file, read_parquet
 from lantu.errors import UserError
@@ -26,7 +27,7 @@ READERS: dict[str, Callable[..., tuple[pd.DataFrame, int, list[str]]]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".parquet": lambda path, as_text: (read_parquet(path), 0, []),
-    ".jsonl": lambda path, as_text: (_read_jsonl(path, as_text=as_text), 0, []),
+    ".jsonl": lambda path, as_text: _read_jsonl(path, as_text=as_text),
 }
 """By a file's ending: what gives its rows, how many could not be read, and sentences about what was assumed."""
 
@@ -218,11 +219,12 @@ def read_table_with_notes(path: Path, *, as_text: bool = False) -> tuple[pd.Data
     return rows, bad, notes
 
 
-def _read_jsonl(path: Path, *, as_text: bool) -> pd.DataFrame:
-    if not as_text:
-        return pd.read_json(path, lines=True)
+def _read_jsonl(path: Path, *, as_text: bool) -> tuple[pd.DataFrame, int, list[str]]:
+    encoding = encoding_of(path)
     # types as JSON has them: pandas would take 1700000000 for a date where the column is called modified_at
-    return pd.read_json(path, lines=True, dtype=False, convert_dates=False, precise_float=True)
+    options = {"dtype": False, "convert_dates": False, "precise_float": True} if as_text else {}
+    rows = pd.read_json(path, lines=True, encoding=encoding, **options)
+    return rows, 0, [code_page_notice(encoding)] if is_code_page(encoding) else []
 
 
 def _only_texts(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.base import DataModule
+from lantu.data.encoding import read_text
 from lantu.data.image.augment import Augment
 from lantu.data.image.image_folder import IMAGE_ENDINGS, image_files
 from lantu.data.image.image_table import FILE_COLUMNS, located
@@ -22,7 +23,6 @@ from lantu.data.multimodal.input_kinds import Input, Pictures, Texts, encoded_te
 from lantu.data.multimodal.mixed_examples import MixedExamples, without_mixing
 from lantu.data.sources import READERS, Raw, read_table
 from lantu.data.splitting import SPLITS, check_sizes, completed
-from lantu.data.text.encoding import read_text
 from lantu.errors import UserError
 from lantu.notices import warn_once
 from lantu.suggestions import did_you_mean

@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from hashlib import blake2b, file_digest
 from pathlib import Path
 
-from lantu.data.text.encoding import encoding_of, is_utf8
+from lantu.data.encoding import encoding_of, is_utf8
 
 CHUNK = 2**18
 """Characters that are read at once."""

@@ -1,4 +1,4 @@
-"""Detect the character encoding of a text file."""
+"""Detect the character encoding of a text file, for texts and tables alike."""
 
 import codecs
 from functools import lru_cache
@@ -17,15 +17,21 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """Byte order marks. UTF-32's comes first, because it begins with UTF-16's."""
+_CODE_PAGES = [
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "mac_roman", "koi8_r"),
+    *("gb18030", "big5", "cp932", "euc_jp", "euc_kr"),
+]
+_SIGNS = frozenset("€£¥§°±²³µ·½¼¾×÷©®™‘’‚“”„«»–—…•\xa0")  # noqa: RUF001
+"""What a text without accented letters has outside ASCII; too little for a detector."""
 
 
 def encoding_of(path: Path) -> str:
     """Return a Python codec that decodes the whole file.
 
-    A byte order mark decides, else UTF-8 is tried, else charset-normalizer detects the encoding.
+    A byte order mark decides, else UTF-8 is tried, else charset-normalizer detects the code page.
 
     Raises:
-        UserError: no codec can decode the file, or it is not text.
+        UserError: the file is not text, is damaged, or no code page decodes it.
     """
     stat = path.stat()
     return _encoding_of(path, stat.st_size, stat.st_mtime_ns)
@@ -39,6 +45,16 @@ def read_text(path: Path) -> str:
 def is_utf8(encoding: str) -> bool:
     """Return whether the encoding is UTF-8 or a subset, so that no notice is needed."""
     return encoding in ("utf-8", "utf-8-sig", "ascii")
+
+
+def is_code_page(encoding: str) -> bool:
+    """Return whether the encoding was detected from the letters, which can be wrong, so that a notice is due."""
+    return not encoding.startswith("utf") and encoding != "ascii"
+
+
+def code_page_notice(encoding: str) -> str:
+    """A sentence for the user about an encoding that was detected from the letters."""
+    return f"not UTF-8: read as {encoding}; if letters look wrong, save the file as UTF-8"
 
 
 @lru_cache(maxsize=100_000)
@@ -56,16 +72,42 @@ def _encoding_of(path: Path, size: int, changed: int) -> str:
     if place is None:
         return "utf-8"
     if _is_mostly_utf8(path, place):
-        raise UserError(f"{path} is UTF-8 text that is damaged near byte {place:,}. Mend or replace the file.")
+        raise UserError(
+            f"{path} is UTF-8 text that is damaged near byte {place:,}. Mend or replace the file; "
+            "`iconv -c -f utf-8 -t utf-8 FILE > NEW` leaves out what is damaged."
+        )
+    return _code_page(path, sample + _around(path, place))
+
+
+def _code_page(path: Path, sample: bytes) -> str:
+    """Detect one of the code pages in common use from a sample."""
     from charset_normalizer import from_bytes
 
-    found = from_bytes(sample).best()
-    if found is None or _failure(path, found.encoding) is not None:
+    if set(sample.decode("cp1252", errors="replace")) - set(map(chr, range(128))) <= _SIGNS:
+        likely = ["cp1252"]
+    else:
+        matches = from_bytes(sample, cp_isolation=_CODE_PAGES)
+        best = matches.best()
+        western = next((each for each in matches if each.encoding == "cp1252"), None)
+        # on few letters the library cannot tell code pages apart; most such files are Western
+        is_western = western is not None and best is not None and western.chaos <= best.chaos + 0.02
+        likely = ["cp1252"] * is_western + [each.encoding for each in matches]
+    found = next((encoding for encoding in likely if _failure(path, encoding) is None), None)
+    if found is None:
         raise UserError(
             f"{path} is no UTF-8 text, and its encoding cannot be told. Convert it, such as by "
-            "`iconv -f ENCODING -t utf-8 FILE`."
+            "`iconv -f ENCODING -t utf-8 FILE > NEW`."
         )
-    return str(found.encoding)
+    return found
+
+
+def _around(path: Path, place: int) -> bytes:
+    """The bytes around a place of a file, unless the sample of its beginning holds them."""
+    if place < SAMPLE // 2:
+        return b""
+    with path.open("rb") as file:
+        file.seek(place)
+        return file.read(SAMPLE // 2)
 
 
 def _failure(path: Path, encoding: str) -> int | None:
@@ -88,9 +130,9 @@ def _without_mark(path: Path, sample: bytes) -> str:
     """Detect UTF-16 without a byte order mark: in most scripts, one byte of each space and punctuation mark is zero."""
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     for encoding, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
-        if zeros > len(sample) / 20 and zeros > 20 * others and _failure(path, encoding) is None:
+        if zeros > max(4, len(sample) / 20) and zeros > 20 * others and _failure(path, encoding) is None:
             return encoding
-    raise UserError(f"{path} is no text: it holds zero bytes.")
+    raise UserError(f"{path} is no text, or is damaged: it holds NUL characters (zero bytes).")
 
 
 def _is_mostly_utf8(path: Path, place: int) -> bool:
