@@ -111,7 +111,12 @@ def test_every_point_of_a_sweep_is_checked_before_the_first_job(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("typed", ["train optimizer.wd=0.1", "train resume=nowhere", "predict", "evaluate run=nowhere"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "train callbacks.checkpoint.monitor=val/acuracy", "train resume=nowhere", "predict", "evaluate run=nowhere",
+    ],
+)  # fmt: skip
 def test_a_mistake_is_answered_before_torch_is_imported(typed: str, tmp_path: Path) -> None:
     code = (
         f"import sys; from lantu.cli.main import main; status = main({typed.split()});"

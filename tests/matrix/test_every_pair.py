@@ -14,6 +14,7 @@ import lantu
 from lantu.cli.catalog import fits
 from lantu.config.build import build
 from lantu.config.explain import leaves
+from lantu.config.metric_names import is_logged
 from lantu.config.spec_fields import model_nodes
 from lantu.data import DataModule
 from lantu.training.run import build_task, completed, publish_facts
@@ -140,6 +141,8 @@ def test_a_pair_that_fits_trains_and_is_recorded(
     assert {"train/loss", "val/loss", "test/loss"} <= result.metrics.keys()
     journal = (result.run_dir / "journal" / "records.jsonl").read_text().splitlines()
     recorded = set().union(*(json.loads(line).get("values", {}) for line in journal))
+    measured = {name.removesuffix("_best") for name in recorded if name.startswith(("train/", "val/", "test/"))}
+    assert all(is_logged(name, result.cfg.task._target_) for name in measured if not name.startswith("train/lr"))
     assert {"train/loss", "val/loss", "test/loss", "model/parameters"} <= recorded
 
 

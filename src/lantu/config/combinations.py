@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lantu.config.metric_names import check_monitored
 from lantu.config.privacy import check_privacy
 from lantu.errors import UserError
 
@@ -25,6 +26,7 @@ def check_combinations(cfg: DictConfig) -> None:
     _check_places(cfg)
     _check_length_of_training(cfg)
     _check_validation(cfg)
+    check_monitored(cfg)
     _check_shares(cfg)
     _check_heads(cfg)
     check_privacy(cfg)
