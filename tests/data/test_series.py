@@ -47,7 +47,7 @@ def examples(data: SeriesDataModule, split: str) -> SeriesWindows:
 def test_changing_the_future_changes_nothing_before_it(
     cut: dict[str, Any], scale: str, transform: str, tmp_path: Path
 ) -> None:
-    options = {"target": ["a"], "inputs": ["b"], "scale": scale, "transform": transform, "horizon": 2, **cut}
+    options = {"target": ["a"], "covariates": ["b"], "scale": scale, "transform": transform, "horizon": 2, **cut}
     whole = module(prices(), tmp_path, **options)
     for change in (whole.cuts[0].test[0], whole.cuts[-1].test[0] + 3):
         rows = prices()

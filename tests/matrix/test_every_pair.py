@@ -71,7 +71,7 @@ FROM_THE_HUB = {
 SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 SMALL = {
-    "wav2vec2": ["data.inputs=waveform", *QUICK],
+    "wav2vec2": ["data.features=waveform", *QUICK],
     "bert_mlm": SUBWORDS,  # characters and bytes have no mask
     "gpt2": ["model.layers=1", "model.width=48", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"],
     "dcgan": [*QUICK, "task.feature_steps=2", "task.compared=100"],

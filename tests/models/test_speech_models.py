@@ -8,7 +8,7 @@ from lantu.cli.catalog import fits
 from lantu.config.build import build
 from lantu.config.composing import compose
 
-VARIANTS = {"ctc": [[], ["model.recurrent=true"], ["model.causal=true"]], "wav2vec2": [["data.inputs=waveform"]]}
+VARIANTS = {"ctc": [[], ["model.recurrent=true"], ["model.causal=true"]], "wav2vec2": [["data.features=waveform"]]}
 CASES = [(model, extra) for model in fits()["speech_folder"] for extra in VARIANTS.get(model, [[]])]
 
 
@@ -24,7 +24,7 @@ def built(model: str, extra: list[str], *, bands: int) -> torch.nn.Module:
     ("model", "extra"), CASES, ids=lambda value: value if isinstance(value, str) else "".join(value)
 )
 def test_an_utterance_gives_the_same_output_alone_and_in_a_padded_batch(model: str, extra: list[str]) -> None:
-    waveform = "data.inputs=waveform" in extra
+    waveform = "data.features=waveform" in extra
     net = built(model, extra, bands=1 if waveform else 40)
     lengths = torch.tensor([120, 77, 31]) * (80 if waveform else 1)
     features = torch.randn(3, 1 if waveform else 40, int(lengths[0]))  # what lies behind an end must not matter
@@ -42,8 +42,8 @@ def test_an_utterance_gives_the_same_output_alone_and_in_a_padded_batch(model: s
 @pytest.mark.parametrize(
     ("model", "bands", "said"),
     [
-        ("wav2vec2", 40, "add `data.inputs=waveform`"),
-        ("parakeet", 1, "add `data.inputs=mels`"),
+        ("wav2vec2", 40, "add `data.features=waveform`"),
+        ("parakeet", 1, "add `data.features=mels`"),
     ],
 )
 def test_a_model_for_the_other_kind_of_input_is_refused_in_a_sentence(model: str, bands: int, said: str) -> None:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lantu.config.checking import check
-from lantu.config.composing import HYDRA_VERSION, compose, opened
+from lantu.config.composing import HYDRA_VERSION, compose, normalised
 from lantu.config.hardware import check_hardware
 from lantu.config.locations import add_user_conf, check_writable, shipped_conf
 from lantu.config.sweeping import check_sweep, parsed
@@ -54,7 +54,7 @@ def launch(command: str, arguments: list[str]) -> int:
     Raises:
         UserError: an override cannot work.
     """
-    arguments = [opened(_spelled(each, SPELLED.get(command, {}))) for each in arguments]
+    arguments = [normalised(_spelled(each, SPELLED.get(command, {}))) for each in arguments]
     asked = get_args_parser().parse_intermixed_args(arguments)
     resumed = next((each for each in asked.overrides if each.startswith("sweep.resume=")), None)
     if command == "train" and resumed and not asked.multirun:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lantu.config.explain import explained
 from lantu.config.locations import shipped_conf, user_confs
+from lantu.renamed_options import with_current_name
 
 HYDRA_VERSION = "1.3"
 
@@ -57,13 +58,14 @@ def config_search() -> Iterator[None]:
         yield
 
 
-OPEN = ("task.extra_metrics.", "tags.")
+USERS_OWN = ("task.extra_metrics.", "tags.")
 """Parts of the config whose keys are the user's own: they are added without a `+` in front."""
 
 
-def opened(override: str) -> str:
-    """An override as Hydra wants it: with `++` where it may add a key."""
-    return f"++{override}" if override.startswith(OPEN) else override
+def normalised(override: str) -> str:
+    """An override as Hydra wants it: an option under its current name, with `++` where it may add a key."""
+    override = with_current_name(override)
+    return f"++{override}" if override.startswith(USERS_OWN) else override
 
 
 def compose(*overrides: str, command: str = "train") -> Composition:
@@ -76,7 +78,7 @@ def compose(*overrides: str, command: str = "train") -> Composition:
     Raises:
         UserError: an override names a group, a file or a key that does not exist, or cannot be read.
     """
-    overrides = tuple(map(opened, overrides))
+    overrides = tuple(map(normalised, overrides))
     with config_search(), explained(list(overrides), command):
         cfg = hydra_compose(command, list(overrides), return_hydra_config=True)
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)

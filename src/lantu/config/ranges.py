@@ -238,7 +238,7 @@ RULES: dict[str, Rule] = {
     "data.val_share": PART,
     "data.embargo": whole(0, 10**6),
     "data.transform": words("none", "difference", "log_return"),
-    "data.input_transform": words("none", "difference", "log_return"),
+    "data.covariate_transform": words("none", "difference", "log_return"),
     "data.every": words("hour", "day", "week", "month", "quarter", "year") | NULL,
     "data.aggregate": words("mean", "sum", "count", "last") | NULL,
     "data.fill": words("none", "forward"),

@@ -17,7 +17,7 @@ class TransformersSpeech(nn.Module):
     """Any `AutoModelForCTC` of transformers, or Whisper's encoder with a linear layer.
 
     Args:
-        bands: mel bands, or 1 where recordings are waveforms (`data.inputs=waveform`).
+        bands: mel bands, or 1 where recordings are waveforms (`data.features=waveform`).
         outputs: characters and the blank, which has index 0.
         pretrained: a folder or a name on the Hugging Face hub; its output layer is replaced. None: new weights.
         config: of new weights: transformers' config options, with `model_type`.
@@ -96,12 +96,12 @@ class TransformersSpeech(nn.Module):
     def _check_bands(self, bands: int) -> None:
         if self.kind in WAVEFORM:
             if bands != 1:
-                raise UserError(f"a {self.kind} model reads waveforms, not mel bands: add `data.inputs=waveform`.")
+                raise UserError(f"a {self.kind} model reads waveforms, not mel bands: add `data.features=waveform`.")
             return
         config = self.net.config
         wanted = getattr(config, "num_mel_bins", None) or getattr(config.encoder_config, "num_mel_bins", bands)
         if bands != wanted:
-            hint = f"add `data.mels={wanted}`" if bands > 1 else "add `data.inputs=mels`"
+            hint = f"add `data.mels={wanted}`" if bands > 1 else "add `data.features=mels`"
             raise UserError(f"this {self.kind} model reads {wanted} mel bands, and the data have {bands}: {hint}.")
 
 

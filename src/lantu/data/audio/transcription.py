@@ -30,6 +30,7 @@ from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, completed
 from lantu.errors import UserError
 from lantu.extras import require
+from lantu.renamed_options import value_of_renamed
 
 BLANK = 0
 """The symbol of "nothing new here" in connectionist temporal classification."""
@@ -48,12 +49,13 @@ class SpeechDataModule(DataModule):
         audio, transcript: the columns.
         speaker: the column with the speaker's name; of no effect where the source has none.
         sample_rate: samples per second that all are brought to; None: the one that most recordings have.
-        inputs: mels, or waveform: samples (N, 1, samples) of zero mean and unit variance in each recording, as wav2vec
-            2.0 reads them.
+        features: mels, or waveform: samples (N, 1, samples) of zero mean and unit variance in each recording, as
+            wav2vec 2.0 reads them.
         mels, window, hop: of `LogMel`.
         augment: options of `Augment`, for training.
         batch_seconds: seconds of a training batch, padding counted: recordings of similar duration share a batch, of
             long ones fewer. None: `batch_size` recordings.
+        inputs: the name that `features` had before.
         options: of `DataModule`.
     """
 
@@ -70,26 +72,28 @@ class SpeechDataModule(DataModule):
         transcript: str = "transcription",
         speaker: str = "speaker",
         sample_rate: int | None = None,
-        inputs: str = "mels",
+        features: str = "mels",
         mels: int = 40,
         window: float = 0.025,
         hop: float = 0.010,
         augment: dict[str, float] | None = None,
         batch_seconds: float | None = None,
+        inputs: str | None = None,
         **options: Any,
     ) -> None:
+        features = value_of_renamed(features, inputs, old="data.inputs", new="data.features")
         for package in ("soundfile", "soxr", "torchaudio"):
             require(package, f"data={self.example}", "audio")
         super().__init__(**options)
         self.source = source or own_folder(path)
         self.audio, self.transcript, self.speaker, self.sample_rate = audio, transcript, speaker, sample_rate
-        if inputs not in ("mels", "waveform"):
-            raise UserError(f"`data.inputs={inputs}`: recordings are shown as mels or as waveform.")
-        if inputs == "waveform" and augment:
-            raise UserError("`data.augment` changes log-mels: with `data.inputs=waveform`, type `data.augment={}`.")
+        if features not in ("mels", "waveform"):
+            raise UserError(f"`data.features={features}`: the network is given mels or waveform.")
+        if features == "waveform" and augment:
+            raise UserError("`data.augment` changes log-mels: with `data.features=waveform`, type `data.augment={}`.")
         if batch_seconds is not None and not batch_seconds > 0:
             raise UserError(f"`data.batch_seconds={batch_seconds}` must be more than 0, or null.")
-        self.inputs, self.batch_seconds = inputs, batch_seconds
+        self.features, self.batch_seconds = features, batch_seconds
         self._resumed_seconds = batch_seconds
         if batch_seconds is not None:
             self.training_batches = self._batches_by_duration
@@ -138,7 +142,7 @@ class SpeechDataModule(DataModule):
         """The spec."""
         return {
             "kind": "speech",
-            "bands": self.mel_options["mels"] if self.inputs == "mels" else 1,
+            "bands": self.mel_options["mels"] if self.features == "mels" else 1,
             "outputs": len(self.learned["characters"]) + 1,
             "characters": self.learned["characters"],
             "sample_rate": self.learned["rate"],
@@ -149,7 +153,7 @@ class SpeechDataModule(DataModule):
     def frame_seconds(self) -> float:
         """From one input of the network to the next."""
         rate: int = self.learned["rate"]
-        return self.log_mel().hop_length / rate if self.inputs == "mels" else 1 / rate
+        return self.log_mel().hop_length / rate if self.features == "mels" else 1 / rate
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         waves, files = read_for_prediction(path, rate=self.learned["rate"])
@@ -213,7 +217,7 @@ class SpeechDataModule(DataModule):
             self.report.warn(f"{found}; scores on them say nothing of new recordings")
 
     def _examples(self, waves: list[np.ndarray], texts: list[str] | None = None) -> "Utterances":
-        if self.inputs == "waveform":
+        if self.features == "waveform":
             raw = [torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))[None] for wave in waves]
             nothing = torch.zeros(1, 1, 1)
             return Utterances(raw, texts, self.learned["characters"], augment=self.augment, silence=nothing)

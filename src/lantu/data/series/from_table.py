@@ -52,7 +52,7 @@ def how_to_read(rows: pd.DataFrame, *, time: str | None, columns: Sequence[str])
                 )
             found["time_format"] = format.format
     for column in columns:
-        _check_column(rows, "data.target or data.inputs", column)
+        _check_column(rows, "data.target or data.covariates", column)
         if pd.api.types.is_numeric_dtype(rows[column]):
             continue
         texts = [str(each) for each in rows[column].dropna().unique()[:2000] if not is_missing(str(each))]

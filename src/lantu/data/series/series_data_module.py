@@ -33,6 +33,7 @@ from lantu.data.sources import Raw, read_table_with_notes, table_file
 from lantu.data.splitting import SPLITS
 from lantu.errors import UserError
 from lantu.notices import warn_once
+from lantu.renamed_options import value_of_renamed
 
 
 class SeriesDataModule(DataModule):
@@ -46,9 +47,9 @@ class SeriesDataModule(DataModule):
         path: a file of your own; the source is then not read.
         time: the column with the moment of each row; None: rows stand in their order.
         target: the columns to forecast; None: all that hold numbers.
-        inputs: further columns that the network sees, on the scale of the training part.
+        covariates: further columns that the network sees, on the scale of the training part.
         transform: none, difference, or log_return (percent), of the targets.
-        input_transform: the same, of the inputs.
+        covariate_transform: the same, of the covariates.
         every: length of a step (hour, day, week, month, quarter, year), with missing steps filled in as missing; None:
             each row is a step, whatever lies between.
         aggregate: how several rows of a step become one: mean, sum, count, last.
@@ -61,6 +62,7 @@ class SeriesDataModule(DataModule):
         split: shares of "val" and "test", the newest steps; or walk_forward, or expanding: see `walking`.
         train_steps, refit_every, val_share, embargo: of `walking`; `embargo` of every split.
         test_from: the date (or the row's number) at which the first test part begins.
+        inputs, input_transform: the names that `covariates` and `covariate_transform` had before.
         options: of `DataModule`.
     """
 
@@ -73,9 +75,9 @@ class SeriesDataModule(DataModule):
         path: str | None = None,
         time: str | None = None,
         target: str | list[str] | None = None,
-        inputs: list[str] | None = None,
+        covariates: list[str] | None = None,
         transform: str = "none",
-        input_transform: str = "none",
+        covariate_transform: str = "none",
         every: str | None = None,
         aggregate: str | None = None,
         fill: str = "none",
@@ -90,10 +92,16 @@ class SeriesDataModule(DataModule):
         val_share: float = 0.15,
         embargo: int = 0,
         test_from: str | int | None = None,
+        inputs: list[str] | None = None,
+        input_transform: str | None = None,
         **options: Any,
     ) -> None:
+        covariates = value_of_renamed(covariates, inputs, old="data.inputs", new="data.covariates")
+        covariate_transform = value_of_renamed(
+            covariate_transform, input_transform, old="data.input_transform", new="data.covariate_transform"
+        )
         _check_words(
-            transform=(transform, TRANSFORMS), input_transform=(input_transform, TRANSFORMS),
+            transform=(transform, TRANSFORMS), covariate_transform=(covariate_transform, TRANSFORMS),
             fill=(fill, ("none", "forward")), scale=(scale, SCALES),
             every=(every, (None, *PERIODS)), aggregate=(aggregate, (None, *AGGREGATES)),
         )  # fmt: skip
@@ -114,8 +122,9 @@ class SeriesDataModule(DataModule):
             source = partial(table_file, path, as_text=True)
         assert source is not None
         self.source = source
-        self.time, self.target, self.inputs = time, [target] if isinstance(target, str) else target, inputs or []
-        self.transform, self.input_transform = transform, input_transform
+        self.time, self.target = time, [target] if isinstance(target, str) else target
+        self.covariates = covariates or []
+        self.transform, self.covariate_transform = transform, covariate_transform
         self.every, self.aggregate, self.fill = every, aggregate, fill
         self.context, self.horizon, self.season = context, horizon, season
         self.scale, self.decay = scale, decay
@@ -127,7 +136,7 @@ class SeriesDataModule(DataModule):
         self.cuts: list[Fold] = []
         """The folds, known after `setup`."""
         self.series: Series
-        """All steps, known after `setup`; `values` holds the targets as they are forecast, then the inputs."""
+        """All steps, known after `setup`; `values` holds the targets as they are forecast, then the covariates."""
 
     # Reading
 
@@ -139,11 +148,11 @@ class SeriesDataModule(DataModule):
             self.report.say(sentence)
         if not self.learned:
             targets = self.target or [
-                each for each in number_columns(raw.rows, time=self.time) if each not in self.inputs
+                each for each in number_columns(raw.rows, time=self.time) if each not in self.covariates
             ]
             if not targets:
                 raise UserError(f"{raw.name} has no column of numbers to forecast.")
-            reading = how_to_read(raw.rows, time=self.time, columns=[*targets, *self.inputs])
+            reading = how_to_read(raw.rows, time=self.time, columns=[*targets, *self.covariates])
             self.learned = {"targets": targets, "reading": reading}
         self.series = self._series_of(raw.rows, said=True)
         self.cuts = self._cut(self.series)
@@ -182,15 +191,15 @@ class SeriesDataModule(DataModule):
         targets = self.learned["targets"]
         report = self.report if said else type(self.report)()
         series = read_series(
-            rows, time=self.time, columns=[*targets, *self.inputs], reading=self.learned["reading"], every=self.every,
-            aggregate=self.aggregate, report=report,
+            rows, time=self.time, columns=[*targets, *self.covariates], reading=self.learned["reading"],
+            every=self.every, aggregate=self.aggregate, report=report,
         )  # fmt: skip
         if said:
-            describe_gaps(series, [*targets, *self.inputs], report, dated=self.time is not None)
+            describe_gaps(series, [*targets, *self.covariates], report, dated=self.time is not None)
         values = filled_forward(series.values, report if said else None) if self.fill == "forward" else series.values
         count = len(targets)
         own = transformed(values[:, :count], self.transform, targets)
-        others = transformed(values[:, count:], self.input_transform, self.inputs)
+        others = transformed(values[:, count:], self.covariate_transform, self.covariates)
         if not said:
             for finding in report.lines()[1:]:
                 warn_once(finding)
@@ -198,7 +207,7 @@ class SeriesDataModule(DataModule):
         return Series(series.times, np.hstack([own, others]), series.row, filled)
 
     def _cut(self, series: Series) -> list[Fold]:
-        first = self.context + (self.transform != "none" or self.input_transform != "none")
+        first = self.context + (self.transform != "none" or self.covariate_transform != "none")
         steps = len(series.times)
         test_from = self._step_of(series, self.test_from)
         if self.walk is not None:
@@ -312,7 +321,7 @@ class SeriesDataModule(DataModule):
             max(0, end - max(begin, self.context) - self.horizon + 1)
             for fold in self.cuts for begin, end in (fold.part(name) for name in SPLITS)
         )  # fmt: skip
-        first_lost = int(self.transform != "none" or self.input_transform != "none")
+        first_lost = int(self.transform != "none" or self.covariate_transform != "none")
         left_out = possible - sum(self.report.sizes.values())
         if left_out > first_lost:
             self.report.note(left_out, "windows that touch a missing value left out")
@@ -345,7 +354,7 @@ class SeriesDataModule(DataModule):
             warn_once(sentence)
         examples, series = self._forecasts(rows)
         if self.aggregate is not None:
-            columns = [*self.learned["targets"], *self.inputs]
+            columns = [*self.learned["targets"], *self.covariates]
             rows = pd.DataFrame(series.values, columns=columns)
             rows.insert(0, str(self.time), pd.to_datetime(series.times, unit="s"))
             return self.loader(examples), rows
@@ -358,7 +367,7 @@ class SeriesDataModule(DataModule):
         absent = np.concatenate([[0], np.cumsum(np.isnan(series.values).any(axis=1))])
         origins = origins[absent[origins] == absent[origins - self.context]]
         if not len(origins):
-            needed = self.context + (self.transform != "none" or self.input_transform != "none")
+            needed = self.context + (self.transform != "none" or self.covariate_transform != "none")
             raise UserError(
                 f"a forecast needs {needed} steps without a missing value before it, and these {len(rows):,} rows hold "
                 "no such stretch."
@@ -372,7 +381,7 @@ class SeriesDataModule(DataModule):
 
     def schema(self) -> list[dict[str, str]]:
         time = [] if self.time is None else [{"name": self.time, "type": "string"}]
-        return time + [{"name": name, "type": "double"} for name in (*self.learned["targets"], *self.inputs)]
+        return time + [{"name": name, "type": "double"} for name in (*self.learned["targets"], *self.covariates)]
 
     def times(self, split: str) -> np.ndarray:
         """When the first step is that each example forecasts (N,): datetime64, or the step's number."""
