@@ -150,6 +150,13 @@ def test_whatever_is_shipped_in_conf_may_be_rebuilt() -> None:
             assert set(named) <= entries, f"{file.name} names something that src/lantu/config/allowed_targets.py lacks"
 
 
+def test_the_source_of_every_shipped_data_set_may_be_rebuilt_with_all_its_options() -> None:
+    for file in (CONF / "data").glob("*.yaml"):
+        node = OmegaConf.create(re.sub(r"\$\{[^}]*\}", "folder/file", file.read_text()))
+        source = OmegaConf.to_container(node).get("source")  # type: ignore[union-attr]
+        assert closed({"data": {"source": source}})["data"]["source"] == source, file.name
+
+
 def test_what_is_checked_is_what_is_built() -> None:
     stored = {"model": {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.ReLU"}]}, "seed": 3}
     plain = closed(stored)

@@ -33,12 +33,12 @@ _LOADS = re.compile(
 """Options that make a network's constructor load something."""
 _OPTIONS = {
     "lantu.data.hub": {"path": "name", "name": "text", "revision": "text", "mirror": "text", "mirror_folder": "below",
-                       "elsewhere": "text"},
+                       "elsewhere": "text", "parts": "flag"},
     "lantu.data.rdatasets": {"package": "word", "item": "word", "mirror": "text", "mirror_file": "below"},
     "lantu.data.mirror_table": {"file": "below", "mirror": "text", "elsewhere": "text"},
     "lantu.data.sklearn": {"name": "word"},
     "lantu.data.statsmodels": {"name": "word"},
-    "lantu.data.table_file": {"path": "text", "name": "text"},
+    "lantu.data.table_file": {"path": "text", "name": "text", "as_text": "flag"},
     "lantu.data.image_folder": {"path": "text"},
     "lantu.data.image_table": {"path": "text", "folder": "text", "file": "text", "part": "text"},
     "lantu.data.media_table": {"path": "text", "image": "text", "audio": "text", "folder": "text", "part": "text"},
@@ -141,7 +141,9 @@ def _limited(target: str, node: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _fits(value: Any, kind: str) -> bool:
-    """Whether text is a name, a plain word, a path that stays below where it is joined, or any text."""
+    """Whether a value is true or false, or text: a name, a plain word, a path that stays below, or any text."""
+    if kind == "flag":
+        return isinstance(value, bool)
     if not isinstance(value, str) or "\0" in value:
         return False
     if kind == "below":

@@ -47,7 +47,8 @@ def reliability(probability: np.ndarray, happened: np.ndarray, *, bins: int = 10
     # a bin's sum of errors is nearly normal: around itself in another sample, around 0 if the probabilities were right
     gap, spread = np.bincount(member, p - y, minlength=count), np.bincount(member, (p - y) ** 2, minlength=count)
     chance = np.bincount(member, p * (1 - p), minlength=count)
-    drawn = np.abs(random.normal(gap, np.sqrt(spread - gap**2 / counts), (DRAWS, count))).sum(axis=1) / len(p)
+    left = np.sqrt(np.maximum(spread - gap**2 / counts, 0))  # rounding can bring it below 0
+    drawn = np.abs(random.normal(gap, left, (DRAWS, count))).sum(axis=1) / len(p)
     fair = np.abs(random.normal(0, np.sqrt(chance), (DRAWS, count))).sum(axis=1) / len(p)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     least = 0.0 if ece <= np.quantile(fair, LEVEL) else max(0.0, 2 * ece - float(high))
