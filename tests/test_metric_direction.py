@@ -15,7 +15,8 @@ from lantu.metric_direction import direction, known_direction
     "metric",
     ["val/loss", "val/nll", "val/ece", "val/lpips", "val/crps", "val/max_drawdown", "val/rmse", "val/bits_per_byte",
      "val/error_rate", "val/false_positive_rate", "val/perplexity", "val/wer", "cost/usd", "speed/latency_ms",
-     "model/parameters", "val/loss_best", "val/mase", "test/fz0_1", "val/cross_entropy", "val/negative_log_likelihood"],
+     "model/parameters", "val/loss_best", "val/mase", "test/fz0_1", "val/cross_entropy", "val/negative_log_likelihood",
+     "fairness/race/demographic_parity_difference", "privacy/epsilon"],
 )  # fmt: skip
 def test_less_is_better(metric: str) -> None:
     assert direction(metric) == "min"
@@ -25,7 +26,7 @@ def test_less_is_better(metric: str) -> None:
     "metric",
     ["val/accuracy", "val/answer_f1", "val/auroc", "val/r2", "val/exact_match", "val/chrf", "val/top5_accuracy",
      "val/map50", "val/error_reduction", "speed/samples_per_second", "val/accuracy_best", "val/miou",
-     "val/log_likelihood"],
+     "val/log_likelihood", "fairness/race/demographic_parity_ratio"],
 )  # fmt: skip
 def test_more_is_better(metric: str) -> None:
     assert direction(metric) == "max"

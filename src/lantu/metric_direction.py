@@ -12,7 +12,7 @@ from lantu.errors import UserError
 _LESS = """
     loss losses error errors err nll nlpd perplexity ppl logloss deviance divergence kl bits bpb bpc bpd
     mse rmse msle rmsle mae mase mape smape wmape nrmse rase ergas sam distance wasserstein hausdorff procrustes
-    hinge pinball fz0 crps rank brier ece mce hamming levenshtein wer cer mer wil ter eed der eer mcd lost
+    hinge pinball fz0 crps epsilon rank brier ece mce hamming levenshtein wer cer mer wil ter eed der eer mcd lost
     fid kid fvd lpips dists mifid drawdown regret disparity violations violation false fpr fnr fallout miss misses
     failures failed repetition usd kwh co2e kg hours minutes seconds ms latency memory parameters cost
 """
@@ -35,6 +35,8 @@ PHRASES = {
     "(f_beta|v_measure|explained_variance|intersection_over_union|io_u|s_qu_ad|(bert|clip)_score)": "max",
     "(reciprocal_rank|average_precision|(positive|negative)_predictive)": "max",
     "(davies_bouldin|(spectral|spatial)_distortion|total_variation|edit_rate|spectral_angle|path_length)": "min",
+    "(parity|odds|opportunity|accuracy|calibration|prediction|error|mae|rmse)_difference": "min",
+    "parity_ratio": "max",
     "(cross_entropy|negative_log_likelihood|ranked_probability|fall_out|patch_similarity|texture_similarity)": "min",
 }
 """Words that tell a direction only together, as regular expressions."""

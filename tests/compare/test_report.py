@@ -20,6 +20,7 @@ from lantu.compare.publish import compare_sweep
 from lantu.compare.reading.run_frames import Selection
 from lantu.compare.reading.stores import open_reader
 from lantu.compare.recommendation import Decision, decide
+from lantu.compare.report import charts_cost
 from lantu.compare.report.page import write_report
 from lantu.errors import UserError
 from tests.compare.made import Made, falling, grid, uri, write
@@ -354,6 +355,24 @@ def test_several_objectives_end_in_their_front(tmp_path: Path) -> None:
     assert found.front == ("kind=large", "kind=small")
     assert decision.ship is None
     assert decision.headline == "2 configurations on the front of val/loss and cost/usd: kind=large; kind=small."
+
+
+def test_the_price_of_fairness_and_of_privacy_is_drawn_as_a_front(tmp_path: Path) -> None:
+    gap = "fairness/race/demographic_parity_difference"
+    runs = [
+        made(kind, seed, loss + 0.001 * seed, metrics={gap: unfair, "privacy/epsilon": epsilon})
+        for kind, loss, unfair, epsilon in (
+            ("fair", 0.4, 0.02, 1.0),
+            ("plain", 0.2, 0.3, 8.0),
+            ("neither", 0.5, 0.1, 3),
+        )
+        for seed in range(3)
+    ]
+    found, _ = decided(tmp_path, runs)
+    drawn = charts_cost.trade_offs(found)
+    assert ["Demographic parity difference between groups of race" in each for each in drawn] == [True, False]
+    assert ["Privacy: epsilon" in each for each in drawn] == [False, True]
+    assert found.cost is None  # a gap is no cost that a cheaper run could save
 
 
 def losses(kinds: dict[str, Any], metrics: dict[str, list[float]]) -> list[Made]:

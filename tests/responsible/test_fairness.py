@@ -17,11 +17,15 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import lantu
 from lantu.cli.main import main
+from lantu.decisions.decision import Profit
 from lantu.inference.evaluate import evaluate
+from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.responsible.fairness import Fairness
 from lantu.responsible.fairness.metrics import intersection, of_decisions, of_numbers
 from lantu.responsible.fairness.mitigation import Mitigation, reweighing
+from lantu.serving.http.served import ServedModel
+from lantu.tasks.group_thresholds import GroupThresholds
 
 
 def decided(count: int = 2000) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -189,9 +193,90 @@ def test_mitigation_narrows_the_gap_that_is_left_without_it(
     assert again == {name: value for name, value in fair.metrics.items() if name.startswith("test/")}
 
 
+PROFIT = Profit(true_negative=1, false_negative=-3, false_positive=0, true_positive=0)
+
+
+def scores(count: int = 3000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Calibrated probabilities of an event, whether it happened, and groups, of which b has the larger ones."""
+    random = np.random.default_rng(0)
+    groups = np.where(random.random(count) < 0.3, "b", "a").astype(object)
+    probability = random.beta(2, 6, count) + 0.25 * (groups == "b")
+    return probability, random.random(count) < probability, groups
+
+
+@pytest.mark.parametrize("equal", ["demographic_parity", "equal_opportunity", "equalized_odds"])
+def test_thresholds_of_groups_make_the_rate_equal_that_is_asked_for_at_the_least_price(equal: str) -> None:
+    p, event, groups = scores()
+    profits = []
+    for tolerance in (0.02, 0.2, 1.0):
+        thresholds = GroupThresholds(["g"], [], equal=equal, tolerance=tolerance)
+        thresholds.fit(p, event, groups, PROFIT)
+        limits = thresholds.of(groups, 0.5)
+        kept = p < limits
+        parts = {"demographic_parity": [event >= 0], "equal_opportunity": [~event], "equalized_odds": [~event, event]}
+        gaps = [abs(kept[part & (groups == "a")].mean() - kept[part & (groups == "b")].mean()) for part in parts[equal]]
+        assert max(gaps) <= tolerance + 1e-9
+        profits.append(PROFIT.of(p, event, limits).mean())
+    assert profits == sorted(profits)
+    best_of_each = sum(PROFIT.curve(p[groups == g], event[groups == g])[1].max() * (groups == g).mean() for g in "ab")
+    assert profits[-1] == pytest.approx(best_of_each, abs=0.01)
+
+
+def test_demographic_parity_costs_no_more_accuracy_than_fairlearns_threshold_optimizer() -> None:
+    fairlearn = pytest.importorskip(
+        "fairlearn.postprocessing", reason="compares with fairlearn, which is not installed"
+    )
+    p, event, groups = scores()
+    alike = Profit(true_negative=1, false_negative=0, false_positive=0, true_positive=1)  # accuracy
+    thresholds = GroupThresholds(["g"], [], tolerance=0.01)
+    thresholds.fit(p, event, groups, alike)
+    ours = alike.of(p, event, thresholds.of(groups, 0.5)).mean()
+    model = LogisticRegression().fit(p[:, None], event)
+    theirs = fairlearn.ThresholdOptimizer(estimator=model, prefit=True, predict_method="predict_proba", grid_size=200)
+    theirs.fit(p[:, None], event, sensitive_features=groups)
+    guessed = theirs.predict(p[:, None], sensitive_features=groups, random_state=0)
+    assert ours >= (guessed == event).mean() - 0.005
+
+
+def test_a_group_that_is_too_small_takes_the_common_threshold(capsys: pytest.CaptureFixture[str]) -> None:
+    p, event, groups = scores()
+    groups[:9] = "c"
+    thresholds = GroupThresholds(["g"], [])
+    thresholds.fit(p, event, groups, PROFIT)
+    assert sorted(thresholds.thresholds) == ["a", "b"]
+    assert thresholds.of(np.array(["c", "a"]), 0.4).tolist() == [0.4, thresholds.thresholds["a"]]
+
+
+def test_a_run_with_thresholds_of_groups_decides_by_the_group_and_needs_it_to_predict(
+    applicants: Path, train: Callable[..., lantu.Result], tmp_path: Path
+) -> None:
+    options = [each for each in OPTIONS if "favourable" not in each]
+    fair = train("data=csv", f"data.path={applicants}", "fairness.group=[group]", *options, "fairness=mitigate",
+                 "fairness.mitigation=thresholds", "business=credit", "data.classes=[yes,no]")  # fmt: skip
+    assert gap(fair) < 0.15
+    rebuilt = rebuild(fair.best_checkpoint)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    again = evaluate(rebuilt, trainer)
+    assert again == {name: value for name, value in fair.metrics.items() if name.startswith("test/")}
+    limits = rebuilt.task.by_group.thresholds
+    frame = predict(rebuilt, trainer, applicants)
+    expected = frame["probability_no"] >= frame["group"].map(limits)
+    assert ((frame["decision"] == "reject") == expected).all()
+    assert limits["a"] != limits["b"]
+    row = {"income": 0.1, "savings": 0.2}
+    assert "group" in {each["name"] for each in ServedModel(rebuilt, name="m", version="1").schema()}
+    served = ServedModel(rebuilt, name="m", version="1")
+    (answer,) = served.answer([served.prepare_rows([{**row, "group": "b"}])])[0]
+    assert (answer["decision"] == "reject") == (answer["probability_no"] >= limits["b"])
+    pd.DataFrame([row]).to_csv(tmp_path / "without.csv", index=False)
+    with pytest.raises(lantu.UserError, match="`group` is lacking"):
+        predict(rebuilt, trainer, tmp_path / "without.csv")
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
+        (["fairness.group=[sex]", "fairness=mitigate", "fairness.mitigation=thresholds"], "add `business=credit`"),
         (["fairness.group=[tribe]"], "tribe"),
         (["fairness.group=[sex]", "fairness.favourable=perhaps"], "the classes are"),
         (["fairness.group=[sex]", "fairness=mitigate", "+task.class_weights=balanced"], "leave one out"),

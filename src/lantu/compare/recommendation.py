@@ -17,6 +17,7 @@ WORDS = {
     "cost/device_hours": "device time",
     "model/parameters": "parameters",
     "speed/latency_ms": "latency",
+    "privacy/epsilon": "privacy: epsilon",
 }
 
 SAVED = {

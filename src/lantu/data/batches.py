@@ -34,6 +34,8 @@ class Examples(Dataset):
         self.y = y
         self.rows = np.arange(len(x)) if rows is None else rows
         self.finish = finish
+        self.source: Any = None
+        """Of a table to predict for, the rows as they were read."""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ class Profit:
     true_positive: float
     """Decided against, and it would have happened."""
 
-    def of(self, probability: np.ndarray, positive: np.ndarray, threshold: float) -> np.ndarray:
-        """The profit (N,) of each decision."""
+    def of(self, probability: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
+        """The profit (N,) of each decision; the threshold may be (N,), one for each example."""
         against = probability >= threshold
         if_positive = np.where(against, self.true_positive, self.false_negative)
         if_negative = np.where(against, self.false_positive, self.true_negative)
@@ -102,6 +103,8 @@ class Decision(Fitted):
         self.reasons = min(reasons, len(self.columns))
         self._column_of_feature = [self.columns.index(each) for each in columns or []]
         self.fitted["threshold"] = torch.tensor(0.5 if isinstance(threshold, str) else threshold, dtype=torch.float64)
+        self.by_group: dict[str, Any] | None = None
+        """Thresholds of groups as plain values (`lantu.tasks.group_thresholds`); None: one for all."""
 
     @property
     def threshold(self) -> float:
@@ -127,8 +130,16 @@ class Decision(Fitted):
             kept = inputs[torch.from_numpy(decided_for)] if decided_for.any() else inputs
             self.keep(len(probability), reference=kept.float().mean(dim=0))
 
+    def get_extra_state(self) -> dict[str, Any]:
+        return {**super().get_extra_state(), **({} if self.by_group is None else {"by_group": self.by_group})}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        values = dict(state)
+        self.by_group = values.pop("by_group", None)
+        super().set_extra_state(values)
+
     def against(self, probability: Tensor) -> Tensor:
-        """Whether each of (N,) probabilities of the positive class is decided against."""
+        """Whether each of (N,) probabilities of the positive class is decided against, by the common threshold."""
         return probability.double() >= self.threshold
 
     def attribute(self, score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:

@@ -98,6 +98,7 @@ def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, folder: Path, data_opti
         task.load_state_dict(loaded["state_dict"], strict=False)
     else:
         task.load_state_dict(loaded["state_dict"])
+    data.carry(task.carried_columns)
     return Rebuilt(cfg=cfg, data=data, task=task.eval())
 
 

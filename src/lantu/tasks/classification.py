@@ -138,7 +138,7 @@ class Classification(DecidedTask):
                 "probability": probabilities.max(axis=1, initial=0.0),
                 **{f"probability_{name}": probabilities[:, number] for number, name in enumerate(self.class_names)},
                 **({"score": outputs["score"].numpy().astype(int)} if "score" in outputs else {}),
-                **self.decision_columns(outputs),
+                **self.decision_columns(outputs, examples),
             }
         )
 

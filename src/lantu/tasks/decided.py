@@ -1,6 +1,6 @@
 """A classifier whose probabilities are calibrated, and turned into decisions, where the config asks for it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from lantu.notices import warn_once
 from lantu.tasks.base import Batch, Task
 from lantu.tasks.known_metrics import KS, AveragePrecision, Gini
 from lantu.tasks.outputs import Collector, Outputs
+
+if TYPE_CHECKING:
+    from lantu.tasks.group_thresholds import GroupThresholds
 
 
 class DecidedTask(Task):
@@ -44,8 +47,36 @@ class DecidedTask(Task):
         self.mitigation: Any = None
         """The loss of training that narrows the gap between groups, `lantu.responsible.fairness`; None: the usual."""
         self._held = Collector()
+        self._by_group: GroupThresholds | None = None
         self._groups: Tensor | None = None
         self._uncalibrated: Tensor | None = None
+
+    @property
+    def by_group(self) -> "GroupThresholds | None":
+        """The thresholds of groups, fitted or from a checkpoint; None: one threshold for all."""
+        state = None if self.decision is None else self.decision.by_group
+        if state is not None and self._by_group is None:
+            from lantu.tasks.group_thresholds import GroupThresholds
+
+            self._by_group = GroupThresholds.restored(state)
+        return self._by_group
+
+    @by_group.setter
+    def by_group(self, thresholds: "GroupThresholds") -> None:
+        self._by_group = thresholds
+
+    @property
+    def carried_columns(self) -> list[str]:
+        return [] if self.by_group is None else self.by_group.columns
+
+    def thresholds(self, outputs: Outputs, *, split: str) -> float | np.ndarray:
+        """The threshold of a decision; with thresholds of groups that (N,) of each example of a split."""
+        assert self.decision is not None
+        if self.by_group is None:
+            return self.decision.threshold
+        data: Any = self.trainer.datamodule
+        groups = self.by_group.groups_in(data, split, rows=outputs["row"])
+        return self.by_group.of(groups, self.decision.threshold)
 
     def probabilities(self, output: Tensor) -> Tensor:
         """Probabilities (N, classes) of an output."""
@@ -140,7 +171,9 @@ class DecidedTask(Task):
             own = logits.float().softmax(dim=-1).numpy()
             found["ece_uncalibrated"] = reliability(*top(own, y)).ece
             found["loss_uncalibrated"] = float(nn.functional.cross_entropy(logits.float(), outputs["y"]))
-        return found if self.decision is None else {**found, **self._in_money(p[:, 1], y)}
+        if self.decision is None:
+            return found
+        return {**found, **self._in_money(p[:, 1], y, self.thresholds(outputs, split="test"))}
 
     def decided(self, x: Any, probability: Tensor) -> Outputs:
         """Whether each of N examples is decided against, and what each column adds to its log-odds.
@@ -157,11 +190,19 @@ class DecidedTask(Task):
                 found["attribution"] = attribution
         return found
 
-    def decision_columns(self, outputs: Outputs) -> dict[str, list[str]]:
-        """Columns `decision` and `reason_1`, ... of predictions."""
+    def decision_columns(self, outputs: Outputs, examples: Any) -> dict[str, list[str]]:
+        """Columns `decision` and `reason_1`, ... of predictions.
+
+        Args:
+            examples: with the rows that they were made of, which thresholds of groups need.
+        """
         if self.decision is None:
             return {}
         against = outputs["against"].numpy()
+        if self.by_group is not None:
+            groups = self.by_group.groups_of(examples.source)
+            limits = self.by_group.of(groups, self.decision.threshold)
+            against = outputs["probability"][:, 1].double().numpy() >= limits
         columns = {"decision": [self.decision.actions[each] for each in against.astype(int)]}
         if "attribution" in outputs:
             columns |= self.decision.named(outputs["attribution"].numpy(), against)
@@ -195,10 +236,24 @@ class DecidedTask(Task):
             probability = self.probabilities(logits)[:, 1].double().numpy()
             self.decision.fit(probability, (y == 1).numpy(), outputs.get("x"))
             self.log("val/threshold", self.decision.threshold, on_epoch=True)
+            if self.by_group is not None:
+                self._fit_by_group(probability, (y == 1).numpy(), outputs)
 
-    def _in_money(self, probability: np.ndarray, positive: np.ndarray) -> dict[str, float]:
+    def _fit_by_group(self, probability: np.ndarray, positive: np.ndarray, outputs: Outputs) -> None:
         assert self.decision is not None
-        threshold, profit = self.decision.threshold, self.decision.profit
+        assert self.by_group is not None
+        if "row" not in outputs:
+            raise UserError("`fairness.mitigation=thresholds`: these data do not tell which rows a batch holds.")
+        data: Any = self.trainer.datamodule
+        groups = self.by_group.groups_in(data, "val", rows=outputs["row"])
+        self.by_group.fit(probability, positive, groups, self.decision.profit)
+        self.decision.by_group = self.by_group.state()
+
+    def _in_money(
+        self, probability: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray
+    ) -> dict[str, float]:
+        assert self.decision is not None
+        profit = self.decision.profit
         each = profit.of(probability, positive, threshold)
         half = 1.96 * float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else float("nan")
         kept = probability < threshold
@@ -209,7 +264,7 @@ class DecidedTask(Task):
             "profit_if_all_accepted": float(profit.of(probability, positive, np.inf).mean()),
             "acceptance_rate": float(kept.mean()),
             "positives_among_accepted": float(positive[kept].mean()) if kept.any() else float("nan"),
-            "threshold": threshold,
+            "threshold": self.decision.threshold,
         }
 
     def decision_metrics(self) -> dict[str, Metric]:

@@ -65,6 +65,11 @@ class TaskInterface(pl.LightningModule):
 
     # New inputs
 
+    @property
+    def carried_columns(self) -> list[str]:
+        """Columns of the input that predictions depend on and the network does not see."""
+        return []
+
     def predict_step(self, batch: Any, batch_idx: int = 0) -> Outputs:
         """The predictions for a batch of inputs without targets."""
         return self.predictions(self(batch))
@@ -96,8 +101,14 @@ class TaskInterface(pl.LightningModule):
         raise lacks(self, "to_frame", "to show predictions as a table")
 
     def input_signature(self, data: "DataModule") -> "Schema":
-        """MLflow's schema of a request; the default is the data module's."""
-        return data.input_signature()
+        """MLflow's schema of a request; the default is the data module's, with the carried columns as text."""
+        from mlflow.types import ColSpec, Schema
+
+        found = data.input_signature()
+        if not self.carried_columns:
+            return found
+        names = [name for name in self.carried_columns if name not in found.input_names()]
+        return Schema([*found.inputs, *(ColSpec("string", name, required=False) for name in names)])
 
     def output_signature(self) -> "Schema":
         """MLflow's schema of the columns that `to_frame` gives."""

@@ -1,5 +1,6 @@
 """Quality against cost: who is not beaten on both, and the cheapest that is as good as the best."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,8 @@ COSTS = (
     "speed/latency_ms",
 )
 """What a configuration may cost, the most telling first."""
+PRICES = re.compile(r"privacy/epsilon|fairness/.+/(demographic_parity|equal_opportunity|equalized_odds)_difference")
+"""Metrics that quality is traded for as well: privacy, and differences between groups of people."""
 
 
 def front(points: pd.DataFrame, modes: dict[str, str] | None = None) -> pd.Series:
@@ -89,6 +92,11 @@ def available_costs(means: pd.DataFrame) -> list[str]:
     """The cost metrics that the runs have and in which they differ."""
     found = [name for name in COSTS if name in means and means[name].notna().any()]
     return [name for name in found if means[name].nunique() > 1]
+
+
+def prices(means: pd.DataFrame) -> list[str]:
+    """Epsilon and differences between groups, in which the runs differ."""
+    return sorted(name for name in map(str, means) if PRICES.fullmatch(name) and means[name].nunique() > 1)
 
 
 def telling_costs(means: pd.DataFrame) -> list[str]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.comparison_table import number
-from lantu.compare.methods.pareto import front, telling_costs
+from lantu.compare.methods.pareto import front, prices, telling_costs
 from lantu.compare.methods.roi import Outlook
 from lantu.compare.methods.scaling import Law, budget_curve
 from lantu.compare.recommendation import WORDS, money
@@ -19,8 +19,9 @@ MOST_DOTS = 1500
 
 
 def trade_offs(analysis: Analysis) -> list[str]:
-    """Quality against every cost that is known, with the front of what nothing beats."""
-    return [_trade_off(analysis, cost) for cost in telling_costs(analysis.means)[:4]]
+    """Quality against each known cost, epsilon and gap between groups, with the front of what nothing beats."""
+    shown = [*telling_costs(analysis.means)[:4], *prices(analysis.means)[:4]]
+    return [_trade_off(analysis, cost) for cost in shown]
 
 
 def _trade_off(analysis: Analysis, cost: str) -> str:
@@ -68,7 +69,15 @@ def _trade_off(analysis: Analysis, cost: str) -> str:
                 row["cost"], row["score"], colour=svg.COLOURS[0], size=4.4, tip=_point(label, row, analysis, cost)
             )
     _name_two(chart, frame, analysis)
-    return f"<figure><figcaption>{escape(_capital(WORDS.get(cost, cost)))}</figcaption>{chart.done()}</figure>"
+    return f"<figure><figcaption>{escape(_caption(cost))}</figcaption>{chart.done()}</figure>"
+
+
+def _caption(cost: str) -> str:
+    """What a price is, in words: `fairness/race/demographic_parity_difference` is a difference between groups."""
+    if not cost.startswith("fairness/"):
+        return _capital(WORDS.get(cost, cost))
+    _, groups, gap = cost.split("/", 2)
+    return f"{_capital(gap.replace('_', ' '))} between groups of {groups.replace('_', ' ')}"
 
 
 def _name_two(chart: svg.Chart, frame: pd.DataFrame, analysis: Analysis) -> None:

@@ -144,7 +144,9 @@ class TableDataModule(SupervisedDataModule, TableRows):
         return loader(self.examples_of(rows), batch_size=self.batch_size, workers=0), with_numbers(rows)
 
     def examples_of(self, inputs: pd.DataFrame) -> Examples:
-        return self.prepared(inputs, None)
+        examples = self.prepared(inputs, None)
+        examples.source = inputs
+        return examples
 
     def _say(self, sentence: str) -> None:
         """Tell a person what was found: in the report while the data are being read, on the terminal afterwards."""

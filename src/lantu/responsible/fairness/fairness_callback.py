@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lantu.data.base import DataModule
+from lantu.data.slices import Slices
 from lantu.errors import UserError
 from lantu.intervals import steps_done
 from lantu.loggers import log_figure, log_metrics, log_table
@@ -16,10 +17,11 @@ from lantu.notices import warn_once
 from lantu.responsible.fairness.metrics import ByGroup, intersection, of_decisions, of_numbers
 from lantu.responsible.fairness.mitigation import CONSTRAINTS, GroupedExamples, Mitigation, reweighing
 from lantu.tasks.decided import DecidedTask, once_each
+from lantu.tasks.group_thresholds import RATES, GroupThresholds
 from lantu.tasks.outputs import Collector
 from lantu.tasks.regression import Regression
 
-HOW = ("reweighing", "constraint")
+HOW = ("reweighing", "constraint", "thresholds")
 SHOWN = {
     "selection_rate": "selected",
     "true_positive_rate": "TPR",
@@ -39,9 +41,11 @@ class Fairness(Callback):
         favourable: the class that is good for a person; None: what `business` decides for, else the positive class.
         least: examples that a group needs to count in the differences.
         mitigation: reweighing: weights that make group and class independent in training (Kamiran and Calders 2012);
-            constraint: a term of the loss; None: only measured. The group is needed in training, not to predict.
-        constraint: what the term makes equal: demographic_parity or equalized_odds.
+            constraint: a term of the loss; both need the group in training, not to predict. thresholds: of the
+            decision, one for each group, which needs the group to predict. None: only measured.
+        constraint: what is made equal: demographic_parity, equalized_odds, or by thresholds also equal_opportunity.
         strength: weight of the term beside the loss.
+        tolerance: largest difference that thresholds leave between groups on the validation split.
     """
 
     def __init__(
@@ -53,17 +57,22 @@ class Fairness(Callback):
         mitigation: str | None = None,
         constraint: str = "demographic_parity",
         strength: float = 1.0,
+        tolerance: float = 0.02,
     ) -> None:
         if mitigation is not None and mitigation not in HOW:
-            raise UserError(f"`fairness.mitigation={mitigation}`: {' or '.join(HOW)}, or null to measure only.")
-        if constraint not in CONSTRAINTS:
-            raise UserError(f"`fairness.constraint={constraint}`: {' or '.join(CONSTRAINTS)}.")
+            raise UserError(f"`fairness.mitigation={mitigation}`: {', '.join(HOW)}, or null to measure only.")
+        known = RATES if mitigation == "thresholds" else CONSTRAINTS
+        if constraint not in known:
+            raise UserError(
+                f"`fairness.constraint={constraint}` with `fairness.mitigation={mitigation}`: {' or '.join(known)}."
+            )
         self.group = group
         self.favourable = favourable
         self.least = least
         self.mitigation = mitigation
         self.constraint = constraint
         self.strength = strength
+        self.tolerance = tolerance
         self.found: list[ByGroup] = []
         """What the last test found: for each column, and for all together."""
         self.metrics: dict[str, float] = {}
@@ -93,6 +102,9 @@ class Fairness(Callback):
             return
         if not isinstance(task, DecidedTask) or len(task.class_names) != 2:
             raise UserError(f"`fairness.mitigation={self.mitigation}` is for a target of two classes.")
+        if self.mitigation == "thresholds":
+            self._divide_thresholds(task, data)
+            return
         if getattr(task, "class_weights", None) is not None:
             raise UserError("`task.class_weights` and `fairness.mitigation` both weight the loss: leave one out.")
         classes = len(task.class_names)
@@ -105,6 +117,27 @@ class Fairness(Callback):
             strength=self.strength,
         )
         data.training_view = lambda examples: GroupedExamples(examples, groups, classes=classes)
+
+    def _divide_thresholds(self, task: DecidedTask, data: DataModule) -> None:
+        """Let a task's decision have a threshold for each group."""
+        if task.decision is None:
+            raise UserError(
+                "`fairness.mitigation=thresholds` gives each group a threshold of its decision, and this run decides "
+                "nothing: add `business=credit`, or take `fairness.mitigation=reweighing`."
+            )
+        if task.decision.chosen_by != "validation":
+            raise UserError(
+                "`fairness.mitigation=thresholds` chooses thresholds on the validation split: leave out "
+                f"`business.threshold={task.decision.chosen_by}`."
+            )
+        slices = [Slices.of(data.carried_values("train", name)) for name in self.group]
+        task.by_group = GroupThresholds(
+            columns=list(self.group), slices=slices, equal=self.constraint, tolerance=self.tolerance, least=self.least
+        )
+        warn_once(
+            f"`fairness.mitigation=thresholds`: the model needs {', '.join(self.group)} of whoever it decides about. "
+            "Deciding by the group may be unlawful; `fairness.mitigation=reweighing` does not need it."
+        )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._outputs.clear()
@@ -158,7 +191,7 @@ class Fairness(Callback):
         p, y = task.probabilities(outputs["output"]).double().numpy(), outputs["y"].numpy()
         place = self._favourable(task)
         if task.decision is not None and len(task.class_names) == 2:
-            against = p[:, 1] >= task.decision.threshold
+            against = p[:, 1] >= task.thresholds(outputs, split="test")
             favoured = ~against if place == 0 else against
         else:
             favoured = p.argmax(axis=1) == place

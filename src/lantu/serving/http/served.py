@@ -62,7 +62,7 @@ class ServedModel:
         self.data = rebuilt.data
         self.prompted = self.task.prompted
         # a task with `predictions` of its own needs a batch's inputs alone, which requests can be joined to
-        self._joins = type(self.task).predictions is not TaskInterface.predictions
+        self._joins = type(self.task).predictions is not TaskInterface.predictions and not self.task.carried_columns
         learned = self.data.learned.get("columns") if self.data.spec.get("kind") == "table" else None
         self._encoder = RowEncoder([Column(**each) for each in learned]) if learned else None
 
@@ -71,9 +71,11 @@ class ServedModel:
         if self.prompted:
             return [{"name": "prompt", "type": "string"}]
         try:
-            return self.data.schema()
+            found = self.data.schema()
         except UserError:
             return []
+        known = {each["name"] for each in found}
+        return [*found, *({"name": name, "type": "string"} for name in self.task.carried_columns if name not in known)]
 
     def takes_files(self) -> bool:
         """Whether inputs are pictures or recordings."""
