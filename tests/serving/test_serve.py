@@ -22,6 +22,7 @@ from lantu.config.composing import compose
 from lantu.errors import UserError
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
+from lantu.monitoring.monitor_command import judge, one_file
 from lantu.serving.serve_command import allowed_hosts, check_address, make_server
 from tests.conftest import SHORT
 from tests.serving.test_export import TRAINER
@@ -326,3 +327,39 @@ def test_the_page_shows_an_answer_in_a_browser(table: lantu.Result) -> None:
     assert not thread.is_alive()
     assert 'id="f0" data-name="age"' in shown
     assert '<th scope="row">probability_yes</th>' in shown
+
+
+def test_a_sample_of_the_requests_is_judged_by_the_monitor_and_holds_no_free_text(
+    table: lantu.Result, people: pd.DataFrame, tmp_path: Path
+) -> None:
+    rebuilt = rebuild(table.best_checkpoint)
+    keep = ["sample=1.0", f"sample_folder={tmp_path}/kept", "redact=[income]", "log=false"]
+    strange = {"age": "Ada Lovelace", "income": 7654321, "home": "ada@example.org", "comment": "call me"}
+    with reached(served(table, *keep)) as client:
+        for at in range(0, 200, 50):
+            client.post("/predict", json={"inputs": records(people.iloc[at : at + 50])})
+        assert client.post("/predict", json=strange).status_code == 200
+    (file,) = (tmp_path / "kept").iterdir()
+    kept = pd.read_parquet(file)
+    assert len(kept) == 201
+    assert kept.iloc[-1].isna().tolist() == [True, True, False]
+    assert kept["home"].iloc[-1] == "(other)"
+    assert kept["income"].isna().all()
+    assert kept["age"].head(200).astype(int).tolist() == people["age"].tolist()
+    assert b"Ada" not in file.read_bytes()
+    options = {"alpha": 0.05, "least": 0.1, "reference": None}
+    folder = one_file(tmp_path / "kept", tmp_path / "one")
+    clean = judge(rebuilt, build(TRAINER), table.run_dir, new=folder, **options)
+    assert clean.drifted == []
+    assert {each.column for each in clean.findings} == {"age", "home"}
+    assert "income" in clean.notes[-1]
+    kept.assign(age=(kept["age"].astype(float) + 40).astype(str)).to_parquet(tmp_path / "older.parquet")
+    later = judge(rebuilt, build(TRAINER), table.run_dir, new=tmp_path / "older.parquet", **options)
+    assert any("age" in each for each in later.drifted)
+
+
+def test_nothing_of_the_requests_is_kept_unless_it_is_asked_for_and_said_where(table: lantu.Result) -> None:
+    with pytest.raises(UserError, match="sample_folder=DIR"):
+        served(table, "sample=0.1")
+    with pytest.raises(UserError, match="the training table has no column salary"):
+        served(table, "sample=0.1", "sample_folder=kept", "redact=[salary]")

@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from lantu.tracking.find import find_checkpoint
 
 DRIFTED = 3
 """The exit status where something has changed; 1 and 2 are errors."""
+REDACTED = "lantu.redacted"
+"""The attribute of a sample of requests that lists columns whose values were not kept."""
 FEWEST = 50
 """Rows of each file from which on a classifier is asked to tell them apart."""
 
@@ -38,13 +41,18 @@ def job(cfg: DictConfig) -> None:
         if cfg.new is None:
             raise UserError("`monitor` needs new rows: add `new=FILE`.")
         for name in ("new", "reference"):
-            if cfg[name] is not None and not Path(cfg[name]).expanduser().is_file():
-                raise UserError(f"`{name}={cfg[name]}`: there is no such file.")
+            if cfg[name] is not None and not Path(cfg[name]).expanduser().exists():
+                raise UserError(f"`{name}={cfg[name]}`: there is no such file or folder.")
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         new, reference = (None if cfg[name] is None else Path(cfg[name]).expanduser() for name in ("new", "reference"))
         assert new is not None
         run, options = checkpoint.parent.parent, {"alpha": cfg.alpha, "least": cfg.least}
-        verdict = judge(rebuild(checkpoint), build(cfg.trainer), run, new=new, reference=reference, **options)
+        with TemporaryDirectory() as place:
+            files = {
+                name: one_file(path, Path(place) / name) for name, path in (("new", new), ("reference", reference))
+            }
+            verdict = judge(rebuild(checkpoint), build(cfg.trainer), run, **files, **options)
+        verdict.new, verdict.reference = str(cfg.new), str(cfg.reference or verdict.reference)
         folder = Path(cfg.output or checkpoint.parent.parent / "monitoring" / time.strftime("%Y-%m-%d_%H-%M-%S"))
         _write(verdict, folder, weights=digest_of(checkpoint))
         if cfg.track:
@@ -55,6 +63,36 @@ def job(cfg: DictConfig) -> None:
     show(verdict, folder)
     if verdict.drifted:
         sys.exit(DRIFTED)
+
+
+def one_file(path: Path | None, place: Path) -> Any:
+    """A file as it is; the Parquet files of a folder, such as `lantu serve sample=...` writes, as one in `place`.
+
+    Raises:
+        UserError: the folder holds no such files, or they do not fit together.
+    """
+    if path is None or path.is_file():
+        return path
+    files = sorted(path.glob("*.parquet"))
+    if not files:
+        raise UserError(f"{path} holds no Parquet files.")
+    frames = [pd.read_parquet(each) for each in files]
+    apart = next((file for file, each in zip(files, frames, strict=True) if [*each] != [*frames[0]]), None)
+    if apart is not None:
+        raise UserError(f"{apart} has other columns than {files[0]}: name a folder with files of one kind.")
+    hidden = sorted({name for each in frames for name in each.attrs.get(REDACTED, [])})
+    whole = pd.concat([each.astype(object) for each in frames], ignore_index=True)
+    whole.attrs[REDACTED] = hidden
+    place.mkdir()
+    whole.to_parquet(place / "rows.parquet", index=False)
+    return place / "rows.parquet"
+
+
+def redacted_in(path: Path | None) -> list[str]:
+    """The columns of a sample of requests whose values were not kept."""
+    if path is None or path.suffix != ".parquet":
+        return []
+    return list(pd.read_parquet(path).attrs.get(REDACTED, []))
 
 
 def judge(
@@ -87,6 +125,13 @@ def judge(
         verdict.notes.append("Columns were not compared: these data have none.")
     else:
         verdict.notes.append("Columns were not compared: this checkpoint keeps no reference; add `reference=FILE`.")
+    if hidden := sorted({*redacted_in(new), *redacted_in(reference)}):
+        verdict.findings = [each for each in verdict.findings if each.column not in hidden]
+        verdict.notes.append(
+            f"Not compared: {', '.join(hidden)}, left out of the sample of requests, and predictions, which need them."
+        )
+        drift.correct(verdict.findings, alpha=alpha)
+        return verdict
     verdict.findings += _predictions(answers, verdict)
     if reference is not None and described is not None:
         features = [_features(data, path) for path in (reference, new)]

@@ -50,6 +50,9 @@ def serve(cfg: DictConfig) -> None:
     model = server.holder.model
     print(f"{model.name} {model.version} at {address}  (Ctrl-C ends it)", flush=True)
     print(f"  page {address}/   POST {address}/predict   {address}/openapi.json   {address}/metrics", flush=True)
+    if server.sample is not None:
+        left = f", {', '.join(server.sample.redacted)} left empty" if server.sample.redacted else ""
+        print(f"  keeps {cfg.sample:.2%} of the rows in {cfg.sample_folder}{left}", flush=True)
     config = uvicorn.Config(
         build_app(server), log_level="warning", access_log=False, backlog=2048, timeout_keep_alive=75,
         timeout_graceful_shutdown=int(cfg.timeout) + 1,
@@ -67,7 +70,25 @@ def make_server(cfg: DictConfig, token: str | None) -> Any:
     watch = Watch(log=cfg.log)
     names = ("max_bytes", "max_rows", "max_batch", "max_texts", "max_waiting", "timeout", "reload_every")
     limits = Limits(**{name: cfg[name] for name in names})
-    return Server(Holder(source, source.load(), watch), watch, limits, token, hosts=allowed_hosts(cfg.host, cfg.hosts))
+    model = source.load()
+    sample = _sample(cfg, model) if cfg.sample else None
+    hosts = allowed_hosts(cfg.host, cfg.hosts)
+    return Server(Holder(source, model, watch), watch, limits, token, hosts=hosts, sample=sample)
+
+
+def _sample(cfg: DictConfig, model: Any) -> Any:
+    """What keeps a share of the requests; raises a `UserError` where that cannot be."""
+    from lantu.data.table.columns import Column
+    from lantu.serving.http.sampling import RequestSample
+
+    if cfg.sample_folder is None:
+        raise UserError(f"`sample={cfg.sample}` keeps rows of requests: say where, `sample_folder=DIR`.")
+    learned = model.data.learned.get("columns") if model.data.spec.get("kind") == "table" else None
+    if not learned:
+        raise UserError("`sample` keeps rows of tables, and this model takes none.")
+    columns = [Column(**each) for each in learned]
+    folder = Path(cfg.sample_folder).expanduser()
+    return RequestSample(folder, columns, share=cfg.sample, redact=cfg.redact, most_rows=cfg.sample_rows)
 
 
 def allowed_hosts(host: str, names: Iterable[str]) -> frozenset[str] | None:

@@ -19,6 +19,7 @@ from lantu.serving.http.batching import Batcher, Overloaded
 from lantu.serving.http.description import openapi
 from lantu.serving.http.holder import Holder, described
 from lantu.serving.http.requests import Asked, Refused, read
+from lantu.serving.http.sampling import RequestSample
 from lantu.serving.http.served import Prepared, ServedModel
 from lantu.serving.http.try_page import page
 from lantu.serving.http.watching import Watch
@@ -49,14 +50,23 @@ class Server:
     """The state behind the routes."""
 
     def __init__(
-        self, holder: Holder, watch: Watch, limits: Limits, token: str | None, *, hosts: frozenset[str] | None = None
+        self,
+        holder: Holder,
+        watch: Watch,
+        limits: Limits,
+        token: str | None,
+        *,
+        hosts: frozenset[str] | None = None,
+        sample: RequestSample | None = None,
     ) -> None:
         """
         Args:
             token: that clients send; None: none is asked for.
             hosts: names under which requests may reach the server; None: any.
+            sample: keeps a share of the rows; None: none is kept.
         """
         self.hosts = hosts
+        self.sample = sample
         self.holder = holder
         self.watch = watch
         self.limits = limits
@@ -76,6 +86,8 @@ class Server:
             answers = await text_api.respond(model, self.writer, asked.rows, asked.params)
         else:
             answers, model = await self.batcher.ask(lambda each: _prepare(each, asked), asked.count)
+            if self.sample is not None and asked.rows:
+                self.sample.add(asked.rows)
         return JSONResponse({"predictions": answers, "model": f"{model.name}/{model.version}"})
 
     async def health(self, request: Request) -> Response:
@@ -168,6 +180,8 @@ class Server:
                 following.cancel()
             await self.batcher.stop()
             await self.writer.stop()
+            if self.sample is not None:
+                await asyncio.to_thread(self.sample.close)
             self.watch.say("stopped")
 
 

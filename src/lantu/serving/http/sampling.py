@@ -1,0 +1,134 @@
+"""Keep a share of the requests for `lantu monitor`, without what a column was not trained to hold."""
+
+import random
+import re
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from lantu.data.table.columns import Column
+from lantu.data.values import is_boolean, is_missing, number
+from lantu.errors import UserError
+
+OTHER = "(other)"
+"""Stands for a category that training did not have: it could be anything, such as a name in the wrong field."""
+REDACTED = "lantu.redacted"
+"""The attribute of a file that lists the columns whose values were not kept."""
+AT_ONCE = 500
+"""Rows of a file at most."""
+SECONDS = 60
+"""Until rows are written, when fewer have come."""
+_DATE = re.compile(r"[\d.:/+ TZ-]{4,40}")
+
+
+class RequestSample:
+    """Rows of requests, in Parquet files of a folder.
+
+    Every value is kept as text, and only what its column holds by training: numbers, known categories, truth values,
+    dates of digits. Columns of text, and those in `redact`, are empty.
+
+    Args:
+        folder: is made.
+        columns: of the training table.
+        share: of the rows, between 0 and 1.
+        redact: columns that are left empty.
+        most_rows: in all files of the folder; the sampling ends there.
+
+    Raises:
+        UserError: an option is out of its range, or the folder cannot be made.
+    """
+
+    def __init__(
+        self, folder: Path, columns: list[Column], *, share: float, redact: Iterable[str] = (), most_rows: int = 100_000
+    ) -> None:
+        names = [each.name for each in columns]
+        if unknown := [each for each in redact if each not in names]:
+            raise UserError(f"`redact`: the training table has no column {unknown[0]}; it has {', '.join(names)}.")
+        if not 0 < share <= 1:
+            raise UserError(f"`sample={share}`: a share of the rows, from 0 (none) to 1 (all).")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"`sample_folder={folder}` cannot be made: {error.strerror}.") from error
+        self.folder = folder
+        self.columns = columns
+        self.share = share
+        self.redacted = sorted({*redact, *(each.name for each in columns if each.kind == "text" or each.text)})
+        self._room = most_rows - _rows_in(folder)
+        self._random = random.Random()
+        self._rows: list[dict[str, str | None]] = []
+        self._since = time.monotonic()
+        self._turn = threading.Lock()
+        self._files = 0
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep a share of a request's rows."""
+        chosen = [row for row in rows if self._random.random() < self.share][: max(self._room, 0)]
+        if not chosen and not self._rows:
+            return
+        with self._turn:
+            self._room -= len(chosen)
+            self._rows += [self._kept(row) for row in chosen]
+            if len(self._rows) < AT_ONCE and time.monotonic() - self._since < SECONDS:
+                return
+            rows_now, self._rows = self._rows, []
+            self._since = time.monotonic()
+        threading.Thread(target=self._write, args=(rows_now,)).start()
+
+    def close(self) -> None:
+        """Write what was not written yet."""
+        with self._turn:
+            rows, self._rows = self._rows, []
+        self._write(rows)
+
+    def _kept(self, row: Mapping[str, Any]) -> dict[str, str | None]:
+        return {
+            each.name: None if each.name in self.redacted else kept_value(each, row.get(each.name))
+            for each in self.columns
+        }
+
+    def _write(self, rows: list[dict[str, str | None]]) -> None:
+        import pandas as pd
+
+        if not rows:
+            return
+        frame = pd.DataFrame(rows, columns=[each.name for each in self.columns], dtype=str)
+        frame.attrs[REDACTED] = self.redacted
+        with self._turn:
+            self._files += 1
+            name = f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{self._files:04d}"
+        part = self.folder / f".{name}.part"
+        frame.to_parquet(part, index=False)
+        part.replace(self.folder / f"{name}.parquet")
+
+
+def kept_value(column: Column, value: Any) -> str | None:
+    """A value as its column may hold it; None for none, and for what the column was not trained to hold."""
+    if value is None or isinstance(value, list | dict):
+        return None
+    text = str(value).strip()
+    if is_missing(text):
+        return None
+    if column.kind == "category":
+        return text if text in column.categories else OTHER
+    if column.kind == "number":
+        found = float(value) if isinstance(value, int | float) else number(text, column.decimal, column.unit)
+        return text if isfinite(found) else None
+    if column.kind == "boolean":
+        return text if isinstance(value, bool) or is_boolean([text, *_opposite(text)]) else None
+    return text if column.kind == "date" and _DATE.fullmatch(text) else None
+
+
+def _opposite(text: str) -> list[str]:
+    from lantu.data.values import BOOLEANS
+
+    return [other for pair in BOOLEANS if text.lower() in pair for other in pair if other != text.lower()][:1]
+
+
+def _rows_in(folder: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(each).num_rows for each in folder.glob("*.parquet"))
