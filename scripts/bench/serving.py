@@ -3,7 +3,8 @@
     python scripts/bench/serving.py TABLE.csv TARGET [--seconds 10] [--clients 16] [--reload-requests 100000]
 
 A model is trained on the table for an epoch, registered, and served. Both servers have one process and one thread of
-torch; they take turns, `--rounds` times, so that what else the machine does falls on both. Then the given number of
+torch, on the machine's first core, and are asked from another; they take turns, `--rounds` times, so that what else the
+machine does falls on both. Then the given number of
 requests is sent to `lantu serve run=models:/bench@champion` while the alias moves to another version in the middle: no
 answer may be lost or be another than the model that it names gives.
 """
@@ -44,6 +45,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reload-requests", type=int, default=100_000)
     asked = parser.parse_args()
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, range(1, os.cpu_count() or 2))
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         _train(root, asked, "seed=0")
@@ -190,6 +193,8 @@ def _started(command: list[str], address: str, ready: str, path: str | None = No
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path or os.environ.get("PATH", "")}
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(process.pid, [0])  # its threads and children follow
         try:
             _await_ready(process, said, f"{address}{ready}")
             yield address, process.pid

@@ -34,7 +34,7 @@ def serve(cfg: DictConfig) -> None:
     Raises:
         UserError: there is no such model, the port is taken, or the address needs a token.
     """
-    for package in ("fastapi", "uvicorn", "prometheus_client", "multipart"):
+    for package in ("starlette", "uvicorn", "prometheus_client", "multipart"):
         require(package, "lantu serve", "serve")
     import torch
     import uvicorn

@@ -1,1 +1,1 @@
-"""An HTTP server for one model: FastAPI and uvicorn, with micro-batching, limits, metrics and reload."""
+"""An HTTP server for one model: Starlette and uvicorn, with micro-batching, limits, metrics and reload."""

@@ -3,15 +3,17 @@
 import asyncio
 import hmac
 import json
+import random
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from lantu.errors import UserError
 from lantu.serving.http import text_api
@@ -113,9 +115,9 @@ class Server:
         """A handler with token, time limit, errors as sentences, metrics and log."""
 
         async def call(request: Request) -> Response:
-            began, path = time.perf_counter(), request.url.path
+            began, path = time.perf_counter(), request.scope["path"]
             request.state.rows = 0
-            request_id = request.headers.get("x-request-id", "")[:64] or uuid.uuid4().hex[:16]
+            request_id = request.headers.get("x-request-id", "")[:64] or f"{random.getrandbits(64):016x}"
             response = await self._answered(handler, request)
             response.headers["x-request-id"] = request_id
             self.watch.request(
@@ -129,9 +131,10 @@ class Server:
     async def _answered(self, handler: Handler, request: Request) -> Response:
         try:
             self._check_host(request)
-            if request.url.path not in OPEN:
+            if request.scope["path"] not in OPEN:
                 self._check_token(request)
-            return await asyncio.wait_for(handler(request), self.limits.timeout)
+            async with asyncio.timeout(self.limits.timeout):
+                return await handler(request)
         except Refused as error:
             return _error(error.status, str(error))
         except Overloaded:
@@ -141,7 +144,7 @@ class Server:
         except UserError as error:
             return _error(422, str(error))
         except Exception as error:
-            self.watch.say("error", path=request.url.path, kind=type(error).__name__, reason=str(error)[:300])
+            self.watch.say("error", path=request.scope["path"], kind=type(error).__name__, reason=str(error)[:300])
             return _error(500, f"the model failed on this request ({type(error).__name__}); the log says more.")
 
     def _check_host(self, request: Request) -> None:
@@ -164,7 +167,7 @@ class Server:
             raise Refused(401, "this server needs a token: send `Authorization: Bearer TOKEN`.")
 
     @asynccontextmanager
-    async def life(self, app: FastAPI) -> AsyncIterator[None]:
+    async def life(self, app: Starlette) -> AsyncIterator[None]:
         """Answer from start to stop."""
         self.batcher.start()
         self.writer.start()
@@ -185,9 +188,28 @@ class Server:
             self.watch.say("stopped")
 
 
-def build_app(server: Server) -> FastAPI:
+class Application:
+    """Calls the handler of a known path at once, and leaves the rest (start, stop, 404, 405) to Starlette.
+
+    FastAPI's and Starlette's layers and their search for the route take as long as the rest of a small request.
+    """
+
+    def __init__(self, server: Server, routes: dict[str, tuple[str, Handler]]) -> None:
+        self._known = {(method, path): handler for path, (method, handler) in routes.items()}
+        paths = [Route(path, handler, methods=[method]) for path, (method, handler) in routes.items()]
+        self._rest = Starlette(routes=paths, lifespan=server.life)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._known.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if handler is None:
+            await self._rest(scope, receive, send)
+            return
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+def build_app(server: Server) -> Application:
     """The application that uvicorn runs."""
-    app = FastAPI(title=server.holder.model.name, lifespan=server.life, docs_url=None, redoc_url=None, openapi_url=None)
     routes: dict[str, tuple[str, Handler]] = {
         "/": ("GET", server.page),
         "/health": ("GET", server.health),
@@ -210,9 +232,8 @@ def build_app(server: Server) -> FastAPI:
         return Response(json.dumps(openapi(server.holder.current(), routes)), media_type="application/json")
 
     routes["/openapi.json"] = ("GET", description)
-    for path, (method, handler) in routes.items():
-        app.router.add_route(path, server.guarded(handler), methods=[method])
-    return app
+    guarded = {path: (method, server.guarded(handler)) for path, (method, handler) in routes.items()}
+    return Application(server, guarded)
 
 
 def _prepare(model: ServedModel, asked: Asked) -> Prepared:

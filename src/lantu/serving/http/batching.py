@@ -10,8 +10,11 @@ from typing import Any
 
 from lantu.serving.http.served import Prepared, Record, ServedModel
 
-QUICK = 0.002
-"""Seconds: a model whose batch takes less is called in the event loop, since a change of threads takes longer."""
+QUICK = 0.01
+"""Seconds: a model whose batch takes less is called in the event loop.
+
+In a thread it would wait for Python's lock while the loop reads requests, up to 5 ms each time.
+"""
 
 
 class Overloaded(Exception):

@@ -29,6 +29,7 @@ class Watch:
         self.batch_seconds = Histogram("lantu_batch_seconds", "Preparation and network", buckets=SECONDS, **made)
         self.waiting = Gauge("lantu_waiting", "Requests that wait", **made)
         self.model = Gauge("lantu_model_info", "The model that answers", ["name", "version"], **made)
+        self._known: dict[tuple[str, int], tuple[Any, Any]] = {}
         self.reloads = Counter("lantu_reloads", "Models loaded while serving", ["result"], **made)
 
     def batch(self, rows: int, seconds: float) -> None:
@@ -43,8 +44,9 @@ class Watch:
 
     def request(self, *, path: str, status: int, seconds: float, rows: int, version: str, request_id: str) -> None:
         """Note one request; neither inputs nor answers nor addresses are kept."""
-        self.requests.labels(path, str(status)).inc()
-        self.seconds.labels(path).observe(seconds)
+        counted, timed = self._labelled(path, status)
+        counted.inc()
+        timed.observe(seconds)
         self.rows.inc(rows)
         if self.log:
             self.say(
@@ -56,6 +58,13 @@ class Watch:
                 model=version,
                 id=request_id,
             )
+
+    def _labelled(self, path: str, status: int) -> tuple[Any, Any]:
+        """The metrics of a path and status; looking them up by their labels takes longer than to count."""
+        found = self._known.get((path, status))
+        if found is None:
+            found = self._known[path, status] = (self.requests.labels(path, str(status)), self.seconds.labels(path))
+        return found
 
     def say(self, event: str, **fields: Any) -> None:
         """Write one JSON line on standard error."""

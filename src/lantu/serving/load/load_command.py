@@ -62,7 +62,7 @@ def load(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: an option is out of its range, there is nothing to send, or the server does not start.
     """
-    for package in ("aiohttp", "fastapi", "uvicorn"):
+    for package in ("aiohttp", "starlette", "uvicorn"):
         require(package, "lantu load", "serve")
     from lantu.serving.load.bodies import bodies_of
     from lantu.serving.load.client import closed_loop, open_loop
