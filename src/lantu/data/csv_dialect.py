@@ -19,7 +19,12 @@ from lantu.errors import UserError
 SEPARATORS = (",", ";", "\t", "|")
 SAMPLE_LINES = 100
 """Lines that the separator and the header are found in; the libraries' detection takes seconds over a whole file."""
-_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+RARE_SEPARATORS = ("^", "~", "¦", "§", "\x01", ":", " ")
+"""Looked for in a table that has one column otherwise: each line must have equally many."""
+_NAMES = {
+    ",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", "^": "carets", "~": "tildes", ":": "colons",
+    " ": "spaces", "\x01": "control characters (\\x01)",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def find_dialect(path: Path) -> Dialect:
         rows[0] = []
     widths = Counter(len(row) for row in rows if row)
     width = widths.most_common(1)[0][0]
-    place = next((number for number, row in enumerate(rows) if len(row) >= max(1, width - 1) and any(row)), 0)
+    place = _place_of_header(rows, width)
     if width > 1 and len(rows[place]) == 1:  # two columns: a line with one field is no header
         place = next((number for number, row in enumerate(rows) if len(row) > 1), place)
     if width == 1:
@@ -130,6 +135,27 @@ def find_dialect(path: Path) -> Dialect:
     return Dialect(encoding, separator, quote, escape, ends[place], header, fields, notes)
 
 
+def _place_of_header(rows: list[list[str]], width: int) -> int:
+    """The first row that is as wide as most and, of three columns or more, as filled: titles above are padded."""
+    filled = [sum(map(bool, row)) for row in rows]
+    usual = Counter(count for count in filled if count).most_common(1)[0][0]
+    wide = [number for number, row in enumerate(rows) if len(row) >= max(1, width - 1) and filled[number]]
+    named = [number for number in wide if width < 3 or 2 * filled[number] > min(usual, width)]
+    return next(iter(named or wide), 0)
+
+
+def _rare_separator(sample: str) -> str | None:
+    """The sign that all lines, three or more, have equally often, where none of the usual ones separates."""
+    lines = [line.strip() for line in sample.splitlines() if line.strip()]
+    for sign in RARE_SEPARATORS if len(lines) >= 3 else ():
+        rows = [re.split(" +", line) if sign == " " else line.split(sign) for line in lines]
+        if len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
+            continue
+        if sign not in " :" or all(any(map(is_number, row)) for row in rows[1:]):  # and no sentences or times
+            return sign
+    return None
+
+
 def _delimiters(sample: str, path: Path) -> tuple[str, str, str | None]:
     """Separator, quote and escape signs."""
     from clevercsv.detect import Detector
@@ -137,6 +163,8 @@ def _delimiters(sample: str, path: Path) -> tuple[str, str, str | None]:
     found = Detector().detect(sample, delimiters=list(SEPARATORS))
     separator = found.delimiter if found is not None else ""
     if not separator or separator not in sample:
+        if rare := _rare_separator(sample):
+            return rare, '"', None
         first = next(line for line in sample.splitlines() if line.strip())
         default = "\t" if path.suffix.lower() == ".tsv" else ","
         separator = max(SEPARATORS, key=lambda each: (first.count(each), each == default))

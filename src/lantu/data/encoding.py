@@ -17,6 +17,20 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """Byte order marks. UTF-32's comes first, because it begins with UTF-16's."""
+_NO_TEXTS = (
+    (b"\x1f\x8b", "compressed (gzip)"), (b"BZh", "compressed (bzip2)"), (b"\xfd7zXZ", "compressed (xz)"),
+    (b"\x28\xb5\x2f\xfd", "compressed (zstd)"), (b"PK\x03\x04", "a zip archive or a spreadsheet"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel spreadsheet"), (b"PAR1", "a Parquet file"), (b"SQLite format 3", "a database"),
+    (b"%PDF-", "a PDF file"),
+)  # fmt: skip
+_UNPACK = {
+    "a zip archive or a spreadsheet": "Unpack it, or save the table as CSV from a spreadsheet.",
+    "an old Excel spreadsheet": "Save its table as CSV.",
+    "a Parquet file": "Give it a name that ends in .parquet.",
+    "a database": "Export its table as CSV.",
+    "a PDF file": "Export its table or text.",
+}
+"""What files begin with that are often taken for texts, and what to do about it."""
 _CODE_PAGES = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "mac_roman", "koi8_r"),
     *("gb18030", "big5", "cp932", "euc_jp", "euc_kr"),
@@ -61,6 +75,9 @@ def code_page_notice(encoding: str) -> str:
 def _encoding_of(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as file:
         sample = file.read(SAMPLE)
+    for mark, what in _NO_TEXTS:
+        if sample.startswith(mark):
+            raise UserError(f"{path} is {what}, not a text file. {_UNPACK.get(what, 'Unpack it first.')}")
     for mark, encoding in _MARKS:
         if sample.startswith(mark):
             if (place := _failure(path, encoding)) is not None:

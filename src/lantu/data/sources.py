@@ -26,10 +26,23 @@ PARTS = {
 READERS: dict[str, Callable[..., tuple[pd.DataFrame, int, list[str]]]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
-    ".parquet": lambda path, as_text: (read_parquet(path), 0, []),
+    ".parquet": lambda path, as_text: _read_parquet(path),
     ".jsonl": lambda path, as_text: _read_jsonl(path, as_text=as_text),
 }
 """By a file's ending: what gives its rows, how many could not be read, and sentences about what was assumed."""
+
+
+_REMEDIES = {
+    ".gz": "Unpack the file first: `gunzip -k FILE`.",
+    ".bz2": "Unpack the file first: `bunzip2 -k FILE`.",
+    ".xz": "Unpack the file first: `unxz -k FILE`.",
+    ".zst": "Unpack the file first: `unzstd FILE`.",
+    ".zip": "Unpack the file first: `unzip FILE`.",
+    ".json": "JSON lines have one object a line: `jq -c '.[]' FILE.json > FILE.jsonl`.",
+    ".ndjson": "Rename the file: JSON lines end in .jsonl.",
+    ".txt": "Rename the file to .csv or .tsv if it is a table.",
+}
+"""What to do with a file of another ending."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +214,8 @@ def read_table_with_notes(path: Path, *, as_text: bool = False) -> tuple[pd.Data
         raise UserError(f"{path}: there is no such file.")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise UserError(f"{path}: tables end in {', '.join(READERS)}. A spreadsheet can save its table as CSV.")
+        remedy = _REMEDIES.get(path.suffix.lower(), "A spreadsheet can save its table as CSV.")
+        raise UserError(f"{path}: tables end in {', '.join(READERS)}. {remedy}")
     try:
         rows, bad, notes = reader(path, as_text=as_text)
     except UserError:
@@ -225,6 +239,14 @@ def _read_jsonl(path: Path, *, as_text: bool) -> tuple[pd.DataFrame, int, list[s
     options = {"dtype": False, "convert_dates": False, "precise_float": True} if as_text else {}
     rows = pd.read_json(path, lines=True, encoding=encoding, **options)
     return rows, 0, [code_page_notice(encoding)] if is_code_page(encoding) else []
+
+
+def _read_parquet(path: Path) -> tuple[pd.DataFrame, int, list[str]]:
+    rows = read_parquet(path)
+    durations = [name for name in rows if pd.api.types.is_timedelta64_dtype(rows[name])]
+    for name in durations:
+        rows[name] = rows[name].dt.total_seconds()
+    return rows, 0, [f"`{name}`: durations are read in seconds" for name in durations]
 
 
 def _only_texts(folder: Path) -> list[Path]:

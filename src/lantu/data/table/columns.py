@@ -21,6 +21,8 @@ LEAST_OF_A_LEVEL = 5
 """Training rows that one of those must have."""
 SEVERAL_WORDS = 1.5
 """Mean words of a column with more than FEW categories from which on its words have features too."""
+FARTHEST = 1e6
+"""Deviations from the mean that a value counts as at most, so that 1e300 in a later file is no infinity."""
 LEVELS = np.linspace(0.005, 0.995, 100)
 """Of the quantiles that ranks are looked up in."""
 Say = Callable[[str], None]
@@ -211,7 +213,7 @@ class Column:
 
     def _scaled(self, found: np.ndarray) -> np.ndarray:
         if not self.quantiles:
-            return (found - self.mean) / self.std
+            return np.clip((found - self.mean) / self.std, -FARTHEST, FARTHEST)
         from scipy.special import ndtri
 
         return np.interp(found, self.quantiles, ndtri(LEVELS))
@@ -241,23 +243,37 @@ def learn(
         UserError: no column is left.
     """
     kinds = kinds_of(rows, day_first=day_first, keep=keep)
-    learned = []
+    learned, scattered = [], []
     for name, kind in kinds.items():
         report.columns.append(described(rows[name], kind))
         for note in kind.notes:
             report.say(note)
-        if kind.name not in ("key", "constant"):
-            learned.append(_learned(name, kind, rows[name], ranks=numbers == "quantile", words=words))
+        if kind.name in ("key", "constant", "nested"):
+            continue
+        column = _learned(name, kind, rows[name], ranks=numbers == "quantile", words=words)
+        if column.quantiles and numbers != "quantile":
+            report.say(f"`{name}`: values of too many magnitudes for a mean, so their ranks are the feature")
+        # its words, which a report alone does not learn, may tell something
+        if column.features == [f"{name}=another"] and (words or _words_of(rows[name]) < SEVERAL_WORDS):
+            scattered.append(name)
+        else:
+            learned.append(column)
     report.note(
         int(sum(each["missing"] for each in report.columns)),
         "missing values in the training split filled in and marked",
     )
     for kind_name, what in (
         ("constant", "with a single value left out"),
+        ("nested", "of lists, mappings or bytes left out"),
         ("key", "left out for numbering or naming the rows (`data.keep=[NAME]` keeps one)"),
     ):
         names = [name for name, kind in kinds.items() if kind.name == kind_name]
         report.note(len(names), f"column{'s' * (len(names) > 1)} {what}", names=names)
+    report.note(
+        len(scattered),
+        f"column{'s' * (len(scattered) > 1)} left out in which no value occurs {LEAST_OF_A_LEVEL} times",
+        names=scattered,
+    )
     if binning is not None:
         positive, options = binning
         report.note(
@@ -290,7 +306,7 @@ def encode(rows: pd.DataFrame, columns: list[Column], say: Say | None = None) ->
 
 def described(values: pd.Series, kind: Kind) -> dict[str, Any]:
     """A column for the report."""
-    there = present(values)
+    there = present(values) if kind.name != "nested" else values.dropna().astype(str)
     examples = [str(value) for value in there.drop_duplicates().head(3)]
     return {
         "name": str(values.name),
@@ -323,9 +339,13 @@ def _learned(name: str, kind: Kind, values: pd.Series, *, ranks: bool, words: bo
     finite = found[np.isfinite(found)]
     median = float(np.median(finite))
     filled = np.where(np.isfinite(found), found, median)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = float(filled.mean()), float(filled.std())
+    if not np.isfinite([mean, std]).all():
+        mean, std, ranks = 0.0, 1.0, True
     learned = {
-        "mean": float(filled.mean()),
-        "std": float(filled.std()) or 1.0,
+        "mean": mean,
+        "std": std or 1.0,
         "median": median,
         "quantiles": np.quantile(filled, LEVELS).tolist() if ranks else [],
         "marks_missing": len(finite) < len(found),
@@ -342,13 +362,18 @@ def _of_categories(name: str, kind: Kind, values: pd.Series, gaps: bool, *, word
     if len(counts) > FEW:
         known = sorted(counts.index[(counts >= LEAST_OF_A_LEVEL).to_numpy()][:MOST_LEVELS])
         others = kind.name == "category"
-    length = float(np.average([len(text.split()) for text in counts.index], weights=counts))
-    tells = kind.name == "text" or (len(counts) > FEW and length >= SEVERAL_WORDS)
+    tells = kind.name == "text" or (len(counts) > FEW and _words_of(values) >= SEVERAL_WORDS)
     text = TextFeatures.learn(texts).state if words and tells else {}
     return Column(
         name, kind.name, _type(values, kind), categories=known if kind.name == "category" else [],  # type: ignore[arg-type]
         others=others, text=text, marks_missing=gaps,
     )  # fmt: skip
+
+
+def _words_of(values: pd.Series) -> float:
+    """The mean number of words of the values that are there."""
+    counts = as_category(present(values)).value_counts()
+    return float(np.average([len(text.split()) for text in counts.index], weights=counts))
 
 
 def _cycles(moments: np.ndarray) -> list[str]:

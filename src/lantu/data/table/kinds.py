@@ -1,4 +1,4 @@
-"""What each column of a table is: number, category, date, text, key or constant. Found on the training rows."""
+"""What each column of a table is: number, category, date, text, key, constant, nested. Found on the training rows."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import pandas as pd
 from lantu.data import dates
 from lantu.data.values import as_text, is_boolean, is_missing, is_number, notation, number
 
-Name = Literal["number", "boolean", "date", "category", "text", "key", "constant"]
+Name = Literal["number", "boolean", "date", "category", "text", "key", "constant", "nested"]
 FEW = 50
 """A column of texts with at most so many different ones is a category, whatever they look like."""
 ENOUGH = 0.95
@@ -58,7 +58,8 @@ def kinds_of(
         if kind.name != "number" or kind.sure or pd.api.types.is_numeric_dtype(rows[name]):
             continue
         texts = _texts(rows[name])
-        example = next((text for text in texts if re.search(r"\d[.,]\d{3}", text)), None)
+        # an exponent stands behind a decimal sign: 1.234E-01 is not 1,234
+        example = next((text for text in texts if re.search(r"\d[.,]\d{3}(?!\d*[eE])", text)), None)
         if example is None:
             continue
         comma = decided == {","} or (semicolons and "," in example and "." not in example)
@@ -80,12 +81,21 @@ def present(values: pd.Series) -> pd.Series:
     return found[real[codes]] if len(uniques) else found
 
 
+def is_nested(values: pd.Series) -> bool:
+    """Whether a column holds lists, mappings or bytes, as JSON lines and Parquet can."""
+    if values.dtype != object:
+        return False
+    return any(isinstance(value, list | dict | tuple | set | bytes | np.ndarray) for value in values)
+
+
 def is_key_name(name: str) -> bool:
     """Whether a name says that its column numbers the rows, such as customer_id."""
     return bool(_KEY_NAME.search(name) or re.search(r"[a-z]I[Dd]$", name))
 
 
 def _kind(values: pd.Series, kept: bool, *, day_first: bool | None) -> Kind:
+    if is_nested(values):
+        return Kind("nested")
     there = present(values)
     # one value and gaps still tell rows apart
     if there.nunique() < 2 and (there.empty or len(there) == len(values)):
@@ -137,12 +147,25 @@ def _of_texts(counts: pd.Series, name: str, *, day_first: bool | None) -> Kind:
                 f"`{name}`: decimal points and decimal commas are mixed ({first}, {second}), so the column is read as"
             )
             return Kind("category", notes=[f"{mixed} categories; write its numbers one way"])
+    notes = dates_of_two_kinds(texts, name)
     words = float(np.average([len(text.split()) for text in texts], weights=counts))
     if len(texts) <= FEW and not (len(texts) == total >= _LEAST_ROWS):
-        return Kind("category")
+        return Kind("category", notes=notes)
     if len(texts) >= 0.99 * total and total >= _LEAST_ROWS and words < 2:
-        return Kind("key")
-    return Kind("text") if words >= 3 and len(texts) > 0.3 * total else Kind("category")
+        return Kind("key", notes=notes)
+    return Kind("text") if words >= 3 and len(texts) > 0.3 * total else Kind("category", notes=notes)
+
+
+def dates_of_two_kinds(texts: list[str], name: str) -> list[str]:
+    """A sentence on a column whose values are dates, but are not all written one way; none for another column."""
+    looks = [text for text in texts[:_SAMPLE] if re.search(r"\d{1,4}([-/. ])(\d{1,2}|[A-Za-z]{3,9})\1\d{1,4}", text)]
+    if len(looks) < ENOUGH * len(texts[:_SAMPLE]):
+        return []
+    shapes = {re.sub(r"[A-Za-z]+", "A", re.sub(r"\d+", "0", text)): text for text in reversed(looks)}
+    if len(shapes) < 2:
+        return []
+    shown = ", ".join(list(shapes.values())[:3])
+    return [f"`{name}`: dates are written in several ways ({shown}), so the column is no date; write them one way"]
 
 
 def _date(found: dates.Format, name: str, texts: list[str], day_first: bool | None) -> Kind:

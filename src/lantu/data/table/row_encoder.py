@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.data.table.columns import LEVELS, Column, _loose
+from lantu.data.table.columns import FARTHEST, LEVELS, Column, _loose
 from lantu.data.values import FALSE, TRUE, is_missing
 from lantu.errors import UserError
 
@@ -113,7 +113,7 @@ def _number(column: Column) -> Encoder:
 def _scaling(column: Column) -> Callable[[float], float]:
     if not column.quantiles:
         mean, std = column.mean, column.std
-        return lambda found: (found - mean) / std
+        return lambda found: min(max((found - mean) / std, -FARTHEST), FARTHEST)
     from scipy.special import ndtri
 
     quantiles, scores = np.array(column.quantiles), ndtri(LEVELS)

@@ -1,0 +1,131 @@
+"""Further tables of strangers: rare separators, padded titles, nested values, compressed files, values out of range."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lantu.data.csv_dialect import read_csv
+from lantu.data.sources import read_table, read_table_with_notes
+from lantu.data.table import columns
+from lantu.data.table.row_encoder import RowEncoder
+from lantu.data.table.rows import TableReport
+from lantu.errors import UserError
+
+VALUES = [(round(0.37 * n - 3, 2), n % 3, ("yes", "no")[n * 7 % 11 % 2]) for n in range(60)]
+
+
+def written(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def report(path: Path, target: str = "y") -> TableReport:
+    found = TableReport(path=str(path), target=target)
+    found.examine()
+    return found
+
+
+def kinds(found: TableReport) -> dict[str, str]:
+    return {each["name"]: each["kind"] for each in found.report.columns}
+
+
+@pytest.mark.parametrize(
+    ("separator", "named"), [("^", "carets"), ("~", "tildes"), (":", "colons"), (" ", "spaces"), ("   ", "spaces")]
+)
+def test_a_rare_separator_is_found_and_said(separator: str, named: str, tmp_path: Path) -> None:
+    lines = [separator.join(map(str, row)) for row in [("a", "b", "y"), *VALUES]]
+    rows, bad, notes = read_csv(written(tmp_path, "\n".join(lines) + "\n"), as_text=True)
+    assert list(rows.columns) == ["a", "b", "y"]
+    assert rows["y"].tolist() == [row[2] for row in VALUES]
+    assert (bad, notes) == (0, [f"columns are separated by {named}"])
+
+
+@pytest.mark.parametrize(
+    "text", ["text\nit was a bad film\nit was a good film\nwe saw the last film\n", "at\n10:20\n11:30\n12:40\n"]
+)
+def test_words_and_times_of_a_single_column_are_not_cut(text: str, tmp_path: Path) -> None:
+    assert read_csv(written(tmp_path, text), as_text=True)[0].shape == (3, 1)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_titles_that_a_spreadsheet_padded_are_passed_over(separator: str, tmp_path: Path) -> None:
+    pad = separator * 2
+    body = "".join(separator.join(map(str, row)) + "\n" for row in VALUES)
+    text = f"{pad}\nSales of 2024{pad}\n{pad}\n{separator.join('aby')}\n{body}Total{pad}\n"
+    rows, _, notes = read_csv(written(tmp_path, text), as_text=True)
+    assert list(rows.columns) == ["a", "b", "y"]
+    assert any("above the header passed over" in note for note in notes)
+
+
+def test_a_mostly_empty_table_keeps_its_header(tmp_path: Path) -> None:
+    body = "".join(f"{a},,,,{y}\n" for a, _, y in VALUES)
+    rows = read_csv(written(tmp_path, f"a,b,c,d,y\n{body}"), as_text=True)[0]
+    assert (list(rows.columns), len(rows)) == (["a", "b", "c", "d", "y"], len(VALUES))
+
+
+def test_lists_and_mappings_of_json_lines_and_parquet_are_left_out_and_said(tmp_path: Path) -> None:
+    records = [{"a": a, "tags": ["x", "y"], "more": {"k": b}, "y": y} for a, b, y in VALUES]
+    lines = written(tmp_path, "".join(json.dumps(each) + "\n" for each in records), "t.jsonl")
+    pd.DataFrame(records).assign(raw=b"ab", took=pd.to_timedelta(range(60), unit="h")).to_parquet(
+        tmp_path / "t.parquet"
+    )
+    for path, left_out in ((lines, "tags, more"), (tmp_path / "t.parquet", "tags, more, raw")):
+        found = report(path)
+        assert kinds(found)["tags"] == kinds(found)["more"] == "nested"
+        assert any(f"left out: {left_out}" in line for line in found.report.lines())
+    assert kinds(found)["took"] == "number"
+    assert read_table(tmp_path / "t.parquet", as_text=True)[0]["took"].tolist()[:3] == [0, 3600, 7200]
+
+
+def test_dates_in_two_notations_are_said(tmp_path: Path) -> None:
+    days = pd.date_range("2020-01-01", periods=60, freq="37h")
+    texts = [f"{day:%d/%m/%Y}" if n % 2 else f"{day:%Y-%m-%d}" for n, day in enumerate(days)]
+    body = "".join(f"{text},{row[0]},{row[2]}\n" for text, row in zip(texts, VALUES, strict=True))
+    found = report(written(tmp_path, f"day,a,y\n{body}"))
+    said = "\n".join(found.report.lines())
+    assert "`day`: dates are written in several ways" in said
+    assert "day" not in {each["name"] for each in found.learned["columns"]}
+
+
+def test_a_category_whose_values_are_all_rare_is_left_out_and_said(tmp_path: Path) -> None:
+    body = "".join(f"{n // 4 * 1.5 + 1:.1f}{'kM'[n % 2]},{n % 5},{'yn'[n * 7 % 11 % 2]}\n" for n in range(300))
+    found = report(written(tmp_path, f"size,a,y\n{body}"))
+    assert any("no value occurs 5 times: size" in line for line in found.report.lines())
+
+
+def test_exponents_decide_their_decimal_sign(tmp_path: Path) -> None:
+    body = "".join(f"{a:.3E},{y}\n" for a, _, y in VALUES)
+    assert "is read as" not in "\n".join(report(written(tmp_path, f"a,y\n{body}")).report.lines())
+
+
+def test_values_of_any_magnitude_become_finite_features_in_every_path(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    body = "".join(f"{10.0 ** int(rng.integers(-300, 300))},{a},{y}\n" for a, _, y in VALUES * 3)
+    found = report(written(tmp_path, f"wide,a,y\n{body}"))
+    learned = [columns.Column(**each) for each in found.learned["columns"]]
+    assert any("`wide`: values of too many magnitudes" in line for line in found.report.lines())
+    later = pd.DataFrame({"wide": ["1e300", "-1e300", "5"], "a": ["1e300", "-1e308", "2"]}, dtype="str")
+    encoded = columns.encode(later, learned)
+    assert np.isfinite(encoded).all()
+    assert encoded[:, 0].std() > 0
+    one_by_one = [RowEncoder(learned).encode(row) for row in later.to_dict("records")]
+    np.testing.assert_array_equal(np.stack(one_by_one), encoded)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.csv.gz", gzip.compress(b"a,y\n1,2\n"), "gunzip -k"), ("t.csv", gzip.compress(b"a,y\n1,2\n"), "compressed"),
+        ("t.csv", b"PK\x03\x04" + bytes(40), "zip archive or a spreadsheet"), ("t.json", b"[]", "jq -c"),
+        ("t.csv", b"PAR1" + bytes(40), "ends in .parquet"), ("t.csv", b"SQLite format 3\0", "a database"),
+        ("t.xlsx", b"PK\x03\x04", "save its table as CSV"), ("t.csv", b"%PDF-1.7\n", "a PDF file"),
+    ],
+)  # fmt: skip
+def test_files_of_other_kinds_are_named_with_what_to_do(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        read_table_with_notes(written(tmp_path, content, name), as_text=True)
