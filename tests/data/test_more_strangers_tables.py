@@ -129,3 +129,52 @@ def test_values_of_any_magnitude_become_finite_features_in_every_path(tmp_path: 
 def test_files_of_other_kinds_are_named_with_what_to_do(name: str, content: bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         read_table_with_notes(written(tmp_path, content, name), as_text=True)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> list[columns.Column]:
+    """Of ages, a code with leading zeros, and a city, none of them ever missing."""
+    cities = ("Bonn", "Ulm", "Kiel")
+    body = "".join(f"{20 + n % 50},{n % 9 * 13:04d},{cities[n % 3]},{'yn'[n % 7 % 2]}\n" for n in range(300))
+    path = written(tmp_path_factory.mktemp("ages"), f"age,code,city,y\n{body}")
+    return [columns.Column(**each) for each in report(path).learned["columns"]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"age": [None, None, "3"]}, "`age`: 2 of 3 values are missing, as none was in training"),
+        ({"age": ["1e300", "30", "40"]}, "`age`: 1 of 3 values, such as 1e+300, are more than 1,000,000 standard"),
+        ({"city": ["Bonn", None, "Ulm"]}, "`city`: 1 of 3 values are missing"),
+        ({"city": ["Paris", "Bonn", "Ulm"]}, "`city`: 1 of 3 values are not among the training rows' ('Paris')"),
+        ({"age": ["old", "30", "40"]}, "`age`: 1 of 3 values are not numbers ('old')"),
+    ],
+)
+def test_what_a_later_file_has_and_training_had_not_is_said(
+    changed: dict[str, list[str | None]], said: str, learned: list[columns.Column]
+) -> None:
+    rows = pd.DataFrame({"age": ["20", "30", "40"], "code": ["0013", "0026", "0000"], "city": ["Bonn", "Ulm", "Kiel"]})
+    heard: list[str] = []
+    columns.encode(rows.assign(**changed), learned, heard.append)
+    assert [line for line in heard if said in line]
+    assert len(heard) == 1
+
+
+def test_codes_whose_zeros_a_spreadsheet_cut_off_are_the_same(learned: list[columns.Column]) -> None:
+    whole = pd.DataFrame({"age": "20", "code": ["0013", "0026", "0000", "0104"], "city": "Ulm"})
+    cut = whole.assign(code=[13, 26, 0, 104])
+    heard: list[str] = []
+    np.testing.assert_array_equal(columns.encode(cut, learned, heard.append), columns.encode(whole, learned))
+    assert not heard
+    encoder = RowEncoder(learned)
+    for row, full in zip(cut.to_dict("records"), whole.to_dict("records"), strict=True):
+        np.testing.assert_array_equal(encoder.encode(row), encoder.encode(full))
+
+
+def test_a_column_of_rare_values_says_when_a_later_file_has_hardly_any_known_ones(tmp_path: Path) -> None:
+    body = "".join(f"{'k' * (n % 120 % 60)}{n % 120},{n % 5},{'yn'[n % 7 % 2]}\n" for n in range(1200))
+    found = report(written(tmp_path, f"code,a,y\n{body}"))
+    (column,) = [columns.Column(**each) for each in found.learned["columns"] if each["name"] == "code"]
+    heard: list[str] = []
+    column.encode(pd.Series(["zz", "yy", "xx"]), heard.append)
+    assert "3 of 3 values are not among the training rows'" in heard[0]

@@ -69,7 +69,7 @@ def job(cfg: DictConfig) -> Any:
         with pd.option_context("display.max_columns", None, "display.width", 160):
             print(frame)
     else:
-        print(f"{len(frame)} predictions written to {cfg.output}")
+        print(f"{len(frame):,} prediction{'s' * (len(frame) != 1)} written to {cfg.output}")
     return None
 
 
@@ -85,7 +85,7 @@ def _streamed(checkpoint: Path, cfg: DictConfig) -> None:
     )  # fmt: skip
     rows, before = run(job)
     resumed = f", of which {before} parts were there from an earlier call" if before else ""
-    print(f"{rows:,} predictions written to {cfg.output}{resumed}")
+    print(f"{rows:,} prediction{'s' * (rows != 1)} written to {cfg.output}{resumed}")
 
 
 def _silent(trainer: DictConfig) -> dict[str, Any]:

@@ -23,6 +23,8 @@ SEVERAL_WORDS = 1.5
 """Mean words of a column with more than FEW categories from which on its words have features too."""
 FARTHEST = 1e6
 """Deviations from the mean that a value counts as at most, so that 1e300 in a later file is no infinity."""
+UNUSUAL = 0.2
+"""How much larger than in training the share of values without a feature of their own is when it is said."""
 LEVELS = np.linspace(0.005, 0.995, 100)
 """Of the quantiles that ranks are looked up in."""
 Say = Callable[[str], None]
@@ -63,6 +65,8 @@ class Column:
     """Of CYCLES: those that a date has features for."""
     binary: bool = False
     """Whether a number was 0 or 1 in training: then true, no and the like are read too."""
+    rare: float = 0.0
+    """The share of the training rows' values that have no feature of their own."""
     others: bool = False
     """Whether there are categories without a feature of their own; they share one."""
     text: dict[str, Any] = field(default_factory=dict)
@@ -97,10 +101,21 @@ class Column:
             found = self.read(values, say)
             absent = ~np.isfinite(found)
             filled = np.where(absent, self.median, found)
-            parts = [self._scaled(filled)[:, None], *self._places(filled)]
+            parts = [self._scaled(filled, say)[:, None], *self._places(filled)]
         if self.marks_missing:
             parts.append(absent[:, None])
+        elif say is not None:
+            self._say_absent(values, say)
         return np.hstack(parts).astype(np.float32)
+
+    def _say_absent(self, values: pd.Series, say: Say) -> None:
+        """Tell of values that are missing though none was in training; what cannot be read is told elsewhere."""
+        if count := int(values.isna().sum()):
+            instead = "no category" if self.kind in ("category", "text") else "the median of training"
+            say(
+                f"`{self.name}`: {count:,} of {len(values):,} values are missing, as none was in training; {instead} "
+                "stands for them"
+            )
 
     def read(self, values: pd.Series, say: Say | None = None) -> np.ndarray:
         """Numbers (N,) float64 of a column that is not one of categories; NaN for what is missing or cannot be read."""
@@ -183,7 +198,8 @@ class Column:
             parts.append(codes[:, None] == np.arange(len(self.categories)))
             if self.others:
                 parts.append(strange[:, None])
-            elif strange.any() and say is not None:
+            # of a column with rare values some are always new
+            if say is not None and strange.mean() > (self.rare + UNUSUAL if self.others else 0):
                 unseen = texts[strange].value_counts()
                 shown = ", ".join(repr(str(text)[:20]) for text in unseen.index[:3]) + (
                     ", ..." if len(unseen) > 3 else ""
@@ -199,21 +215,36 @@ class Column:
         return parts
 
     def _loosely(self, texts: pd.Series) -> np.ndarray:
-        """Codes (N,) of categories that are the same but for letter case and spaces; -1 for none."""
+        """Codes (N,) of categories that are the same but for case, spaces or leading zeros; -1 for none."""
+        known = self.loose_places()
+        found = texts.map(lambda text: known.get(_loose(text), -1), na_action="ignore")
+        return found.fillna(-1).to_numpy(dtype=np.int64)
+
+    def loose_places(self) -> dict[str, int]:
+        """Places of the categories in their order, by `_loose`, and without the zeros that spreadsheets cut off."""
         known: dict[str, int] = {}
         for code, name in enumerate(self.categories):
             known[_loose(name)] = -1 if _loose(name) in known else code
-        return (
-            texts.map(lambda text: known.get(_loose(text), -1), na_action="ignore").fillna(-1).to_numpy(dtype=np.int64)
-        )
+        # codes such as 00123, all of one length
+        if len({len(name) for name in self.categories}) == 1 and all(name.isdecimal() for name in self.categories):
+            for name in self.categories:
+                known.setdefault(name.lstrip("0") or "0", known[name])
+        return known
 
     def _places(self, moments: np.ndarray) -> list[np.ndarray]:
         angles = [2 * np.pi * (moments % CYCLES[name]) / CYCLES[name] for name in self.cycles]
         return [np.stack([np.sin(angle), np.cos(angle)], axis=1) for angle in angles]
 
-    def _scaled(self, found: np.ndarray) -> np.ndarray:
+    def _scaled(self, found: np.ndarray, say: Say | None = None) -> np.ndarray:
         if not self.quantiles:
-            return np.clip((found - self.mean) / self.std, -FARTHEST, FARTHEST)
+            scaled = (found - self.mean) / self.std
+            far = np.abs(scaled) > FARTHEST
+            if far.any() and say is not None:
+                say(
+                    f"`{self.name}`: {int(far.sum()):,} of {len(found):,} values, such as {found[far][0]:g}, are more "
+                    f"than {FARTHEST:,.0f} standard deviations from the training mean, and count as that far"
+                )
+            return np.clip(scaled, -FARTHEST, FARTHEST)
         from scipy.special import ndtri
 
         return np.interp(found, self.quantiles, ndtri(LEVELS))
@@ -358,15 +389,16 @@ def _learned(name: str, kind: Kind, values: pd.Series, *, ranks: bool, words: bo
 def _of_categories(name: str, kind: Kind, values: pd.Series, gaps: bool, *, words: bool) -> Column:
     texts = as_category(present(values))
     counts = texts.value_counts()
-    known, others = sorted(counts.index), False
+    known, others, rare = sorted(counts.index), False, 0.0
     if len(counts) > FEW:
         known = sorted(counts.index[(counts >= LEAST_OF_A_LEVEL).to_numpy()][:MOST_LEVELS])
         others = kind.name == "category"
+        rare = 1 - float(counts[known].sum()) / float(counts.sum())
     tells = kind.name == "text" or (len(counts) > FEW and _words_of(values) >= SEVERAL_WORDS)
     text = TextFeatures.learn(texts).state if words and tells else {}
     return Column(
         name, kind.name, _type(values, kind), categories=known if kind.name == "category" else [],  # type: ignore[arg-type]
-        others=others, text=text, marks_missing=gaps,
+        others=others, rare=rare, text=text, marks_missing=gaps,
     )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def _warning(column: Column, value: Any) -> str:
             "" if isfinite(_read(column, value)) else f"`{column.name}`: {text[:40]!r} is no number; taken as missing"
         )
     if column.kind == "category":
-        known = text in column.categories or _loose(text) in {_loose(each) for each in column.categories}
+        known = text in column.categories or column.loose_places().get(_loose(text), -1) >= 0
         return "" if known else f"`{column.name}`: {text[:40]!r} did not occur in training"
     return ""
 
@@ -160,9 +160,7 @@ def _truth(column: Column) -> Encoder:
 
 def _category(column: Column) -> Encoder:
     places = {name: place for place, name in enumerate(column.categories)}
-    loosely: dict[str, int] = {}
-    for name, place in places.items():
-        loosely[_loose(name)] = -1 if _loose(name) in loosely else place
+    loosely = column.loose_places()
     count, others, marks = len(places), column.others, column.marks_missing
 
     def encode(value: Any) -> list[float]:
