@@ -16,10 +16,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lantu.config.explain import explained
 from lantu.config.locations import shipped_conf, user_confs
+from lantu.config.parse_cache import keep_parse_trees
 from lantu.renamed_options import with_current_name
 
 HYDRA_VERSION = "1.3"
 
+keep_parse_trees()
 OmegaConf.register_new_resolver("cwd", os.getcwd, replace=True)
 OmegaConf.register_new_resolver("trial_folder", lambda number: f"trials/{int(number or 0):04d}", replace=True)
 

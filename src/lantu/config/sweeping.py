@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from functools import cache
 from itertools import product
 
 from hydra.core.config_loader import ConfigLoader
@@ -72,20 +73,28 @@ class Composer:
         return Composition(cfg, base.choices, [*base.overrides, *(each for each in point if each not in files)])
 
 
-def distinct(points: Sequence[tuple[str, ...]], chooses: Callable[[str], bool]) -> list[tuple[str, ...]]:
+def distinct(
+    points: Sequence[tuple[str, ...]], chooses: Callable[[str], bool], *, after: Sequence[tuple[str, ...]] = ()
+) -> list[tuple[str, ...]]:
     """As few of the points as have every value together with every choice of files.
 
     A grid of a hundred rates and a hundred seeds has ten thousand points, and a hundred things to check.
 
     Args:
         points: the overrides of each.
-        chooses: whether an override chooses a file.
+        chooses: whether an override chooses a file; asked once for each.
+        after: points whose values are left out.
     """
-    seen: set[tuple[str, ...]] = set()
+    is_file = cache(chooses)
+
+    def values(point: tuple[str, ...]) -> set[tuple[str, ...]]:
+        files = tuple(each for each in point if is_file(each))
+        return {(*files, each) for each in point} or {files}
+
+    seen = {value for point in after for value in values(point)}
     kept = []
     for point in points:
-        files = tuple(each for each in point if chooses(each))
-        found = {(*files, each) for each in point} or {files}
+        found = values(point)
         if found - seen:
             seen |= found
             kept.append(point)

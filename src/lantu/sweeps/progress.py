@@ -26,6 +26,9 @@ COLOURS = {
     "skipped": "dim",
 }
 EVERY = 0.5
+"""Seconds between two looks at the sweep."""
+SHARE = 0.05
+"""The most of the time that looking may take: a look at ten thousand trials takes a quarter of a second."""
 
 
 class Progress:
@@ -69,8 +72,11 @@ class Progress:
             self._live.stop()
 
     def _watch(self) -> None:
-        while not self._stop.wait(EVERY):
+        took = 0.0
+        while not self._stop.wait(max(EVERY, took / SHARE)):
+            begun = time.thread_time()
             status = self._watcher.look()
+            took = time.thread_time() - begun
             self._say(status)
             if self._console.is_terminal:
                 self._live.update(self._picture(status), refresh=True)

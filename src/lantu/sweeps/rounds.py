@@ -87,9 +87,7 @@ class Rounds:
             yield self.planned()
             ended = self._pool.wait()
             unfinished = [each for each in ended if not self._has_ended(each.number)]
-            for trial in self._judge(
-                unfinished, alone=len(ended) == 1 and not self._running.keys() - {ended[0].number}
-            ):
+            for trial in self._judge(unfinished, alone=len(ended) == len(self._running) == 1) if unfinished else []:
                 self._source.tell(trial)
 
     def _submit(self, trials: list[TrialFolder]) -> None:

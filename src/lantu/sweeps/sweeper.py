@@ -4,7 +4,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -56,8 +56,8 @@ class Conductor:
         points = self._points(request, self.context)
         loader = self.context.config_loader
         composer = Composer(loader, lambda overrides: composed(loader, [*request.fixed, *overrides]))
-        check_points(composer, points)
         folder, is_new = find_or_name(self.cfg, request, kind=self.kind)
+        check_points(composer, points, checked=[] if is_new else [trial.point for trial in folder.trials()])
         if folder.owner.is_alive():
             raise UserError(
                 f"the sweep `{folder.name}` is running already; `lantu sweeps {folder.name}` shows it. To run the same "
@@ -142,13 +142,17 @@ class Conductor:
             return finish(folder, self.cfg, parent, begun=begun)
 
 
-def check_points(composer: Composer, points: list[Point]) -> None:
+def check_points(composer: Composer, points: list[Point], *, checked: Sequence[Point] = ()) -> None:
     """Check the config of every point before the first trial starts.
+
+    Args:
+        checked: points of an earlier start of the sweep, whose values need no further check.
 
     Raises:
         UserError: names the point whose config is invalid, and why.
     """
-    for point in map(Point, distinct([point.overrides for point in points], composer.chooses)):
+    before = [point.overrides for point in checked]
+    for point in map(Point, distinct([point.overrides for point in points], composer.chooses, after=before)):
         try:
             check(composer(point.overrides))
         except UserError as error:

@@ -1,7 +1,9 @@
 """A pool of reusable processes on this machine (joblib's loky)."""
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import ClassVar
 
 from joblib import cpu_count
@@ -20,24 +22,40 @@ class Processes:
         self._work = work
         self._workers = worker_count(workers)
         self._running: dict[Future[None], int] = {}
+        self._done: SimpleQueue[Future[None]] = SimpleQueue()
+        """Ended jobs. Waiting for any of ten thousand futures instead would look at each of them every time."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
         pool = get_reusable_executor(max_workers=self._workers, timeout=600)
         for job in jobs:
-            self._running[pool.submit(self._work, job)] = job.number
+            future = pool.submit(self._work, job)
+            self._running[future] = job.number
+            future.add_done_callback(self._done.put)
 
     def wait(self) -> list[Ended]:
-        done: set[Future[None]] = set()
+        done: list[Future[None]] = []
         while not done:
             raise_if_asked()
-            done, _ = wait(self._running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            done = self._ended_within(LOOK_SECONDS)
         if any(future.exception() for future in done):
-            done, _ = wait(self._running, timeout=1)  # a broken pool fails its jobs one after the other
+            end = monotonic() + 1  # a broken pool fails its jobs one after the other
+            while len(done) < len(self._running) and (left := end - monotonic()) > 0:
+                done += self._ended_within(left)
         ended = []
         for future in done:
             error = future.exception()
             ended.append(Ended(self._running.pop(future), first_line(error) if error else ""))
         return ended
+
+    def _ended_within(self, seconds: float) -> list["Future[None]"]:
+        """Wait for a job to end, and return all that have."""
+        found: list[Future[None]] = []
+        try:
+            found.append(self._done.get(timeout=seconds))
+            while True:
+                found.append(self._done.get_nowait())
+        except Empty:
+            return found
 
     def close(self) -> None:
         get_reusable_executor(max_workers=self._workers).shutdown(wait=True, kill_workers=bool(self._running))

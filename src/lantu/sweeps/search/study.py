@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 SAME_IN_A_ROW = 25  # repeated suggestions in a row after which a small space counts as exhausted
 
@@ -60,6 +62,12 @@ class Search:
         self.study.sampler = sampler(len(self.study.get_trials(False)))
         self._begun = time.monotonic()
         self._exhausted = False
+        self._numbers: dict[str, list[int]] = defaultdict(list)
+        """The trials of each point, by its key; the folder alone would be read in full for every suggestion."""
+        for trial in folder.trials():
+            self._numbers[trial.point.key].append(trial.number)
+        self._settled, self._reused = 0, 0
+        """How many trials at the start of the study have ended, and how many of those were reused."""
         self._leftover = self._left_by_an_earlier_run()
         if not self.study.trials:
             self._learn_from_earlier_sweeps()
@@ -81,6 +89,7 @@ class Search:
                 self._tell(trial.number, twin)
                 continue
             batch.append(self._folder.trial(trial.number).plan(point))
+            self._numbers[point.key].append(trial.number)
         return batch
 
     def tell(self, trial: TrialFolder) -> None:
@@ -111,14 +120,19 @@ class Search:
         return self._exhausted or late or enough
 
     def _counted(self) -> int:
-        """Return the number of trials in the study, without those reused from earlier sweeps or finished trials."""
-        return sum("lantu.from" not in each.system_attrs | each.user_attrs for each in self.study.get_trials(False))
+        """Return the number of trials in the study, without those reused from earlier sweeps or finished trials.
+
+        Trials are only added, so those that have ended are looked at once.
+        """
+        trials = self.study.get_trials(False)
+        while self._settled < len(trials) and trials[self._settled].state.is_finished():
+            self._reused += _is_reused(trials[self._settled])
+            self._settled += 1
+        return len(trials) - self._reused - sum(map(_is_reused, trials[self._settled :]))
 
     def _finished_twin(self, point: Point) -> TrialFolder | None:
-        for trial in self._folder.trials():
-            if trial.point.key == point.key and trial.state().status == "finished":
-                return trial
-        return None
+        twins = map(self._folder.trial, self._numbers.get(point.key, ()))
+        return next((trial for trial in twins if trial.state().status == "finished"), None)
 
     def _left_by_an_earlier_run(self) -> list[TrialFolder]:
         """Return trials of this sweep that started and did not end, because their process was killed."""
@@ -157,6 +171,10 @@ class Search:
                     self.study.add_trial(
                         create_trial(params=params, distributions=chosen, values=values, user_attrs=attrs)
                     )
+
+
+def _is_reused(trial: "FrozenTrial") -> bool:
+    return "lantu.from" in trial.user_attrs or "lantu.from" in trial.system_attrs
 
 
 def open_study(
