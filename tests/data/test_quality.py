@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
 from lantu.cli.data import data_main
 from lantu.data.quality.agreement import agreement, fleiss_kappa, krippendorff_alpha
+from lantu.data.quality.coverage import covered, vendi
 from lantu.data.quality.label_errors import label_errors
 from lantu.data.quality.near_duplicates import near_pictures, near_texts
 from lantu.errors import UserError
+from tests.responsible.applicants import applicants
 
 
 def test_most_planted_label_errors_are_named_with_the_right_class_first() -> None:
@@ -71,6 +74,17 @@ KRIPPENDORFF = pd.DataFrame(
 """Krippendorff 2011, "Computing Krippendorff's alpha-reliability", section C."""
 
 
+def test_what_training_does_not_cover_is_seen_and_copies_add_no_diversity() -> None:
+    random = np.random.default_rng(0)
+    train, alike = random.normal(size=(2, 400, 3))
+    assert covered(train, alike) > 0.85
+    assert covered(train, alike + np.array([6, 0, 0])) < 0.05
+    assert covered(csr_matrix(train), csr_matrix(alike)) == pytest.approx(covered(train, alike))
+    assert vendi(np.eye(5)) == pytest.approx(5)
+    assert vendi(np.repeat(np.eye(5), 20, axis=0)) == pytest.approx(5)
+    assert vendi(np.ones((30, 2))) == pytest.approx(1)
+
+
 def test_alpha_is_that_of_krippendorffs_own_example() -> None:
     assert krippendorff_alpha(KRIPPENDORFF) == pytest.approx(0.743, abs=5e-4)
     assert krippendorff_alpha(KRIPPENDORFF, level="interval") == pytest.approx(0.849, abs=5e-4)
@@ -108,3 +122,23 @@ def test_the_command_reports_doubtful_labels_and_agreement(tmp_path: Path, monke
         data_main([*options, "annotators=[ann,carl]"])
     with pytest.raises(UserError, match="these data are neither"):
         data_main([*options, "near=true"])
+
+
+def test_the_command_finds_the_column_in_which_another_file_differs_and_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, seed, shift in (("old", 0, 0.0), ("alike", 1, 0.0), ("richer", 2, 0.6)):
+        applicants(700, seed=seed, shift=shift).to_csv(tmp_path / f"{name}.csv", index=False)
+    options = ["data=csv", f"data.path={tmp_path}/old.csv", "data.target=status", f"json={tmp_path}/found.json"]
+    options += [f"report={tmp_path}/found.html"]
+    assert data_main([*options, f"drift={tmp_path}/alike.csv", "coverage=true"]) == 0
+    said = capsys.readouterr().out
+    assert "no comparison shows a change" in said
+    assert "coverage: near an example" in said
+    assert data_main([*options, f"drift={tmp_path}/richer.csv"]) == 0
+    assert "warning: income differs from training: KS" in capsys.readouterr().out
+    table = json.loads((tmp_path / "found.json").read_text())["tables"]["Drift from the training rows to richer.csv"]
+    assert {each["column"] for each in table if each["changed"]} <= {"income", "all columns together"}
+    assert {each["test"] for each in table} == {"KS", "chi-square", "missing", "classifier"}
+    with pytest.raises(UserError, match="compares the columns of tables"):
+        data_main(["data=digits", "drift=other.csv"])

@@ -23,13 +23,15 @@ Say what training would find in the data, without training: `lantu data data=NAM
   lantu data data=csv data.path=loans.csv data.target=status
   labels=true                        labels that may be wrong, by predictions of a model that has not seen the row
   near=true                          texts and pictures that nearly repeat, within and across splits
+  coverage=true                      how much of validation and test the training split covers, and its diversity
+  drift=FILE                         whether the columns of another file are distributed as those of training
   annotators=[a,b,c]                 how far the labels in these columns agree (Krippendorff, Fleiss, Cohen)
   report=FILE.html json=FILE.json    where the report is written (default: paths.store/data/NAME.html and .json)
 
 It lists what each column is, what is missing or cannot be read, keys, inputs that tell the target too well, equal rows,
 the classes of each split and the positive one.
 """
-OWN = ("report", "json", "labels", "near", "annotators")
+OWN = ("report", "json", "labels", "near", "coverage", "drift", "annotators")
 """What the command reads itself; the rest are overrides of a run's config."""
 _MOST_CLASSES = 20
 _NODES = ("data", "spec", "paths", "augment")
@@ -43,7 +45,7 @@ def data_main(argv: list[str]) -> int:
         print(HELP, end="")
         return 0
     own = {key: value for key, _, value in (each.partition("=") for each in argv) if key in OWN}
-    for key in ("labels", "near"):
+    for key in ("labels", "near", "coverage"):
         if own.get(key, "true") not in ("true", "false"):
             raise UserError(f"`{key}={own[key]}`: it takes true or false.")
     overrides = [each for each in argv if each.partition("=")[0] not in own]
@@ -52,7 +54,9 @@ def data_main(argv: list[str]) -> int:
     check(Composition(cfg=cfg, choices={"data": composed.choices["data"]}, overrides=overrides))
     node = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)).data
     annotators = [each.strip() for each in own.get("annotators", "").strip("[]").split(",") if each.strip()]
-    report = examine(node, labels=own.get("labels") == "true", near=own.get("near") == "true", annotators=annotators)
+    asked = {key: own.get(key) == "true" for key in ("labels", "near", "coverage")}
+    drift = Path(own["drift"]).expanduser() if own.get("drift") else None
+    report = examine(node, **asked, annotators=annotators, drift=drift)
     folder = Path(composed.cfg.paths.store) / "data"
     name = Path(str(cfg.data.get("path") or composed.choices["data"])).stem
     show(report)
@@ -68,18 +72,32 @@ def data_main(argv: list[str]) -> int:
     return 0
 
 
-def examine(node: Any, *, labels: bool = False, near: bool = False, annotators: list[str] | None = None) -> Report:
+def examine(
+    node: Any,
+    *,
+    labels: bool = False,
+    near: bool = False,
+    coverage: bool = False,
+    annotators: list[str] | None = None,
+    drift: Path | None = None,
+) -> Report:
     """The report of the data that a config describes; a table's is made without importing torch, unless more is asked.
 
     Args:
         labels: look for labels that may be wrong.
         near: look for examples that nearly repeat.
+        coverage: measure coverage and diversity of the training split.
+        drift: a table whose columns are compared with those of the training rows.
         annotators: columns whose agreement is measured.
     """
     if labels:
         require("cleanlab", "lantu data labels=true", "labels")
-    if node.get("_target_") == "lantu.data.TableDataModule" and not (labels or near):
-        report: Report = build({**node, "_target_": "lantu.data.table.rows.TableReport"}).examine()
+    is_table = node.get("_target_") == "lantu.data.TableDataModule"
+    if drift is not None and not is_table:
+        raise UserError("`drift=FILE` compares the columns of tables. Of other data: `lantu monitor run=... new=FILE`.")
+    table = build({**node, "_target_": "lantu.data.table.rows.TableReport"}) if is_table else None
+    if is_table and not (labels or near or coverage):
+        report: Report = table.examine()
         module = build(node) if annotators else None
     else:
         module = build(node)
@@ -91,6 +109,14 @@ def examine(node: Any, *, labels: bool = False, near: bool = False, annotators: 
         findings.add_label_errors(module, report)
     if near:
         findings.add_near_duplicates(module, report)
+    if coverage:
+        findings.add_coverage(module, report)
+    if drift is not None:
+        from lantu.monitoring.between_files import add_drift
+
+        if not table.learned:
+            table.examine()
+        add_drift(table, report, drift)
     if annotators:
         findings.add_agreement(module, report, annotators)
     return report

@@ -34,7 +34,7 @@ def outdo(sweep: SweepFolder, best: TrialFolder, parent: ParentRun, console: Con
     data.prepare_data()
     try:
         task: Any = get_class(cfg.task["_target_"])
-        found = task.baselines(data)
+        found = task.baselines_for(data, cfg.task)
     except ValueError as error:
         console.print(f"baselines   none: {error}")
         return

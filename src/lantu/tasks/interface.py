@@ -193,3 +193,12 @@ class TaskInterface(pl.LightningModule):
             UserError: there is none for this task, or these data.
         """
         raise lacks(cls, "baselines", "to fit simple models that a sweep must beat")
+
+    @classmethod
+    def baselines_for(cls, data: "DataModule", options: Mapping[str, Any]) -> "list[Baseline]":
+        """As `baselines`, for a task with options of its own that decide what is measured.
+
+        Args:
+            options: the task's node of the config.
+        """
+        return cls.baselines(data)

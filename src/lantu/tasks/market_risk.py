@@ -1,7 +1,7 @@
 """Value at risk and expected shortfall of the next step's return, with the tests that say whether to believe them."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,6 +172,19 @@ class MarketRisk(Forecasting):
         from lantu.tasks.risk.backtest_table import classical_baselines
 
         return classical_baselines(data)
+
+    @classmethod
+    def baselines_for(cls, data: "DataModule", options: Mapping[str, Any]) -> "list[Baseline]":
+        """The classical models that the options name, at the risk levels of the network."""
+        from lantu.tasks.risk.backtest_table import classical_baselines
+
+        given = {
+            "levels": tuple(map(float, options.get("risk_levels", (0.01, 0.05)))),
+            "models": tuple(options.get("classical", CLASSICAL)),
+            "window": options.get("classical_window", 1000),
+            "refit_every": options.get("classical_refit", 50),
+        }
+        return classical_baselines(data, **given)
 
 
 class RiskTests(Metric):

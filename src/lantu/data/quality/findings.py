@@ -87,6 +87,58 @@ def add_near_duplicates(module: Any, report: Report) -> None:
         ]
 
 
+def add_coverage(module: Any, report: Report) -> None:
+    """How much of validation and test the training split covers, and how diverse each of its classes is.
+
+    Raises:
+        UserError: the data have no features that distances can be measured between.
+    """
+    from lantu.data.quality.coverage import MOST, MOST_COMPARED, covered, standardised, vendi
+
+    random = np.random.default_rng(0)
+
+    def drawn(split: str) -> tuple[Any, np.ndarray]:
+        size = len(module.splits[split])
+        return module.classical_features(split, np.sort(random.permutation(size)[:MOST]))
+
+    train, y = drawn("train")
+    others = {split: drawn(split)[0] for split in module.splits if split != "train"}
+    train, *rest = standardised(train, *others.values())
+    order = random.permutation(train.shape[0])
+    one, two = order[: len(order) // 2], order[len(order) // 2 :]
+    # all are compared with one half of the training examples, so that the shares can be compared with each other
+    share = covered(train[one], train[two])
+    rows: list[dict[str, Any]] = [{"examples": "train, its other half", "looked at": len(two), "covered": share}]
+    for split, features in zip(others, rest, strict=True):
+        rows.append({"examples": split, "looked at": features.shape[0], "covered": covered(train[one], features)})
+        if rows[-1]["covered"] < rows[0]["covered"] - 0.1:
+            report.warn(
+                f"{split}: only {rows[-1]['covered']:.0%} of the examples lie near a training example, and "
+                f"{rows[0]['covered']:.0%} of training examples near another one: it holds what training does not."
+            )
+    measured = ", ".join(f"{each['covered']:.0%} of {each['examples']}" for each in rows[1:])
+    report.say(
+        f"coverage: near an example of one half of train lie {share:.0%} of its other half"
+        + (f", {measured}" if measured else "")
+    )
+    report.tables["Coverage by the training split"] = [
+        {**each, "covered": round(float(each["covered"]), 4)} for each in rows
+    ]
+    classes = module.spec.get("class_names") if module.spec.get("task") == "classification" else None
+    parts = [("all", np.arange(train.shape[0]))]
+    parts += [(str(name), np.flatnonzero(y == number)) for number, name in enumerate(classes or [])]
+    report.tables["Diversity of the training split"] = [
+        {"examples": name, "looked at": len(each), "effectively different": round(vendi(train[each]), 1)}
+        for name, places in parts
+        if len(each := places[:MOST_COMPARED]) > 1
+    ]
+    whole = report.tables["Diversity of the training split"][0]
+    report.say(
+        f"diversity: {whole['looked at']:,} training examples are worth {whole['effectively different']:,} that have "
+        "nothing in common (Vendi score)"
+    )
+
+
 def add_agreement(module: Any, report: Report, annotators: list[str]) -> None:
     """How far the labels in several columns agree, over all rows of the source.
 

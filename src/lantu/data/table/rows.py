@@ -112,6 +112,7 @@ class TableReport(TableRows):
     def examine(self) -> Report:
         """Read the table as training would, and say what was found."""
         rows, split, _ = self.arranged(self.source())
+        self.training = rows[split == "train"]
         learned = [columns.Column(**each) for each in self.learned["columns"]]
         for name in self.report.sizes:
             columns.encode(rows[split == name], learned, self.report.say)

@@ -69,8 +69,20 @@ def risk_table(
     return rows
 
 
-def classical_baselines(data: Any, *, levels: tuple[float, ...] = (0.01, 0.05)) -> list[Baseline]:
+def classical_baselines(
+    data: Any,
+    *,
+    levels: tuple[float, ...] = (0.01, 0.05),
+    models: Sequence[str] = tuple(CLASSICAL),
+    window: int = 1000,
+    refit_every: int = 50,
+) -> list[Baseline]:
     """The classical models as baselines of a sweep, with the mean pinball loss and FZ0 over the series.
+
+    Args:
+        levels: of the VaR.
+        models: names in `CLASSICAL`.
+        window, refit_every: returns that a GARCH fit sees, and days between two fits.
 
     Raises:
         UserError: the data are no series of returns.
@@ -78,14 +90,16 @@ def classical_baselines(data: Any, *, levels: tuple[float, ...] = (0.01, 0.05)) 
     if data.spec.get("kind") != "series":
         raise UserError("these baselines are for time series of returns.")
     made = []
-    for name, (description, forecast) in CLASSICAL.items():
+    for name in models:
+        description, forecast = CLASSICAL[name]
+        options = {"window": window, "refit_every": refit_every} if name.startswith(("garch", "gjr")) else {}
         begun = time.perf_counter()
         scores: dict[str, list[float]] = {}
         for target in range(len(data.spec["target_names"])):
             values = data.series.values[:, target]
             known = ~np.isnan(values)
             days = (np.cumsum(known) - 1)[data.splits["test"].origins]
-            found = forecast(values[known], days, levels=levels)
+            found = forecast(values[known], days, levels=levels, **options)
             for place, level in enumerate(levels):
                 kept = measured(values[known][days], found.var[:, place], found.es[:, place], level=level)
                 for key in ("pinball", "fz0"):
