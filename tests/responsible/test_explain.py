@@ -12,11 +12,18 @@ from torch import Tensor, nn
 
 from lantu.cli.main import main
 from lantu.errors import UserError
-from lantu.models import Linear
+from lantu.models import Linear, Transformer
 from lantu.responsible.explain import explanation_report
 from lantu.responsible.explain.faithfulness import faithfulness
 from lantu.responsible.explain.interpretable_inputs import Explained, explained
-from lantu.responsible.explain.methods import grad_cam, integrated_gradients, methods_for, occlusion, shapley
+from lantu.responsible.explain.methods import (
+    attention,
+    grad_cam,
+    integrated_gradients,
+    methods_for,
+    occlusion,
+    shapley,
+)
 from lantu.tasks import Classification
 
 GROUPS = [("income", [0]), ("home", [1, 2]), ("age", [3]), ("size", [4, 5])]
@@ -78,6 +85,27 @@ def test_of_a_bag_of_words_a_token_adds_its_own_vector() -> None:
     assert examples.there(0).tolist() == [True, True, True, False]
 
 
+def test_attention_is_rolled_out_to_the_token_that_is_classified_from_and_skips_padding() -> None:
+    torch.manual_seed(0)
+    config = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "intermediate_size": 16}  # fmt: skip
+    net = Transformer(20, 3, max_length=5, pad_id=0, config=config).eval()
+    x = torch.tensor([[3, 7, 9, 11, 0], [5, 5, 2, 1, 4]])
+    examples = explained(Classification(net, classes=3).eval(), data(), x)
+    assert methods_for(examples) == ["integrated_gradients", "occlusion", "attention"]
+    found = attention(examples)
+    assert net.net.config._attn_implementation != "eager"  # as it was
+    assert found[0, 4] == 0
+    assert torch.allclose(found.sum(dim=1), torch.ones(2))
+    net.net.set_attn_implementation("eager")
+    one, two = (
+        0.5 * each.mean(dim=1) + 0.5 * torch.eye(5)
+        for each in net.net(input_ids=x[1:], output_attentions=True).attentions
+    )
+    assert torch.allclose(found[1], (two @ one)[0, 0], atol=1e-6)
+    assert faithfulness(examples, found, attention).randomised is None  # fewer than 8 tokens
+
+
 def pictures() -> Explained:
     torch.manual_seed(0)
     net = nn.Sequential(
@@ -94,6 +122,9 @@ def test_grad_cam_is_the_positive_part_of_the_maps_weighted_with_their_mean_grad
     (gradient,) = torch.autograd.grad(scores, maps)
     by_hand = (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1).relu().detach()
     assert torch.allclose(grad_cam(examples), by_hand.flatten(1), atol=1e-6)
+    assert torch.equal(grad_cam(replace(examples, layer="0")), grad_cam(examples))
+    with pytest.raises(UserError, match=r"`layer=7`: the network has none. Its convolutions: 0\."):
+        grad_cam(replace(examples, layer="7"))
 
 
 def test_measuring_tells_a_true_attribution_from_one_that_explains_nothing() -> None:

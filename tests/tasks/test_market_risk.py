@@ -250,6 +250,9 @@ def test_a_risk_model_is_measured_evaluated_and_predicts_tomorrow(
     assert not tables, "without outputs there is nothing to tell"
     records = (result.run_dir / "journal" / "records.jsonl").read_text()
     assert "risk_tests" in records
+    of_sweep = MarketRisk.baselines_for(result.data, {"risk_levels": [0.025], "classical": ["historical", "ewma"]})
+    assert [each.name for each in of_sweep] == ["historical", "ewma"]
+    assert set(of_sweep[0].metrics) == {"test/pinball_2.5", "test/fz0_2.5"}
     assert main(["evaluate", "run=last"]) == 0
     assert f"{result.metrics['test/fz0_5']:.6g}" in capsys.readouterr().out
     assert main(["predict", "run=last", "input=prices.csv", "output=risk.csv"]) == 0

@@ -32,7 +32,7 @@ def job(cfg: DictConfig) -> None:
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)
         x = _inputs(rebuilt.data, Path(cfg.input), most=cfg.examples)
-        examples = explained(rebuilt.task, rebuilt.data, x)
+        examples = explained(rebuilt.task, rebuilt.data, x, layer=cfg.layer)
         methods: Any = None if cfg.methods is None else OmegaConf.to_container(cfg.methods)
         found = explanation_report.explain(examples, methods, sanity=cfg.sanity)
         folder = Path(cfg.output or checkpoint.parent.parent / FOLDER)
@@ -63,19 +63,22 @@ def _inputs(data: Any, path: Path, *, most: int) -> torch.Tensor:
 
 def _show(found: list[explanation_report.Explanation], folder: Path) -> None:
     console = Console()
-    table = Table(box=None, padding=(0, 2))
-    for name in ("method", "gain", "95% interval", "deletion", "insertion", "like random weights"):
-        table.add_column(
-            name, justify="left" if name == "method" else "right", no_wrap=name in ("method", "95% interval")
-        )
+    table = Table(box=None, padding=(0, 1))
+    for name in ("method", "gain", "95% interval", "deletion", "insertion", "random net"):
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for each in found:
         low, high = each.faithful.interval
-        random = "" if each.faithful.randomised is None else f"{each.faithful.randomised:.2f}"
+        random = "not known" if each.faithful.randomised is None else f"{each.faithful.randomised:.2f}"
         table.add_row(
             each.method, f"{each.faithful.gain.mean():.3f}", f"{low:.3f} to {high:.3f}",
             f"{each.faithful.deletion.mean():.3f}", f"{each.faithful.insertion.mean():.3f}", random,
         )  # fmt: skip
     console.print(table)
+    console.print(
+        "gain: how much faster the prediction changes than in random order. random net: rank correlation\n"
+        "with the same method on random weights; not known with few features or `sanity=false`.",
+        style="dim", highlight=False,
+    )  # fmt: skip
     for each in found:
         for sentence in each.faithful.warnings:
             console.print(f"[yellow]{each.method} {escape(sentence)}.[/yellow]", highlight=False, soft_wrap=True)

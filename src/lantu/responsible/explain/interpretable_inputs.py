@@ -29,6 +29,7 @@ class Explained:
         which: of each example the output that is explained, such as its class (N,).
         names: of the outputs.
         shown: of each example the value that is explained, a probability or a quantity (N,).
+        layer: the name of the layer that Grad-CAM is of; None: the last convolution.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Explained:
     which: Tensor
     names: list[str]
     shown: Tensor
+    layer: str | None = None
 
     def scores(self, x: Tensor, which: Tensor) -> Tensor:
         """What gradients are taken of: logits or quantities (M,)."""
@@ -82,8 +84,11 @@ class Explained:
         return self.x[number] != self.baseline[number]
 
 
-def explained(task: Task, data: DataModule, x: Any) -> Explained:
+def explained(task: Task, data: DataModule, x: Any, *, layer: str | None = None) -> Explained:
     """Inputs with the answers that are explained.
+
+    Args:
+        layer: the name of the layer that Grad-CAM is of; None: the last convolution.
 
     Raises:
         UserError: the inputs are of no kind that can be explained.
@@ -100,9 +105,8 @@ def explained(task: Task, data: DataModule, x: Any) -> Explained:
     names = list(
         getattr(task, "class_names", None) or getattr(task, "target_names", None) or map(str, range(scores.shape[1]))
     )
-    return Explained(
-        kind=kind, task=task, data=data, x=x, which=which, names=names, shown=shown.gather(1, which[:, None])[:, 0]
-    )  # fmt: skip
+    values = shown.gather(1, which[:, None])[:, 0]
+    return Explained(kind=kind, task=task, data=data, x=x, which=which, names=names, shown=values, layer=layer)
 
 
 Method = Callable[[Explained], Tensor]

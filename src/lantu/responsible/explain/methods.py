@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lantu.errors import UserError
+from lantu.models.transformer import Transformer, attention_mask
 from lantu.responsible.explain.interpretable_inputs import Explained, Method
 
 STEPS = 64
@@ -36,10 +37,10 @@ def integrated_gradients(examples: Explained) -> Tensor:
 
 
 def grad_cam(examples: Explained) -> Tensor:
-    """Grad-CAM of the last convolution, enlarged to the picture (Selvaraju et al. 2017)."""
+    """Grad-CAM of the last convolution or of a named layer, enlarged to the picture (Selvaraju et al. 2017)."""
     from captum.attr import LayerAttribution, LayerGradCam
 
-    layer = _last_convolution(examples.task.net)
+    layer = _named_layer(examples) or _last_convolution(examples.task.net)
     assert layer is not None
     found = LayerGradCam(examples.scores, layer).attribute(
         examples.x, additional_forward_args=(examples.which,), relu_attributions=True
@@ -70,6 +71,28 @@ def occlusion(examples: Explained) -> Tensor:
             without[:, places] = blank[:, places]
             found[:, number] = whole - examples.scores(without.view_as(examples.x), examples.which)
     return found
+
+
+def attention(examples: Explained) -> Tensor:
+    """Attention rollout to the first token, from which transformers classify (Abnar and Zuidema 2020).
+
+    It is the same for every class and never negative: it tells where the network looks, not for or against what.
+    """
+    net: Any = examples.task.net
+    before = net.net.config._attn_implementation
+    net.net.set_attn_implementation("eager")  # the only one that returns its weights
+    try:
+        with torch.no_grad():
+            asked = {"input_ids": examples.x, "attention_mask": attention_mask(examples.x, net.pad_id)}
+            layers = net.net(**asked, output_attentions=True).attentions
+    finally:
+        net.net.set_attn_implementation(before)
+    length = examples.x.shape[1]
+    found = torch.eye(length).expand(len(examples.x), -1, -1)
+    for weights in layers:  # (N, heads, L, L)
+        mixed = 0.5 * weights.float().mean(dim=1) + 0.5 * torch.eye(length)  # the other half passes by the attention
+        found = mixed @ found
+    return found[:, 0]
 
 
 def shapley(examples: Explained) -> Tensor:
@@ -108,11 +131,12 @@ METHODS: dict[str, Method] = {
     "grad_cam": grad_cam,
     "occlusion": occlusion,
     "shapley": shapley,
+    "attention": attention,
 }
 FITTING = {
     "picture": ("integrated_gradients", "grad_cam", "occlusion"),
     "row": ("shapley", "integrated_gradients", "occlusion"),
-    "text": ("integrated_gradients", "occlusion"),
+    "text": ("integrated_gradients", "occlusion", "attention"),
 }
 
 
@@ -125,7 +149,9 @@ def methods_for(examples: Explained, asked: list[str] | None = None) -> list[str
     fitting = list(FITTING[examples.kind])
     if examples.kind == "text" and _embedding(examples) is None:
         fitting.remove("integrated_gradients")
-    if examples.kind == "picture" and _last_convolution(examples.task.net) is None:
+    if examples.kind == "text" and not isinstance(examples.task.net, Transformer):
+        fitting.remove("attention")
+    if examples.kind == "picture" and (_named_layer(examples) or _last_convolution(examples.task.net)) is None:
         fitting.remove("grad_cam")
     for each in asked or []:
         if each not in fitting:
@@ -137,6 +163,21 @@ def _grouped(found: Tensor, examples: Explained) -> Tensor:
     """Attributions (N, ...) of numbers as those of features (N, features): sums over a pixel's channels, a column."""
     flat = found.detach().flatten(1)
     return torch.stack([flat[:, places].sum(dim=1) for places in examples.groups], dim=1).float()
+
+
+def _named_layer(examples: Explained) -> nn.Module | None:
+    """The layer that was asked for by name; None: none was.
+
+    Raises:
+        UserError: the network has none of that name.
+    """
+    if examples.layer is None:
+        return None
+    layers = dict(examples.task.net.named_modules())
+    if examples.layer not in layers:
+        convolutions = [name for name, each in layers.items() if isinstance(each, nn.Conv2d)]
+        raise UserError(f"`layer={examples.layer}`: the network has none. Its convolutions: {', '.join(convolutions)}.")
+    return layers[examples.layer]
 
 
 def _last_convolution(net: nn.Module) -> nn.Module | None:
