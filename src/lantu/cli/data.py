@@ -95,7 +95,7 @@ def examine(
     is_table = node.get("_target_") == "lantu.data.TableDataModule"
     if drift is not None and not is_table:
         raise UserError("`drift=FILE` compares the columns of tables. Of other data: `lantu monitor run=... new=FILE`.")
-    table = build({**node, "_target_": "lantu.data.table.rows.TableReport"}) if is_table else None
+    table: Any = build({**node, "_target_": "lantu.data.table.rows.TableReport"}) if is_table else None
     if is_table and not (labels or near or coverage):
         report: Report = table.examine()
         module = build(node) if annotators else None
