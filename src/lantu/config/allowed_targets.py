@@ -63,7 +63,7 @@ TASKS = _named(
     "lantu.tasks",
     """Adversarial Answering Classification Contrastive Detection Identification LanguageModeling
     MaskedLanguageModeling QuestionAnswering Regression SlotFilling SpeechRecognition
-    SpeechSynthesis Forecasting MarketRisk Verification""",
+    SpeechSynthesis Forecasting MarketRisk MultiLabel Verification""",
 )
 """The node `task` itself."""
 LOSSES = _named(

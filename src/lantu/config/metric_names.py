@@ -63,6 +63,7 @@ _LOGGED: dict[str, tuple[str, str, str]] = {
         "christoffersen_p_* conditional_p_* dq_p_* es_p_* kupiec_p_* violations_*",
     ),
     "Detection": ("*_loss", "*_loss ap_* map map_50 map_75 map_* mar_*", ""),
+    "MultiLabel": ("", "accuracy auroc f1 f1_micro map exact_match auroc_* ap_* f1_*", ""),
     "Verification": ("", "eer rank1_accuracy tar_at_far_*", ""),
     "Adversarial": (
         "generator_loss",
@@ -86,7 +87,8 @@ def check_monitored(cfg: DictConfig) -> None:
     """Raise a `UserError` for a callback that monitors, or a sweep that aims at, what the task never logs."""
     node: Any = OmegaConf.to_container(cfg.task, resolve=False)
     extra = node.get("extra_metrics")
-    tasks = ["lantu.tasks.Classification", "lantu.tasks.Regression"] if "auto" in node else [str(node.get("_target_"))]
+    automatic = ["lantu.tasks.Classification", "lantu.tasks.Regression", "lantu.tasks.MultiLabel"]
+    tasks = automatic if "auto" in node else [str(node.get("_target_"))]
     known = _patterns(tasks)
     if known is None or any("${" in task for task in tasks):
         return

@@ -331,6 +331,7 @@ RULES: dict[str, Rule] = {
     "task.label_smoothing": PART,
     "task.l1": NOT_NEGATIVE,
     "task.class_weights": words("balanced") | each(NOT_NEGATIVE) | NULL,
+    "task.positive_weight": words("balanced") | each(NOT_NEGATIVE) | NULL,
     "task.kind": words("point", "quantile", "student_t", "skewed_t", "var_es"),
     "task.levels": each(number(0, 1, above=True, below=True)),
     "task.max_answer": COUNT,

@@ -9,6 +9,7 @@ import pandas as pd
 from lantu.data import dates, labels
 from lantu.data.cleaning import Copies, copies_across, missing, repeated, row_hashes
 from lantu.data.cleaning_report import Report
+from lantu.data.label_sets import LabelSets, frequencies
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, by_time, check_sizes, completed, grouped, strata_of, with_every_class
 from lantu.data.targets import read_target
@@ -37,6 +38,7 @@ class ArrangedRows:
 
     unit: str
     target: str
+    label_sets: bool
     task: str
     classes: list[str] | None
     positive: str | None
@@ -68,7 +70,7 @@ class ArrangedRows:
         """
         self._origin = raw
         rows, split = self._cleaned(raw)
-        classification = labels.kind_of(rows[self.target], self.task) == "classification"
+        classification = not self.label_sets and labels.kind_of(rows[self.target], self.task) == "classification"
         split = self._divided(rows, split, classification=classification)
         if self.duplicates == "auto":
             rows, split = self._without_copies(rows, split)
@@ -76,19 +78,25 @@ class ArrangedRows:
         if "target" not in self.learned:
             training = rows[split == "train"]
             # class names come from all splits, so that a class that only the test has is not lost silently
-            learned: labels.Target = (
-                labels.Classes.of(rows[self.target], named=self.classes, positive=self.positive)
-                if classification
-                else labels.Numbers.of(training[self.target])
-            )
+            learned: labels.Target
+            if self.label_sets:
+                learned = LabelSets.of(rows[self.target], named=self.classes)
+            elif classification:
+                learned = labels.Classes.of(rows[self.target], named=self.classes, positive=self.positive)
+            else:
+                learned = labels.Numbers.of(training[self.target])
             self.learned = {"target": learned.state()}
             self.learned |= self.learn(training)
         target = labels.restored(self.learned["target"])
         if isinstance(target, labels.Classes):
             rows, split = self._of_known_classes(rows, split, target)
             self._report_classes(rows[self.target], split, target)
+        if isinstance(target, LabelSets):
+            self.report.say(frequencies(rows[self.target][split == "train"], target.names))
         self.report.sizes = {name: int((split == name).sum()) for name in SPLITS if (split == name).any()}
-        kinds = f"{len(target.names)} classes" if isinstance(target, labels.Classes) else f"predicting {self.target}"
+        kinds = f"predicting {self.target}"
+        if not isinstance(target, labels.Numbers):
+            kinds = f"{len(target.names)} {'labels' if self.label_sets else 'classes'}"
         self.report.title = f"{raw.name}: {len(rows):,} {self.unit}, {kinds}"
         return rows, split, target
 
@@ -99,7 +107,7 @@ class ArrangedRows:
         self.report.note(raw.bad_rows, "rows that could not be read left out")
         for sentence in raw.notes:
             self.report.say(sentence)
-        if raw.as_text:
+        if raw.as_text and not self.label_sets:
             rows = rows.assign(**{self.target: read_target(rows[self.target], task=self.task, report=self.report)})
         absent = missing(rows[self.target])
         self.report.note(int(absent.sum()), f"rows without a value of {self.target} left out")

@@ -1,4 +1,4 @@
-"""The two kinds of targets: classes, and numbers on a standardised scale."""
+"""The kinds of targets: classes, and numbers on a standardised scale; sets of labels are in `label_sets`."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from lantu.data.label_sets import LabelSets
 from lantu.data.positive_class import positive_of
 from lantu.data.values import as_text
 from lantu.errors import UserError
@@ -129,13 +130,14 @@ class Numbers:
         return {"kind": self.kind, "name": self.name, "mean": self.mean, "std": self.std}
 
 
-Target = Classes | Numbers
+Target = Classes | LabelSets | Numbers
 
 
 def restored(state: dict[str, Any]) -> Target:
     """The target that a state describes."""
     values = {key: value for key, value in state.items() if key != "kind"}
-    return Classes(**values) if state["kind"] == "classification" else Numbers(**values)
+    kinds: dict[str, type[Target]] = {"classification": Classes, "multilabel": LabelSets, "regression": Numbers}
+    return kinds[state["kind"]](**values)
 
 
 def kind_of(values: pd.Series, asked: str = "auto") -> str:

@@ -15,6 +15,7 @@ from lantu.data.arranging import ArrangedRows, check_arrangement
 from lantu.data.base import DataModule
 from lantu.data.batches import Examples
 from lantu.data.folds import in_folds
+from lantu.data.label_sets import COLUMN, joined_labels
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS
 from lantu.errors import UserError
@@ -25,7 +26,9 @@ class SupervisedDataModule(DataModule, ArrangedRows):
 
     Args:
         source: gives the rows (`lantu.data.hub`, ...).
-        target: the column to predict.
+        target: the column to predict; several columns, or one with a `delimiter`, are labels of which a row has any
+            number.
+        delimiter: what stands between the labels of a cell, such as "|"; None: a cell is one class or number.
         task: classification, regression, or auto: a column with more than 20 different numbers is a quantity.
         classes: names in the order of their numbers; None: sorted, with the positive one of two last.
         positive: the one of two classes that precision, recall, F1 and AUROC are about; None: by the rules of
@@ -43,7 +46,8 @@ class SupervisedDataModule(DataModule, ArrangedRows):
         self,
         *,
         source: Callable[[], Raw],
-        target: str = "label",
+        target: str | list[str] = "label",
+        delimiter: str | None = None,
         task: str = "auto",
         classes: list[str] | None = None,
         positive: str | None = None,
@@ -54,8 +58,11 @@ class SupervisedDataModule(DataModule, ArrangedRows):
     ) -> None:
         super().__init__(**options)
         check_arrangement(duplicates=duplicates, group=group, time=time, split=options.get("split"))
+        self.label_sets = delimiter is not None or not isinstance(target, str)
+        if self.label_sets:
+            source = partial(joined_labels, source, target=target, delimiter=delimiter)
         self.source = source if self.folds is None else partial(self._in_folds, source)
-        self.target = target
+        self.target = target if isinstance(target, str) else COLUMN
         self.task = task
         self.classes = classes
         self.positive = None if positive is None else str(positive)
@@ -102,7 +109,7 @@ class SupervisedDataModule(DataModule, ArrangedRows):
         )
 
     def origin(self) -> dict[str, Any]:
-        kind = "string" if self.spec["task"] == "classification" else "double"
+        kind = "double" if self.spec["task"] == "regression" else "string"
         schema = {"mlflow_colspec": [*self.schema(), {"name": self.target, "type": kind}]}
         return {
             "name": self._origin.name,

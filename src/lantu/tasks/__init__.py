@@ -13,6 +13,7 @@ from lantu.tasks.language_modeling import LanguageModeling
 from lantu.tasks.market_risk import MarketRisk
 from lantu.tasks.masked_language_modeling import MaskedLanguageModeling
 from lantu.tasks.metrics_by_language import TaskByLanguage, TokenTask
+from lantu.tasks.multilabel import MultiLabel
 from lantu.tasks.question_answering import QuestionAnswering
 from lantu.tasks.regression import Regression
 from lantu.tasks.slot_filling import SlotFilling
@@ -32,6 +33,7 @@ __all__ = [
     "LanguageModeling",
     "MarketRisk",
     "MaskedLanguageModeling",
+    "MultiLabel",
     "QuestionAnswering",
     "Regression",
     "SensitivityAtSpecificity",

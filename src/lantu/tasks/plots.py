@@ -40,6 +40,25 @@ def learning_curve(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     return figure
 
 
+def precision_recall_of_labels(p: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Figure:
+    """A precision-recall curve of each label, the commonest labels of many.
+
+    Args:
+        p: probabilities (N, labels); y: 1, 0 or NaN (unknown) for each.
+    """
+    figure, axes = sheet("Precision by recall of each label")
+    drawn = np.argsort(-(y == 1).sum(axis=0), kind="stable")[: len(COLOURS)]
+    for number, colour in zip(drawn, COLOURS, strict=False):
+        known = ~np.isnan(y[:, number])
+        if (y[known, number] == 1).any():
+            PrecisionRecallDisplay.from_predictions(
+                y[known, number], p[known, number], ax=axes, name=str(names[number]), curve_kwargs={"color": colour}
+            )
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
 def rank_curves(ranks: Mapping[str, Any]) -> Figure:
     """The share of queries whose right match is among the nearest K, for every K; by direction, ranks (N,) from 1."""
     figure, axes = sheet("Recall among the nearest K")
