@@ -43,6 +43,34 @@ def test_a_network_learns_at_every_precision(train: Train, precision: str) -> No
     assert next(result.module.parameters()).dtype == torch.float32
 
 
+KINDS = {
+    "detection_folder": ["model=yolo"],
+    "audio_folder": ["model=speech_cnn"],
+    "speech_folder": ["model=ctc", "model.width=16"],
+    "synthesis_folder": ["model=wavenet", "model.channels=8", "model.skip=12", "task.sample_seconds=0.2"],
+    "command_folder": ["model=slot_network", "model.width=16"],
+    "image_text": ["model=clip"],
+    "multimodal_table": ["model=fusion"],
+    "image_folder": ["model=dcgan"],
+    "text_table": ["model=gru"],
+    "questions": ["model=bert_qa"],
+    "dialogues": ["model=gpt", "model.layers=1", "model.width=32"],
+    "time_series": ["model=lstm"],
+    "csv": ["model=mlp"],
+}
+"""A model of each kind of data."""
+
+
+@pytest.mark.parametrize("data", KINDS)
+def test_a_run_of_every_kind_is_trained_shown_and_measured(
+    data: str, train: Train, own_data: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = ("trainer=gpu", "trainer.enable_progress_bar=false", "logger=none", "save_model=false")
+    result = train(*whole, f"data={data}", *own_data[data], *KINDS[data], "trainer.max_epochs=1", pictures=True)
+    assert {"val/loss", "test/loss"} <= result.metrics.keys()
+    assert "failed with" not in capsys.readouterr().err, "a figure or a sample could not be made"
+
+
 def test_a_compiled_run_has_the_losses_of_a_plain_one(train: Train) -> None:
     asked = (*SHORT, "model=cnn", "trainer.max_steps=5")
     plain, compiled = (train(*asked, f"compile={on}").metrics for on in ("false", "true"))

@@ -134,10 +134,15 @@ def options(cache: Path, own_data: dict[str, list[str]], request: pytest.Fixture
 
 @pytest.mark.parametrize(("data", "model"), WHOLE)
 def test_a_pair_that_fits_trains_and_is_recorded(
-    data: str, model: str, options: Callable[[str], list[str]], train_shortly: Train
+    data: str,
+    model: str,
+    options: Callable[[str], list[str]],
+    train_shortly: Train,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = model == FITS[data][0]  # what is drawn depends on the data and the task
     result = train_shortly(f"data={data}", f"model={model}", *options(data), *SMALL.get(model, QUICK), pictures=first)
+    assert "failed with" not in capsys.readouterr().err, "a figure or a sample could not be made"
     assert {"train/loss", "val/loss", "test/loss"} <= result.metrics.keys()
     journal = (result.run_dir / "journal" / "records.jsonl").read_text().splitlines()
     recorded = set().union(*(json.loads(line).get("values", {}) for line in journal))

@@ -16,7 +16,7 @@ from lantu.data.base import DataModule
 from lantu.errors import UserError
 from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline
-from lantu.tasks.outputs import Outputs, join, to_host
+from lantu.tasks.outputs import Outputs
 from lantu.tasks.retrieval import Retrieval, ZeroShot, ranks_of, retrieval_table
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Contrastive(Task):
             return
         batches, rows = data.predict_rows(gallery)
         with torch.inference_mode():
-            outputs = join([to_host(self.predict_step(batch, number)) for number, batch in enumerate(batches)])
+            outputs = self.predicted(batches)
         kind = "image" if "image" in outputs else "text"
         names = rows[kind].astype(str)
         self._gallery = (kind, names[names.index >= 0].tolist(), outputs[kind])
@@ -167,7 +167,7 @@ class Contrastive(Task):
 
         batches = data.batches_of(inputs)
         with torch.inference_mode():
-            outputs = join([to_host(self.predict_step(batch, number)) for number, batch in enumerate(batches)])
+            outputs = self.predicted(batches)
         if set(outputs) == {"text"}:
             return pd.DataFrame({"vector": [json.dumps(row) for row in outputs["text"].tolist()]})
         if self._gallery is None:

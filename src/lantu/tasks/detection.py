@@ -16,7 +16,7 @@ from lantu.table_files import ENDINGS
 from lantu.tasks.average_precision import AveragePrecision
 from lantu.tasks.base import Task
 from lantu.tasks.detection_matching import truth_of
-from lantu.tasks.outputs import Outputs
+from lantu.tasks.outputs import Outputs, to_host
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,11 +195,10 @@ class Detection(Task):
         training = self.net.training
         self.net.eval()
         with torch.no_grad():
-            found = self.postprocess(self.net(x), y, self.threshold)
+            found = to_host(self.postprocess(self.net(x), y, self.threshold))
         self.net.train(training)
-        chosen = [
-            (part.picture(row), *pair) for row, pair in zip(rows, zip(found, truth_of(y), strict=True), strict=True)
-        ]
+        truth = to_host(truth_of(y))
+        chosen = [(part.picture(row), *pair) for row, pair in zip(rows, zip(found, truth, strict=True), strict=True)]
         title = f"Pictures of the {stage} split at step {self.trainer.global_step}"
         return {"boxes": drawn.pictures(chosen, self.class_names, threshold=self.threshold, title=title)}
 

@@ -4,12 +4,13 @@ Nothing outside `lantu.tasks` asks for the class of a task. Whatever depends on 
 methods, each with a default; a task of your own overrides those for which the default is not right.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.apply_func import move_data_to_device
 
 from lantu.errors import UserError, lacks
 from lantu.table_files import ENDINGS, write_table
@@ -134,8 +135,12 @@ class TaskInterface(pl.LightningModule):
         """
         batches = data.batches_of(inputs)
         with torch.inference_mode():
-            outputs = [to_host(self.predict_step(batch, number)) for number, batch in enumerate(batches)]
-            return self.to_frame(join(outputs), batches.dataset)
+            return self.to_frame(self.predicted(batches), batches.dataset)
+
+    def predicted(self, batches: Iterable[Any]) -> Outputs:
+        """The predictions of batches, computed on the task's device and brought to the host."""
+        placed = (move_data_to_device(batch, self.device) for batch in batches)
+        return join([to_host(self.predict_step(batch, number)) for number, batch in enumerate(placed)])
 
     def usage(self, run_dir: Path) -> list[tuple[str, str]]:
         """What to type next with the trained model: pairs of a command and what it does."""

@@ -96,3 +96,9 @@ def _made(trainer: Trainer, task: Any, stage: str) -> dict[str, Any]:
     except UserError as error:
         warn_once(f"nothing is shown of the {stage} stage: {error}")
         return {}
+    except Exception as error:  # a picture must not end a run that trains
+        warn_once(
+            f"nothing is shown of the {stage} stage: `{type(task).__name__}.samples` failed with "
+            f"{type(error).__name__}: {error}"
+        )
+        return {}
