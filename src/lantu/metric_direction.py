@@ -8,6 +8,7 @@ them); a name that says neither needs `mode=min` or `mode=max`.
 import re
 
 from lantu.errors import UserError
+from lantu.slice_names import whole_metric
 
 _LESS = """
     loss losses error errors err nll nlpd perplexity ppl logloss deviance divergence kl bits bpb bpc bpd
@@ -75,7 +76,7 @@ def known_direction(metric: str) -> str | None:
     Where words of a name disagree, the last one decides: `max_drawdown` is a drawdown, `answer_f1` an F1, and
     `error_reduction` a reduction.
     """
-    metric = metric.partition("/slice/")[0]  # test/f1/slice/region/north is an F1
+    metric = whole_metric(metric)
     name = metric.rpartition("/")[2].lower()
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)

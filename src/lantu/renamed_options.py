@@ -4,6 +4,7 @@ import re
 from typing import TypeVar
 
 from lantu.notices import warn_once
+from lantu.slice_names import with_current_slice
 
 T = TypeVar("T")
 
@@ -22,6 +23,10 @@ def with_current_name(override: str) -> str:
         if found:
             _note(found.group(), new)
             return old.sub(new, override, count=1)
+    key, _, value = override.partition("=")
+    if key.endswith((".monitor", ".objective")) and (current := with_current_slice(value)) != value:
+        _note(value, current)
+        return f"{key}={current}"
     return override
 
 

@@ -22,6 +22,7 @@ from lantu.compare.reading.stores import open_reader
 from lantu.compare.recommendation import Decision, decide
 from lantu.compare.report import charts_cost
 from lantu.compare.report.page import write_report
+from lantu.compare.report.slices_section import slices_section
 from lantu.errors import UserError
 from tests.compare.made import Made, falling, grid, uri, write
 
@@ -193,6 +194,23 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+
+def test_slices_are_shown_by_configuration_and_older_runs_beside_newer_ones(tmp_path: Path) -> None:
+    runs = []
+    for lr, name in ((0.1, "test/accuracy/slice/script/{}"), (0.2, "test/accuracy_by_script/{}")):
+        for seed in (0, 1):
+            metrics = {name.format("Latin"): 0.9 - lr + seed / 100, name.format("Thai<b>"): 0.5 + seed / 10}
+            curves = {"val/loss": falling(lr)}
+            runs.append(Made(f"{lr} {seed}", {"seed": seed, "optimizer.lr": lr}, metrics, curves=curves))
+    write(uri(tmp_path), runs)
+    analysis = analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options())
+    html = slices_section(analysis)
+    rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
+    assert rows[0] == ["column", "slice", "lr=0.1", "lr=0.2"]
+    worst = "<b>0.550 \N{PLUS-MINUS SIGN} 0.071</b>"
+    assert rows[1] == ["script", "Thai&lt;b&gt;", worst, worst]
+    assert [cell[:5] for cell in rows[2][1:]] == ["Latin", "0.805", "0.705"]
 
 
 def test_the_report_is_one_sound_page_that_needs_nothing_else(analysis: Analysis, store: str, tmp_path: Path) -> None:

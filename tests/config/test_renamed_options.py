@@ -10,6 +10,7 @@ import pytest
 from lantu import notices
 from lantu.config.composing import compose
 from lantu.data import SeriesDataModule, SpeechDataModule
+from lantu.renamed_options import with_current_name
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,11 @@ def test_what_is_typed_under_an_old_name_is_read_under_the_new_one(
     assert cfg.data[new.removeprefix("data.")] == value
     typed = old.lstrip("+").partition("=")[0]
     assert f"`{typed}` is now called `{new}`" in capsys.readouterr().err
+
+
+def test_a_monitor_of_a_script_by_its_old_name_is_the_slice() -> None:
+    typed = "callbacks.checkpoint.monitor=val/accuracy_by_script/Latin"
+    assert with_current_name(typed) == "callbacks.checkpoint.monitor=val/accuracy/slice/script/Latin"
 
 
 def test_a_config_that_was_written_with_old_names_builds_the_same_data(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_small_gpt_learns_to_answer_new_questions_and_a_rebuilt_one_answers_al
         "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false",
     )  # fmt: skip
     assert result.metrics["test/exact_match"] > 0.6
-    assert result.metrics["test/chrf"] == pytest.approx(result.metrics["test/chrf_by_language/en"])
+    assert result.metrics["test/chrf"] == pytest.approx(result.metrics["test/chrf/slice/language/en"])
     journal = [json.loads(line) for line in (result.run_dir / "journal" / "records.jsonl").read_text().splitlines()]
     paths = {record.get("path") for record in journal}
     assert {"tables/answers_test.json", "samples/validation.json"} <= paths

@@ -67,7 +67,7 @@ def test_languages_and_scripts_weighted_add_up_to_the_total_and_are_recorded(
     by_script = {
         name.rpartition("/")[2]: value
         for name, value in result.metrics.items()
-        if "test/" in name and "_by_script/" in name
+        if "test/" in name and "/slice/script/" in name
     }
     weights = {
         script: sum(w for s, w in zip(table["script"], table[unit], strict=True) if s == script) for script in by_script

@@ -54,7 +54,7 @@ def test_the_recipe_tells_languages_apart_and_says_how_well_for_each(
     for script in ("Latin", "Cyrillic"):
         rows = [row for row, each in enumerate(table["script"]) if each == script]
         share = sum(table["accuracy"][row] * table["texts"][row] for row in rows) / sum(table["texts"][r] for r in rows)
-        assert metrics[f"test/accuracy_by_script/{script}"] == pytest.approx(share, abs=1e-3)
+        assert metrics[f"test/accuracy/slice/script/{script}"] == pytest.approx(share, abs=1e-3)
     assert (result.run_dir / "figures" / "languages_test.png").is_file()
     journal = [json.loads(line) for line in (result.run_dir / "journal" / "records.jsonl").read_text().splitlines()]
     assert any(record.get("path") == "tables/languages_test.json" for record in journal)
@@ -74,4 +74,4 @@ def test_a_masked_model_of_the_languages_is_fine_tuned_to_tell_them_apart(
     shared = [name for name in before if name.startswith("model.")]
     assert shared
     assert all(torch.equal(before[name], after[name]) for name in shared)
-    assert "test/accuracy_by_script/Cyrillic" in second.metrics
+    assert "test/accuracy/slice/script/Cyrillic" in second.metrics

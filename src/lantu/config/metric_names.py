@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lantu.errors import UserError
+from lantu.slice_names import whole_metric
 from lantu.suggestions import did_you_mean
 
 _STAGES = ("train", "val", "test")
@@ -23,7 +24,7 @@ _CLASSES_TEST = (
     "profit profit_low profit_high profit_if_all_accepted"
 )
 _NUMBERS = "mse rmse mae r2"
-_TEXT = "perplexity bits_per_byte bits_per_byte_by_script/*"
+_TEXT = "perplexity bits_per_byte"
 _FORECAST = "mae rmse mase pinball coverage crps"
 _OF_ANY_RUN = (
     "cost/usd cost/kwh cost/co2e_kg cost/device_hours cost/flops cost/samples cost/peak_memory_gib model/parameters "
@@ -34,10 +35,10 @@ _OF_ANY_RUN = (
 _LOGGED: dict[str, tuple[str, str, str]] = {
     "Classification": ("accuracy", _CLASSES, _CLASSES_TEST),
     "Regression": ("", _NUMBERS, ""),
-    "Identification": ("accuracy", f"{_CLASSES} accuracy_by_script/* accuracy_of_code", _CLASSES_TEST),
+    "Identification": ("accuracy", f"{_CLASSES} accuracy_of_code", _CLASSES_TEST),
     "LanguageModeling": ("", _TEXT, "distinct_* novel_*grams repetition"),
-    "Answering": ("", _TEXT, "chrf chrf_by_language/* exact_match token_f1 distinct_* novel_*grams repetition"),
-    "MaskedLanguageModeling": ("", "accuracy perplexity loss_by_script/*", ""),
+    "Answering": ("", _TEXT, "chrf exact_match token_f1 distinct_* novel_*grams repetition"),
+    "MaskedLanguageModeling": ("", "accuracy perplexity", ""),
     "QuestionAnswering": ("", "exact_match f1", ""),
     "SpeechRecognition": ("", "wer cer", ""),
     "SpeechSynthesis": (
@@ -122,7 +123,7 @@ def _patterns(tasks: Iterable[str]) -> list[str] | None:
 
 
 def _check(option: str, metric: str, known: list[str]) -> None:
-    whole = metric.partition("/slice/")[0]
+    whole = whole_metric(metric)
     if any(fnmatchcase(whole, each) for each in known):
         return
     family = whole.partition("/")[0]

@@ -8,6 +8,7 @@ import torch
 
 from lantu.data.base import DataModule
 from lantu.errors import UserError
+from lantu.slice_names import slice_name
 from lantu.tasks.answer_scores import answer_scores
 from lantu.tasks.language_modeling import Decode, Encode, LanguageModeling
 
@@ -91,7 +92,7 @@ class Answering(LanguageModeling):
         values = {name: found[name].mean() for name in SCORES}
         if self.trainer.datamodule.language:
             for language, scores in found.groupby("language")["chrf"]:
-                values[f"chrf_by_language/{language}"] = scores.mean()
+                values[slice_name("chrf", "language", language)] = scores.mean()
         self.log_dict({f"test/{name}": torch.tensor(float(value)) for name, value in values.items()})
 
     def _answer_test(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from lantu.tasks.metrics_by_language import OfLanguages, TaskByLanguage
 class Identification(Classification, TaskByLanguage):
     """Classification into languages: `lantu.data.IdentificationDataModule`.
 
-    Validation and test also measure the accuracy of every script's texts, `test/accuracy_by_script/Latin` and so on,
+    Validation and test also measure the accuracy of every script's texts, `test/accuracy/slice/script/Latin` and so on,
     and `test/accuracy_of_code`: the share of texts whose language is right when varieties that have the code before an
     underscore in common (por_BR, por_PT) count as one. What they say of every language is in `tables`.
     """

@@ -1,4 +1,9 @@
-"""What is measured of each language and script, where the data are divided into languages."""
+"""What is measured of each language and script, where the data are divided into languages.
+
+Scripts are slices, as those of `task.slices`: `test/accuracy/slice/script/Latin`. They are summed here by language, in
+one operation for a batch: `SliceMetrics` would keep, and feed one by one, a copy of each metric for each of 388
+languages.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +18,7 @@ from torchmetrics import Metric
 
 from lantu.errors import UserError
 from lantu.ignore_index import NOT_ASKED
+from lantu.slice_names import slice_name
 from lantu.tasks.base import Task
 from lantu.tasks.outputs import Outputs
 
@@ -48,6 +54,10 @@ class TaskByLanguage(Task):
         self.tables = {}
         self._languages: list[str] = []
         self._scripts: list[str] = []
+
+    @property
+    def slice_columns(self) -> list[str]:
+        return [*self.slices, *(["script"] if self._scripts else [])]
 
     def language_metric(self, languages: int) -> Metric:
         """Sums over a stage, fed with a batch's output and with all of the batch that follows its first tensor."""
@@ -101,8 +111,9 @@ class TaskByLanguage(Task):
         values = {f"{stage}/{name}": value for name, value in found.of_all.items()}
         for script in sorted(set(self._scripts)):
             here = torch.tensor([each == script for each in self._scripts])
-            if found.size[here].sum() > 0:
-                values[f"{stage}/{found.name}_by_script/{script}"] = found.total[here].sum() / found.size[here].sum()
+            total, size = found.total[here].sum(), found.size[here].sum()
+            if size > 0:
+                values[slice_name(f"{stage}/{found.name}", "script", script)] = total / size
         self.log_dict({name: value.float() for name, value in values.items()}, on_epoch=True, on_step=False)
         each = found.total / found.size
         order = each.argsort(descending=found.largest_first, stable=True).tolist()
@@ -165,6 +176,10 @@ class TokenTask(TaskByLanguage):
     def compile_loss(self) -> None:
         """Let torch translate the loss, for this object alone."""
         self.__dict__["loss"] = torch.compile(self.loss)  # as `net.compile()` does: the class stays as it is
+
+    @property
+    def slice_columns(self) -> list[str]:
+        return [*self.slices, *(["script"] if self._scripts else [])]
 
     def language_metric(self, languages: int) -> Metric:
         return LossByLanguage(languages)

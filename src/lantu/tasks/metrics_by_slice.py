@@ -9,14 +9,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from lantu.errors import UserError
+from lantu.slice_names import SLICE
 from lantu.tasks.metric_state import collect, reduce, restore
 
 if TYPE_CHECKING:
     from lantu.data.base import DataModule
     from lantu.tasks.task_metrics import TaskMetrics
-
-SLICE = "/slice/"
-"""Stands in a metric's name between the metric and the slice: `test/f1/slice/region/north`."""
 
 
 class SliceMetrics(nn.Module):

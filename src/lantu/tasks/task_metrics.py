@@ -43,6 +43,11 @@ class TaskMetrics(TaskInterface):
         self.mean_loss = nn.ModuleDict({f"{stage}_": Mean() for stage in ("train", "val", "test")})
         self._loss_parts = nn.ModuleDict({f"{stage}_": nn.ModuleDict() for stage in ("train", "val", "test")})
 
+    @property
+    def slice_columns(self) -> list[str]:
+        """The columns for whose values metrics are logged."""
+        return self.slices
+
     def setup(self, stage: str) -> None:
         if not self.slices:
             return

@@ -9,9 +9,9 @@ from pytorch_lightning import Callback, Trainer
 from lantu.data import DataModule
 from lantu.errors import UserError
 from lantu.metric_direction import direction
+from lantu.slice_names import SLICE, parts_of
 from lantu.suggestions import did_you_mean
 from lantu.tasks import Task
-from lantu.tasks.metrics_by_slice import SLICE
 from lantu.training.callbacks.small import BestCheckpoints, EarlyStopping
 
 DEFAULT = "val/loss"
@@ -73,8 +73,8 @@ def logged_names(task: Task) -> set[str] | None:
 
 def _of_a_slice(monitor: str, names: set[str], task: Task) -> bool:
     """Whether a metric is one of a slice that the task measures, such as `val/f1/slice/region/north`."""
-    metric, _, which = monitor.partition(SLICE)
-    return metric in names and any(which.startswith(f"{column}/") for column in task.slices)
+    found = parts_of(monitor)
+    return found is not None and SLICE in monitor and found[0] in names and found[1] in task.slice_columns
 
 
 def _monitored(callbacks: dict[str, Callback]) -> Iterator[tuple[str, str]]:

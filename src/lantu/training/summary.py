@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lantu import units
-from lantu.tasks.metrics_by_slice import SLICE
+from lantu.slice_names import SLICE
 from lantu.training.run import Result
 
 SHOWN_FIRST = ("map", "map_50", "accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bits_per_byte", "loss")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lantu.errors import UserError
 from lantu.metric_direction import direction, known_direction
+from lantu.slice_names import with_current_slice
 
 INFINITE = 1e300
 """MLflow keeps infinities as the largest number that the database has."""
@@ -145,7 +146,19 @@ def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode
     found = mode if settled else recorded_direction(runs, metric) or direction(metric)
     if found != tentative:
         runs = reader.read(info, metric=metric, mode=found)
-    return at_best_epoch(runs, metric)
+    return at_best_epoch(replace(runs, metrics=_with_current_slices(runs.metrics)), metric)
+
+
+def _with_current_slices(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The metrics with slices under their current names, so that older runs stand in the same columns."""
+    old = [name for name in metrics if with_current_slice(str(name)) != name]
+    if not old:
+        return metrics
+    current = metrics.drop(columns=old)
+    for name in old:
+        found = with_current_slice(str(name))
+        current[found] = current[found].fillna(metrics[name]) if found in current else metrics[name]
+    return current
 
 
 def recorded_direction(runs: Runs, metric: str) -> str | None:

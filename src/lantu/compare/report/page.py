@@ -14,6 +14,7 @@ from lantu.compare.report.example_section import examples_section
 from lantu.compare.report.explorer import explorer_section
 from lantu.compare.report.listing import runs_section
 from lantu.compare.report.outlook import business_section, forecast_section, scrolling, section
+from lantu.compare.report.slices_section import slices_section
 
 MOST_ROWS = 30
 
@@ -42,6 +43,7 @@ def page(analysis: Analysis, depth: Depth, decision: Decision) -> str:
         _trade_offs(analysis),
         _mattered(analysis, depth),
         _curves(analysis, depth),
+        slices_section(analysis),
         examples_section(analysis),
         forecast_section(analysis, depth),
         business_section(analysis, depth),
