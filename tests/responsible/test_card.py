@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
+from omegaconf import OmegaConf
+from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
 from lantu.cli.main import main
 from lantu.responsible.card import document, sections
@@ -64,6 +66,36 @@ def test_intervals_cover_the_mean_and_shrink_with_more_examples() -> None:
     assert low < right.mean() < high
     assert count == 2000
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / 2000), rel=0.1)
+
+
+def test_intervals_of_two_classes_hold_the_figures_of_the_examples() -> None:
+    random = np.random.default_rng(0)
+    score = random.random(800)
+    frame = pd.DataFrame({"target": np.where(random.random(800) < score, "bad", "good"), "score": score})
+    frame["prediction"] = np.where(score > 0.5, "bad", "good")
+    found, y = intervals(frame, positive="bad"), frame["target"] == "bad"
+    expected = {
+        "auroc": roc_auc_score(y, score), "brier": ((score - y) ** 2).mean(),
+        "f1": f1_score(y, frame["prediction"] == "bad"), "recall": recall_score(y, frame["prediction"] == "bad"),
+    }  # fmt: skip
+    for name, value in expected.items():
+        low, high, count = found[f"test/{name}"]
+        assert low < value < high < low + 0.15
+        assert count == 800
+
+
+def test_a_card_gives_logged_limits_as_intervals_and_names_the_group_that_decisions_need() -> None:
+    metrics = {"test/profit": 0.5, "test/profit_low": 0.4, "test/profit_high": 0.6}
+    metrics |= {f"fairness/race/gap_difference{end}": 0.1 for end in ("", "_low", "_high")}
+    facts = Facts(
+        cfg=OmegaConf.create({"name": "n"}), parameters=1, inputs=[], outputs=[], metrics=metrics, carried=["race"]
+    )
+    parts = [sections.model(facts), sections.evaluation(facts), sections.groups(facts)]
+    text = document.markdown("x", parts)
+    assert "| profit | 0.5 | 0.4 to 0.6 |" in text
+    assert "| fairness/race/gap_difference | 0.1 | 0.1 to 0.1 |" in text
+    assert "_low" not in text
+    assert "threshold for each group of race" in text
 
 
 def test_a_private_runs_card_states_epsilon_and_what_is_not_covered() -> None:

@@ -14,11 +14,16 @@ class Section:
 
     title: str
     blocks: list[tuple[str, object]] = field(default_factory=list)
-    """Pairs of text, todo, warning, list or table, and what it holds."""
+    """Pairs of text, heading, todo, list or table, and what it holds."""
 
     def text(self, sentence: str) -> "Section":
         """Add a paragraph."""
         self.blocks.append(("text", sentence))
+        return self
+
+    def heading(self, title: str) -> "Section":
+        """Add a heading below the section's own."""
+        self.blocks.append(("heading", title))
         return self
 
     def todo(self, what: str) -> "Section":
@@ -65,6 +70,8 @@ def _markdown(kind: str, content: object) -> list[str]:
         return [f"| {' | '.join(_cell(each) for each in row)} |" for row in shown]
     if isinstance(content, list):
         return [f"- {_plain(str(each))}" for each in content]
+    if kind == "heading":
+        return [f"### {_plain(str(content))}"]
     return [f"> **{TODO}:** {_plain(str(content))}" if kind == "todo" else _plain(str(content))]
 
 
@@ -73,6 +80,8 @@ def _html(kind: str, content: object) -> str:
         return pages.table(*content)
     if isinstance(content, list):
         return pages.bullets([str(each) for each in content])
+    if kind == "heading":
+        return pages.heading(str(content), level=3)
     return pages.paragraph(
         f"{TODO}: {content}" if kind == "todo" else str(content), kind="todo" if kind == "todo" else ""
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lantu.decisions.scores import auc, bootstrap_weights
 from lantu.inference.rebuild import Rebuilt
 from lantu.tracking.journal import Reader
 
@@ -31,6 +32,8 @@ class Facts:
     parameters: int
     inputs: list[dict[str, str]]
     outputs: list[dict[str, str]]
+    carried: list[str] = field(default_factory=list)
+    """Columns that predictions depend on and the network does not see."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The last value of each metric."""
     intervals: dict[str, tuple[float, float, int]] = field(default_factory=dict)
@@ -73,8 +76,9 @@ def facts(rebuilt: Rebuilt, checkpoint: Path) -> Facts:
     found = Facts(
         cfg=rebuilt.cfg,
         parameters=sum(each.numel() for each in rebuilt.task.net.parameters()),
-        inputs=_columns(rebuilt.data.input_signature),
+        inputs=_columns(lambda: rebuilt.task.input_signature(rebuilt.data)),
         outputs=_columns(rebuilt.task.output_signature),
+        carried=rebuilt.task.carried_columns,
         fingerprints=dict(getattr(rebuilt.data, "_expected", {}) or {}),
     )
     if not (folder / "config.yaml").is_file():
@@ -95,15 +99,18 @@ def facts(rebuilt: Rebuilt, checkpoint: Path) -> Facts:
     for pattern in ("figures/*.png", "explanations/index.html", "monitoring/*/monitoring.html"):
         found.files += sorted(str(each.relative_to(folder)) for each in folder.glob(pattern))
     if (folder / "predictions" / "test.parquet").is_file():
-        found.intervals = intervals(pd.read_parquet(folder / "predictions" / "test.parquet"))
+        classes = getattr(rebuilt.task, "class_names", None) or []
+        examples = pd.read_parquet(folder / "predictions" / "test.parquet")
+        found.intervals = intervals(examples, positive=classes[1] if len(classes) == 2 else None)
     return found
 
 
-def intervals(examples: pd.DataFrame) -> dict[str, tuple[float, float, int]]:
-    """95% intervals of what is a mean over test examples, by the bootstrap over them.
+def intervals(examples: pd.DataFrame, *, positive: str | None = None) -> dict[str, tuple[float, float, int]]:
+    """95% intervals of test metrics, by the bootstrap over test examples.
 
     Args:
-        examples: one row each, with `target` and `prediction`, or `loss`.
+        examples: one row each, with `target` and `prediction`, or `loss`; of two classes with `score`.
+        positive: of two classes the positive one: then AUROC, Gini, Brier score, precision, recall and F1 as well.
     """
     columns: dict[str, np.ndarray] = {}
     if {"target", "prediction"} <= set(examples):
@@ -121,7 +128,25 @@ def intervals(examples: pd.DataFrame) -> dict[str, tuple[float, float, int]]:
         means = [known[random.integers(len(known), size=len(known))].mean() for _ in range(DRAWS)]
         low, high = np.quantile(means, [0.025, 0.975])
         found[name] = (float(low), float(high), len(known))
+    if positive is not None and {"target", "prediction", "score"} <= set(examples) and len(examples) > 1:
+        drawn = _of_two_classes(examples, positive)
+        ends = {name: np.nanquantile(values, [0.025, 0.975]) for name, values in drawn.items()}
+        found |= {f"test/{name}": (float(low), float(high), len(examples)) for name, (low, high) in ends.items()}
     return found
+
+
+def _of_two_classes(examples: pd.DataFrame, positive: str) -> dict[str, np.ndarray]:
+    """Figures of each bootstrap sample (D,) by name."""
+    weights = bootstrap_weights(len(examples))
+    score = examples["score"].to_numpy(dtype=float)
+    truth, said = (examples[name].astype(str).to_numpy() == positive for name in ("target", "prediction"))
+    area = auc(score, truth, weights)
+    right, claimed, there = weights @ (truth & said), weights @ said, weights @ truth
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "auroc": area, "gini": 2 * area - 1, "brier": weights @ (score - truth) ** 2 / len(examples),
+            "precision": right / claimed, "recall": right / there, "f1": 2 * right / (claimed + there),
+        }  # fmt: skip
 
 
 def _columns(signature: Any) -> list[dict[str, str]]:

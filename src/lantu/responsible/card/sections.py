@@ -30,8 +30,7 @@ def annex_iv(facts: Facts) -> list[Section]:
     def numbered(title: str, *parts: Section) -> Section:
         section = Section(title)
         for part in parts:
-            section.blocks.append(("text", f"{part.title}."))
-            section.blocks += part.blocks
+            section.heading(part.title).blocks += part.blocks
         return section
 
     monitoring = Section("Monitoring").text(
@@ -71,7 +70,13 @@ def model(facts: Facts) -> Section:
         f"{facts.name}: `model={choices.get('model')}` for `task={choices.get('task')}`, {facts.parameters:,} weights, "
         f"trained with Lantu on `data={choices.get('data')}`."
     )
+    section.heading("Inputs and outputs")
     section.table(["takes", "type"], [[each["name"], each["type"]] for each in facts.inputs[:50]])
+    if facts.carried:
+        section.text(
+            f"It decides by a threshold for each group of {', '.join(facts.carried)}, which it needs of everybody and "
+            "the network does not see. Deciding about persons by their group may be unlawful."
+        )
     return section.table(["answers", "type"], [[each["name"], each["type"]] for each in facts.outputs[:50]])
 
 
@@ -124,7 +129,8 @@ def procedure(facts: Facts) -> Section:
     options = [
         ("optimizer", f"{str(optimizer.get('_target_', '')).rpartition('.')[2]}, learning rate {optimizer.get('lr')}"),
         ("batch size", cfg.data.get("batch_size")), ("seed", cfg.get("seed")),
-        ("epochs at most", cfg.trainer.get("max_epochs")), ("steps at most", cfg.trainer.get("max_steps")),
+        ("epochs at most", _limit(cfg.trainer.get("max_epochs"))),
+        ("steps at most", _limit(cfg.trainer.get("max_steps"))),
         ("precision", cfg.trainer.get("precision")),
     ]  # fmt: skip
     section = Section("Training").table(["option", "value"], [[name, str(value)] for name, value in options])
@@ -137,10 +143,9 @@ def evaluation(facts: Facts) -> Section:
     """How good it is."""
     section, rows = Section("Evaluation"), []
     for name, value in sorted(facts.metrics.items()):
-        if name.startswith("test/") and name.count("/") == 1:
-            low, high, count = facts.intervals.get(name, (None, None, None))
-            known = "not known" if low is None else f"{low:.4g} to {high:.4g}"
-            rows.append([name.partition("/")[2], float(value), known, "" if count is None else count])
+        if name.startswith("test/") and name.count("/") == 1 and not _is_a_limit(name, facts):
+            count = facts.intervals[name][2] if name in facts.intervals else ""
+            rows.append([name.partition("/")[2], float(value), _interval(name, facts), count])
     if not rows:
         return section.todo("figures: the run measured no test split, or its folder is not on this machine.")
     return section.table(["metric (test)", "value", "95% interval", "examples"], rows).text(
@@ -151,10 +156,16 @@ def evaluation(facts: Facts) -> Section:
 def groups(facts: Facts) -> Section:
     """How good it is for parts of the data."""
     section = Section("Groups and slices")
-    rows = [[name, float(value)] for name, value in sorted(facts.metrics.items()) if _is_of_a_group(name)]
+    rows = [
+        [name, float(value), _interval(name, facts)]
+        for name, value in sorted(facts.metrics.items())
+        if _is_of_a_group(name) and not _is_a_limit(name, facts)
+    ]
     if rows:
-        return section.table(["metric of a group", "value"], rows)
-    return section.todo("how it does for groups of people: train with `task.slices=[COLUMN]` to have it measured.")
+        return section.table(["metric of a group", "value", "95% interval"], rows)
+    return section.todo(
+        "how it does for groups of people: `lantu evaluate run=... fairness.group=[COLUMN]` measures it."
+    )
 
 
 def privacy(facts: Facts) -> Section:
@@ -218,6 +229,23 @@ def contact() -> Section:
 
 def _found(each: dict[str, object]) -> str:
     return f"{each['count']:,} {each['what']}" if "count" in each else str(each["what"])
+
+
+def _interval(name: str, facts: Facts) -> str:
+    """A metric's 95% interval in words: from the test examples, or as the run logged it."""
+    low, high, *_ = facts.intervals.get(
+        name, (facts.metrics.get(f"{name}_low"), facts.metrics.get(f"{name}_high"), None)
+    )
+    return "not known" if low is None or high is None else f"{low:.4g} to {high:.4g}"
+
+
+def _is_a_limit(name: str, facts: Facts) -> bool:
+    """Whether a metric is an end of another one's interval."""
+    return name.endswith(("_low", "_high")) and name.rpartition("_")[0] in facts.metrics
+
+
+def _limit(value: object) -> object:
+    return "no limit" if value in (None, -1) else value
 
 
 def _is_of_a_group(name: str) -> bool:
