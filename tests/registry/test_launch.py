@@ -1,15 +1,24 @@
 """The launch page: go, no-go or not yet, each line with what would turn it green."""
 
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
+from lantu.errors import UserError
+from lantu.registry.constraint_prices import prices_of
 from lantu.registry.evidence import Evidence
+from lantu.registry.frozen_limits import freeze, limits_line
 from lantu.registry.gates import judge, verdict_of
-from lantu.registry.launch_lines import cheapest, lines_of
+from lantu.registry.launch_lines import lines_of
 from lantu.registry.launch_page import page, seal_of
+from lantu.registry.missing_evidence import cheapest, with_prices
 from tests.registry.test_registry import QUALITY
 
 LOADED = {
@@ -42,13 +51,19 @@ def lines(candidate: Evidence, **options: Any) -> Any:
 def test_not_yet_names_the_cheapest_evidence_and_what_was_measured_besides() -> None:
     found = lines(evidence(None))
     assert verdict_of([each for each in found if each.limit]) == "not yet"
-    nearest = cheapest(found)
+    nearest = cheapest(with_prices(found, evidence(None), None, None, usd_per_label=None))
     assert nearest is not None
     assert nearest.remedy.startswith("lantu load run=0123456789ab")
     measured = {each.gate: each for each in found if not each.limit}
     assert measured["measured"].low < 0.8 < measured["measured"].high + 0.05
     assert measured["calibration"].verdict == "met"
-    assert {name for name, each in measured.items() if each.verdict == "not known"} == {"money", "rollback", "card"}
+    assert {name for name, each in measured.items() if each.verdict == "not known"} == {
+        "money",
+        "risk",
+        "rollback",
+        "card",
+        "use",
+    }
 
 
 def test_go_needs_every_limit_met_and_money_is_only_stated_by_the_users_own_figures(tmp_path: Path) -> None:
@@ -74,3 +89,90 @@ def test_the_page_is_one_file_that_asks_nothing_of_the_network_and_escapes_names
     assert all(each.claim.split("'")[0] in html for each in judge(candidate, None, GATES))
     assert seal in html
     assert seal != seal_of(candidate, {**GATES, "latency": {"p99_ms": 21}})
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{tmp_path_factory.mktemp('launched')}/mlflow.db")
+
+
+def a_run(client: MlflowClient, experiment: str, metrics: dict[str, float], **params: Any) -> Any:
+    run = client.create_run(experiment, run_name=f"run {metrics}")
+    batch = [Metric(name, value, int(time.time() * 1000), 0) for name, value in metrics.items()]
+    client.log_batch(run.info.run_id, batch, [Param(name, str(value)) for name, value in params.items()])
+    data = Dataset(name="loans", digest="abc", source_type="local", source="{}")
+    client.log_inputs(run.info.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "test")])])
+    client.set_terminated(run.info.run_id)
+    return client.get_run(run.info.run_id)
+
+
+def of(run: Any, **options: Any) -> Evidence:
+    return Evidence(run.info.run_id, metrics=run.data.metrics, lineage={"data, test": "abc"}, **options)
+
+
+def test_the_price_of_each_constraint_is_what_its_limit_costs_over_the_experiments_runs(client: MlflowClient) -> None:
+    experiment = client.create_experiment("priced")
+    gap = "fairness/home/demographic_parity_difference"
+    found = [
+        a_run(client, experiment, {"test/profit": profit, "privacy/epsilon": epsilon, gap: 0.1, "cost/co2e_kg": co2e})
+        for profit, epsilon, co2e in ((0.5, 1.0, 2.0), (0.4, 2.0, 3.0), (0.7, 3.0, 1.0), (0.8, 9.0, 5.0))
+    ]
+    gates = {"quality": {"metric": "loss"}, "privacy": {"most": 3}}
+    candidate = of(found[2])
+    prices = {each.constraint: each for each in prices_of(client, found[2], candidate, gates)}
+    assert set(prices) == {"privacy/epsilon", "cost/co2e_kg"}  # every run has the same gap: nothing to trade
+    epsilon = prices["privacy/epsilon"]
+    assert epsilon.runs["on"].tolist() == [True, False, True, True]
+    assert epsilon.claim == (
+        "within the limit of 3 the best test/profit is 0.7; without it 0.8 at 9: the limit costs 0.1"
+    )
+    html = page(candidate, None, lines(candidate), verdict="go", seal="", gates=gates, prices=list(prices.values()))
+    assert html.count("<figure>") == 2
+    assert "the limit costs 0.1" in html
+
+
+def test_limits_count_as_frozen_only_if_they_stood_before_the_first_test_and_are_the_same(client: MlflowClient) -> None:
+    experiment = client.create_experiment("frozen")
+    early = a_run(client, experiment, {"test/loss": 0.5})
+    assert limits_line(client, early, GATES).verdict == "not known"
+    time.sleep(1.1)  # times are of whole seconds
+    record = freeze(client, "frozen", GATES)
+    assert limits_line(client, early, GATES).verdict == "not known"
+    assert "after the test split was read" in limits_line(client, early, GATES).claim
+    time.sleep(1.1)
+    late = a_run(client, experiment, {"test/loss": 0.5})
+    assert limits_line(client, late, GATES).verdict == "met"
+    changed = {**GATES, "latency": {"p99_ms": 21}}
+    assert limits_line(client, late, changed).verdict == "not met"
+    assert freeze(client, "frozen", GATES) == record
+    with pytest.raises(UserError, match="cannot be changed"):
+        freeze(client, "frozen", changed)
+
+
+def test_the_cheapest_evidence_is_priced_in_labels_or_in_further_seeds(client: MlflowClient) -> None:
+    experiment = client.create_experiment("seeds")
+    ours, theirs = (
+        [
+            a_run(client, experiment, {"test/loss": loss + step, "cost/usd": 0.05}, seed=seed, width=width)
+            for seed, step in enumerate((-0.01, 0.01))
+        ]
+        for width, loss in ((8, 0.495), (16, 0.5))
+    )
+    random = np.random.default_rng(0)
+    noise = [pd.DataFrame({"row": range(400), "target": "a", "loss": random.gamma(2, 0.25, 400)}) for _ in range(2)]
+    candidate = of(ours[0], predictions={"test": noise[0]})
+    champion = of(theirs[0], predictions={"test": noise[1]})
+    for each in (candidate, champion):
+        each.predictions["test"]["loss"] += 0.5 - each.predictions["test"]["loss"].mean()
+    gates = {**QUALITY, "latency": {"p99_ms": 20}}
+    found = with_prices(judge(candidate, champion, gates), candidate, champion, client, usd_per_label=0.5)
+    quality, latency = found
+    assert quality.examples is not None
+    assert re.search(
+        r"more test examples decide it, .* \(about \$[\d,.]+\); or \d+ more seeds of each for \$", quality.remedy
+    )
+    assert quality.usd is not None
+    assert quality.usd < 0.5 * quality.examples
+    assert cheapest(found) == latency  # half a minute of a machine
+    unpriced = with_prices(judge(candidate, None, gates), candidate, None, client, usd_per_label=None)
+    assert [each.gate for each in unpriced if each.verdict == "not known"] == ["latency"]

@@ -152,9 +152,9 @@ def test_differences_between_groups_that_evaluate_measured_are_evidence_of_the_r
     assert "test/loss" in found.metrics
 
 
-def test_a_run_chosen_from_a_sweep_has_spent_what_the_whole_sweep_has(tmp_path: Path) -> None:
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = client.create_experiment("private", artifact_location=str(tmp_path / "artifacts"))
+def test_a_run_chosen_from_a_sweep_has_spent_what_the_whole_sweep_has(root: Path, runs: list[str]) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    experiment = client.create_experiment("private", artifact_location=str(root / "artifacts"))
     sweep = client.create_run(experiment).info.run_id
     trial = client.create_run(experiment, tags={"mlflow.parentRunId": sweep}).info.run_id
     client.log_param(trial, "privacy.delta", "1e-05")
@@ -214,17 +214,17 @@ def test_a_limit_without_its_evidence_is_not_known_and_names_the_command_that_me
         judge(evidence(0.0), None, {"latncy": {"p99_ms": 50}})
 
 
-def test_refusals_crowd_no_promotion_out_of_the_history(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+def test_refusals_crowd_no_promotion_out_of_the_history(root: Path, runs: list[str]) -> None:
+    uri = f"sqlite:///{root}/mlruns/mlflow.db"
     client = MlflowClient(uri)
-    run = client.create_run(client.create_experiment("many", artifact_location=str(tmp_path / "artifacts")))
-    client.create_registered_model("credit")
+    run = client.create_run(client.create_experiment("many", artifact_location=str(root / "artifacts")))
+    client.create_registered_model("crowded")
     registry = Registry(client, uri)
-    registry.note("credit", {"what": "promote", "alias": "champion"}, run_id=run.info.run_id, evidence={})
+    registry.note("crowded", {"what": "promote", "alias": "champion"}, run_id=run.info.run_id, evidence={})
     for _ in range(12):
         decision = {"what": "refuse", "alias": "champion", "reason": "x" * 600}
-        registry.note("credit", decision, run_id=run.info.run_id, evidence={})
-    kept = [each["what"] for each in registry.history("credit")]
+        registry.note("crowded", decision, run_id=run.info.run_id, evidence={})
+    kept = [each["what"] for each in registry.history("crowded")]
     assert kept[0] == "promote"
     assert 1 < len(kept) < 13
 

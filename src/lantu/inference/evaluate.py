@@ -51,7 +51,9 @@ def _keep_by_group(fairness: Any, checkpoint: Path, cfg: DictConfig) -> None:
     """Write `fairness.json` into the run's folder, for `lantu promote` and `lantu launch`; not of changed data."""
     if cfg.data or not fairness.found or checkpoint.parent.name != "checkpoints":
         return
-    content = {KEY: digest_of(checkpoint), "group": list(fairness.group), "metrics": fairness.metrics}
+    sizes = {each.name: dict(zip(each.groups, each.counts, strict=True)) for each in fairness.found}
+    content: dict[str, Any] = {KEY: digest_of(checkpoint), "group": list(fairness.group), "metrics": fairness.metrics}
+    content["examples"] = sizes
     path = checkpoint.parent.parent / "fairness.json"
     try:
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")

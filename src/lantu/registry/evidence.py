@@ -47,10 +47,18 @@ class Evidence:
     """Of differential privacy: epsilon holds at this delta."""
     groups: list[str] = field(default_factory=list)
     """Columns by which `fairness.group` had the test measured."""
+    group_sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Test examples of each group, by column."""
     monitoring: dict[str, Any] | None = None
     """The newest `monitoring.json` in the run's folder, with `at`, the name of its folder."""
     bytes: int | None = None
     """Of the weights."""
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Of the machine that was loaded; None: not known."""
+        found = (self.load or {}).get("server_per_hour")
+        return None if found is None else float(found)
 
     def fresh(self, name: str, content: dict[str, Any] | None) -> dict[str, Any] | None:
         """The content of a file that was measured on these weights; of another none, and `stale` says why."""
@@ -100,6 +108,7 @@ def gather(
             _read_predictions(found, split, _file(client, found, f"predictions/{split}.parquet", Path(name)))
         by_group = found.fresh("fairness.json", _content(_file(client, found, "fairness.json", Path(name)))) or {}
         found.metrics |= by_group.get("metrics", {})
+        found.group_sizes = by_group.get("examples", {})
         found.groups += [each for each in by_group.get("group", []) if each not in found.groups]
         found.load = found.fresh("load.json", _content(_file(client, found, "load.json", Path(name))))
     if found.folder is not None:

@@ -97,9 +97,8 @@ def _quality(candidate: Evidence, champion: Evidence | None, options: dict[str, 
         return Line("quality", "met", claim, limit, source, **found)
     if high < -worse_by:
         return Line("quality", "not met", claim, limit, source, "train a better candidate", **found)
-    return Line(
-        "quality", "not known", claim, limit, source, _more_examples(pair.number, better, low, worse_by), **found
-    )
+    remedy, more = _more_examples(pair.number, better, low, worse_by)
+    return Line("quality", "not known", claim, limit, source, remedy, examples=more, room=better + worse_by, **found)
 
 
 def _first(candidate: Evidence, metric: str, limit: str, source: str) -> Line:
@@ -133,13 +132,13 @@ def _same_examples(one: Evidence, two: Evidence, split: str) -> bool:
     return bool((first.loc[common, "target"].astype(str) == second.loc[common, "target"].astype(str)).all())
 
 
-def _more_examples(number: int, better: float, low: float, worse_by: float) -> str:
+def _more_examples(number: int, better: float, low: float, worse_by: float) -> tuple[str, int | None]:
     """How many examples would decide, if the difference stayed as it is: the interval shrinks with their root."""
     half, room = better - low, better + worse_by
     if room <= 0:
-        return "the best estimate is beyond the limit: train a better candidate"
-    needed = math.ceil(number * (half / room) ** 2)
-    return f"about {needed - number:,} more test examples decide it, if the difference stays as it is"
+        return "the best estimate is beyond the limit: train a better candidate", None
+    more = math.ceil(number * (half / room) ** 2) - number
+    return f"about {more:,} more test examples decide it, if the difference stays as it is", more
 
 
 def _of_run(name: str, candidate: Evidence, options: dict[str, Any]) -> Line | None:

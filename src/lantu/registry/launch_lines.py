@@ -7,9 +7,10 @@ from lantu.compare.methods.stored_predictions import calibration, values
 from lantu.registry.evidence import Evidence
 from lantu.registry.gates import judge
 from lantu.registry.line import Line
+from lantu.units import format_money
 
-COSTS = {"latency": 1, "cost": 1, "errors": 1, "rollback": 1, "export": 2, "card": 2, "quality": 3}
-"""What the evidence of a line costs, roughly: 1 seconds, 2 minutes, 3 new data or training."""
+TODO = "TO BE WRITTEN BY A PERSON"
+"""What stands in a model card where nobody has written yet; see `lantu.responsible.card`."""
 
 
 def lines_of(
@@ -35,20 +36,16 @@ def lines_of(
         _calibration(candidate, split),
         *(_load(candidate) if not judged & {"latency", "cost"} else []),
         _money(candidate, business),
+        _wrong_decision(lines, business, champion),
         _export(candidate) if "export" not in judged else None,
         _metric(candidate, "fairness", "fairness/", "the worst group") if "fairness" not in judged else None,
         _metric(candidate, "privacy", "privacy/epsilon", "epsilon") if "privacy" not in judged else None,
         _energy(candidate) if "energy" not in judged else None,
         _rollback(champion, history),
         _card(candidate),
+        _intended_use(candidate),
     ]
     return [*lines, *(each for each in more if each is not None)]
-
-
-def cheapest(lines: list[Line]) -> Line | None:
-    """Of the gates that are not known, the one whose evidence costs least."""
-    missing = [each for each in lines if each.verdict == "not known" and each.remedy and each.limit]
-    return min(missing, key=lambda each: COSTS.get(each.gate, 2), default=None)
 
 
 def _absolute(candidate: Evidence, gates: Mapping[str, Any], split: str) -> Line:
@@ -125,6 +122,42 @@ def _money(candidate: Evidence, business: Mapping[str, Any]) -> Line:
     return Line(
         "money", "met", claim, "", "your assumptions, and load.json", low=low - (usd or 0), high=high - (usd or 0)
     )
+
+
+def _wrong_decision(lines: list[Line], business: Mapping[str, Any], champion: Evidence | None) -> Line:
+    """What it costs a month if the candidate is as bad as its interval allows."""
+    quality = next((each for each in lines if each.gate == "quality" and each.low is not None), None)
+    worth, volume = business.get("value_per_quality"), business.get("predictions_per_month")
+    if quality is None or quality.low is None or champion is None:
+        claim = "there is no measured difference to a champion, so the cost of a wrong decision is not known"
+        return Line("risk", "not known", claim, "", "the quality gate", "a champion with stored predictions")
+    if not worth or volume is None:
+        return Line(
+            "risk", "not known", "what a unit of quality is worth is not stated, so a wrong decision has no price", "",
+            "conf/business", "business.value_per_quality=... business.predictions_per_month=...",
+        )  # fmt: skip
+    most = max(volume) if isinstance(volume, list | tuple) else float(volume)
+    usd = max(0.0, -quality.low) * float(worth) * most / 1000
+    if quality.low >= 0:
+        claim = f"even the low end of the interval ({quality.low:+.4g}) is no worse than the champion"
+        return Line("risk", "met", claim, "", "the quality gate", value=0.0)
+    claim = (
+        f"if it is as bad as the interval allows ({quality.low:+.4g}), launching costs up to {format_money(usd)} a "
+        "month until it is rolled back"
+    )
+    return Line("risk", "met", claim, "", "the quality gate, and your assumptions", value=usd)
+
+
+def _intended_use(candidate: Evidence) -> Line:
+    """What the card says of the model's use, and of uses that it must not be put to."""
+    folder = candidate.folder
+    files = [folder / name for name in ("card/card.md", "card.md")] if folder is not None else []
+    text = next((each.read_text(encoding="utf-8") for each in files if each.is_file()), "")
+    said = text.partition("## Intended use")[2].partition("\n## ")[0].strip()
+    if not said or TODO in said:
+        claim = "what the model is for, and what it may not be used for, is not written down"
+        return Line("use", "not known", claim, "", "the model card", 'write "Intended use" in the card')
+    return Line("use", "met", " ".join(said.split()), "", "the model card")
 
 
 def _export(candidate: Evidence) -> Line | None:

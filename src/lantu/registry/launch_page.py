@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from omegaconf import DictConfig
 from lantu.errors import UserError
 from lantu.log_noise import without_noise
 from lantu.registry.commands import evidence_of, plain
+from lantu.registry.constraint_prices import ConstraintPrice, drawn, prices_of
 from lantu.registry.evidence import Evidence, gather
+from lantu.registry.frozen_limits import freeze, limits_line
 from lantu.registry.gates import check_gates, verdict_of
-from lantu.registry.launch_lines import cheapest, lines_of
+from lantu.registry.launch_lines import lines_of
 from lantu.registry.line import Line
+from lantu.registry.missing_evidence import cheapest, with_prices
 from lantu.registry.mlflow_registry import Registry
-from lantu.tracking.find import find_run
+from lantu.tracking.find import find_run, refuse_silent
 from lantu.tracking.registered import REGISTERED, RegisteredVersion, find
-from lantu.tracking.store import embedded_uri
+from lantu.tracking.store import artifact_location, embedded_uri, ensure_store
 
 HEADLINES = {"go": "Go", "no-go": "No-go", "not yet": "Not yet"}
 SIGNS = {"met": "✓", "not met": "✗", "not known": "?"}
@@ -32,8 +36,13 @@ h1{margin-bottom:0} .go{color:var(--good)} .no-go{color:var(--bad)} .not-yet{col
 .met{color:var(--good)} .not-met{color:var(--bad)} .not-known{color:var(--open)}
 table{border-collapse:collapse;width:100%;margin:1rem 0} td,th{text-align:left;vertical-align:top;padding:.4rem .5rem;
 border-bottom:1px solid #8884} th{font-weight:600} td,dd{overflow-wrap:anywhere} code{font-size:.9em}
-small{color:#767676} dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem} dd{margin:0}
-@media(max-width:640px){thead{display:none} tr{display:block;border-bottom:1px solid #8884;padding:.4rem 0}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:1rem}
+figure{margin:0;break-inside:avoid} figcaption{font-weight:600} figure p{margin:.2rem 0}
+svg{width:100%;height:auto} svg text{font-size:11.5px;fill:currentColor} .grid{stroke:#8884;fill:none}
+.axis{stroke:#888;fill:none}
+small{color:#767676} dl{display:grid;grid-template-columns:minmax(max-content,16rem) 1fr;gap:.1rem 1rem} dd{margin:0}
+@media(max-width:640px){dl{display:block} dt{color:#767676} thead{display:none}
+tr{display:block;border-bottom:1px solid #8884;padding:.4rem 0}
 td,tr>th{display:block;border:0;padding:.1rem 0}}
 @media print{body{margin:0;max-width:none} tr{break-inside:avoid}}
 """
@@ -62,17 +71,40 @@ def launch(cfg: DictConfig) -> str:
     output = Path(cfg.output).expanduser()
     if not output.parent.is_dir():
         raise UserError(f"`output={cfg.output}`: there is no folder {output.parent}.")
+    if cfg.freeze is not None:
+        return _freeze(cfg, gates)
     client, run = find_run(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
     registry = Registry(client, cfg.paths.tracking_uri or embedded_uri(cfg.paths.store))
     candidate = gather(client, run, tracking_uri=cfg.paths.tracking_uri)
     name = cfg.name or _registered_name(str(cfg.run)) or _name_of(client, candidate.run_id)
     champion, history = _champion(registry, name, candidate)
     lines = lines_of(candidate, champion, gates, history=history, business=business)
+    lines = with_prices(lines, candidate, champion, client, usd_per_label=cfg.usd_per_label)
+    lines.append(limits_line(client, run, gates))
+    prices = prices_of(client, run, candidate, gates, tracking_uri=cfg.paths.tracking_uri)
     verdict = verdict_of([each for each in lines if each.limit])
     seal = seal_of(candidate, gates)
-    output.write_text(page(candidate, champion, lines, verdict=verdict, seal=seal, gates=gates), encoding="utf-8")
+    written = page(candidate, champion, lines, verdict=verdict, seal=seal, gates=gates, prices=prices)
+    output.write_text(written, encoding="utf-8")
     _say(lines, verdict, output)
     return verdict
+
+
+def _freeze(cfg: DictConfig, gates: dict[str, Any]) -> str:
+    """Fix the limits of an experiment before its runs are tested."""
+    from mlflow import MlflowClient
+
+    uri = cfg.paths.tracking_uri or embedded_uri(cfg.paths.store)
+    if cfg.paths.tracking_uri is None:
+        ensure_store(uri)
+    else:
+        refuse_silent(uri)
+    location = artifact_location(uri, str(cfg.freeze))
+    record = freeze(MlflowClient(uri), str(cfg.freeze), gates, location=location)
+    print(f"limits of {cfg.freeze} frozen on {record['at']} by {record['by']}  ({record['digest']})")
+    for name, options in record["gates"].items():
+        print(f"  {name:<9} {json.dumps(options)}")
+    return "go"
 
 
 def seal_of(candidate: Evidence, gates: dict[str, Any]) -> str:
@@ -89,6 +121,7 @@ def page(
     verdict: str,
     seal: str,
     gates: dict[str, Any],
+    prices: Sequence[ConstraintPrice] = (),
 ) -> str:
     """The page as HTML, in one file that asks nothing of the network."""
     decided = [each for each in lines if each.limit]
@@ -111,11 +144,48 @@ def page(
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style><main>'
         f'<h1 class="{verdict.replace(" ", "-")}">{HEADLINES[verdict]}</h1>'
         f"<p>{escape(candidate.name)}, {escape(against)}. {day}.</p>{hint}"
+        f"{_summary(candidate, lines)}"
         f"<h2>Gates</h2>{_table(decided) if decided else '<p>No gate has a limit: set some in conf/gate.</p>'}"
+        f"{_priced(prices)}"
         f"<h2>Measured besides</h2>{_table(known)}"
         f"<h2>Still missing</h2>{_table(missing) if missing else '<p>Nothing.</p>'}"
         f"<h2>What this rests on</h2><dl>{rests}</dl></main></html>"
     )
+
+
+def _summary(candidate: Evidence, lines: list[Line]) -> str:
+    """What a decision is made of, in five answers; each is a line further down."""
+    told = {each.gate: each for each in lines}
+    version = f", version {candidate.version}" if candidate.version else ""
+    answers = {"What is launched": f"{candidate.name}{version}, run {candidate.run_id}"}
+    for question, gate in (
+        ("How sure it is that it is better", "quality"),
+        ("What a wrong decision costs", "risk"),
+        ("What it earns", "money"),
+        ("What it is for, and what not", "use"),
+    ):
+        if gate in told:
+            answers[question] = _capital(told[gate].claim)
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in answers.items())
+    return f"<dl>{rows}</dl>"
+
+
+def _priced(prices: Sequence[ConstraintPrice]) -> str:
+    if not prices:
+        return ""
+    pictures = "".join(
+        f"<figure><figcaption>{escape(each.name)}</figcaption>{drawn(each)}<p>{escape(_capital(each.claim))}.</p></figure>"
+        for each in prices
+    )
+    how = (
+        "Each point is a run of the same experiment, tested on the same examples. The dashed steps join the runs that "
+        "no other beats in both; the upright line is the limit."
+    )
+    return f'<h2>What each constraint costs</h2><p>{how}</p><div class="charts">{pictures}</div>'
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _table(lines: list[Line]) -> str:

@@ -19,6 +19,12 @@ class Line:
     """Where the figures are from."""
     remedy: str = ""
     """How to meet it, as a command or a number of examples."""
+    usd: float | None = None
+    """What the missing evidence costs; None: not known, or nothing is missing."""
+    examples: int | None = None
+    """Further examples that would decide."""
+    room: float | None = None
+    """How far the estimate is within the limit, or below 0 beyond it."""
     value: float | None = None
     low: float | None = None
     high: float | None = None

@@ -1,6 +1,7 @@
 """The gates of fairness and drift: differences between groups of the test, and the newest report of `lantu monitor`."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from lantu.errors import UserError
@@ -51,9 +52,39 @@ def fairness_line(candidate: Evidence, options: Mapping[str, Any]) -> Line | Non
     name = min(found, key=lambda each: (order.index(found[each]), -sign * candidate.metrics[each]))
     value, low, high = (candidate.metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
     interval = f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else "; its interval is not known"
-    remedies = {"met": "", "not met": "train with `fairness=mitigate`", "not known": "more test examples of each group"}
+    remedy, more = _more_of_a_group(candidate, name, value, (low, high), most=most, least=least)
+    remedies = {"met": "", "not met": "train with `fairness=mitigate`", "not known": remedy}
     claim = f"`{name}` is {value:.4g}{interval}"
-    return Line("fairness", found[name], claim, limit, source, remedies[found[name]], value=value, low=low, high=high)
+    return Line(
+        "fairness", found[name], claim, limit, source, remedies[found[name]],
+        examples=more if found[name] == "not known" else None, value=value, low=low, high=high,
+    )  # fmt: skip
+
+
+def _more_of_a_group(
+    candidate: Evidence,
+    name: str,
+    value: float | None,
+    ends: tuple[float | None, float | None],
+    *,
+    most: float | None,
+    least: float | None,
+) -> tuple[str, int | None]:
+    """How many more examples of the smallest group decide, if the difference stays as it is.
+
+    The interval shrinks with the root of that group's size, which dominates it.
+    """
+    sizes = candidate.group_sizes.get(name.split("/")[1], {}) if name.count("/") == 2 else {}
+    low, high = ends
+    if not sizes or value is None or low is None or high is None:
+        return "more test examples of each group", None
+    room = float(most) - value if most is not None else value - float(least or 0)
+    half = high - value if most is not None else value - low
+    if room <= 0:
+        return "train with `fairness=mitigate`: the best estimate is beyond the limit", None
+    group = min(sizes, key=lambda each: sizes[each])
+    more = max(1, ceil(sizes[group] * (half / room) ** 2) - sizes[group])
+    return f"about {more:,} more labelled test examples of `{group}` decide it, if the difference stays as it is", more
 
 
 def _gap(column: str, metric: str) -> str:

@@ -118,12 +118,13 @@ def show(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 1))
     for name in ("", "requests/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "errors"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for name in ("one_client", "closed", "open"):
         each = found[name]
-        how = f"{each.get('rate')}/s sent" if name == "open" else f"{each.get('clients')} clients"
+        clients = each.get("clients")
+        how = f"{each.get('rate')}/s" if name == "open" else f"{clients} client{'s' * (clients != 1)}"
         ms = [f"{each['ms'][part]:.2f}" if each["ms"] else "" for part in ("p50", "p95", "p99", "max")]
         errors = ", ".join(f"{count} of {kind}" for kind, count in each["errors"].items()) or "0"
         table.add_row(f"{each['loop']}, {how}", f"{each['per_second']:.1f}", *ms, errors)

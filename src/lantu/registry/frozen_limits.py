@@ -1,0 +1,90 @@
+"""Limits that are fixed before the test split is read, so that they cannot be chosen to fit what it says.
+
+They are a tag of the MLflow experiment: the gates, who froze them and when. `lantu launch` compares them with the
+gates that it is given, and their time with that of the run's first test metric.
+"""
+
+import getpass
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lantu.errors import UserError
+from lantu.registry.line import Line
+
+TAG = "lantu.limits"
+"""Of an experiment."""
+
+
+def digest(gates: Mapping[str, Any]) -> str:
+    """Of limits, whatever their order."""
+    return hashlib.sha256(json.dumps(gates, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def freeze(client: Any, experiment: str, gates: Mapping[str, Any], *, location: str | None = None) -> dict[str, Any]:
+    """Fix the limits of an experiment, which is made if there is none of that name.
+
+    Args:
+        location: of its artifacts; None: the store's.
+
+    Raises:
+        UserError: other limits are frozen already.
+    """
+    found = client.get_experiment_by_name(experiment)
+    number = found.experiment_id if found is not None else client.create_experiment(experiment, location)
+    before = frozen(client, number)
+    if before is not None and before["digest"] != digest(gates):
+        raise UserError(
+            f"the limits of `{experiment}` were frozen on {before['at']} by {before['by']} and cannot be changed: "
+            f"{json.dumps(before['gates'])}. Use another experiment for other limits."
+        )
+    if before is not None:
+        return before
+    record = {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "by": getpass.getuser(), "digest": digest(gates),
+        "gates": dict(gates),
+    }  # fmt: skip
+    client.set_experiment_tag(number, TAG, json.dumps(record))
+    return record
+
+
+def frozen(client: Any, experiment_id: str) -> dict[str, Any] | None:
+    """The frozen limits of an experiment; None where there are none."""
+    try:
+        found = json.loads(client.get_experiment(experiment_id).tags.get(TAG, "null"))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and {"at", "by", "digest", "gates"} <= found.keys() else None
+
+
+def limits_line(client: Any, run: Any, gates: Mapping[str, Any]) -> Line:
+    """Whether the limits of a page are those that were frozen before the run's test."""
+    record = frozen(client, run.info.experiment_id)
+    read = _first_test(client, run)
+    source = f"tag {TAG} of the experiment"
+    if record is None:
+        when = f" on {read}" if read else ""
+        why = f"the limits were not frozen before the test split was read{when}: they may have been chosen to fit it"
+        name = client.get_experiment(run.info.experiment_id).name
+        return Line("limits", "not known", why, "", source, f"before training: lantu launch freeze={name} gate=...")
+    shown = f"frozen on {record['at']} by {record['by']} ({record['digest']})"
+    required = "the frozen limits"
+    if record["digest"] != digest(gates):
+        why = f"the limits of this page ({digest(gates)}) are not those {shown}"
+        return Line("limits", "not met", why, required, source, "lantu launch with the gates that were frozen")
+    if read is not None and record["at"] >= read:
+        why = f"the limits were {shown}, after the test split was read on {read}"
+        return Line("limits", "not known", why, required, source, "train and test again, on limits that stand before")
+    when = f", before the test split was read on {read}" if read else ", and the test split was not read yet"
+    return Line("limits", "met", f"the limits were {shown}{when}", required, source)
+
+
+def _first_test(client: Any, run: Any) -> str | None:
+    """When the run logged its first test metric; None where it has none."""
+    names = [name for name in run.data.metrics if name.startswith("test/")]
+    if not names:
+        return None
+    moments = [each.timestamp for each in client.get_metric_history(run.info.run_id, min(names))]
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(moments) / 1000)) if moments else None
