@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil, log2
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ MOST_CHANNELS = 512
 
 
 class GAN(nn.Module):
-    """What both kinds have in common; a subclass builds `generator` and `discriminator`.
+    """What both kinds have in common; a subclass gives the layers between its smallest stage and the image.
 
     The generator takes noise (N, noise) and class numbers (N,) and returns images (N, channels, height, width) in
     [-1, 1]. The discriminator takes such images and class numbers and returns logits (N,), higher for real images.
@@ -26,7 +27,7 @@ class GAN(nn.Module):
         classes: how many there are.
         pixel_mean, pixel_std: by channel, by which the data module has standardised bytes.
         noise: length of the noise vector.
-        width_of: channels of the stage with the most pixels; each stage below has twice as many, at most 512.
+        channels_first: of the stage with the most pixels; each stage below has twice as many channels, at most 512.
         conditional: false: neither network is told the class.
     """
 
@@ -42,29 +43,39 @@ class GAN(nn.Module):
 
     def __init__(
         self,
+        *,
         channels: int,
         height: int,
         width: int,
         classes: int,
-        *,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        noise: int,
-        width_of: int,
-        conditional: bool,
+        noise: int = 64,
+        channels_first: int = 32,
+        conditional: bool = True,
     ) -> None:
         super().__init__()
-        if min(channels, height, width, classes, noise, width_of) < 1:
+        if min(channels, height, width, classes, noise, channels_first) < 1:
             raise UserError("`model.noise`, `model.channels_first` and the image's sides must be at least 1.")
         self.channels, self.height, self.width, self.classes = channels, height, width, classes
         self.noise, self.conditional = noise, conditional
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
         stages = max(1, ceil(log2(max(height, width) / SMALLEST)))
-        self.widths = [min(MOST_CHANNELS, width_of * 2**number) for number in reversed(range(stages))]
+        self.widths = [min(MOST_CHANNELS, channels_first * 2**number) for number in reversed(range(stages))]
         """Channels of each stage, from the fewest pixels to the most."""
         self.base = (ceil(height / 2**stages), ceil(width / 2**stages))
         """Height and width of the smallest stage."""
+
+    def use_layers(self, up: nn.Sequential, down: nn.Sequential) -> None:
+        """Build both networks.
+
+        Args:
+            up: from the smallest stage (N, widths[0], *base) to an image, of the generator.
+            down: from an image to the smallest stage, of the discriminator.
+        """
+        self.generator = _Generator(self, up)
+        self.discriminator = _Discriminator(self, down)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """Images (N, channels, height, width) in [-1, 1] of noise (N, noise) and class numbers (N,)."""
@@ -80,42 +91,22 @@ class DCGAN(GAN):
 
     The class is added as in Mirza and Osindero (2014) to the generator, as a projection (Miyato and Koyama 2018) to the
     discriminator.
+
+    Args:
+        options: of `GAN`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        height: int,
-        width: int,
-        classes: int,
-        *,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        noise: int = 64,
-        channels_first: int = 32,
-        conditional: bool = True,
-    ) -> None:
-        super().__init__(
-            channels,
-            height,
-            width,
-            classes,
-            pixel_mean=pixel_mean,
-            pixel_std=pixel_std,
-            noise=noise,
-            width_of=channels_first,
-            conditional=conditional,
-        )
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         up, down = nn.Sequential(), nn.Sequential()
-        for inputs, outputs in zip(self.widths, [*self.widths[1:], channels], strict=True):
+        for inputs, outputs in zip(self.widths, [*self.widths[1:], self.channels], strict=True):
             up.extend([nn.BatchNorm2d(inputs), nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)])
         backwards = self.widths[::-1]
-        down.extend([nn.Conv2d(channels, backwards[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)])
+        down.extend([nn.Conv2d(self.channels, backwards[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)])
         for inputs, outputs in pairwise(backwards):
             convolution = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
             down.extend([convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)])
-        self.generator = _Generator(self, up)
-        self.discriminator = _Discriminator(self, down)
+        self.use_layers(up, down)
         self.apply(_normal)
 
 
@@ -127,8 +118,7 @@ class R3GAN(GAN):
     nearest neighbours and means, and there is one block a stage.
 
     Args:
-        channels, height, width, classes, pixel_mean, pixel_std, noise, conditional: of `GAN`.
-        channels_first: channels of the stage with the most pixels.
+        options: of `GAN`.
         blocks: of each stage.
         group: channels of a group of the 3×3 convolutions.
     """
@@ -136,49 +126,26 @@ class R3GAN(GAN):
     objective = "relativistic"
     penalty = 1.0
 
-    def __init__(
-        self,
-        channels: int,
-        height: int,
-        width: int,
-        classes: int,
-        *,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        noise: int = 64,
-        channels_first: int = 32,
-        blocks: int = 1,
-        group: int = 16,
-        conditional: bool = True,
-    ) -> None:
-        super().__init__(
-            channels,
-            height,
-            width,
-            classes,
-            pixel_mean=pixel_mean,
-            pixel_std=pixel_std,
-            noise=noise,
-            width_of=channels_first,
-            conditional=conditional,
-        )
+    def __init__(self, *, blocks: int = 1, group: int = 16, **options: Any) -> None:
+        super().__init__(**options)
         up, down = nn.Sequential(), nn.Sequential()
         for number, outputs in enumerate(self.widths):
             if number:
                 up.append(_he(nn.Conv2d(self.widths[number - 1], outputs, 1, bias=False)))
                 up.append(nn.Upsample(scale_factor=2, mode="nearest"))
             up.extend(_Block(outputs, group) for _ in range(blocks))
-        up.extend([nn.LeakyReLU(0.2), _he(nn.Conv2d(self.widths[-1], 4 * channels, 3, padding=1)), nn.PixelShuffle(2)])
+        up.extend(
+            [nn.LeakyReLU(0.2), _he(nn.Conv2d(self.widths[-1], 4 * self.channels, 3, padding=1)), nn.PixelShuffle(2)]
+        )
         backwards = self.widths[::-1]
-        down.append(_he(nn.Conv2d(channels, backwards[0], 4, stride=2, padding=1)))
+        down.append(_he(nn.Conv2d(self.channels, backwards[0], 4, stride=2, padding=1)))
         for number, inputs in enumerate(backwards):
             down.extend(_Block(inputs, group) for _ in range(blocks))
             if number + 1 < len(backwards):
                 down.append(nn.AvgPool2d(2))
                 down.append(_he(nn.Conv2d(inputs, backwards[number + 1], 1, bias=False)))
         down.append(nn.LeakyReLU(0.2))
-        self.generator = _Generator(self, up)
-        self.discriminator = _Discriminator(self, down)
+        self.use_layers(up, down)
 
 
 class _Generator(nn.Module):
