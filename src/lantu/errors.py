@@ -21,12 +21,20 @@ class Fault(UserError):
 def is_full_disk(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, is that a disk or a person's share of it is full."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
         if "No space left on device" in str(error) or "database or disk is full" in str(error):  # shutil's, SQLite's
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def full_disk(command: str) -> str:
+    """A sentence for a command that a full disk ended."""
+    return (
+        f"lantu {command}: the disk, or your share of it, is full, so nothing more could be written. Make room; then "
+        "type the same command again."
+    )
 
 
 def lacks(owner: object, method: str, purpose: str) -> UserError:

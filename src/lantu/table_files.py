@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lantu.whole_files import whole_file
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,5 +19,6 @@ ENDINGS = tuple(_WRITERS)
 
 
 def write_table(frame: "pd.DataFrame", path: Path) -> None:
-    """Write a data frame; the ending of the path is one of `ENDINGS`."""
-    _WRITERS[path.suffix](frame, path)
+    """Write a data frame; the ending of the path is one of `ENDINGS`. A full disk leaves no part of it."""
+    with whole_file(path) as place:
+        _WRITERS[path.suffix](frame, place)

@@ -497,3 +497,9 @@ def test_every_run_is_listed_and_links_to_its_server(analysis: Analysis, store: 
         experiment = analysis.runs.info.loc[run, "experiment_id"]
         assert f"https://mlflow.example.com/#/experiments/{experiment}/runs/{run}" in text
     assert "secret" not in text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here, which acts as a full disk")
+def test_a_report_that_does_not_fit_on_the_disk_is_a_sentence(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "experiment=other", f"tracking_uri={store}", "report=/dev/full"]) == 2
+    assert "the disk, or your share of it, is full" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from lantu.data.cleaning_report import Report
 from lantu.data.report_page import page
 from lantu.errors import UserError
 from lantu.extras import require
+from lantu.whole_files import write_whole
 
 HELP = """\
 Say what training would find in the data, without training: `lantu data data=NAME [data.OPTION=VALUE ...]`
@@ -65,7 +66,7 @@ def data_main(argv: list[str]) -> int:
         file = Path(own.get("report" if ending == ".html" else "json") or folder / f"{name}{ending}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(write(), encoding="utf-8")
+            write_whole(file, write())
         except OSError as error:
             raise UserError(f"{file} cannot be written: {error.strerror}.") from error
         console.print(f"written to  {escape(str(file))}", highlight=False, soft_wrap=True)

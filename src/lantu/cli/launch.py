@@ -16,7 +16,7 @@ from lantu.config.composing import HYDRA_VERSION, compose, normalised
 from lantu.config.hardware import check_hardware
 from lantu.config.locations import add_user_conf, check_writable, shipped_conf
 from lantu.config.sweeping import check_sweep, parsed
-from lantu.errors import UserError
+from lantu.errors import UserError, full_disk, is_full_disk
 from lantu.lazy_imports import import_permanently
 from lantu.redaction import redact
 
@@ -126,11 +126,16 @@ def run_job(cfg: DictConfig) -> Any:
     """Hydra's task function. A function of a light module, so that every launcher can send it to its workers."""
     command = str(HydraConfig.get().job.config_name)
     job = import_permanently(JOBS[command]).job
-    if command not in APPLIED or os.environ.get("HYDRA_FULL_ERROR") == "1":
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
         return job(cfg)
     try:
         return job(cfg)
     except Exception as error:  # a checkpoint or a file from elsewhere can be wrong in ways that nobody foresaw
+        if is_full_disk(error):
+            print(full_disk(command), file=sys.stderr)
+            sys.exit(UserError.status)
+        if command not in APPLIED:
+            raise
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         print(
             f"lantu {command}: the run's model cannot be applied to these data: {type(error).__name__}: "

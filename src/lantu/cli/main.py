@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from lantu.errors import UserError
+from lantu.errors import UserError, full_disk, is_full_disk
 
 COMPOSED = (
     *("train", "evaluate", "predict", "compare", "explain", "card", "monitor"),
@@ -34,6 +34,11 @@ def main(argv: list[str] | None = None) -> int:
         # the reader has exited, as in `lantu catalog | head`: prevent another error when stdout is closed at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        print(full_disk(command), file=sys.stderr)
+        return UserError.status
     finally:
         _release_waiting_ranks(command)
 

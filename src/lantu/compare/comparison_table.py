@@ -12,6 +12,7 @@ from lantu.compare.methods.stored_predictions import StoredExamples
 from lantu.compare.reading.run_frames import Runs
 from lantu.errors import UserError
 from lantu.escaping import csv_safe, for_latex, for_markdown
+from lantu.whole_files import whole_file
 
 TIED = "tied with best"
 """The column that says whether a configuration is statistically tied with the best."""
@@ -115,17 +116,18 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
     CSV, Parquet and JSON keep every digit; Markdown and LaTeX are rounded for reading.
     """
-    writers: dict[str, Callable[[], object]] = {
-        ".csv": lambda: csv_safe(table).to_csv(path),
-        ".parquet": lambda: table.reset_index().to_parquet(path),
-        ".json": lambda: table.reset_index().to_json(path, orient="records", indent=1),
-        ".md": lambda: path.write_text(markdown(table), encoding="utf-8"),
-        ".tex": lambda: path.write_text(latex(table), encoding="utf-8"),
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": lambda place: csv_safe(table).to_csv(place),
+        ".parquet": lambda place: table.reset_index().to_parquet(place),
+        ".json": lambda place: table.reset_index().to_json(place, orient="records", indent=1),
+        ".md": lambda place: place.write_text(markdown(table), encoding="utf-8"),
+        ".tex": lambda place: place.write_text(latex(table), encoding="utf-8"),
     }
     if path.suffix not in writers:
         raise UserError(f"`table={path}`: a table can be written as {', '.join(writers)}; the ending says which.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    writers[path.suffix]()
+    with whole_file(path) as place:
+        writers[path.suffix](place)
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:

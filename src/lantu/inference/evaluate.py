@@ -15,6 +15,7 @@ from lantu.inference.arguments import check_split
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.log_noise import without_noise
 from lantu.tracking.find import find_checkpoint
+from lantu.whole_files import write_whole
 
 
 def evaluate(rebuilt: Rebuilt, trainer: Trainer, *, split: str = "test") -> dict[str, float]:
@@ -56,7 +57,7 @@ def _keep_by_group(fairness: Any, checkpoint: Path, cfg: DictConfig) -> None:
     content["examples"] = sizes
     path = checkpoint.parent.parent / "fairness.json"
     try:
-        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_whole(path, json.dumps(content, indent=1))
     except OSError as error:
         print(f"lantu evaluate: {path} cannot be written: {error.strerror}", file=sys.stderr)
 

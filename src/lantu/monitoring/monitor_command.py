@@ -25,6 +25,7 @@ from lantu.monitoring import drift, performance
 from lantu.monitoring.drift import Finding
 from lantu.monitoring.drift_report import Verdict, page
 from lantu.tracking.find import find_checkpoint
+from lantu.whole_files import write_whole
 
 DRIFTED = 3
 """The exit status where something has changed; 1 and 2 are errors."""
@@ -207,8 +208,8 @@ def _write(verdict: Verdict, folder: Path, *, weights: str | None = None) -> Non
     try:
         folder.mkdir(parents=True, exist_ok=True)
         content = {KEY: weights, **verdict.to_dict()}
-        (folder / "monitoring.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-        (folder / "monitoring.html").write_text(page(verdict), encoding="utf-8")
+        write_whole(folder / "monitoring.json", json.dumps(content, indent=1))
+        write_whole(folder / "monitoring.html", page(verdict))
     except OSError as error:
         raise UserError(f"`output={folder}` cannot be written: {error.strerror}.") from error
 

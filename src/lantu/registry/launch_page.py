@@ -25,6 +25,7 @@ from lantu.registry.mlflow_registry import Registry
 from lantu.tracking.find import find_run, refuse_silent
 from lantu.tracking.registered import REGISTERED, RegisteredVersion, find
 from lantu.tracking.store import artifact_location, embedded_uri, ensure_store
+from lantu.whole_files import write_whole
 
 HEADLINES = {"go": "Go", "no-go": "No-go", "not yet": "Not yet"}
 SIGNS = {"met": "✓", "not met": "✗", "not known": "?"}
@@ -85,7 +86,7 @@ def launch(cfg: DictConfig) -> str:
     verdict = verdict_of([each for each in lines if each.limit])
     seal = seal_of(candidate, gates)
     written = page(candidate, champion, lines, verdict=verdict, seal=seal, gates=gates, prices=prices)
-    output.write_text(written, encoding="utf-8")
+    write_whole(output, written)
     _say(lines, verdict, output)
     return verdict
 

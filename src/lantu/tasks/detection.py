@@ -17,6 +17,7 @@ from lantu.tasks.average_precision import AveragePrecision
 from lantu.tasks.base import Task
 from lantu.tasks.detection_matching import truth_of
 from lantu.tasks.outputs import Outputs, to_host
+from lantu.whole_files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +158,7 @@ class Detection(Task):
         answered = frame[frame["count"].notna()]  # a picture that could not be read has none
         names = answered["image"].tolist() if "image" in frame else [str(row) for row in range(len(answered))]
         content = as_coco(outputs, names=[str(name) for name in names], class_names=self.class_names)
-        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_whole(path, json.dumps(content, indent=1))
 
     # What shows a run
 

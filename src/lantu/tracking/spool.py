@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,12 @@ class Spool:
         number = f"{time.time_ns():020d}"
         copy = self.path / number / local.name
         copy.parent.mkdir(parents=True)
-        if local.is_dir():
-            shutil.copytree(local, copy, copy_function=_copy)
-        else:
-            _copy(str(local), str(copy))
-        self._issue(number, copy, to)
+        with _removed_unless_whole(copy.parent):
+            if local.is_dir():
+                shutil.copytree(local, copy, copy_function=_copy)
+            else:
+                _copy(str(local), str(copy))
+            self._issue(number, copy, to)
 
     def put_text(self, text: str, name: str, to: str | None) -> None:
         """Keep a text as an artifact."""
@@ -80,8 +81,9 @@ class Spool:
         number = f"{time.time_ns():020d}"
         copy = self.path / number / name
         copy.parent.mkdir(parents=True)
-        copy.write_text(text, encoding="utf-8")
-        self._issue(number, copy, to)
+        with _removed_unless_whole(copy.parent):
+            copy.write_text(text, encoding="utf-8")
+            self._issue(number, copy, to)
 
     def tickets(self) -> Iterator[Ticket]:
         """The artifacts to upload, oldest first, without those that an uploader removes meanwhile."""
@@ -122,10 +124,24 @@ class Spool:
         for file in [copy, *copy.rglob("*")] if copy.is_dir() else [copy]:
             _sync(file)
         draft = self.path / f"{number}.draft"
-        draft.write_text(json.dumps({"name": copy.name, "to": to}))
-        _sync(draft)
-        os.replace(draft, self.path / f"{number}.json")
+        try:
+            draft.write_text(json.dumps({"name": copy.name, "to": to}))
+            _sync(draft)
+            os.replace(draft, self.path / f"{number}.json")
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
         _sync(self.path)
+
+
+@contextmanager
+def _removed_unless_whole(folder: Path) -> Iterator[None]:
+    """Remove the folder of a copy that could not be made, so that a full disk is not fuller for it."""
+    try:
+        yield
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def check_artifact_path(path: str | None) -> None:

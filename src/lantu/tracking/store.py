@@ -67,8 +67,11 @@ def ensure_store(uri: str) -> None:
         artifacts = artifacts_of(uri)
         draft = database.with_name(f".{database.name}.{os.getpid()}")
         draft.unlink(missing_ok=True)
-        SqlAlchemyStore(f"{_SQLITE}{draft}", str(artifacts)).engine.dispose()
-        os.replace(draft, database)
+        try:
+            SqlAlchemyStore(f"{_SQLITE}{draft}", str(artifacts)).engine.dispose()
+            os.replace(draft, database)
+        finally:
+            draft.unlink(missing_ok=True)  # left where the disk is full
 
 
 @contextmanager

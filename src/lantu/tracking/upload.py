@@ -12,6 +12,7 @@ import select
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -174,11 +175,12 @@ def note(folder: RunFolder, error: Exception) -> str:
     sentence = redact(f"{type(error).__name__}: {error}").split("\n")[0][:300]
     progress = folder.upload_progress()
     if progress.trouble != sentence:  # log a repeated error once
-        with folder.log.open("a") as log:
+        with suppress(OSError), folder.log.open("a") as log:  # the disk may be full
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
     progress.trouble = sentence
     progress.failures += 1
-    folder.keep(progress)
+    with suppress(OSError):
+        folder.keep(progress)
     return sentence
 
 

@@ -1,6 +1,5 @@
 """What stopped a run, as a sentence that says what to type next. The traceback is kept in the run's folder."""
 
-import errno
 import re
 import traceback
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pytorch_lightning import Trainer
 
 from lantu.cost.work import peak_memory_gib
 from lantu.data import DataModule
-from lantu.errors import Fault, UserError
+from lantu.errors import Fault, UserError, is_full_disk
 from lantu.loggers import log_tags
 from lantu.redaction import redact
 from lantu.training.rank_progress import RankProgress
@@ -72,7 +71,7 @@ def _known(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -
         return Fault(_out_of_memory(said, trainer, data))
     if cuda := _of_cuda(said):
         return Fault(cuda)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full_disk(error):
         return Fault(f"the disk that holds {folder} is full, or your share of it. {how_to_go_on(folder)}")
     # torch says that a worker exited, and only in the cause that a signal ended it
     dead = re.search(

@@ -15,6 +15,7 @@ from lantu.compare.report.explorer import explorer_section
 from lantu.compare.report.listing import runs_section
 from lantu.compare.report.outlook import business_section, forecast_section, scrolling, section
 from lantu.compare.report.slices_section import slices_section
+from lantu.whole_files import write_whole
 
 MOST_ROWS = 30
 
@@ -28,7 +29,7 @@ def write_report(analysis: Analysis, reader: Reader, path: Path) -> tuple[Decisi
     depth = deepen(analysis, reader)
     decision = decide(analysis, depth)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(analysis, depth, decision), encoding="utf-8")
+    write_whole(path, page(analysis, depth, decision))
     return decision, depth
 
 

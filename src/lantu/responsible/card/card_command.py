@@ -16,6 +16,7 @@ from lantu.responsible.card.facts import Facts, facts
 from lantu.tracking.find import find_checkpoint
 from lantu.tracking.journal import last
 from lantu.tracking.run_folder import RunFolder
+from lantu.whole_files import write_whole
 
 
 def job(cfg: DictConfig) -> None:
@@ -54,7 +55,7 @@ def write(known: Facts, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            (folder / name).write_text(content, encoding="utf-8")
+            write_whole(folder / name, content)
     except OSError as error:
         raise UserError(f"`output={folder}` cannot be written: {error.strerror}.") from error
     return [folder / name for name in contents]

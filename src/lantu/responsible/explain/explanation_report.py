@@ -15,6 +15,7 @@ from lantu import pages
 from lantu.responsible.explain.faithfulness import Faithfulness, faithfulness
 from lantu.responsible.explain.interpretable_inputs import Explained
 from lantu.responsible.explain.methods import METHODS, methods_for
+from lantu.whole_files import write_whole
 
 PAGE, TABLE = "index.html", "attributions.parquet"
 MOST_SHOWN = 12
@@ -76,7 +77,7 @@ def write(folder: Path, examples: Explained, explanations: list[Explanation], *,
             show = _row if examples.kind == "row" else _text
             parts += [show(examples, each, number) for each in explanations]
         parts += _said(explanations, number)
-    files[1].write_text(pages.page(title, parts), encoding="utf-8")
+    write_whole(files[1], pages.page(title, parts))
     return files
 
 

@@ -13,7 +13,7 @@ import torch
 
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.checkpoints.load import load
-from lantu.errors import UserError
+from lantu.errors import UserError, is_full_disk
 from lantu.extras import require
 from lantu.inference.exported import FILES, KEY, PREPARATION
 from lantu.inference.rebuild import Rebuilt
@@ -124,7 +124,10 @@ def _write_onnx(graph: Graph, path: Path) -> None:
                 graph.program, (), str(path), dynamo=True, external_data=size > LARGEST_ONNX, verbose=False,
                 output_names=[*graph.outputs, *(f"prediction_{name}" for name in graph.predictions)],
             )  # fmt: skip
-    except Exception as error:  # the exporter raises many kinds for an operator that ONNX does not have
+    except Exception as error:
+        if is_full_disk(error):
+            raise
+        # the exporter raises many kinds for an operator that ONNX does not have
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         telling = next((line for line in lines if "No ONNX function" in line or "Error" in line), lines[0])
         raise UserError(

@@ -25,6 +25,7 @@ from lantu.extras import require
 from lantu.inference.rebuild import rebuild
 from lantu.log_noise import without_noise
 from lantu.tracking.find import find_checkpoint
+from lantu.whole_files import write_whole
 
 START_SECONDS = 120
 LONGEST = 600
@@ -108,9 +109,9 @@ def keep(found: dict[str, Any], checkpoint: Path | None, output: str | None) -> 
     """Write the result beside the run's checkpoints, where `lantu promote` and `lantu launch` look for it."""
     text = json.dumps(found, indent=1)
     if checkpoint is not None and checkpoint.parent.name == "checkpoints":
-        (checkpoint.parent.parent / "load.json").write_text(text, encoding="utf-8")
+        write_whole(checkpoint.parent.parent / "load.json", text)
     if output:
-        Path(output).expanduser().write_text(text, encoding="utf-8")
+        write_whole(Path(output).expanduser(), text)
 
 
 def show(found: dict[str, Any]) -> None:

@@ -1,0 +1,79 @@
+"""A full disk is answered in a sentence, and leaves what was there before."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lantu.cli.main import main
+from lantu.table_files import write_table
+from lantu.tracking.spool import Spool
+from lantu.whole_files import write_whole
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from lantu.whole_files import write_whole
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_whole(Path(sys.argv[1]), "new" * 1000)
+except OSError as error:
+    from lantu.errors import full_disk, is_full_disk
+    sys.exit(full_disk("compare") if is_full_disk(error) else 9)
+"""
+
+
+@pytest.fixture
+def full_spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("before")
+    done = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "lantu compare: the disk, or your share of it, is full" in done.stderr
+    assert path.read_text() == "before"
+    assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_an_error_while_writing_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(tmp_path / "rows.csv", "half\ud800")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_and_a_device_are_written_through(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "target.txt").write_text("")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "target.txt")
+    write_whole(tmp_path / "link.txt", "through")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "target.txt").read_text() == "through"
+    write_table(pd.DataFrame({"a": [1]}), tmp_path / "rows.csv")
+    assert pd.read_csv(tmp_path / "rows.csv")["a"].tolist() == [1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here, which acts as a full disk")
+def test_an_artifact_that_cannot_be_copied_leaves_nothing_in_the_spool(
+    full_spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"x" * 100)
+    monkeypatch.setattr(
+        "lantu.tracking.spool.shutil.copy2", lambda source, _: Path("/dev/full").write_bytes(b"x" * 100)
+    )
+    with pytest.raises(OSError, match="No space left"):
+        full_spool.put(tmp_path / "weights.bin", None)
+    assert not list(full_spool.path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here, which acts as a full disk")
+def test_a_command_on_a_full_disk_ends_with_a_sentence_and_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{n % 9},{'yn'[n % 2]}\n" for n in range(40)))
+    assert main(["data", "data=csv", "data.path=t.csv", "data.target=y", "report=/dev/full", "json=r.json"]) == 2
+    assert "/dev/full cannot be written: No space left" in capsys.readouterr().err
