@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 import lantu
 from lantu.tasks import AUROCInterval, SensitivityAtSpecificity
 from lantu.tasks.clinical_metrics import delong_interval
+from lantu.tasks.froc import RATES, froc
 
 
 def scored(examples: int = 120, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -49,11 +50,30 @@ def test_sensitivity_is_the_largest_where_specificity_is_high_enough() -> None:
         SensitivityAtSpecificity(min_specificity=90)
 
 
-def test_they_are_added_to_a_run_by_its_config(tmp_path: object) -> None:
+def test_a_froc_is_read_as_its_definition_says() -> None:
+    random = np.random.default_rng(0)
+    scores, target = scored(400)
+    scans = random.integers(0, 20, 400)
+    found = froc(scores, target, scans)
+    for rate, sensitivity in zip(RATES, found.at, strict=True):
+        right = [
+            (scores[target] >= threshold).mean()
+            for threshold in [np.inf, *np.unique(scores)]
+            if (scores[~target] >= threshold).sum() / 20 <= rate
+        ]
+        assert sensitivity == pytest.approx(max(right)), rate
+    assert found.score == pytest.approx(found.at.mean())
+    assert found.interval[0] < found.score < found.interval[1]
+    shuffled = random.permutation(400)
+    again = froc(scores[shuffled], target[shuffled], np.array([f"scan {name}" for name in scans])[shuffled])
+    assert again.at == pytest.approx(found.at)
+
+
+def test_they_are_added_to_a_run_by_its_config(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     run = lantu.run(
         lantu.compose(
             f"paths.root={tmp_path}", "data=breast_cancer", "model=linear", "trainer.max_epochs=2", "save_model=false",
-            "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "callbacks.figures=null",
+            "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "task.scan='mean radius'",
             "+task.extra_metrics.interval._target_=lantu.tasks.AUROCInterval",
             "+task.extra_metrics.found._target_=lantu.tasks.SensitivityAtSpecificity", "notice=Not for patients.",
         )
@@ -61,7 +81,15 @@ def test_they_are_added_to_a_run_by_its_config(tmp_path: object) -> None:
     found = run.metrics
     assert found["test/auroc_low"] < found["test/auroc"] < found["test/auroc_high"]
     assert 0 <= found["test/found"] <= 1
+    assert found["test/froc_low"] <= found["test/froc_score"] <= found["test/froc_high"]
+    assert (run.run_dir / "figures" / "froc.png").is_file()
     assert "Not for patients" in (run.run_dir / "config.yaml").read_text()
+    assert "Not for patients" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("recipe", ["lung_ct", "mammography"])
+def test_medical_recipes_say_what_they_may_not_be_used_for(recipe: str) -> None:
+    assert "not for diagnosis" in lantu.compose(f"experiment={recipe}").cfg.notice
 
 
 def test_without_both_classes_no_interval_is_made_up() -> None:

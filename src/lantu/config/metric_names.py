@@ -21,7 +21,7 @@ _CLASSES = (
 )
 _CLASSES_TEST = (
     "ece_low ece_high ece_if_perfect ece_uncalibrated loss_uncalibrated acceptance_rate positives_among_accepted "
-    "profit profit_low profit_high profit_if_all_accepted"
+    "profit profit_low profit_high profit_if_all_accepted froc_score froc_low froc_high sensitivity_at_*_per_scan"
 )
 _NUMBERS = "mse rmse mae r2"
 _TEXT = "perplexity bits_per_byte"

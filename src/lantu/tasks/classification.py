@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import log
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torchmetrics.classification import BinaryPrecision, MulticlassAccuracy
 from lantu.data.base import DataModule
 from lantu.errors import UserError
 from lantu.models.scorecard import Scorecard
+from lantu.tasks import froc
 from lantu.tasks.baselines import Baseline, fit_baselines
 from lantu.tasks.decided import DecidedTask
 from lantu.tasks.known_metrics import AUROC, F1, MacroAUROC, MacroF1, MacroPrecision, MacroRecall, Recall
@@ -38,6 +40,8 @@ class Classification(DecidedTask):
         class_weights: null, "balanced" (inversely proportional to the counts) or one number per class; only the
             training loss is weighted.
         label_smoothing: share of the target's probability spread over all classes (Szegedy et al. 2016); training only.
+        scan: of two classes, the column with the scan or picture that each candidate belongs to: the test then has a
+            FROC (`lantu.tasks.froc`).
         tta: test-time augmentation: in test and prediction, the mean probability of a picture and its mirror image.
         options: of `DecidedTask` and `Task`.
     """
@@ -53,11 +57,15 @@ class Classification(DecidedTask):
         class_counts: list[int] | None = None,
         class_weights: str | list[float] | None = None,
         label_smoothing: float = 0.0,
+        scan: str | None = None,
         tta: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(net, **options)
         self.tta = tta
+        self.scan = scan
+        if scan is not None and classes != 2:
+            raise UserError(f"`task.scan={scan}`: a FROC is about two classes, and these data have {classes}.")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"`task.label_smoothing={label_smoothing}` must lie in [0, 1).")
         if self.decision is not None and classes != 2:
@@ -99,6 +107,29 @@ class Classification(DecidedTask):
         if self.class_weights is None:
             return len(y)
         return self.class_weights[y].sum() if y.ndim == 1 else (y * self.class_weights).sum()
+
+    @property
+    def carried_columns(self) -> list[str]:
+        return [*super().carried_columns, *([self.scan] if self.scan else [])]
+
+    def _is_assessed(self) -> bool:
+        return super()._is_assessed() or self.scan is not None
+
+    def assess(self, outputs: Outputs) -> dict[str, float]:
+        """Figures of calibration, decision and FROC on a test's outputs, by name."""
+        found = super().assess(outputs)
+        if (curve := self._froc(outputs)) is not None:
+            found |= froc.figures(curve)
+        return found
+
+    def _froc(self, outputs: Outputs) -> "froc.FROC | None":
+        """The FROC of a test's outputs; None where it is not asked for, or there is no finding."""
+        if self.scan is None or not outputs or not bool((outputs["y"] == 1).any()):
+            return None
+        data: Any = self.trainer.datamodule
+        scans = data.carried_values("test", self.scan).astype(str).to_numpy()[np.asarray(outputs["row"])]
+        scores = self.probabilities(outputs["output"])[:, 1].double().numpy()
+        return froc.froc(scores, outputs["y"].numpy() == 1, scans)
 
     def probabilities(self, output: Tensor) -> Tensor:
         """Probabilities (N, classes) from logits; whatever is predicted, measured or drawn uses them."""
@@ -177,6 +208,9 @@ class Classification(DecidedTask):
             yield from classification_figures(probabilities, outputs["y"].numpy(), self.class_names).items()
             if isinstance(self.net, Scorecard):
                 yield "scorecard", self.net.table()
+            if (curve := self._froc(outputs)) is not None:
+                yield "froc", froc.curve(curve)
+                yield "froc", froc.table(curve)
             if self.calibration is not None or self.decision is not None:
                 from lantu.tasks.decision_plots import decision_figures
 

@@ -134,7 +134,7 @@ class DecidedTask(Task):
 
     def test_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
         kept = super().test_step(batch, batch_idx)
-        if kept is not None and self._is_fitted_later():
+        if kept is not None and self._is_assessed():
             self._held.add(kept)
         return kept
 
@@ -146,7 +146,7 @@ class DecidedTask(Task):
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        if self._is_fitted_later():
+        if self._is_assessed():
             found = self.assess(once_each(self._held.joined()))
             self.log_dict({f"test/{name}": value for name, value in found.items() if np.isfinite(value)})
         self._held.clear()
@@ -220,6 +220,10 @@ class DecidedTask(Task):
 
     def _is_fitted_later(self) -> bool:
         return self.calibration is not None or self.decision is not None
+
+    def _is_assessed(self) -> bool:
+        """Whether a test's outputs are held for `assess`."""
+        return self._is_fitted_later()
 
     def _splits(self) -> Any:
         return getattr(self.trainer.datamodule, "splits", {})

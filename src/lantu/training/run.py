@@ -245,7 +245,8 @@ def completed(composition: Composition) -> DictConfig:
 
 def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -> None:
     """Read the data, and fill in the facts that the config of the model and the task refers to."""
-    data.carry([*(cfg.task.get("slices") or []), *groups_of(cfg)])
+    scan = cfg.task.get("scan")
+    data.carry([*(cfg.task.get("slices") or []), *([scan] if scan else []), *groups_of(cfg)])
     data.prepare_data()
     data.setup("fit")
     with open_dict(cfg):
