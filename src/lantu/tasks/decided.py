@@ -13,7 +13,8 @@ from lantu.errors import UserError
 from lantu.notices import warn_once
 from lantu.tasks.base import Batch, Task
 from lantu.tasks.known_metrics import KS, AveragePrecision, Gini
-from lantu.tasks.outputs import Collector, Outputs
+from lantu.tasks.outcomes import ClassOutcomes
+from lantu.tasks.outputs import Collector, Outputs, once_each
 
 if TYPE_CHECKING:
     from lantu.tasks.group_thresholds import GroupThresholds
@@ -208,6 +209,23 @@ class DecidedTask(Task):
             columns |= self.decision.named(outputs["attribution"].numpy(), against)
         return columns
 
+    def favourable_class(self, named: str | None) -> str | None:
+        """Unless one is named, what the decision accepts, else the last class."""
+        if named is not None and named not in self.class_names:
+            raise UserError(f"`fairness.favourable={named}`: the classes are {', '.join(self.class_names)}.")
+        return named or self.class_names[0 if self.decision is not None else -1]
+
+    def outcomes(self, outputs: Outputs, *, favourable: str | None = None) -> ClassOutcomes:
+        name = str(self.favourable_class(favourable))
+        number = self.class_names.index(name)
+        p, y = self.probabilities(outputs["output"]).double().numpy(), outputs["y"].numpy()
+        if self.decision is not None and len(self.class_names) == 2:
+            against = p[:, 1] >= self.thresholds(outputs, split="test")
+            decided = against if number else ~against
+        else:
+            decided = p.argmax(axis=1) == number
+        return ClassOutcomes(name, decided, y == number, p[:, number])
+
     def decision_column_names(self) -> list[str]:
         """The names of those columns."""
         if self.decision is None:
@@ -276,18 +294,6 @@ class DecidedTask(Task):
         if self.decision is None:
             return {}
         return {"gini": Gini(), "ks": KS(), "average_precision": AveragePrecision()}
-
-
-def once_each(outputs: Outputs) -> Outputs:
-    """Outputs without the examples that ranks of unequal share measured twice."""
-    rows = outputs.get("row")
-    if rows is None or len(set(rows)) == len(rows):
-        return outputs
-    first = sorted(dict(zip(reversed(rows), reversed(range(len(rows))), strict=True)).values())
-    return {
-        name: values[torch.tensor(first)] if isinstance(values, Tensor) else [values[place] for place in first]
-        for name, values in outputs.items()
-    }
 
 
 def top(probabilities: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lantu.decisions.scores import reliability, roc_points
-from lantu.tasks.decided import DecidedTask, once_each, top
-from lantu.tasks.outputs import Outputs
+from lantu.tasks.decided import DecidedTask, top
+from lantu.tasks.outputs import Outputs, once_each
 from lantu.tasks.plots import COLOURS, sheet
 
 

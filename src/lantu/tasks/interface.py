@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lantu.data.base import DataModule
     from lantu.tasks.baselines import Baseline
+    from lantu.tasks.outcomes import ClassOutcomes, NumberOutcomes
 
 
 class TaskInterface(pl.LightningModule):
@@ -189,6 +190,29 @@ class TaskInterface(pl.LightningModule):
             Columns of equal length; None: nothing is stored.
         """
         return None
+
+    def favourable_class(self, named: str | None) -> str | None:
+        """The class that is good for a person, by which groups of people are compared; None: it predicts numbers.
+
+        Args:
+            named: what the config names; None: the task's own choice.
+
+        Raises:
+            UserError: there is no such class, or predictions of this task mean nothing good or bad.
+        """
+        raise UserError(
+            f"`fairness.group` compares what predictions mean for people, and {type(self).__name__} does not say that "
+            "(it has no `outcomes`): leave it out, or name the columns in `task.slices`."
+        )
+
+    def outcomes(self, outputs: Outputs, *, favourable: str | None = None) -> "ClassOutcomes | NumberOutcomes":
+        """What a test's outputs mean for the people that they are about.
+
+        Args:
+            outputs: what `collect` kept, on the CPU, all batches joined.
+            favourable: as in `favourable_class`.
+        """
+        raise lacks(self, "outcomes", "to be compared between groups of people")
 
     @classmethod
     def baselines(cls, data: "DataModule") -> "list[Baseline]":

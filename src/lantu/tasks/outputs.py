@@ -97,6 +97,18 @@ class Collector:
         self._batches, self._bytes, self.left_out = [], 0, 0
 
 
+def once_each(outputs: Outputs) -> Outputs:
+    """Outputs without the examples that ranks of unequal share measured twice."""
+    rows = outputs.get("row")
+    if rows is None or len(set(rows)) == len(rows):
+        return outputs
+    first = sorted(dict(zip(reversed(rows), reversed(range(len(rows))), strict=True)).values())
+    return {
+        name: values[torch.tensor(first)] if isinstance(values, Tensor) else [values[place] for place in first]
+        for name, values in outputs.items()
+    }
+
+
 def _joined(parts: list[Any]) -> Any:
     first = parts[0]
     if isinstance(first, Tensor):

@@ -15,6 +15,7 @@ from lantu.errors import UserError
 from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline, fit_baselines
 from lantu.tasks.known_metrics import R2
+from lantu.tasks.outcomes import NumberOutcomes
 from lantu.tasks.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -113,6 +114,16 @@ class Regression(Task):
             columns[name] = predicted[:, number]
         losses = self._loss(outputs["output"].float(), outputs["y"].float(), reduction="none")
         return {**columns, "loss": losses.mean(dim=1).numpy()}
+
+    def favourable_class(self, named: str | None) -> None:
+        if named is not None:
+            raise UserError(f"`fairness.favourable={named}` names a class, and these data have numbers: leave it out.")
+
+    def outcomes(self, outputs: Outputs, *, favourable: str | None = None) -> NumberOutcomes:
+        """Of the first target."""
+        device = self.target_mean.device
+        values = (self.in_units(outputs[name].to(device)).cpu().double().numpy()[:, 0] for name in ("output", "y"))
+        return NumberOutcomes(*values)
 
     def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
         """Of the test: prediction against truth, for each target."""

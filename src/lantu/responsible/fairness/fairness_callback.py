@@ -16,10 +16,10 @@ from lantu.loggers import log_figure, log_metrics, log_table
 from lantu.notices import warn_once
 from lantu.responsible.fairness.metrics import ByGroup, intersection, of_decisions, of_numbers
 from lantu.responsible.fairness.mitigation import CONSTRAINTS, GroupedExamples, Mitigation, reweighing
-from lantu.tasks.decided import DecidedTask, once_each
+from lantu.tasks.decided import DecidedTask
 from lantu.tasks.group_thresholds import RATES, GroupThresholds
-from lantu.tasks.outputs import Collector
-from lantu.tasks.regression import Regression
+from lantu.tasks.outcomes import ClassOutcomes
+from lantu.tasks.outputs import Collector, once_each
 
 HOW = ("reweighing", "constraint", "thresholds")
 SHOWN = {
@@ -79,19 +79,13 @@ class Fairness(Callback):
         """The same gaps by the names under which they are logged."""
         self._outputs = Collector()
 
-    def prepare(self, task: LightningModule, data: DataModule) -> None:
+    def prepare(self, task: Any, data: DataModule) -> None:
         """Check that the task can be measured by group, and make its training fairer where that is asked for.
 
         Raises:
-            UserError: the task is neither a classification nor a regression, or cannot be trained in that way.
+            UserError: the task says nothing of people, has no such class, or cannot be trained in that way.
         """
-        if not isinstance(task, DecidedTask | Regression):
-            raise UserError(
-                f"`fairness.group={self.group}` measures classifications and regressions, and {type(task).__name__} is "
-                "neither: leave it out, or name the columns in `task.slices`."
-            )
-        if isinstance(task, DecidedTask) and self.favourable is not None and self.favourable not in task.class_names:
-            raise UserError(f"`fairness.favourable={self.favourable}`: the classes are {', '.join(task.class_names)}.")
+        task.favourable_class(self.favourable)
         learned = [name for name in self.group if name in data.spec.get("feature_columns", ())]
         if learned:
             warn_once(
@@ -100,7 +94,7 @@ class Fairness(Callback):
             )
         if self.mitigation is None:
             return
-        if not isinstance(task, DecidedTask) or len(task.class_names) != 2:
+        if not task.decides or len(task.class_names) != 2:
             raise UserError(f"`fairness.mitigation={self.mitigation}` is for a target of two classes.")
         if self.mitigation == "thresholds":
             self._divide_thresholds(task, data)
@@ -182,34 +176,19 @@ class Fairness(Callback):
                    for name, found in columns.items()]  # fmt: skip
         if len(columns) > 1:
             divided.append(intersection(columns))
-        if isinstance(task, Regression):
-            predicted, truth = (
-                task.in_units(outputs[name].to(task.target_mean.device)).cpu().double().numpy()[:, 0]
-                for name in ("output", "y")
-            )
-            return [of_numbers(*each, predicted=predicted, truth=truth, least=self.least) for each in divided]
-        p, y = task.probabilities(outputs["output"]).double().numpy(), outputs["y"].numpy()
-        place = self._favourable(task)
-        if task.decision is not None and len(task.class_names) == 2:
-            against = p[:, 1] >= task.thresholds(outputs, split="test")
-            favoured = ~against if place == 0 else against
-        else:
-            favoured = p.argmax(axis=1) == place
-        return [
-            of_decisions(*each, favoured=favoured, deserving=y == place, probability=p[:, place], least=self.least)
-            for each in divided
-        ]
-
-    def _favourable(self, task: Any) -> int:
-        """The number of the class that is good for a person."""
-        if self.favourable is not None:
-            return int(task.class_names.index(self.favourable))
-        return 0 if task.decision is not None else len(task.class_names) - 1
+        found = task.outcomes(outputs, favourable=self.favourable)
+        if isinstance(found, ClassOutcomes):
+            return [
+                of_decisions(*each, favoured=found.decided, deserving=found.true, probability=found.probability,
+                             least=self.least)
+                for each in divided
+            ]  # fmt: skip
+        return [of_numbers(*each, predicted=found.predicted, truth=found.true, least=self.least) for each in divided]
 
     def _show(self, task: Any) -> None:
         console = Console()
-        numbers = isinstance(task, Regression)
-        shown = SHOWN_OF_NUMBERS if numbers else SHOWN
+        favourable = task.favourable_class(self.favourable)
+        shown = SHOWN_OF_NUMBERS if favourable is None else SHOWN
         for each in self.found:
             table = Table(box=None, padding=(0, 2))
             table.add_column(each.name)
@@ -230,9 +209,8 @@ class Fairness(Callback):
                 )
             if not each.gaps:
                 console.print(f"no differences: fewer than two groups of {each.name} have {self.least} examples")
-        if not numbers:
-            name = task.class_names[self._favourable(task)]
-            console.print(f"favourable outcome: {escape(name)} (`fairness.favourable=CLASS` chooses another)")
+        if favourable is not None:
+            console.print(f"favourable outcome: {escape(favourable)} (`fairness.favourable=CLASS` chooses another)")
 
 
 def _targets(examples: Any) -> np.ndarray:
