@@ -1,8 +1,10 @@
 """The catalogue: every data set, model and recipe with its sentence, and which models fit which data."""
 
 import argparse
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
+from lantu.cli.common_options import add_json_option
 from lantu.config.checking import facts_of_models
 from lantu.config.composing import config_search
 from lantu.config.explain import groups, options
@@ -41,7 +43,9 @@ def catalog_main(arguments: list[str]) -> int:
     """`lantu catalog [GROUP ...]`."""
     parser = argparse.ArgumentParser("lantu catalog", description="List what can be composed.")
     parser.add_argument("groups", nargs="*", help="config groups, such as optimizer; none: data, model, experiment")
-    asked = parser.parse_args(arguments).groups
+    add_json_option(parser)
+    given = parser.parse_args(arguments)
+    asked = given.groups
     with config_search():
         known = groups()
         for group in asked:
@@ -49,8 +53,22 @@ def catalog_main(arguments: list[str]) -> int:
                 raise UserError(
                     f"there is no group `{group}`.{did_you_mean(group, known)} The groups are: {', '.join(known)}."
                 )
+        if given.json:
+            print(_as_json(asked or [group for group in SHOWN if group in known]))
+            return 0
         _show(asked or [group for group in SHOWN if group in known], with_fits=not asked)
     return 0
+
+
+def _as_json(shown: list[str]) -> str:
+    """The entries of some groups, and for a data set the models that fit it."""
+    fitting = fits() if "data" in shown else {}
+    rows = [
+        {**asdict(each), **({"models": fitting.get(each.name, [])} if each.group == "data" else {})}
+        for group in shown
+        for each in entries(group)
+    ]
+    return json.dumps(rows, indent=1, ensure_ascii=False)
 
 
 def _show(shown: list[str], *, with_fits: bool) -> None:

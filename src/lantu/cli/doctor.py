@@ -1,6 +1,7 @@
 """`lantu doctor`: versions, devices, and what is missing, each with what to type to get it."""
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -8,11 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lantu.cli.common_options import add_json_option
 from lantu.config.locations import shipped_conf, user_confs
 from lantu.redaction import redact
 
@@ -49,11 +51,15 @@ def doctor_main(arguments: list[str]) -> int:
     """`lantu doctor [--fast]`; exit status 1 where something that every run needs is missing or broken."""
     parser = argparse.ArgumentParser("lantu doctor", description="Print versions, devices, and what is missing.")
     parser.add_argument("--fast", action="store_true", help="do not try to import the libraries")
+    add_json_option(parser)
     asked = parser.parse_args(arguments)
     tried = {} if asked.fast else {name: _start(program) for name, program in CHECKED.items()}
     findings = [each for part in (system, packages, extras, devices, programs, places) for each in _found_by(part)]
     findings += [_imported(name, process) for name, process in tried.items()]
-    _show(findings)
+    if asked.json:
+        print(json.dumps([asdict(each) for each in findings], indent=1, ensure_ascii=False))
+    else:
+        _show(findings)
     return 1 if any(each.state in ("missing", "broken") and each.topic != "extra" for each in findings) else 0
 
 

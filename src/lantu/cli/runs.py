@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,9 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from lantu.cli.common_options import add_store_option
+from lantu import units
+from lantu.cli.common_options import add_json_option, add_store_option, pager
+from lantu.cli.run_listing import ListedRun, as_json, listed
 from lantu.errors import UserError
 from lantu.redaction import redact
 from lantu.tracking.rebuild_store import bring_artifacts, set_aside
@@ -57,14 +60,19 @@ def runs_main(argv: list[str]) -> int:
     """List the runs on local disk; with --repair, end the interrupted ones in MLflow."""
     parser = argparse.ArgumentParser(
         "lantu runs",
-        description="List the runs on local disk: running, unsynced, interrupted, synced.",
+        description="List the runs on local disk, the newest first: id, best score, date, cost, and whether MLflow "
+        "has it.",
     )
     add_store_option(parser)
     parser.add_argument(
         "--repair", action="store_true", help="upload interrupted runs and end them in MLflow as KILLED"
     )
+    add_json_option(parser)
     asked = parser.parse_args(argv)
     folders = _folders(asked.store)
+    if asked.json:
+        print(as_json([listed(folder, _name(folder, asked.store)).as_dict() for folder in reversed(folders)]))
+        return 0
     if asked.repair:
         dead = [folder for folder in folders if folder.state() == "dead"]
         if dead:
@@ -136,37 +144,57 @@ def _show(folders: list[RunFolder], store: Path) -> None:
     if not folders:
         console.print(f"There are no runs in {store}.", highlight=False)
         return
+    runs = [listed(folder, _name(folder, store)) for folder in reversed(folders)]
+    metrics = {each.metric for each in runs if each.metric}
+    rows = [_cells(each, named=len(metrics) > 1) for each in runs]
+    columns = ("id", "run", "began", "state", "score", "cost")
+    widest = [max(len(row[place]) for row in [columns, *rows]) for place in range(len(columns))]
+    room = max(console.width - sum(widest) + widest[1] - 2 * (len(columns) - 1), 12)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("run", "folder", "state", "MLflow"):
-        table.add_column(column, overflow="fold", no_wrap=column == "folder")  # which one copies
-    table.add_column("pending", justify="right")
-    table.add_column("trouble", overflow="fold")
-    states: Counter[str] = Counter()
-    for folder in folders:
-        try:
-            state, progress, begin = folder.state(), folder.upload_progress(), folder.head()
-        except Exception as error:  # one run's damaged record must not hide the others
-            table.add_row("?", _plain(_name(folder, store)), "[red]damaged[/]", "", "", _plain(str(error)))
-            continue
-        states[state] += 1
-        waiting = ""
-        if state != "uploaded":
-            artifacts = sum(1 for _ in folder.spool.tickets())
-            waiting = f"{folder.points_waiting():,} points, {artifacts} artifacts, {decimal(folder.waiting())}"
-        table.add_row(
-            _plain(str(begin.get("name"))) if begin else "?",
-            _plain(_name(folder, store)),
-            f"[{_COLOURS[state]}]{STATES[state]}[/]",
-            _plain(f"{progress.run_id or ''} {progress.status or ''}".strip()),
-            waiting,
-            _plain(progress.trouble or ""),
-        )
-    console.print(table)
-    if states["waits"] or states["dead"]:
+    for column in columns:
+        table.add_column(column, no_wrap=True, justify="right" if column in ("score", "cost") else "left")
+    for each, row in zip(runs, rows, strict=True):
+        # what tells runs apart stands at the end of their names
+        name = row[1] if len(row[1]) <= room else f"{row[1][: room // 3]}…{row[1][-(room - room // 3 - 1) :]}"
+        state = f"[{_COLOURS.get(each.state, 'red')}]{row[3]}[/]"
+        table.add_row(row[0], _plain(name), row[2], state, _plain(row[4]), row[5])
+    with pager(console, rows=len(runs)):
+        console.print(table)
+        if len(metrics) == 1:
+            console.print(f"score: {metrics.pop()}, the best checkpoint's", highlight=False)
+        for each in runs:
+            if each.state != "uploaded":
+                _tell_pending(console, each)
+    if any(each.state in ("waits", "dead") for each in runs):
         console.print(
             f"\n`lantu sync --store {store}` uploads unsynced runs, and ends interrupted ones in MLflow.",
             highlight=False,
         )
+
+
+def _cells(run: ListedRun, *, named: bool) -> tuple[str, ...]:
+    """A run's cells: id, name, date, state, score and cost.
+
+    Args:
+        named: whether a score is given with its metric, since not all runs have the same.
+    """
+    began = datetime.fromisoformat(run.began).astimezone().strftime("%m-%d %H:%M") if run.began else ""
+    score = "" if run.score is None else f"{run.metric} {run.score:.4g}" if named else f"{run.score:.4g}"
+    cost = "" if run.usd is None else units.format_money(run.usd)
+    # without an id in MLflow, a run is called by its folder
+    called = run.id[:8] if run.id else run.folder.rpartition("/")[2][:8]
+    name = run.name if run.state != "damaged" else run.folder
+    return called, name, began, STATES.get(run.state, run.state), score, cost
+
+
+def _tell_pending(console: Console, run: ListedRun) -> None:
+    """Which run is not in MLflow yet, by its folder, and what of it."""
+    said = f"{_plain(run.folder)}  {STATES.get(run.state, run.state)}"
+    if run.state != "damaged":
+        said += f": {run.points_pending:,} points, {run.artifacts_pending} artifacts, {decimal(run.bytes_pending)}"
+    if run.trouble:
+        said += f"  {_plain(run.trouble)}"
+    console.print(said, highlight=False, soft_wrap=True)
 
 
 def _plain(text: str) -> str:

@@ -2,7 +2,8 @@
 
 import argparse
 import time
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -10,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lantu import units
-from lantu.cli.common_options import add_store_option
+from lantu.cli.common_options import add_json_option, add_store_option, pager
+from lantu.cli.run_listing import as_json
 from lantu.errors import UserError
 from lantu.sweeps.finish import causes
 from lantu.sweeps.progress import COLOURS, counted
@@ -28,6 +30,7 @@ def sweeps_main(argv: list[str]) -> int:
     parser.add_argument("name", nargs="?", help="show this one, with its trials")
     parser.add_argument("--watch", action="store_true", help="go on showing until it has ended")
     add_store_option(parser)
+    add_json_option(parser)
     asked = parser.parse_args(argv)
     if not asked.store.is_dir():
         raise UserError(
@@ -36,19 +39,46 @@ def sweeps_main(argv: list[str]) -> int:
     console = Console(highlight=False)
     if asked.name is None:
         sweeps = list(sweep_folders(asked.store))
+        if asked.json:
+            print(as_json([_told(each) for each in sweeps]))
+            return 0
         if not sweeps:
             console.print(f"No sweep in {asked.store} yet: `lantu train -m optimizer.lr=1e-3,1e-2` is one.")
             return 0
-        console.print(_overview(sweeps))
+        with pager(console, rows=4 * len(sweeps)):
+            console.print(_overview(sweeps))
         return 0
     sweep = SweepFolder(sweeps_of(asked.store) / asked.name)
     if not sweep.exists():
         raise UserError(unknown(sweeps_of(asked.store), asked.name))
-    if asked.watch and console.is_terminal:
+    if asked.json:
+        print(as_json([_told(sweep, trials=True)]))
+    elif asked.watch and console.is_terminal:
         _watch(sweep, console)
     else:
         _show(sweep, console)
     return 0
+
+
+def _told(sweep: SweepFolder, *, trials: bool = False) -> dict[str, Any]:
+    """A sweep as plain values, with its trials if asked for."""
+    status, content = Watcher(sweep).look(), sweep.content()
+    best = status.best
+    objectives = list(content["objectives"])
+    found: dict[str, Any] = {
+        "name": sweep.name, "began": datetime.fromtimestamp(content["created"], UTC).isoformat(timespec="seconds"),
+        "running": sweep.owner.is_alive(), "objectives": objectives, "trials": dict(status.counts),
+        "best": {"trial": best.name, "metric": best.metric, "value": best.value} if best else None, **sweep.spent(),
+    }  # fmt: skip
+    if trials:
+        found["each_trial"] = [
+            {
+                "number": each.number, "name": each.name, "status": state.status,
+                "seconds": state.ended - state.started if state.ended else None, "values": state.values,
+            }
+            for each in sweep.trials() for state in [each.state()]
+        ]  # fmt: skip
+    return found
 
 
 def _overview(sweeps: list[SweepFolder]) -> Table:
