@@ -13,7 +13,7 @@ from lantu.lazy_imports import gc_paused
 
 LIST = """
 import importlib, json, pkgutil, sys
-LATE = ["matplotlib", "scipy.signal", "sklearn", "sympy", "torchvision", "transformers"]
+LATE = ["matplotlib", "scipy.signal", "scipy.stats", "sklearn", "sympy", "torchvision", "transformers"]
 loaded = [name for name in LATE if name in sys.modules]
 asked = json.load(sys.stdin)
 import torchmetrics

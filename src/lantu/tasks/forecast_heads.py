@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
-from scipy import special, stats
 from torch import Tensor
 
 from lantu.errors import UserError
@@ -126,7 +126,7 @@ class VarEs(Head):
     def _both(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Quantiles that rise with the level, and means below them (..., levels)."""
         number = len(self.levels)
-        start = torch.tensor([-float(stats.norm.ppf(level)) for level in self.levels], device=raw.device)
+        start = torch.tensor([-float(scipy.stats.norm.ppf(level)) for level in self.levels], device=raw.device)
         gaps = torch.cat([(start[:-1] - start[1:]), start[-1:]])
         size = torch.exp(raw[..., :number].clamp(-4, 4)) * gaps  # the distance to the next level's quantile
         var = -size.flip(-1).cumsum(-1).flip(-1)
@@ -167,7 +167,9 @@ class SkewT(Head):
         found = []
         for level in levels:
             left = level < (1 - skew) / 2
-            t = stats.t.ppf(np.where(left, level / (1 - skew), 0.5 + (level - (1 - skew) / 2) / (1 + skew)), degrees)
+            t = scipy.stats.t.ppf(
+                np.where(left, level / (1 - skew), 0.5 + (level - (1 - skew) / 2) / (1 + skew)), degrees
+            )
             z = (np.where(left, 1 - skew, 1 + skew) * np.sqrt((degrees - 2) / degrees) * t - a) / b
             found.append(location + scale * z)
         return torch.from_numpy(np.stack(found, -1)).to(raw.device, torch.float32)
@@ -178,8 +180,8 @@ class SkewT(Head):
         for level in levels:
             if np.any(level >= (1 - skew) / 2):
                 raise UserError(f"the mean below the quantile at {level:g} is known left of the mode alone.")
-            t = stats.t.ppf(level / (1 - skew), degrees)
-            below = -stats.t.pdf(t, degrees) * (degrees + t**2) / (degrees - 1)  # E[T; T < t]
+            t = scipy.stats.t.ppf(level / (1 - skew), degrees)
+            below = -scipy.stats.t.pdf(t, degrees) * (degrees + t**2) / (degrees - 1)  # E[T; T < t]
             z = (1 - skew) ** 2 * np.sqrt((degrees - 2) / degrees) / b * below / level - a / b
             found.append(location + scale * z)
         return torch.from_numpy(np.stack(found, -1)).to(raw.device, torch.float32)
@@ -191,10 +193,10 @@ class SkewT(Head):
         location, scale, degrees, *_ = self._on_host(raw)
         scale = scale * np.sqrt((degrees - 2) / degrees)
         z = (y.double().cpu().numpy() - location) / scale
-        beta = special.beta(0.5, degrees - 0.5) / special.beta(0.5, degrees / 2) ** 2
+        beta = scipy.special.beta(0.5, degrees - 0.5) / scipy.special.beta(0.5, degrees / 2) ** 2
         score = (
-            z * (2 * stats.t.cdf(z, degrees) - 1)
-            + 2 * stats.t.pdf(z, degrees) * (degrees + z**2) / (degrees - 1)
+            z * (2 * scipy.stats.t.cdf(z, degrees) - 1)
+            + 2 * scipy.stats.t.pdf(z, degrees) * (degrees + z**2) / (degrees - 1)
             - 2 * np.sqrt(degrees) / (degrees - 1) * beta
         )
         return torch.from_numpy(np.asarray(scale * score)).to(raw.device, torch.float32)
@@ -207,7 +209,7 @@ class SkewT(Head):
 
     def _on_host(self, raw: Tensor) -> tuple[np.ndarray, ...]:
         location, log_scale, degrees, skew = (each.detach().double().cpu().numpy() for each in self._parameters(raw))
-        log_c = special.gammaln((degrees + 1) / 2) - special.gammaln(degrees / 2)
+        log_c = scipy.special.gammaln((degrees + 1) / 2) - scipy.special.gammaln(degrees / 2)
         a = 4 * skew * np.exp(log_c) / np.sqrt(np.pi * (degrees - 2)) * (degrees - 2) / (degrees - 1)
         return location, np.exp(log_scale), degrees, skew, a, np.sqrt(1 + 3 * skew**2 - a**2)
 

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import scipy
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
@@ -140,7 +140,7 @@ def share(name: str, successes: int, total: int, *, intervals: bool) -> dict[str
     """A share by name, with its Wilson 95% interval where asked."""
     found = {name: successes / total}
     if intervals:
-        interval = binomtest(successes, total).proportion_ci(method="wilson")
+        interval = scipy.stats.binomtest(successes, total).proportion_ci(method="wilson")
         found |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
     return {key: torch.tensor(value, dtype=torch.float32) for key, value in found.items()}
 

@@ -8,8 +8,7 @@ are losses. A violation is a day with r < VaR. A p value is NaN where the sample
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from scipy.special import xlogy
+import scipy
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def conditional_coverage(violations: np.ndarray, *, level: float) -> Test:
     """Coverage and independence together (Christoffersen 1998): the sum of both statistics, 2 degrees of freedom."""
     coverage, independence = kupiec(violations, level=level), christoffersen(violations)
     statistic = coverage.statistic + independence.statistic
-    return Test(statistic, float(stats.chi2.sf(statistic, 2)))
+    return Test(statistic, float(scipy.stats.chi2.sf(statistic, 2)))
 
 
 def dynamic_quantile(returns: np.ndarray, var: np.ndarray, *, level: float, lags: int = 4) -> Test:
@@ -70,7 +69,7 @@ def dynamic_quantile(returns: np.ndarray, var: np.ndarray, *, level: float, lags
         return Test(np.nan, np.nan)
     coefficients = np.linalg.solve(x.T @ x, x.T @ y)
     statistic = float(coefficients @ x.T @ x @ coefficients / (level * (1 - level)))
-    return Test(statistic, float(stats.chi2.sf(statistic, x.shape[1])))
+    return Test(statistic, float(scipy.stats.chi2.sf(statistic, x.shape[1])))
 
 
 def mcneil_frey(returns: np.ndarray, var: np.ndarray, es: np.ndarray, *, draws: int = 10_000, seed: int = 0) -> Test:
@@ -128,16 +127,16 @@ def diebold_mariano(losses: np.ndarray, others: np.ndarray, *, lags: int | None 
     if not variance > 0:
         return Test(np.nan, np.nan)
     statistic = difference.mean() / np.sqrt(variance / days) * np.sqrt((days - 1) / days)
-    return Test(float(statistic), float(2 * stats.t.sf(abs(statistic), days - 1)))
+    return Test(float(statistic), float(2 * scipy.stats.t.sf(abs(statistic), days - 1)))
 
 
 def _binomial(hits: int, days: int, rate: float) -> float:
-    return float(xlogy(hits, rate) + xlogy(days - hits, 1 - rate))
+    return float(scipy.special.xlogy(hits, rate) + scipy.special.xlogy(days - hits, 1 - rate))
 
 
 def _likelihood_ratio(restricted: float, free: float, *, degrees: int) -> Test:
     statistic = max(0.0, 2 * (free - restricted))
-    return Test(statistic, float(stats.chi2.sf(statistic, degrees)))
+    return Test(statistic, float(scipy.stats.chi2.sf(statistic, degrees)))
 
 
 def _studentised(values: np.ndarray) -> np.ndarray:

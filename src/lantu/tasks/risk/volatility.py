@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from lantu.data.series import gjr
 
@@ -64,8 +64,8 @@ def ewma(returns: np.ndarray, days: np.ndarray, *, levels: tuple[float, ...], de
     for day, value in enumerate(returns):
         variance[day + 1] = decay * variance[day] + (1 - decay) * value**2
     deviation = np.sqrt(variance[days])[:, None]
-    quantiles = stats.norm.ppf(levels)
-    return RiskForecasts(levels, deviation * quantiles, -deviation * stats.norm.pdf(quantiles) / np.array(levels))
+    quantiles = scipy.stats.norm.ppf(levels)
+    return RiskForecasts(levels, deviation * quantiles, -deviation * scipy.stats.norm.pdf(quantiles) / np.array(levels))
 
 
 def garch(
