@@ -65,6 +65,7 @@ def test_a_metric_that_needs_transformers_works_when_it_is_asked_for() -> None:
 COMPILED = """
 import sys
 import lantu.training, torch
+from lantu.cost.work import forward_flops
 from lightning_fabric.wrappers import OptimizedModule, _unwrap_compiled
 from torch import nn
 assert "torch._dynamo.eval_frame" not in sys.modules
@@ -75,8 +76,9 @@ def step(module):
     module(torch.ones(1, 3)).sum().backward()
     optimizer.step()
 step(net)
+assert forward_flops(net, torch.ones(1, 3)) == 12
 assert not isinstance(net, OptimizedModule)
-assert "torch._dynamo.eval_frame" not in sys.modules, "a step has loaded the compiler"
+assert "torch._dynamo.eval_frame" not in sys.modules, "a step or its measuring has loaded the compiler"
 FIRST_USE
 import torch._dynamo.eval_frame as parts
 assert parts is sys.modules["torch._dynamo.eval_frame"] is torch._dynamo.eval_frame
@@ -86,6 +88,7 @@ assert not isinstance(net, OptimizedModule)
 assert _unwrap_compiled(compiled)[0] is net
 step(compiled)
 expected = net(torch.ones(1, 3))
+assert forward_flops(compiled, torch.ones(1, 3)) == 12
 torch.testing.assert_close(compiled(torch.ones(1, 3)), expected)
 counted = torch._dynamo.utils.counters["stats"]["calls_captured"]
 assert counted > 0, "nothing was compiled"

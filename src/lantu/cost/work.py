@@ -1,5 +1,6 @@
 """FLOPs of a step, and the peak FLOP/s of the device."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.utilities.data import extract_batch_size
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from lantu.lazy_dynamo import is_loaded
 
 LATENCY_SECONDS = 0.5
 """Maximum duration of the latency measurement."""
@@ -67,8 +70,7 @@ def forward_flops(net: nn.Module, x: Any) -> int:
     layers = [module for module in net.modules() if isinstance(module, nn.RNNBase)]
     hooks = [layer.register_forward_hook(lambda *call: recurrent.append(_recurrent_flops(*call))) for layer in layers]
     try:
-        # the counter cannot see compiled code, and a batch of one would trigger a recompilation
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"), flop_counter() as counter:
+        with torch.no_grad(), _uncompiled(), flop_counter() as counter:
             net(x)
     finally:
         for hook in hooks:
@@ -76,6 +78,14 @@ def forward_flops(net: nn.Module, x: Any) -> int:
         for module in training:
             module.training = True
     return counter.get_total_flops() + sum(recurrent)
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Run networks as they are written: the counter cannot see compiled code, and a batch of one would recompile it.
+
+    While the compiler is not loaded nothing is compiled, and `set_stance` would load it.
+    """
+    return torch.compiler.set_stance("force_eager") if is_loaded() else nullcontext()
 
 
 def _recurrent_flops(layer: nn.RNNBase, inputs: tuple[Any, ...], output: Any) -> int:
