@@ -8,6 +8,7 @@ so, wherever it turns up.
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -41,7 +42,7 @@ _CONFIG = re.compile(
 
 def redact(text: str) -> str:
     """The text with every credential in it replaced by `REDACTED`."""
-    for value in _from_environment():
+    for value in _secret_values(tuple(os.environ.items())):
         text = text.replace(value, HIDDEN)
     text = _IN_URI.sub(_user, text)
     text = _BEARER.sub(rf"\1 {HIDDEN}", text)
@@ -78,12 +79,11 @@ def _user(match: re.Match[str]) -> str:
     return f"{user}:{HIDDEN}" if colon else HIDDEN
 
 
-def _from_environment() -> list[str]:
+@lru_cache(maxsize=8)  # a run redacts hundreds of texts in one environment
+def _secret_values(environment: tuple[tuple[str, str], ...]) -> list[str]:
     """Secret values in the environment, longest first, so that no part of one stays behind."""
-    found = {
-        value for name, value in os.environ.items() if len(value) >= 8 and is_secret(name) and name not in _NOT_SECRET
-    }
-    for value in os.environ.values():  # such as MLFLOW_TRACKING_URI, whose password a library may print by itself
+    found = {value for name, value in environment if len(value) >= 8 and is_secret(name) and name not in _NOT_SECRET}
+    for _, value in environment:  # such as MLFLOW_TRACKING_URI, whose password a library may print by itself
         for match in _IN_URI.finditer(value):
             password = match[0].partition(":")[2]
             found |= {each for each in (password, unquote(password)) if len(each) >= 6}
