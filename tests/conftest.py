@@ -203,11 +203,16 @@ def _write_words(folder: Path) -> None:
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., lantu.Result]:
-    """Train in this process, with everything under the test's own folder. Its pictures take longer than a short run."""
+    """Train in this process, with everything under the test's own folder.
 
-    def run(*overrides: str, pictures: bool = False) -> lantu.Result:
+    Pictures and the upload to MLflow, which is a process of its own, take longer than a short run: only where asked.
+    """
+
+    def run(*overrides: str, pictures: bool = False, upload: bool = False) -> lantu.Result:
         undrawn = () if pictures else ("++callbacks.figures=null",)
-        return lantu.run(lantu.compose(f"paths.root={tmp_path}", *undrawn, *overrides))
+        has_loggers = any(each.startswith("logger") for each in overrides)
+        unsent = () if upload or has_loggers else ("logger.mlflow.ship=false",)
+        return lantu.run(lantu.compose(f"paths.root={tmp_path}", *undrawn, *unsent, *overrides))
 
     return run
 

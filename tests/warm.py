@@ -80,12 +80,16 @@ _ORDER = (
 """The arguments of `Popen._execute_child` after the command's own."""
 
 
-def run_warm(command: list[Any], *, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
+def run_warm(
+    command: list[Any], *, input: str | None = None, timeout: float = 120, **options: Any
+) -> subprocess.CompletedProcess[str]:
     """`subprocess.run(command, capture_output=True, text=True)` of a `WarmProcess`."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    if input is not None:
+        options["stdin"] = subprocess.PIPE
     with WarmProcess(command, **options) as process:
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(input, timeout=timeout)
         except BaseException:
             process.kill()
             raise

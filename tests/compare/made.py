@@ -1,15 +1,13 @@
 """Runs with a known truth, written into a real MLflow store through MLflow's own client."""
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.stores import new_store
 
 COMMON = {
     "trainer.max_epochs": 10,
@@ -38,20 +36,7 @@ class Made:
 
 def uri(folder: Path) -> str:
     """The tracking URI of the store in a folder, made where there is none."""
-    if not (folder / "mlflow.db").exists():
-        shutil.copy(_empty(), folder / "mlflow.db")
-    return f"sqlite:///{folder / 'mlflow.db'}"
-
-
-@lru_cache
-def _empty() -> Path:
-    """A store of MLflow's own making without runs: its making takes seconds, a copy does not."""
-    from mlflow import MlflowClient
-
-    path = Path(tempfile.mkdtemp(prefix="lantu-compare-")) / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    return path
+    return new_store(folder)
 
 
 def write(tracking_uri: str, runs: Iterable[Made], *, experiment: str = "made") -> list[str]:

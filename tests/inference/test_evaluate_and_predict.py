@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from lantu.inference.evaluate import evaluate
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.tracking.find import find_checkpoint
-from tests.conftest import mlflow_run_of
+from tests.stores import uploaded
 
 Train = Callable[..., lantu.Result]
 OPTIONS = (
@@ -25,10 +26,10 @@ OPTIONS = (
     "callbacks.figures=null",
 )  # fmt: skip
 COMBINATIONS = {
-    "csv": ["data=csv", "model=mlp"],
+    "csv": ["data=csv", "model=mlp", "optimizer.lr=0.01", "trainer.max_steps=100"],
     "image_folder": ["data=image_folder", "model=cnn"],
-    "text_table": ["data=text_table", "model=gru"],
-    "text_files": ["data=text_files", "model=gpt", "model.width=32"],
+    "text_table": ["data=text_table", "model=gru", "optimizer.lr=0.01", "trainer.max_steps=60"],
+    "text_files": ["data=text_files", "model=gpt", "model.width=32", "model.layers=2", "data.context=32"],
 }
 
 
@@ -43,20 +44,32 @@ def trainer(tmp_path: Path) -> Trainer:
     )
 
 
+@pytest.fixture(scope="module")
+def trained(own_data: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], lantu.Result]:
+    """A run of each kind, trained when it is first asked for."""
+
+    @cache
+    def of(kind: str) -> lantu.Result:
+        root = tmp_path_factory.mktemp(kind)
+        return lantu.run(lantu.compose(f"paths.root={root}", *OPTIONS, *COMBINATIONS[kind], *own_data[kind]))
+
+    return of
+
+
 @pytest.mark.parametrize("kind", COMBINATIONS)
 def test_test_metrics_are_reproduced_exactly_from_the_checkpoint_alone(
-    kind: str, own_data: dict[str, list[str]], train: Train, trainer: Trainer
+    kind: str, trained: Callable[[str], lantu.Result], trainer: Trainer
 ) -> None:
-    result = train(*COMBINATIONS[kind], *own_data[kind], *OPTIONS)
+    result = trained(kind)
     again = evaluate(rebuild(find_checkpoint(str(result.run_dir), store=result.run_dir)), trainer)
     tested = {name: value for name, value in result.metrics.items() if name.startswith("test/")}
     assert again == tested
 
 
 def test_rows_of_a_table_get_their_answers_in_order(
-    own_data: dict[str, list[str]], train: Train, trainer: Trainer, tmp_path: Path
+    trained: Callable[[str], lantu.Result], trainer: Trainer, tmp_path: Path
 ) -> None:
-    result = train(*COMBINATIONS["csv"], *own_data["csv"], *OPTIONS, "optimizer.lr=0.01", "trainer.max_steps=100")
+    result = trained("csv")
     rows = pd.DataFrame(
         {"age": [20, 75, 30, 70], "income": [1000, np.nan, 4000, 3000.5], "home": ["rent", "own", "?", "free"]}
     )
@@ -68,16 +81,14 @@ def test_rows_of_a_table_get_their_answers_in_order(
 
 
 def test_pictures_and_texts_get_answers_with_their_class_names(
-    own_data: dict[str, list[str]], train: Train, trainer: Trainer, tmp_path: Path
+    own_data: dict[str, list[str]], trained: Callable[[str], lantu.Result], trainer: Trainer, tmp_path: Path
 ) -> None:
-    pictures = train(*COMBINATIONS["image_folder"], *own_data["image_folder"], *OPTIONS)
+    pictures = trained("image_folder")
     folder = Path(own_data["image_folder"][0].partition("=")[2]) / "cats"
     answers = predict(rebuild(pictures.best_checkpoint), trainer, folder)
     assert list(answers["image"]) == sorted(str(file) for file in folder.iterdir())
     assert set(answers["prediction"]) <= {"cats", "dogs"}
-    texts = train(
-        *COMBINATIONS["text_table"], *own_data["text_table"], *OPTIONS, "optimizer.lr=0.01", "trainer.max_steps=60"
-    )
+    texts = trained("text_table")
     (tmp_path / "new.txt").write_text("good film number 3\nbad film number 9\n")
     answers = predict(rebuild(texts.best_checkpoint), trainer, tmp_path / "new.txt")
     assert list(answers["prediction"]) == ["good", "bad"]
@@ -120,12 +131,11 @@ def test_the_commands_write_tables_by_the_ending_and_text_to_the_terminal(
 
 
 def test_a_run_is_found_by_last_folder_file_id_name_and_best(train: Train, tmp_path: Path) -> None:
-    shipped = [each for each in OPTIONS if "ship" not in each]
-    first = train("model=linear", "optimizer.lr=0.05", "name=good", *shipped)
-    second = train("model=linear", "optimizer.lr=1e-7", "name=poor", *shipped)
+    first = train("model=linear", "optimizer.lr=0.05", "name=good", *OPTIONS)
+    second = train("model=linear", "optimizer.lr=1e-7", "name=poor", *OPTIONS)
     store = tmp_path / "mlruns"
-    run_id = mlflow_run_of(first)
-    assert mlflow_run_of(second) != run_id
+    run_id = uploaded(first, store)
+    assert uploaded(second, store) != run_id
     for asked, result in {
         "last": second, str(first.run_dir): first, str(first.best_checkpoint): first, run_id: first,
         run_id[:12]: first, "poor": second, "best:digits": first,

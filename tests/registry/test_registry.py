@@ -20,9 +20,7 @@ from lantu.registry.gates import judge, verdict_of
 from lantu.registry.launch_page import _name_of
 from lantu.registry.mlflow_registry import Registry
 from lantu.tracking.find import find_checkpoint
-from lantu.tracking.run_folder import RunFolder
-from lantu.tracking.store import embedded_uri
-from lantu.tracking.upload import upload_once
+from tests.stores import uploaded
 
 QUIET = [
     "trainer.enable_progress_bar=false",
@@ -43,10 +41,7 @@ def runs(root: Path, own_data: dict[str, list[str]]) -> list[str]:
     found = []
     for options in (["trainer.max_steps=60", "optimizer.lr=0.05"], ["trainer.max_steps=2", "optimizer.lr=1e-6"]):
         composed = lantu.compose(f"paths.root={root}", "data=csv", "model=linear", *own_data["csv"], *options, *QUIET)
-        folder = RunFolder(lantu.run(composed).run_dir)
-        trouble = upload_once(folder, embedded_uri(root / "mlruns"))  # here: another process takes seconds to start
-        assert trouble is None
-        found.append(str(folder.upload_progress().run_id))
+        found.append(uploaded(lantu.run(composed), root / "mlruns"))
     return found
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 import lantu
 from lantu.training.summary import show
-from tests.conftest import mlflow_run_of
+from tests.stores import uploaded
 
 Train = Callable[..., lantu.Result]
 OPTIONS = ("trainer.max_steps=5", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "test=false")
@@ -21,9 +21,8 @@ OPTIONS = ("trainer.max_steps=5", "trainer.enable_progress_bar=false", "logger.m
 def test_the_model_loads_from_the_run_and_answers_with_class_names(
     train: Train, own_data: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = [each for each in OPTIONS if "ship" not in each]
-    result = train("data=csv", "model=linear", *own_data["csv"], *shipped)
-    run_id = mlflow_run_of(result)  # before MLflow opens the store that the uploader makes
+    result = train("data=csv", "model=linear", *own_data["csv"], *OPTIONS)
+    run_id = uploaded(result, tmp_path / "mlruns")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
     rows = pd.read_csv(own_data["csv"][0].partition("=")[2]).drop(columns="repaid").head(7)

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ prepare()
 os.environ.setdefault("LANTU_UPLOAD_LINGER", "3")
 
 from lantu.tracking import RunLogger, embedded_uri, ensure_store  # noqa: E402
+from tests.stores import new_store  # noqa: E402
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -78,20 +78,11 @@ def server_to_stop(tmp_path: Path) -> Iterator[Server]:
     own.stop()
 
 
-@pytest.fixture(scope="session")
-def _made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = tmp_path_factory.mktemp("made")
-    ensure_store(embedded_uri(store))
-    return store / "mlflow.db"
-
-
 @pytest.fixture
-def store(tmp_path: Path, _made_store: Path) -> Path:
+def store(tmp_path: Path) -> Path:
     """An embedded store that has its database already."""
-    store = tmp_path / "mlruns"
-    store.mkdir()
-    shutil.copy(_made_store, store / "mlflow.db")
-    return store
+    new_store(tmp_path / "mlruns")
+    return tmp_path / "mlruns"
 
 
 @pytest.fixture

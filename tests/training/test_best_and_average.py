@@ -16,12 +16,14 @@ from lantu.inference.rebuild import rebuild
 from lantu.sweeps.state.objective import objective_value
 from lantu.tracking.find import find_checkpoint
 from lantu.training import BestCheckpoints, EarlyStopping, Result, run
+from tests.stores import new_store
 
 QUICK = ("model=linear", "data=digits", "save_model=false", "trainer.enable_progress_bar=false", "callbacks.cost=null")
 
 
 def trained(folder: Path, *overrides: str) -> Result:
-    return run(compose(*QUICK, f"paths.root={folder}", *overrides))
+    unsent = () if "logger=none" in overrides else ("logger.mlflow.ship=false",)
+    return run(compose(*QUICK, *unsent, f"paths.root={folder}", *overrides))
 
 
 def test_the_averaged_weights_measure_the_same_in_the_run_and_afterwards(tmp_path: Path) -> None:
@@ -46,7 +48,8 @@ def test_every_validation_metric_is_recorded_at_the_best_epoch(tmp_path: Path) -
 
 
 def test_best_of_an_experiment_goes_by_the_best_epoch_of_the_monitored_metric(tmp_path: Path) -> None:
-    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    uri = new_store(tmp_path)
+    client = MlflowClient(uri)
     experiment = client.create_experiment("e", artifact_location=str(tmp_path / "artifacts"))
     folders = []
     for number, curve in enumerate(([0.9, 0.2, 0.8], [0.9, 0.6, 0.5])):  # the first is better at its best, not its end
@@ -59,7 +62,6 @@ def test_best_of_an_experiment_goes_by_the_best_epoch_of_the_monitored_metric(tm
             client.log_metric(made.info.run_id, "val/loss", value, step=step)
         client.set_terminated(made.info.run_id)
         folders.append(folder)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert find_checkpoint("best:e", store=tmp_path, tracking_uri=uri).parent.parent == folders[0]
 
 
@@ -109,7 +111,7 @@ def test_a_run_stores_its_predictions_at_the_best_epoch_and_compare_uses_them(
         assert frame["loss"].mean() == pytest.approx(loss, rel=1e-4)
         assert frame["row"].is_unique
     report = tmp_path / "report.html"
-    store = f"tracking_uri=sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}"
+    store = f"tracking_uri={new_store(tmp_path / 'mlruns')}"
     assert main(["sync", "--store", str(tmp_path / "mlruns")]) == 0
     assert main(["compare", "experiment=digits", store, f"report={report}", "metric=val/accuracy"]) == 0
     assert "finite set of 180 examples" in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")

@@ -30,7 +30,7 @@ def recorded(result: lantu.Result) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_the_default_run_learns_the_digits_and_all_of_it_is_in_mlflow(tmp_path: Path, train: Train) -> None:
-    result = train("trainer.max_epochs=4", pictures=True)
+    result = train("trainer.max_epochs=4", pictures=True, upload=True)
     assert result.metrics["test/accuracy"] >= 0.95
     client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     run_id = mlflow_run_of(result)

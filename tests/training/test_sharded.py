@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lantu.models import GPT, RNN
 from lantu.models.sharding import units
 from lantu.tasks import Classification
 from lantu.training import Sharded
+from tests.warm import run_warm
 
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2")
 QUIET = ("trainer.enable_progress_bar=false", "logger=none", "save_model=false", "trainer.log_every_n_steps=1")
@@ -133,9 +133,11 @@ def test_split_weights_that_are_compiled_have_the_losses_of_plain_ones(tmp_path:
 def in_two_processes(folder: Path, runs: dict[str, list[str]]) -> list[dict[str, float]]:
     """Train each config over two ranks; returns what rank zero has measured of each."""
     script = Path(__file__).with_name("two_ranks.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder)], input=json.dumps(runs), capture_output=True, text=True, check=False,
+    done = run_warm(
+        [sys.executable, script, folder],
+        input=json.dumps(runs),
+        timeout=280,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return [json.loads((folder / f"{name}.0.json").read_text()) for name in runs]
