@@ -35,7 +35,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Lantu needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev,docs]'
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[all,dev,docs]'
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # on all cores, pip uses one; templates do not compile
 	touch $@
 
 clean:  ## remove the virtual environment and caches; results in mlruns/ stay
