@@ -121,13 +121,24 @@ def _unknown_key(override: Override, overrides: list[str], command: str) -> str 
     if key in known or key in inner or OmegaConf.select(base, key) is not None:
         return None
     meant = did_you_mean(key, [*known, *groups()] if "." not in key else known)
-    parent = key.rpartition(".")[0]
-    siblings = sorted(name for name in known if name.rpartition(".")[0] == parent)
-    if not meant and parent and siblings:
-        meant = f" `{parent}` has: {', '.join(name.rpartition('.')[2] for name in siblings)}."
+    parent, siblings = _nearest_parent(base, key)
+    if not meant and siblings:
+        meant = f" `{parent}` has: {', '.join(siblings)}."
     elif not meant:
         meant = f" The groups are: {', '.join(sorted(groups()))}."
-    return f"`{line}`: there is no option `{key}`.{meant} To add a new key, type `+{line}`."
+    how_to_add = "" if override.is_delete() else f" To add a new key, type `+{line}`."
+    return f"`{line}`: there is no option `{key}`.{meant}{how_to_add}"
+
+
+def _nearest_parent(base: DictConfig, key: str) -> tuple[str, list[str]]:
+    """The nearest node above a key that the config has, and the names in it; ("", []) where there is none."""
+    parent = key.rpartition(".")[0]
+    while parent:
+        node = OmegaConf.select(base, parent)
+        if OmegaConf.is_dict(node):
+            return parent, sorted(str(name) for name in node if not str(name).startswith("_"))
+        parent = parent.rpartition(".")[0]
+    return "", []
 
 
 def _base_config(overrides: list[str], command: str) -> DictConfig:
