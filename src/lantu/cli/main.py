@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from lantu.errors import UserError, full_disk, is_full_disk
+from lantu.redaction import redact
 
 COMPOSED = (
     *("train", "evaluate", "predict", "compare", "explain", "card", "monitor"),
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
             return join()
         return _command(command)(arguments)
     except UserError as error:
-        print(f"lantu {command}: {error}", file=sys.stderr)
+        print(f"lantu {command}: {redact(str(error))}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         return 130

@@ -26,6 +26,7 @@ from lantu.intervals import steps_done
 from lantu.log_noise import without_noise
 from lantu.loggers import log_metrics
 from lantu.models.activation_checkpointing import checkpoint_activations
+from lantu.redaction import redact
 from lantu.tasks import Task
 from lantu.tracking import RunLogger
 from lantu.tracking.find import place_to_resume
@@ -233,7 +234,7 @@ def completed(composition: Composition) -> DictConfig:
     with open_dict(cfg):
         cfg.choices = composition.choices
         cfg.experiment_name = cfg.experiment_name or experiment_name(composition)
-        cfg.name = cfg.name or run_name(composition)
+        cfg.name = redact(str(cfg.name or run_name(composition)))
         cfg.paths.run = cfg.paths.run
         if cfg.resume:
             paths = cfg.paths
