@@ -143,6 +143,11 @@ class DataModule(LightningDataModule):
         """The columns of a request: `{"name": ..., "type": ...}` each, with a type of MLflow's (double, string)."""
         raise lacks(self, "schema", "to tell MLflow's clients what the model takes")
 
+    def table_columns(self) -> list[dict[str, Any]]:
+        """What training learned of each column (`lantu.data.table.columns.Column`) where inputs are rows of a table
+        and nothing else, so that a server can encode one row without a data frame; [] for all other data."""
+        return []
+
     def input_signature(self) -> "Schema":
         """MLflow's schema of a request; the default makes it from `schema`. A value may be missing in any column."""
         from mlflow.types import ColSpec, Schema

@@ -56,6 +56,9 @@ class TableDataModule(SupervisedDataModule, TableRows):
         super().__init__(source=source or own_file(path), duplicates=duplicates, **options)
         self.set_columns(ignore=ignore, keep=keep, day_first=day_first, numbers=numbers, woe=woe)
 
+    def table_columns(self) -> list[dict[str, Any]]:
+        return list(self.learned.get("columns") or [])
+
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         # of training rows, what could not be read is said once, by the first pass over them
         return Examples(torch.from_numpy(columns.encode(rows, self._columns, self._say)), y)

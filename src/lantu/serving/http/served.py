@@ -63,8 +63,8 @@ class ServedModel:
         self.prompted = self.task.prompted
         # a task with `predictions` of its own needs a batch's inputs alone, which requests can be joined to
         self._joins = type(self.task).predictions is not TaskInterface.predictions and not self.task.carried_columns
-        learned = self.data.learned.get("columns") if self.data.spec.get("kind") == "table" else None
-        self._encoder = RowEncoder([Column(**each) for each in learned]) if learned else None
+        columns = [Column(**each) for each in self.data.table_columns()]
+        self._encoder = RowEncoder(columns) if columns else None
 
     def schema(self) -> list[dict[str, str]]:
         """The columns of a row; [] where the data module does not tell."""
@@ -79,9 +79,7 @@ class ServedModel:
 
     def takes_files(self) -> bool:
         """Whether inputs are pictures or recordings."""
-        return any(each["type"] == "binary" for each in self.schema()) or self.data.spec.get("kind") in (
-            "image", "audio", "boxes", "speech",
-        )  # fmt: skip
+        return any(each["type"] == "binary" for each in self.schema())
 
     def prepare_rows(self, rows: list[Record]) -> Prepared:
         """Rows of a request as inputs.

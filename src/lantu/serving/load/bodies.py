@@ -39,8 +39,8 @@ def bodies_of(rebuilt: Rebuilt, path: Path | None, *, rows: int = 1, seed: int =
         table, _, _ = read_table_with_notes(path, as_text=True)
         records = json.loads(with_numbers(table.head(MOST)).to_json(orient="records"))
         return _json(records, rows), f"{len(records)} rows of {path.name}"
-    columns = rebuilt.data.learned.get("columns")
-    if rebuilt.data.spec.get("kind") != "table" or not columns:
+    columns = rebuilt.data.table_columns()
+    if not columns:
         raise UserError("these data are no table, so requests need real inputs: name a file or a folder, `input=PATH`.")
     random = np.random.default_rng(seed)
     records = [{each["name"]: _drawn(each, random) for each in columns} for _ in range(MOST)]
