@@ -149,6 +149,8 @@ RULES: dict[str, Rule] = {
     "scheduler.min_lr": NOT_NEGATIVE,
     "scheduler.decay": SHARE,
     "init.gain": POSITIVE,
+    "init.layer_decay": number(0, 1, above=True),
+    "init.freeze_layers": whole(0),
     # the trainer
     "trainer.accelerator": words("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.devices": words("auto") | COUNT | whole(-1, -1) | each(whole(0)) | Rule("", _is_count),

@@ -33,6 +33,7 @@ def shard(net: nn.Module, mesh: Any, *, bf16: bool = False) -> None:
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    scales = {name: getattr(weight, "lr_scale", 1.0) for name, weight in net.named_parameters()}
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
     parts = units(net)
     if net._compiled_call_impl is not None and parts:
@@ -41,6 +42,8 @@ def shard(net: nn.Module, mesh: Any, *, bf16: bool = False) -> None:
             part.compile()
     for part in (*reversed(parts), net):  # inner ones first
         fully_shard(part, mesh=mesh, mp_policy=policy)
+    for name, weight in net.named_parameters():  # they are others now
+        weight.lr_scale = scales[name]  # type: ignore[attr-defined]
 
 
 def is_sharded(net: nn.Module) -> bool:

@@ -15,7 +15,8 @@ def parameter_groups(
 
     By default it applies to matrices and convolutions (two or more dimensions, embeddings included, as in nanoGPT), and
     not to biases and norms, which have no reason to be near zero. Two groups have `use_fallback`: embeddings and the
-    last layer, and vectors such as biases. Muon trains those with AdamW; other optimizers ignore the key.
+    last layer, and vectors such as biases. Muon trains those with AdamW; other optimizers ignore the key. Where
+    `fine_tune` gave parameters other learning rates, there are more groups, which have their `lr_scale`.
 
     Args:
         weight_decay: of the groups that decay; None uses the optimizer's own option.
@@ -23,7 +24,7 @@ def parameter_groups(
     """
     if decay not in ("matrices", "all"):
         raise UserError(f"`decay={decay}`: weight decay acts on matrices or on all.")
-    outer = {id(parameter) for parameter in _embeddings_and_head(module)}
+    outer = {id(parameter) for parameter in embeddings_and_head(module)}
     hidden: list[nn.Parameter] = []
     ends: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
@@ -32,12 +33,20 @@ def parameter_groups(
             kind = vectors if parameter.ndim < 2 else ends if id(parameter) in outer else hidden
             kind.append(parameter)
     decaying: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": hidden, **decaying},
         {"params": ends, **decaying, "use_fallback": True},
         {"params": vectors, **({"weight_decay": 0.0} if decay == "matrices" else decaying), "use_fallback": True},
     ]
-    return [group for group in groups if group["params"]]
+    return [part for group in groups for part in _by_lr_scale(group)]
+
+
+def _by_lr_scale(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A group for each `lr_scale` of its parameters, the share of the learning rate that `fine_tune` gave them."""
+    parts: dict[float, list[nn.Parameter]] = {}
+    for parameter in group["params"]:
+        parts.setdefault(getattr(parameter, "lr_scale", 1.0), []).append(parameter)
+    return [{**group, "params": parts[scale], **({} if scale == 1 else {"lr_scale": scale})} for scale in sorted(parts)]
 
 
 def l1_norm(module: nn.Module) -> Tensor:
@@ -49,7 +58,7 @@ def l1_norm(module: nn.Module) -> Tensor:
     return torch.stack(whole).sum() if weights else torch.zeros(())
 
 
-def _embeddings_and_head(module: nn.Module) -> list[nn.Parameter]:
+def embeddings_and_head(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters of embeddings and of the output layer.
 
     Lantu's networks and most of timm's call the output layer `head`; others have timm's `get_classifier` or

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lantu.errors import UserError
 from lantu.notices import warn_once
+from lantu.optim.layer_decay import fine_tune
 
 _PREFIXES = ("", "module.", "_orig_mod.", "model.", "net.", "net.net.", "backbone.", "encoder.")
 """Prefixes that libraries add to the names of weights, to be removed or added."""
@@ -15,7 +16,9 @@ _INSIDE = ("state_dict", "model_state_dict", "model", "model_ema", "state_dict_e
 """Keys under which checkpoints store the weights."""
 
 
-def load_weights(module: nn.Module, *, path: str, freeze: bool = False) -> None:
+def load_weights(
+    module: nn.Module, *, path: str, freeze: bool = False, layer_decay: float = 1.0, freeze_layers: int = 0
+) -> None:
     """Copy weights from a file where names and shapes match, and print which were left out.
 
     If the file's first layer has three colour channels and the network's has one, its weights are summed over colours.
@@ -24,6 +27,7 @@ def load_weights(module: nn.Module, *, path: str, freeze: bool = False) -> None:
         path: a safetensors file or a file of `torch.save`, from which only tensors are read.
         freeze: train only parameters that are not in the file, such as a last layer for other classes. Batch norms
             still update their running statistics.
+        layer_decay, freeze_layers: as in `fine_tune`.
 
     Raises:
         UserError: the file cannot be read, is of another architecture, or leaves nothing to train.
@@ -42,9 +46,10 @@ def load_weights(module: nn.Module, *, path: str, freeze: bool = False) -> None:
     missing = [name for name in own if name not in matched and not name.endswith("num_batches_tracked")]
     shown = f"; initialised anew: {', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}" if missing else ""
     warn_once(f"{Path(path).name}: {len(matched):,} of {len(own):,} weights loaded{shown}.")
+    fine_tune(module, layer_decay=layer_decay, freeze_layers=freeze_layers)
     if freeze:
         for name, parameter in module.named_parameters():
-            parameter.requires_grad_(name not in matched)
+            parameter.requires_grad_(parameter.requires_grad and name not in matched)
         if not any(parameter.requires_grad for parameter in module.parameters()):
             raise UserError(f"`init.freeze=true`: {path} has all weights of the network, which leaves none to train.")
 

@@ -35,6 +35,8 @@ def configured(
             each takes as many less.
     """
     built = optimizer(parameter_groups(net))
+    for group in built.param_groups:
+        group["lr"] *= group.get("lr_scale", 1.0)
     allow_clipping(built, trainer)
     if is_sharded(net) and isinstance(built, SGD):  # of those, torch has a fused step in Adam only
         for group in built.param_groups:
