@@ -75,8 +75,9 @@ def _show(found: list[explanation_report.Explanation], folder: Path) -> None:
         )  # fmt: skip
     console.print(table)
     console.print(
-        "gain: how much faster the prediction changes than in random order. random net: rank correlation\n"
-        "with the same method on random weights; not known with few features or `sanity=false`.",
+        "gain: how much faster the prediction changes than in random order\n"
+        "random net: rank correlation with the same method on random weights;\n"
+        "            not known with few features, or with `sanity=false`",
         style="dim", highlight=False,
     )  # fmt: skip
     for each in found:

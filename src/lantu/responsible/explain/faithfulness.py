@@ -110,7 +110,11 @@ def _curves(examples: Explained, number: int, orders: list[np.ndarray]) -> tuple
 
 
 def _randomised(examples: Explained, found: Tensor, method: Method) -> float | None:
-    """Mean rank correlation of the attributions' sizes with those of the same network with random weights."""
+    """Mean rank correlation of the attributions' sizes with those of the same network with random weights.
+
+    Features to which both give nothing, such as a column with one value in all rows, are left out: they agree whatever
+    was learned.
+    """
     from scipy.stats import spearmanr
 
     if len(examples.groups) < FEWEST:
@@ -122,6 +126,8 @@ def _randomised(examples: Explained, found: Tensor, method: Method) -> float | N
     for number in range(len(found)):
         there = examples.there(number)
         one, two = found[number][there].abs().numpy(), other[number][there].abs().numpy()
+        given = (one > 1e-12) | (two > 1e-12)
+        one, two = one[given], two[given]
         if len(one) >= FEWEST // 2 and np.ptp(one) > 0 and np.ptp(two) > 0:
             correlations.append(float(spearmanr(one, two).statistic))
     return float(np.mean(correlations)) if correlations else None
