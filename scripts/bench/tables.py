@@ -44,9 +44,11 @@ IGNORED = {"everyday/loans_full_schema.csv": ["grade", "sub_grade"]}
 TABM = ["model=tabm", "optimizer.lr=2e-3", "optimizer.weight_decay=3e-4"]
 MODELS = {
     "mlp": ["model=mlp"],
+    "mlp auto": ["model=mlp", "data.numbers=auto"],
     "mlp standard": ["model=mlp", "data.numbers=standard"],
     "mlp quantile": ["model=mlp", "data.numbers=quantile"],
     "tabm": TABM,
+    "tabm auto": [*TABM, "data.numbers=auto"],
     "tabm standard": [*TABM, "data.numbers=standard"],
     "tabm quantile": [*TABM, "data.numbers=quantile"],
 }

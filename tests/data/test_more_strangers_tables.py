@@ -178,3 +178,16 @@ def test_a_column_of_rare_values_says_when_a_later_file_has_hardly_any_known_one
     heard: list[str] = []
     column.encode(pd.Series(["zz", "yy", "xx"]), heard.append)
     assert "3 of 3 values are not among the training rows'" in heard[0]
+
+
+def test_a_column_with_outliers_is_standardised_and_ranked_in_every_path(tmp_path: Path) -> None:
+    body = "".join(f"{n % 17},{1000 if n == 7 else n % 13},{'yn'[n % 7 % 2]}\n" for n in range(200))
+    found = TableReport(path=str(written(tmp_path, f"plain,skewed,y\n{body}")), target="y", numbers="auto")
+    found.examine()
+    learned = [columns.Column(**each) for each in found.learned["columns"]]
+    assert [name for each in learned for name in each.features] == ["plain", "skewed", "skewed rank"]
+    later = pd.DataFrame({"plain": ["1", "16"], "skewed": ["1000", "3"]}, dtype="str")
+    encoded = columns.encode(later, learned)
+    assert abs(encoded[:, 2]).max() < 3 < encoded[0, 1]
+    one_by_one = [RowEncoder(learned).encode(row) for row in later.to_dict("records")]
+    np.testing.assert_array_equal(np.stack(one_by_one), encoded)

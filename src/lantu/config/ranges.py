@@ -306,7 +306,7 @@ RULES: dict[str, Rule] = {
     "data.woe.bins": whole(2, 1000),
     "data.woe.least": number(0, 0.5, above=True, below=True),
     "data.woe.monotone": TRUTH,
-    "data.numbers": words("standard", "quantile", "woe"),
+    "data.numbers": words("auto", "standard", "quantile", "woe"),
     "model.skip": COUNT,
     "model.condition": words("characters", "mels", "none"),
     "model.depth_factor": POSITIVE,

@@ -38,7 +38,8 @@ class ArrangedRows:
 
     unit: str
     target: str
-    label_sets: bool
+    label_sets: bool = False
+    """Whether an example has any number of labels, which `lantu.data.label_sets` joined in one column."""
     task: str
     classes: list[str] | None
     positive: str | None

@@ -23,6 +23,8 @@ SEVERAL_WORDS = 1.5
 """Mean words of a column with more than FEW categories from which on its words have features too."""
 FARTHEST = 1e6
 """Deviations from the mean that a value counts as at most, so that 1e300 in a later file is no infinity."""
+OUTLYING = 5.0
+"""Standard deviations from the mean; a column with a value beyond is skewed or has outliers."""
 UNUSUAL = 0.2
 """How much larger than in training the share of values without a feature of their own is when it is said."""
 LEVELS = np.linspace(0.005, 0.995, 100)
@@ -65,6 +67,8 @@ class Column:
     """Of CYCLES: those that a date has features for."""
     binary: bool = False
     """Whether a number was 0 or 1 in training: then true, no and the like are read too."""
+    scales: bool = False
+    """Whether a number with quantiles is standardised too, as a feature in front of that of its rank."""
     rare: float = 0.0
     """The share of the training rows' values that have no feature of their own."""
     others: bool = False
@@ -80,6 +84,7 @@ class Column:
         if self.woe:
             return [self.name]
         own = [self.name] if self.kind in ("number", "date", "boolean") else []
+        own += [f"{self.name} rank"] * self.scales
         own += [f"{self.name} {part} of {cycle}" for cycle in self.cycles for part in ("sine", "cosine")]
         own += [f"{self.name}={value}" for value in self.categories]
         own += [f"{self.name}=another"] * self.others
@@ -101,7 +106,7 @@ class Column:
             found = self.read(values, say)
             absent = ~np.isfinite(found)
             filled = np.where(absent, self.median, found)
-            parts = [self._scaled(filled, say)[:, None], *self._places(filled)]
+            parts = [*self._scaled(filled, say), *self._places(filled)]
         if self.marks_missing:
             parts.append(absent[:, None])
         elif say is not None:
@@ -235,8 +240,10 @@ class Column:
         angles = [2 * np.pi * (moments % CYCLES[name]) / CYCLES[name] for name in self.cycles]
         return [np.stack([np.sin(angle), np.cos(angle)], axis=1) for angle in angles]
 
-    def _scaled(self, found: np.ndarray, say: Say | None = None) -> np.ndarray:
-        if not self.quantiles:
+    def _scaled(self, found: np.ndarray, say: Say | None = None) -> list[np.ndarray]:
+        """Numbers (N,) on one scale, each feature (N, 1): standardised, the normal scores of their ranks, or both."""
+        features = []
+        if self.scales or not self.quantiles:
             scaled = (found - self.mean) / self.std
             far = np.abs(scaled) > FARTHEST
             if far.any() and say is not None:
@@ -244,10 +251,12 @@ class Column:
                     f"`{self.name}`: {int(far.sum()):,} of {len(found):,} values, such as {found[far][0]:g}, are more "
                     f"than {FARTHEST:,.0f} standard deviations from the training mean, and count as that far"
                 )
-            return np.clip(scaled, -FARTHEST, FARTHEST)
-        from scipy.special import ndtri
+            features.append(np.clip(scaled, -FARTHEST, FARTHEST)[:, None])
+        if self.quantiles:
+            from scipy.special import ndtri
 
-        return np.interp(found, self.quantiles, ndtri(LEVELS))
+            features.append(np.interp(found, self.quantiles, ndtri(LEVELS))[:, None])
+        return features
 
 
 def learn(
@@ -263,7 +272,8 @@ def learn(
     """How to encode each column of the training rows; columns that cannot help are reported and left out.
 
     Args:
-        numbers: standard, or quantile: ranks, which outliers and skew do not disturb.
+        numbers: standard, quantile (ranks, which outliers and skew do not disturb), or auto: standardised, and as
+            ranks besides where a column has values far from the mean.
         day_first: how 03/04/2020 is read where a column does not decide it.
         keep: columns that are inputs even if they look like keys.
         words: learn features of free text; False where only the report is wanted.
@@ -281,8 +291,8 @@ def learn(
             report.say(note)
         if kind.name in ("key", "constant", "nested"):
             continue
-        column = _learned(name, kind, rows[name], ranks=numbers == "quantile", words=words)
-        if column.quantiles and numbers != "quantile":
+        column = _learned(name, kind, rows[name], numbers=numbers, words=words)
+        if column.quantiles and not column.scales and numbers != "quantile":
             report.say(f"`{name}`: values of too many magnitudes for a mean, so their ranks are the feature")
         # its words, which a report alone does not learn, may tell something
         if column.features == [f"{name}=another"] and (words or _words_of(rows[name]) < SEVERAL_WORDS):
@@ -358,7 +368,7 @@ def as_category(values: pd.Series) -> pd.Series:
     return as_text(values).str.strip().astype(object).where(values.notna().to_numpy(), None)
 
 
-def _learned(name: str, kind: Kind, values: pd.Series, *, ranks: bool, words: bool) -> Column:
+def _learned(name: str, kind: Kind, values: pd.Series, *, numbers: str, words: bool) -> Column:
     there = present(values)
     gaps = len(there) < len(values)
     if kind.name in ("category", "text"):
@@ -372,9 +382,13 @@ def _learned(name: str, kind: Kind, values: pd.Series, *, ranks: bool, words: bo
     filled = np.where(np.isfinite(found), found, median)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = float(filled.mean()), float(filled.std())
+    ranks, scales = numbers == "quantile", False
     if not np.isfinite([mean, std]).all():
         mean, std, ranks = 0.0, 1.0, True
+    elif numbers == "auto" and kind.name == "number" and std > 0:
+        scales = ranks = bool(np.abs(filled - mean).max() > OUTLYING * std)
     learned = {
+        "scales": scales,
         "mean": mean,
         "std": std or 1.0,
         "median": median,

@@ -104,20 +104,26 @@ def _number(column: Column) -> Encoder:
     def encode(value: Any) -> list[float]:
         found = _read(column, value)
         absent = not isfinite(found)
-        feature = scaled(column.median if absent else found)
-        return [feature, float(absent)] if column.marks_missing else [feature]
+        features = scaled(column.median if absent else found)
+        return [*features, float(absent)] if column.marks_missing else features
 
     return encode
 
 
-def _scaling(column: Column) -> Callable[[float], float]:
+def _scaling(column: Column) -> Callable[[float], list[float]]:
+    mean, std = column.mean, column.std
+
+    def standardised(found: float) -> float:
+        return min(max((found - mean) / std, -FARTHEST), FARTHEST)
+
     if not column.quantiles:
-        mean, std = column.mean, column.std
-        return lambda found: min(max((found - mean) / std, -FARTHEST), FARTHEST)
+        return lambda found: [standardised(found)]
     from scipy.special import ndtri
 
     quantiles, scores = np.array(column.quantiles), ndtri(LEVELS)
-    return lambda found: float(np.interp(found, quantiles, scores))
+    if column.scales:
+        return lambda found: [standardised(found), float(np.interp(found, quantiles, scores))]
+    return lambda found: [float(np.interp(found, quantiles, scores))]
 
 
 def _read(column: Column, value: Any) -> float:
@@ -152,8 +158,8 @@ def _truth(column: Column) -> Encoder:
         else:
             found = float(value) if value in (0, 1) and value is not None else np.nan
         absent = isnan(found)
-        feature = scaled(column.median if absent else found)
-        return [feature, float(absent)] if column.marks_missing else [feature]
+        features = scaled(column.median if absent else found)
+        return [*features, float(absent)] if column.marks_missing else features
 
     return encode
 

@@ -39,9 +39,9 @@ class TableRows(ArrangedRows):
         Raises:
             UserError: there is no such scale.
         """
-        if numbers not in ("standard", "quantile", "woe"):
+        if numbers not in ("auto", "standard", "quantile", "woe"):
             raise UserError(
-                f"`data.numbers={numbers}`: numbers are brought to one scale as standard, as quantile, or as woe "
+                f"`data.numbers={numbers}`: numbers are brought to one scale as auto, standard, quantile, or woe "
                 "(weight of evidence)."
             )
         self.ignore = ignore or []

@@ -32,7 +32,8 @@ class TableDataModule(SupervisedDataModule, TableRows):
         ignore: columns that must not be learned from, such as an id.
         keep: columns to learn from even if they look like keys.
         day_first: whether 03/04/2020 is the third of April; None: as the column decides, else by its separator.
-        numbers: standard (mean 0, deviation 1), quantile (normal scores of ranks, against outliers and skew), or woe:
+        numbers: auto (mean 0, deviation 1, and the normal scores of ranks besides for a column with outliers or skew),
+            standard (the former alone), quantile (the latter alone), or woe:
             every column, categories too, is binned and replaced by its weight of evidence for one of two classes.
         woe: how it is binned: bins (at most), least (share of the rows in each) and monotone.
         options: of `SupervisedDataModule`.
@@ -114,7 +115,7 @@ class TableDataModule(SupervisedDataModule, TableRows):
         places, first = [], 0
         for column in self._columns:
             if column.woe or (column.kind in ("number", "date") and not column.binary):
-                places.append(first)
+                places += range(first, first + 1 + column.scales)
             first += len(column.features)
         return places
 
