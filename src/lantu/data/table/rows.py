@@ -10,6 +10,7 @@ import pandas as pd
 from lantu.data import labels
 from lantu.data.arranging import ArrangedRows, check_arrangement
 from lantu.data.cleaning_report import Report
+from lantu.data.label_sets import COLUMN, joined_labels
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import shares
 from lantu.data.table import columns
@@ -97,7 +98,7 @@ class TableReport(TableRows):
         given = {
             "target": "label", "task": "auto", "classes": None, "positive": None, "duplicates": "auto", "group": None,
             "time": None, "ignore": None, "keep": None, "day_first": None, "numbers": "standard", "woe": None,
-            "split": None, "split_seed": 0, **options,
+            "split": None, "split_seed": 0, "delimiter": None, **options,
         }  # fmt: skip
         check_arrangement(**{name: given[name] for name in ("duplicates", "group", "time", "split")})
         for name in ("target", "task", "classes", "duplicates", "group", "time", "split_seed"):
@@ -105,6 +106,11 @@ class TableReport(TableRows):
         self.positive = None if given["positive"] is None else str(given["positive"])
         self.set_columns(**{name: given[name] for name in ("ignore", "keep", "day_first", "numbers", "woe")})
         self.source = source or own_file(path)
+        self.label_sets = given["delimiter"] is not None or not isinstance(self.target, str)
+        if self.label_sets:
+            joined = {"target": given["target"], "delimiter": given["delimiter"]}
+            self.source = partial(joined_labels, self.source, **joined)
+            self.target = self.target if isinstance(self.target, str) else COLUMN
         self.shares = shares(given["split"])
         self.report = Report(unit=self.unit)
         self.learned: dict[str, Any] = {}

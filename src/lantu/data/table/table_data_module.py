@@ -112,7 +112,8 @@ class TableDataModule(SupervisedDataModule, TableRows):
 
     def _numeric(self) -> list[int]:
         """Places of the features that are numbers with more than two values."""
-        places, first = [], 0
+        places: list[int] = []
+        first = 0
         for column in self._columns:
             if column.woe or (column.kind in ("number", "date") and not column.binary):
                 places += range(first, first + 1 + column.scales)
