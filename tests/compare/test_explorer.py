@@ -2,13 +2,16 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
+from lantu.cli.main import main
 from lantu.compare.analysis import Analysis, Options, analyse
 from lantu.compare.reading.run_frames import Selection
 from lantu.compare.reading.stores import open_reader
@@ -37,6 +40,12 @@ search("lr<0.05 width=32"); look("both");
 part("clear").click();
 [...part("head").querySelectorAll("button")].find((each) => each.textContent.startsWith("lr")).click(); look("sorted");
 for (const at of [0, 5]) part("body").rows[at].querySelector("input").click();
+part("note").value = "it's odd"; part("note").dispatchEvent(new Event("input"));
+found.note = part("note-command").textContent;
+found.drawn = ["none", "best", "median", "contour"].map((kind) => {
+  part("trend").value = kind; part("trend").dispatchEvent(new Event("change"));
+  return part("scatter").toDataURL().length;
+});
 found.differing = [...part("differing").rows].map((row) => row.cells[0].textContent);
 part("clear").click();
 const parallel = part("parallel");
@@ -101,6 +110,28 @@ def test_a_click_on_a_heading_sorts_by_it(found: dict[str, Any]) -> None:
 def test_two_ticked_runs_show_only_what_differs(found: dict[str, Any]) -> None:
     assert "val/loss" in found["differing"]
     assert "ended" not in found["differing"]
+
+
+def test_a_note_on_the_ticked_runs_becomes_commands_that_write_it_into_mlflow(
+    found: dict[str, Any], store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = [shlex.split(line) for line in found["note"].splitlines()]
+    assert [each[:3] for each in commands] == [["lantu", "runs", "--note"]] * 2
+    for each in commands:
+        assert main([*each[1:], "--tracking-uri", store]) == 0
+    client = MlflowClient(store)
+    tags = [client.get_run(each[3]).data.tags for each in commands]
+    assert {each["lantu.note"] for each in tags} == {"it's odd"}
+    assert all(each["mlflow.note.content"].endswith("it's odd") for each in tags)
+    reread = analyse(open_reader(store), Selection(sweeps=("lr_width",)), Options())
+    notes = next(each for each in explorer_data(reread)["columns"] if each["name"] == "note")
+    assert notes["words"] == ["it's odd"]
+    for each in commands:
+        client.delete_tag(each[3], "lantu.note")
+
+
+def test_lines_and_contours_are_drawn_over_the_picture(found: dict[str, Any]) -> None:
+    assert len(set(found["drawn"])) == 4
 
 
 def test_a_brush_and_a_box_choose_runs_and_a_click_gives_them_back(found: dict[str, Any], analysis: Analysis) -> None:

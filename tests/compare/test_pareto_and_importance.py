@@ -8,7 +8,7 @@ import pytest
 
 from lantu.compare.methods.groups import Groups
 from lantu.compare.methods.importance import importance
-from lantu.compare.methods.pareto import cheapest_alike, front
+from lantu.compare.methods.pareto import cheapest_alike, front, hypervolume, knee
 from lantu.compare.methods.statistics import compare
 
 
@@ -127,3 +127,14 @@ def test_a_configuration_whose_seeds_failed_is_not_the_cheap_alternative() -> No
     failed = pd.Series([False] * 5 + [True])
     comparison = compare(score, group, seed, mode="min", pooling="own", failed=failed)
     assert cheapest_alike(comparison, pd.Series([10.0, 10, 10, 2, 2, 2]), group) == "a"
+
+
+def test_the_hypervolume_and_the_knee_of_a_front_are_those_by_hand() -> None:
+    points = pd.DataFrame({"val/loss": [0.0, 0.2, 1.0], "cost/usd": [1.0, 0.2, 0.0]}, index=["a", "b", "c"])
+    # of the unit square, b dominates 0.8 by 0.8; a and c lie in its corners
+    assert hypervolume(points) == pytest.approx(0.64)
+    assert knee(points) == "b"
+    assert knee(points.assign(**{"cost/usd": [1.0, 0.8, 0.0]})) is None  # on the straight line: no knee
+    cube = pd.DataFrame({"val/loss": [0.0, 1.0, 0.5], "cost/usd": [1.0, 0.0, 0.5], "cost/kwh": [1.0, 1.0, 0.0]})
+    assert hypervolume(cube) == pytest.approx(0.5 * 0.5 * 1.0)
+    assert hypervolume(points.assign(**{"val/accuracy": 0.5})[["val/accuracy"]]) == pytest.approx(1.0)

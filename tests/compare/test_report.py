@@ -372,7 +372,9 @@ def test_several_objectives_end_in_their_front(tmp_path: Path) -> None:
     found, decision = decided(tmp_path, runs, objectives=(("val/loss", "min"), ("cost/usd", "min")))
     assert found.front == ("kind=large", "kind=small")
     assert decision.ship is None
-    assert decision.headline == "2 configurations on the front of val/loss and cost/usd: kind=large; kind=small."
+    assert decision.headline.startswith(
+        "2 configurations on the front of val/loss and cost/usd: kind=large; kind=small. The front covers 50%"
+    )
 
 
 def test_the_price_of_fairness_and_of_privacy_is_drawn_as_a_front(tmp_path: Path) -> None:

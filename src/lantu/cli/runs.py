@@ -24,6 +24,10 @@ from lantu.tracking.upload import BUSY, prepare, upload_once
 STATES = {"running": "running", "dead": "interrupted", "waits": "pending", "uploaded": "synced"}
 """What a run's state is called."""
 _COLOURS = {"running": "cyan", "dead": "red", "waits": "yellow", "uploaded": "green"}
+NOTE, DESCRIPTION = "lantu.note", "mlflow.note.content"
+"""Tags of a run: a person's note, and the description on its page in MLflow, which holds the note as well."""
+NOTED = "\n\nNote: "
+LONGEST_NOTE = 2000
 _ENOUGH = 2  # failures after which a destination is not asked again
 
 
@@ -67,8 +71,14 @@ def runs_main(argv: list[str]) -> int:
     parser.add_argument(
         "--repair", action="store_true", help="upload interrupted runs and end them in MLflow as KILLED"
     )
+    parser.add_argument(
+        "--note", nargs=2, metavar=("ID", "TEXT"), help="write a note on a run into MLflow, for its page and `compare`"
+    )
+    parser.add_argument("--tracking-uri", metavar="URI", help="of the note's run (default: the store's own)")
     add_json_option(parser)
     asked = parser.parse_args(argv)
+    if asked.note is not None:
+        return _note(*asked.note, store=asked.store, tracking_uri=asked.tracking_uri)
     folders = _folders(asked.store)
     if asked.json:
         print(as_json([listed(folder, _name(folder, asked.store)).as_dict() for folder in reversed(folders)]))
@@ -80,6 +90,20 @@ def runs_main(argv: list[str]) -> int:
         Console().print(f"No run in {asked.store} is interrupted.", highlight=False)
         return 0
     _show(folders, asked.store)
+    return 0
+
+
+def _note(run: str, text: str, *, store: Path, tracking_uri: str | None) -> int:
+    """Keep a note as a tag of a run of MLflow, and in the description that its page shows."""
+    from lantu.tracking.find import find_run
+
+    if not text.strip() or len(text) > LONGEST_NOTE:
+        raise UserError(f"`--note`: a note has 1 to {LONGEST_NOTE} characters.")
+    client, found = find_run(run, store=store, tracking_uri=tracking_uri)
+    before = found.data.tags.get(DESCRIPTION, "").partition(NOTED)[0].rstrip()
+    client.set_tag(found.info.run_id, NOTE, text)
+    client.set_tag(found.info.run_id, DESCRIPTION, f"{before}{NOTED}{text}".lstrip())
+    print(f"noted on {found.info.run_name} ({found.info.run_id[:8]}): {text}")
     return 0
 
 

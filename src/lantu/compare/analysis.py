@@ -1,7 +1,7 @@
 """Everything that is worked out from the runs, once, for the table, the decision, the report and the pictures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,8 @@ class Analysis:
     """Where several metrics are traded off: each with its mode."""
     front: tuple[str, ...] = ()
     """The groups that no other beats in all objectives."""
+    objective_means: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The mean of each objective by group."""
     examples: StoredExamples | None = None
     no_examples: str = ""
     """Why the examples' part of the uncertainty is not known."""
@@ -153,6 +155,7 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
     cost = (costs[0] if costs else None) if options.cost == "auto" else options.cost
     second = comparison.table.index[1] if len(comparison.scored) > 1 else None
     usd = {str(k): float(v) for k, v in means["cost/usd"].items()} if "cost/usd" in means else None
+    points = _objective_means(runs, groups, comparison, objectives, metric) if objectives else pd.DataFrame()
     return Analysis(
         selection=selection,
         runs=runs,
@@ -180,7 +183,8 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
         incomparable=incomparable,
         replaced=replaced,
         objectives=objectives or (),
-        front=_front(runs, groups, comparison, objectives, metric) if objectives else (),
+        front=tuple(map(str, points.index[front(points, dict(objectives))])) if objectives else (),
+        objective_means=points,
         examples=examples,
         no_examples=no_examples,
     )
@@ -234,10 +238,10 @@ def _objectives_of_sweep(reader: Reader, selection: Selection) -> tuple[tuple[st
     return tuple((name, direction(name, mode)) for name, mode in zip(names, modes, strict=True))
 
 
-def _front(
+def _objective_means(
     runs: Runs, groups: Groups, comparison: Comparison, objectives: tuple[tuple[str, str], ...], metric: str
-) -> tuple[str, ...]:
-    """The groups that nothing beats in all objectives, in the order of the first one."""
+) -> pd.DataFrame:
+    """The mean of each objective, by group in the order of the first one."""
     columns = {}
     for name, _ in objectives:
         best = runs.metrics.get(f"{name}_best", runs.metrics.get(name))
@@ -245,8 +249,7 @@ def _front(
             raise UserError(f"the objective `{name}` was not logged by any of the runs, so there is no front.")
         values = runs.score if name == metric else best.where(runs.score.notna())
         columns[name] = values.groupby(groups.of_run).mean()
-    points = pd.DataFrame(columns).reindex(comparison.scored.index)
-    return tuple(map(str, points.index[front(points, dict(objectives))]))
+    return pd.DataFrame(columns).reindex(comparison.scored.index)
 
 
 def _examples(

@@ -8,6 +8,7 @@ import numpy as np
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.comparability import differing_data, names_of
 from lantu.compare.comparison_table import number
+from lantu.compare.methods.pareto import hypervolume, knee
 from lantu.compare.methods.scaling import Law
 
 WORDS = {
@@ -157,7 +158,15 @@ def _front_choice(analysis: Analysis) -> tuple[str | None, str]:
     if len(front) == 1:
         return front[0], f"Ship {front[0]}. No other configuration is better in {names}."
     shown = "; ".join(front[:4]) + (f"; and {len(front) - 4} more" if len(front) > 4 else "")
-    return None, f"{counted(len(front), 'configuration')} on the front of {names}: {shown}."
+    said = f"{counted(len(front), 'configuration')} on the front of {names}: {shown}."
+    modes, points = dict(analysis.objectives), analysis.objective_means
+    at_knee = knee(points.reindex(front), modes)
+    if at_knee is not None:
+        said += f" Its knee, where a gain in one costs most in the others, is {at_knee}."
+    return (
+        None,
+        f"{said} The front covers {hypervolume(points, modes):.0%} of the box between the best and worst values.",
+    )
 
 
 def _quality(analysis: Analysis, label: str) -> str:

@@ -49,6 +49,57 @@ def front(points: pd.DataFrame, modes: dict[str, str] | None = None) -> pd.Serie
     return pd.Series(on, index=points.index)
 
 
+def hypervolume(points: pd.DataFrame, modes: dict[str, str] | None = None) -> float:
+    """The share of the box between the best and the worst value of each column that the points dominate (Zitzler 1999).
+
+    Args:
+        points: a column per metric; rows with a missing value do not count.
+        modes: as in `front`.
+    """
+    scaled = _scaled(points, points, modes)
+    return _volume(scaled[np.isfinite(scaled).all(axis=1)])
+
+
+def knee(points: pd.DataFrame, modes: dict[str, str] | None = None) -> str | None:
+    """The row of a front that is furthest below the plane through the best of each column (Das 1999).
+
+    There a gain in one column costs most in the others. None where no row is below it, or there are fewer than three.
+
+    Args:
+        points: the front alone, a column per metric.
+    """
+    if len(points) < 3:
+        return None
+    total = _scaled(points, points, modes).sum(axis=1)
+    least = int(np.nanargmin(total))
+    return str(points.index[least]) if total[least] < 1 - 1e-9 else None
+
+
+def _scaled(points: pd.DataFrame, among: pd.DataFrame, modes: dict[str, str] | None) -> np.ndarray:
+    """Values from 0 (the best) to 1 (the worst) of each column."""
+    signs = [1.0 if ((modes or {}).get(str(name)) or direction(str(name))) == "min" else -1.0 for name in points]
+    values, all_values = points.to_numpy(dtype=float) * signs, among.to_numpy(dtype=float) * signs
+    low, high = np.nanmin(all_values, axis=0), np.nanmax(all_values, axis=0)
+    return (values - low) / np.where(high > low, high - low, 1.0)
+
+
+def _volume(values: np.ndarray) -> float:
+    """What points in the unit cube dominate, less being better: slices along the first axis, each a volume."""
+    if not len(values):
+        return 0.0
+    if values.shape[1] == 1:
+        return float(max(0.0, 1.0 - values[:, 0].min()))
+    order = values[np.argsort(values[:, 0], kind="stable")]
+    edges = np.append(order[:, 0], 1.0)
+    return float(
+        sum(
+            (edges[at + 1] - edges[at]) * _volume(order[: at + 1, 1:])
+            for at in range(len(order))
+            if edges[at + 1] > edges[at]
+        )
+    )
+
+
 def cheapest_alike(comparison: Comparison, cost: pd.Series, group: pd.Series) -> str | None:
     """The cheapest group that performs about as well as the best; None where the cost or the noise is not known.
 

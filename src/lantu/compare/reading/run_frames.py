@@ -21,6 +21,7 @@ TAGS = (
     "lantu.devices",
     "lantu.sweep",
     "lantu.run_dir",
+    "lantu.note",
     *OUTCOMES,
 )
 

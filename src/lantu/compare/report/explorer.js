@@ -141,9 +141,48 @@
     for (const [at, text] of named(cx, ex, x)) pen.fillText(text, at, height - 34);
     pen.fillStyle = ink("--ink"); pen.fillText(state.x, (62 + width - 14) / 2, height - 16);
     pen.save(); pen.translate(10, height / 2 - 14); pen.rotate(-Math.PI / 2); pen.fillText(state.y, 0, -4); pen.restore();
+    if (find("trend").value === "contour") drawContour(pen, x, y);
     const radius = count > 2000 ? 2 : 3.5;
     for (const pass of [0, 1]) for (const row of everyRow) if (isShown[row] === pass) dot(pen, row, x, y, radius, pass);
     for (const row of [...state.picked, state.hovered]) if (row >= 0) ring(pen, row, x, y);
+    drawTrend(pen, x, y);
+  }
+  function drawTrend(pen, x, y) { // the best so far along the axis, or the median of neighbours
+    const kind = find("trend").value;
+    if (kind !== "best" && kind !== "median") return;
+    const placedAt = shown.map((row) => spot(row, x, y)).filter(Boolean).sort((a, b) => a[0] - b[0]);
+    const up = state.y === data.score && data.mode === "max", half = Math.max(2, Math.round(placedAt.length / 24));
+    let best = up ? Infinity : -Infinity;
+    const points = placedAt.map(([across, down], at) => {
+      if (kind === "best") return [across, best = up ? Math.min(best, down) : Math.max(best, down)];
+      const near = placedAt.slice(Math.max(0, at - half), at + half + 1).map((each) => each[1]).sort((a, b) => a - b);
+      return [across, near[near.length >> 1]];
+    });
+    pen.strokeStyle = ink("--ink"); pen.lineWidth = 2; pen.beginPath();
+    points.forEach(([across, down], at) => {
+      if (at && kind === "best") pen.lineTo(across, points[at - 1][1]);
+      if (at) pen.lineTo(across, down); else pen.moveTo(across, down);
+    });
+    pen.stroke(); pen.lineWidth = 1;
+  }
+  function drawContour(pen, x, y) { // the colour's value between the runs, weighted by 1 / distance² (Shepard 1968)
+    const column = byName.get(state.colour);
+    if (!column.number) return;
+    const known = shown.slice(0, 400).map((row) => [spot(row, x, y), column.values[row]]).filter(([at, v]) => at && v !== null);
+    const [low, high] = extent(column, everyRow), [left, right, top, bottom] = [62, scatter.clientWidth - 14, 12, scatter.clientHeight - 40];
+    if (known.length < 4 || high <= low) return;
+    const [wide, tall] = [(right - left) / 44, (bottom - top) / 28];
+    pen.globalAlpha = 0.4;
+    for (let a = 0; a < 44; a += 1) for (let b = 0; b < 28; b += 1) {
+      let sum = 0, weights = 0;
+      for (const [at, value] of known) {
+        const weight = 1 / ((at[0] - left - (a + 0.5) * wide) ** 2 + (at[1] - top - (b + 0.5) * tall) ** 2 + 20);
+        sum += weight * value; weights += weight;
+      }
+      pen.fillStyle = mixed(Math.round(8 * (sum / weights - low) / (high - low)) / 8); // eight steps: lines between them show
+      pen.fillRect(left + a * wide, top + b * tall, wide + 0.5, tall + 0.5);
+    }
+    pen.globalAlpha = 1;
   }
   function named(column, span, to) {
     const values = column.number ? ticks(span, to.log, 5) : column.words.map((_, code) => code).slice(0, 8);
@@ -265,7 +304,14 @@
     if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => window.prompt("run id", text));
     else window.prompt("run id", text);
   }
+  const noteCommand = () => state.picked.map((row) => `lantu runs --note ${data.ids[row]} '${find("note").value.replaceAll("'", "'\\''")}'`).join("\n");
+  function tellNote() { // a note goes to MLflow by a command: this page reaches no network
+    find("noting").hidden = !state.picked.length;
+    find("note-command").textContent = find("note").value ? noteCommand() : "";
+    find("copy-note").disabled = !find("note").value;
+  }
   function drawDifference() {
+    tellNote();
     const place = find("difference"), [a, b] = state.picked;
     place.hidden = b === undefined;
     if (b === undefined) return;
@@ -352,7 +398,9 @@
   find("search").addEventListener("input", (event) => { state.text = event.target.value; filter(); });
   find("log-x").addEventListener("change", (event) => { state.logX = event.target.checked; draw(); });
   find("log-y").addEventListener("change", (event) => { state.logY = event.target.checked; draw(); });
-  find("zoom").addEventListener("change", draw);
+  for (const part of ["zoom", "trend"]) find(part).addEventListener("change", draw);
+  find("note").addEventListener("input", tellNote);
+  find("copy-note").addEventListener("click", (event) => copied(noteCommand(), event.target));
   find("clear").addEventListener("click", () => { state.text = find("search").value = ""; state.brushes.clear(); state.box = null; state.picked = []; filter(); });
   find("previous").addEventListener("click", () => { state.page -= 1; drawTable(); });
   find("next").addEventListener("click", () => { state.page += 1; drawTable(); });

@@ -3,7 +3,7 @@
 The script beside this file draws on canvases, because ten thousand runs are too many elements for SVG, and every
 picture shares one selection. Charting libraries were weighed: uPlot draws lines over time and has no brushes or
 parallel axes; Vega-Lite and Plot would add half a megabyte or more to every report, and would have to be taught the
-linked selection. The script is 20 kB. Without it the page is what it was before: the section stays hidden.
+linked selection. The script is 23 kB. Without it the page is what it was before: the section stays hidden.
 """
 
 import json
@@ -18,6 +18,8 @@ from lantu.compare.analysis import Analysis
 from lantu.compare.report.listing import run_address
 from lantu.compare.report.outlook import scrolling, section
 
+NOTE = "lantu.note"
+"""The tag of a run with what a person has noted of it, as `lantu runs --note` writes it."""
 MOST_SETTINGS = 10
 """Settings that become columns, the ones that vary most first; more could not be read side by side."""
 DIGITS = 5
@@ -55,8 +57,10 @@ def explorer_data(analysis: Analysis) -> dict[str, Any]:
     columns.append(_column(analysis.metric, runs.score.reindex(order), axis=True))
     for name in _further(analysis):
         columns.append(_column(name, runs.metrics[name].reindex(order), axis=name == analysis.cost))
+    notes = runs.tags.get(NOTE, pd.Series(dtype=object))
     columns += [
         _column("seed", groups.seed.reindex(order), axis=False),
+        *([_column("note", notes.reindex(order), axis=False)] if notes.notna().any() else []),
         _column("ended", _endings(analysis).reindex(order), axis=False),
         _column("order", pd.Series(np.arange(1, len(order) + 1, dtype=float), index=order), axis=False, table=False),
     ]
@@ -121,6 +125,9 @@ _CONTROLS = (
     + '<label><input data-part="log-x" type="checkbox"> log across</label>'
     '<label><input data-part="log-y" type="checkbox"> log up</label>'
     '<label><input data-part="zoom" type="checkbox"> zoom to the chosen</label>'
+    '<label>line <select data-part="trend"><option value="none">none</option><option value="best">best so far</option>'
+    '<option value="median">median of neighbours</option><option value="contour">contour of the colour</option>'
+    "</select></label>"
     '<button data-part="clear" type="button">Clear</button><output data-part="count" role="status"></output></div>'
 )
 _PICTURES = (
@@ -135,9 +142,15 @@ _DIFFERENCE = (
     '<th data-part="one"></th><th data-part="other"></th></tr></thead>'
     '<tbody data-part="differing"></tbody></table></div>'
 )
+_NOTE = (
+    '<div data-part="noting" hidden><label>Note on the ticked runs <input data-part="note" type="text" '
+    'placeholder="diverged after the warm-up"></label> '
+    '<button data-part="copy-note" type="button" disabled>Copy command</button> '
+    '<code data-part="note-command"></code></div>'
+)
 _PAGES = (
     '<p class="pages"><button data-part="previous" type="button">Previous</button> page '
     '<span data-part="page"></span> <button data-part="next" type="button">Next</button></p>'
 )
 _ROWS = '<table class="runs"><thead><tr data-part="head"></tr></thead><tbody data-part="body"></tbody></table>'
-_TABLE = _DIFFERENCE + scrolling(_ROWS, "Runs") + _PAGES
+_TABLE = _DIFFERENCE + _NOTE + scrolling(_ROWS, "Runs") + _PAGES
