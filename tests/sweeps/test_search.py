@@ -5,10 +5,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+from mlflow.store.tracking.dbmodels.models import Base
 from optuna.trial import TrialState
+from sqlalchemy import create_engine
 
+from lantu.errors import UserError
 from lantu.sweeps.search.study import journal_of, open_storage
 from lantu.sweeps.state.sweep_folder import SweepFolder
+from lantu.tracking.store import ensure_store
 from tests.sweeps.conftest import Sweep
 
 Find = Callable[[str], SweepFolder]
@@ -111,6 +115,30 @@ def test_a_mistake_is_a_sentence_and_leaves_no_trial(
     assert sweep("hydra/sweeper=optuna", *overrides) == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.rglob("trial.json"))
+
+
+def test_a_study_in_mlflows_database_is_refused_before_anything_is_written(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["hydra/sweeper=optuna", RATE, "hydra.sweeper.n_trials=1"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg2://one:word@db/runs")
+    assert sweep(*command, "hydra.sweeper.storage=postgresql://two@db:5432/runs") == 2
+    assert "is the database of the MLflow store" in capsys.readouterr().err
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # as behind a server: only its tables tell
+    engine = create_engine(f"sqlite:///{tmp_path}/store.db")
+    Base.metadata.create_all(engine)
+    assert sweep(*command, f"hydra.sweeper.storage=sqlite:///{tmp_path}/store.db") == 2
+    said = capsys.readouterr().err
+    assert "MLflow's tables" in said
+    assert "createdb optuna" in said
+    assert not list(tmp_path.rglob("sweep.json"))
+
+
+def test_mlflow_refuses_a_database_with_optunas_tables(postgresql: str) -> None:
+    storage = postgresql.replace("/mlflow?", "/optuna?")
+    optuna.create_study(study_name="there", storage=storage)
+    with pytest.raises(UserError, match="Optuna's tables"):
+        ensure_store(storage)
 
 
 def test_two_machines_share_a_study_over_postgresql(postgresql: str, sweep: Sweep, the_sweep: Find) -> None:

@@ -17,12 +17,18 @@ from lantu.sweeps.state.request import Point, Request
 from lantu.sweeps.state.snapshot import composed
 from lantu.sweeps.state.sweep_folder import SweepFolder
 from lantu.sweeps.sweeper import Conductor
+from lantu.tracking.database_owner import refuse_same
+from lantu.tracking.store import embedded_uri
 
 WORKERS = 8  # concurrent trials on a cluster whose launcher config sets no limit
 
 
 def conductor(sweeper: OptunaOptions, *, cfg: DictConfig, context: HydraContext) -> Conductor:
     """Build the conductor of an Optuna search from its config."""
+
+    if sweeper.storage:
+        paths = cfg.paths
+        refuse_same(storage=sweeper.storage, tracking_uri=paths.tracking_uri or embedded_uri(str(paths.store)))
 
     def space_of(request: Request, context: HydraContext) -> Space:
         return read_configured_space(sweeper.params, request, context)

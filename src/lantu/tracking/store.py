@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from lantu.tracking.database_owner import refuse_tables_of_other
+
 _SQLITE = "sqlite:///"
 
 
@@ -49,6 +51,9 @@ def ensure_store(uri: str) -> None:
 
     Any number of processes may call this at once. An SQLite file is made beside its place and then moved
     there, so that nobody meets one that is half made. A server's store is the server's own concern.
+
+    Raises:
+        UserError: the database is Optuna's.
     """
     if "://" not in uri or uri.startswith(("http://", "https://", "file:", "databricks")):
         return
@@ -62,6 +67,7 @@ def ensure_store(uri: str) -> None:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         if database is None:
+            refuse_tables_of_other(uri, wanted_by="MLflow", option="paths.tracking_uri")
             SqlAlchemyStore(uri, "./mlruns").engine.dispose()
             return
         artifacts = artifacts_of(uri)

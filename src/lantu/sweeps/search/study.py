@@ -13,6 +13,7 @@ from lantu.sweeps.search.space import Space
 from lantu.sweeps.state.objective import objective_value
 from lantu.sweeps.state.request import Point
 from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
+from lantu.tracking.database_owner import refuse_tables_of_other
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -192,6 +193,8 @@ def open_study(
 
     quiet()
     try:
+        if options.storage and "://" in options.storage:
+            refuse_tables_of_other(options.storage, wanted_by="Optuna", option="hydra.sweeper.storage")
         return optuna.create_study(
             study_name=options.study_name,
             storage=open_storage(options.storage or journal_of(folder)),
@@ -199,6 +202,8 @@ def open_study(
             directions=list(options.directions),
             load_if_exists=True,
         )
+    except UserError:
+        raise
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"`hydra.sweeper.storage={options.storage}` cannot be opened: {first}.") from error
