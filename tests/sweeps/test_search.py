@@ -126,7 +126,7 @@ def test_a_study_in_mlflows_database_is_refused_before_anything_is_written(
     assert "is the database of the MLflow store" in capsys.readouterr().err
     monkeypatch.delenv("MLFLOW_TRACKING_URI")  # as behind a server: only its tables tell
     engine = create_engine(f"sqlite:///{tmp_path}/store.db")
-    Base.metadata.create_all(engine)
+    Base.metadata.create_all(engine, [Base.metadata.tables[name] for name in ("experiments", "runs", "latest_metrics")])
     assert sweep(*command, f"hydra.sweeper.storage=sqlite:///{tmp_path}/store.db") == 2
     said = capsys.readouterr().err
     assert "MLflow's tables" in said

@@ -71,4 +71,5 @@ def _place(uri: str) -> tuple[str, ...]:
     if kind == "sqlite":
         return kind, str(Path(uri.partition(":///")[2]).absolute())
     host = parts.hostname or dict(parse_qsl(parts.query)).get("host", "")
-    return kind, host, str(parts.port or {"postgresql": 5432, "mysql": 3306}.get(kind, "")), parts.path.strip("/")
+    port = parts.port or {"postgresql": 5432, "mysql": 3306}.get(kind)
+    return kind, host, str(port), parts.path.strip("/")
