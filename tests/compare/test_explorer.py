@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
@@ -15,7 +17,7 @@ from lantu.cli.main import main
 from lantu.compare.analysis import Analysis, Options, analyse
 from lantu.compare.reading.run_frames import Selection
 from lantu.compare.reading.stores import open_reader
-from lantu.compare.report.explorer import explorer_data, explorer_section
+from lantu.compare.report.explorer import drawn, explorer_data, explorer_section
 from lantu.compare.report.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -160,3 +162,14 @@ def test_ten_thousand_runs_with_ten_columns_stay_about_a_megabyte(analysis: Anal
     data = explorer_data(analysis)
     each = len(json.dumps(data["columns"], separators=(",", ":"))) / len(analysis.runs)
     assert each + 36 < 120  # bytes for a run, its id included
+
+
+def test_of_too_many_runs_the_best_are_drawn_and_a_sample_of_the_others():
+    score = pd.Series(np.random.default_rng(0).permutation(1000).astype(float))
+    score[::7] = np.nan
+    for mode, best in (("min", score.nsmallest(25)), ("max", score.nlargest(25))):
+        kept = drawn(score, mode=mode, most=100)
+        assert len(set(kept)) == 100
+        assert set(best.index) <= set(kept)
+        assert list(kept) == sorted(kept)
+    assert list(drawn(score, mode="min", most=1000)) == list(range(1000))

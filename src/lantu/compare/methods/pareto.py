@@ -123,7 +123,8 @@ def cheapest_alike(comparison: Comparison, cost: pd.Series, group: pd.Series) ->
         noise = np.sqrt((table["sd"] ** 2 + table.loc[winner, "sd"] ** 2) / 2)
     near = table["alike"] & (table["seeds"] >= 2) & (table["difference"].abs() <= noise)
     near &= table["failed"] <= table.loc[winner, "failed"]
-    costs = {str(name): part.dropna().to_numpy(dtype=float) for name, part in cost.groupby(group)}
+    wanted = {winner, *table.index[near]}  # of twenty thousand groups a few
+    costs = {str(name): part.dropna().to_numpy(dtype=float) for name, part in cost[group.isin(wanted)].groupby(group)}
     if not len(costs.get(winner, ())):
         return None
     cheaper = [winner]

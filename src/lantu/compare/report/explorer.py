@@ -22,6 +22,10 @@ NOTE = "lantu.note"
 """The tag of a run with what a person has noted of it, as `lantu runs --note` writes it."""
 MOST_SETTINGS = 10
 """Settings that become columns, the ones that vary most first; more could not be read side by side."""
+MOST_RUNS = 20_000
+"""Runs that are drawn; each takes a hundred bytes of the page."""
+SHARE_OF_BEST = 0.25
+"""How many of them are the best ones, where there are more runs; the others are drawn at random."""
 DIGITS = 5
 
 
@@ -31,8 +35,14 @@ def explorer_section(analysis: Analysis) -> str:
         return ""
     data = json.dumps(explorer_data(analysis), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     script = Path(__file__).with_name("explorer.js").read_text(encoding="utf-8")
+    runs = len(analysis.runs)
+    shown = (
+        "All runs."
+        if runs <= MOST_RUNS
+        else f"{MOST_RUNS:,} of {runs:,} runs: the {round(SHARE_OF_BEST * MOST_RUNS):,} best, and others at random."
+    )
     lead = (
-        "All runs. Drag in the picture or along an axis to choose some; a click takes the choice back. "
+        f"{shown} Drag in the picture or along an axis to choose some; a click takes the choice back. "
         "The search takes words, ids and conditions such as lr&lt;0.01 or model=cnn. Tick two runs to see what differs."
     )
     body = section("Explore the runs", lead, _CONTROLS + _PICTURES + _TABLE)
@@ -43,7 +53,8 @@ def explorer_section(analysis: Analysis) -> str:
 def explorer_data(analysis: Analysis) -> dict[str, Any]:
     """What the script draws: columns of the runs, numbers rounded, texts as codes of a list of words."""
     runs, groups = analysis.runs, analysis.groups
-    order = runs.info["start"].rank(method="first").sort_values().index
+    everywhere = runs.info["start"].rank(method="first").sort_values().index
+    order = everywhere[drawn(runs.score.reindex(everywhere), mode=analysis.mode)]
     settings = groups.settings.reindex(groups.of_run.reindex(order)).set_axis(order)
     varied = settings.nunique().sort_values(ascending=False, kind="stable").index[:MOST_SETTINGS]
     columns = [
@@ -75,6 +86,16 @@ def explorer_data(analysis: Analysis) -> dict[str, Any]:
         "x": across,
         "colour": colour,
     }
+
+
+def drawn(score: pd.Series, *, mode: str, most: int = MOST_RUNS) -> np.ndarray:
+    """Which runs are drawn, as places in their order: all, or the best ones and a sample of the others."""
+    if len(score) <= most:
+        return np.arange(len(score))
+    best = (score if mode == "min" else -score).rank(method="first", na_option="bottom").to_numpy() - 1
+    kept = best < SHARE_OF_BEST * most
+    others = np.random.default_rng(0).choice(np.flatnonzero(~kept), most - int(kept.sum()), replace=False)
+    return np.sort(np.concatenate([np.flatnonzero(kept), others]))
 
 
 def _further(analysis: Analysis) -> list[str]:
