@@ -21,7 +21,13 @@ def format_mass(kg: float) -> str:
     """In mg, g, kg or t."""
     if kg >= 1000:
         return f"{kg / 1000:,.1f} t"
-    return f"{kg:.2f} kg" if kg >= 1 else f"{1000 * kg:.2g} g" if kg >= 1e-3 else f"{1e6 * kg:.2g} mg"
+    return (
+        f"{kg:.2f} kg"
+        if kg >= 1
+        else f"{1000 * kg:,.{0 if kg >= 0.01 else 1}f} g"
+        if kg >= 1e-3
+        else f"{1e6 * kg:.2g} mg"
+    )
 
 
 def format_money(usd: float) -> str:

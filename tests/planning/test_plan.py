@@ -1,6 +1,9 @@
 """`lantu plan`: what a run will take, against published runs and by hand."""
 
+import io
 import json
+import re
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -9,8 +12,10 @@ from omegaconf import OmegaConf
 from lantu.cli.main import main
 from lantu.errors import UserError
 from lantu.planning import chinchilla
-from lantu.planning.job import _epochs
+from lantu.planning.job import examples_read, hours_at_most
 from lantu.planning.utilisation import checks, expected, leave_one_out, published_runs
+from lantu.units import format_money
+from tests.compare.made import Made, uri, write
 
 PEAKS = {"A100": 312e12, "H100": 989.4e12}
 
@@ -109,10 +114,91 @@ def test_a_mistake_is_answered_in_a_sentence(arguments, sentence, capsys):
 def test_what_training_reads_follows_epochs_or_steps_whichever_ends_first(epochs, steps, accumulated, read):
     trainer = {"max_epochs": epochs, "max_steps": steps, "accumulate_grad_batches": accumulated}
     cfg = OmegaConf.create({"trainer": trainer, "data": {"batch_size": 10}})
-    assert _epochs(cfg, 100) == read
+    assert examples_read(cfg, 100) == 100 * read
+
+
+@pytest.mark.parametrize(
+    ("limit", "read"), [(None, 300), (4, 120), (0.5, 150), (1000, 300)],
+)  # fmt: skip
+def test_what_an_epoch_reads_follows_the_limit_of_its_batches(limit, read):
+    trainer = {"max_epochs": 3, "max_steps": -1, "limit_train_batches": limit}
+    cfg = OmegaConf.create({"trainer": trainer, "data": {"batch_size": 10}})
+    assert examples_read(cfg, 100) == read
+
+
+@pytest.mark.parametrize(
+    ("limit", "hours"),
+    [("01:02:30:00", 26.5), ("02:30:00", 2.5), ({"days": 1, "minutes": 30}, 24.5), (None, None)],
+)
+def test_the_time_limit_is_read_as_lightning_reads_it(limit, hours):
+    assert hours_at_most(OmegaConf.create({"trainer": {"max_time": limit}})) == hours
+
+
+@pytest.fixture(scope="module")
+def cut_short(tmp_path_factory):
+    """A plan whose `trainer.max_time` ends it: what it prints, and its figures."""
+    file = tmp_path_factory.mktemp("plan") / "plan.json"
+    size = ["model=gpt", "model.layers=2", "model.width=1024", "tokens=1e12", "context=128"]
+    asked = [*size, "hardware=a100", "trainer.devices=8"]
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert main(["plan", *asked, "trainer.max_time=00:00:10:00", "sweep=20", f"json={file}"]) == 0
+    return " ".join(out.getvalue().split()), json.loads(file.read_text())
+
+
+def test_a_time_limit_ends_the_plan_and_its_text_and_its_loss_are_those_until_then(cut_short):
+    said, figures = cut_short
+    u = figures["utilisation"]
+    read = 600 * 8 * 312e12 * u["value"] / (figures["flops"] / 1e12)
+    assert figures["hours"] == pytest.approx([1 / 6] * 3)
+    assert f"ends it after {read:.3g}" in said
+    assert f"{chinchilla.loss(figures['parameters'], read):.2f} nats a token" in said
+    assert "trainer.max_time=00:00:10:00" in said.partition("to train it:")[2]
+
+
+def test_a_sweep_of_so_many_runs_takes_as_often_what_one_takes(cut_short):
+    said, figures = cut_short
+    sweep = said.partition("a sweep of 20 runs, 8 devices each")[2]
+    assert "3.3 h" in sweep
+    assert format_money(20 * figures["usd"][0]) in sweep
+
+
+def test_the_interval_of_the_published_law_is_that_of_a_fit_to_its_runs():
+    for size, tokens in ((124e6, 2e9), (70e9, 1.4e12)):
+        low, high = chinchilla.interval(size, tokens)
+        assert low < chinchilla.loss(size, tokens) < high
+    narrow, wide = (np.diff(chinchilla.interval(*each)) for each in ((7e9, 140e9), (70e9, 15e12)))
+    assert wide > 2 * narrow  # far beyond the runs it is known less well
+
+
+def test_the_loss_follows_the_law_of_ones_own_runs_or_the_reason_why_not_is_said(tmp_path, capsys):
+    def loss(n, d):
+        return 0.5 + 20 / n**0.4 + 30 / d**0.5
+
+    runs = [
+        Made(
+            f"{n} {d}", {"seed": 0, "model.hidden": n, "optimizer.lr": d},
+            {"model/parameters": n, "cost/samples": d, "epoch": 0.0}, {"val/loss": [loss(n, d)]},
+        )
+        for n in (1e3, 1e4, 1e5) for d in (1e3, 1e4, 1e5)
+    ]  # fmt: skip
+    store = tmp_path / "mlruns"
+    store.mkdir()
+    write(uri(store), runs, experiment="mine")
+    write(uri(store), runs[:2], experiment="two")
+    asked = ["plan", "data=digits", "model=mlp", "trainer.max_epochs=1", f"paths.root={tmp_path}"]
+    assert main([*asked, "runs=mine"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    weights, images = (
+        int(re.search(rf"([\d,]+) {word}", said).group(1).replace(",", "")) for word in ("weights", "examples")
+    )
+    assert f"val/loss {loss(weights, images):.3g}" in said
+    assert "9 runs of your own" in said
+    assert main([*asked, "runs=two"]) == 2
+    assert "no scaling law can be fitted" in capsys.readouterr().err
 
 
 def test_training_without_an_end_cannot_be_planned():
     cfg = OmegaConf.create({"trainer": {"max_epochs": -1, "max_steps": -1}, "data": {"batch_size": 10}})
     with pytest.raises(UserError, match="no end"):
-        _epochs(cfg, 100)
+        examples_read(cfg, 100)

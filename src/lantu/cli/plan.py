@@ -1,7 +1,7 @@
 """`lantu plan`: devices, memory, time, money, energy and loss of a training run, before it is paid for."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
@@ -19,6 +19,7 @@ from lantu.suggestions import did_you_mean
 from lantu.units import format_duration, format_energy, format_mass, format_money
 
 if TYPE_CHECKING:
+    from lantu.planning.own_law import Forecast
     from lantu.planning.plan import Alternative, Hardware, Job, Plan, Planner
 
 HELP = """\
@@ -35,9 +36,14 @@ Say what a training run will take, before it starts: lantu plan [hardware=NAME] 
   trainer.devices=8  in all; left out: the fewest that hold a step
   days=30            choose as many devices as end in time
   utilisation=0.4    of the device's peak; left out: what published runs reached
+  runs=EXPERIMENT    the loss by the scaling law of your own runs of that MLflow experiment
+  sweep=50           so many runs like this one; -m plans the points of a sweep, or its hydra.sweeper.n_trials
   json=FILE          write the figures there too
 """
-_OWN = ("hardware", "tokens", "context", "vocab_size", "days", "utilisation", "json")
+_OWN = ("hardware", "tokens", "context", "vocab_size", "days", "utilisation", "json", "runs", "sweep")
+_CHOSEN = ("trainer", "trainer.devices", "trainer.num_nodes", "trainer.precision", "activation_checkpointing")
+"""What a plan chooses."""
+_TRIALS = "hydra.sweeper.n_trials="
 _MOST_POINTS = 64
 
 
@@ -53,6 +59,9 @@ def plan_main(argv: list[str]) -> int:
     if multirun and "json" in own:
         raise UserError("`json=` keeps the figures of one plan, and `-m` plans a sweep: leave one of them out.")
     numbers = _numbers(own)
+    trials = [each.removeprefix(_TRIALS) for each in overrides if each.startswith(_TRIALS)]
+    if trials and "sweep" not in numbers:
+        numbers |= _numbers({"sweep": trials[-1]})
     if "tokens" in numbers:
         if named := [each for each in overrides if each.startswith("data=")]:
             raise UserError(f"`tokens=` plans without data, and `{named[0]}` names some: leave one of them out.")
@@ -65,13 +74,19 @@ def plan_main(argv: list[str]) -> int:
         compositions = [_composed(point) for point in every]
     plans = [_plan(each, hardware, numbers) for each in compositions]
     console = Console()
-    asked, planner, job = plans[0]
+    asked, planner, _ = plans[0]
+    runs = int(numbers.get("sweep", len(plans)))
     if multirun:
-        show_sweep([plan for plan, _, _ in plans], console)
+        show_sweep([plan for plan, _, _ in plans], console, runs=runs)
         return 0
-    show(asked, planner, job, console)
-    found = list(_alternatives(asked, planner))
-    show_alternatives(asked, found, console)
+    forecast = _forecast(own.get("runs"), asked, compositions[0])
+    show(asked, planner, console, forecast=forecast)
+    done = replace(asked, job=asked.job_done)
+    found = list(_alternatives(done, replace(planner, job=done.job))) if done.job.examples < float("inf") else []
+    show_alternatives(done, found, console)
+    if "sweep" in numbers:
+        console.print()
+        show_sweep([asked], console, runs=runs)
     console.print(f"\nto train it:  {_command(typed, asked)}", highlight=False, soft_wrap=True)
     if "json" in own:
         _write(own["json"], asked, found)
@@ -115,19 +130,26 @@ def _plan(composition: Composition, hardware: "Hardware", numbers: dict[str, flo
     return planner.fewest(), planner, job
 
 
-def show(plan: "Plan", planner: "Planner", job: "Job", console: Console) -> None:
-    """Print a plan, a line for each question."""
-    from lantu.planning import chinchilla
+def show(plan: "Plan", planner: "Planner", console: Console, *, forecast: "Forecast | None" = None) -> None:
+    """Print a plan, a line for each question.
+
+    Args:
+        forecast: of the loss, by the user's own runs.
+    """
     from lantu.planning.plan import TIME_UNKNOWN
 
+    job = plan.job_done
     fit, hardware = plan.fit, plan.hardware
     read = (
         f"{job.tokens:.3g} tokens in sequences of {job.context:,}"
         if job.context > 1
         else f"{job.examples:,.0f} examples"
     )
+    if job.examples == float("inf"):
+        read = "as much as is read in the time"
+    work = f"{job.flops:.2g} model FLOPs; " if job.examples < float("inf") else ""
     lines = [
-        ("network", f"{job.network}, {job.parameters:,} weights; {read}; {job.flops:.2g} model FLOPs; {job.precision}"),
+        ("network", f"{job.network}, {job.parameters:,} weights; {read}; {work}{job.precision}"),
         (
             "devices",
             f"{fit.devices} × {hardware.name}, each with {'a share of the' if fit.sharded else 'all'} weights"
@@ -140,7 +162,8 @@ def show(plan: "Plan", planner: "Planner", job: "Job", console: Console) -> None
         ),
     ]
     if plan.range_of_hours is None:
-        lines.append(("time", f"not known: {TIME_UNKNOWN}"))
+        limit = f"at most {_days(job.hours_at_most)}; " if job.hours_at_most is not None else ""
+        lines.append(("time", f"{limit}not known: {TIME_UNKNOWN}"))
     else:
         assert plan.utilisation is not None
         hours, fewest, most = plan.range_of_hours
@@ -149,28 +172,53 @@ def show(plan: "Plan", planner: "Planner", job: "Job", console: Console) -> None
         share = f" ({u.low:.0%} to {u.high:.0%})" if u.high > u.low else ""
         lines += [
             ("time", f"{_days(hours)}{span} at {u.value:.0%}{share} of the peak: {u.source}"),
-            ("money", f"{_range(plan, 'usd', format_money)}, {hours * fit.devices:,.0f} device hours at list prices"),
+            *([("", _cut_short(plan))] if plan.is_cut_short else []),
+            ("money", f"{_range(plan, 'usd', format_money)}, {_few(hours * fit.devices)} device hours at list prices"),
             ("energy", f"{_range(plan, 'kwh', format_energy)} at the devices' design power × {plan.economics.pue:g}"),
             ("carbon", f"{_range(plan, 'co2e_kg', format_mass)} CO2e ({plan.economics.country})"),
         ]
-    if job.is_gpt and job.context > 1:
-        low, high = (
-            chinchilla.loss(job.parameters, job.tokens),
-            chinchilla.loss(job.parameters, job.tokens, chinchilla.HOFFMANN),
-        )
-        lines.append(
-            (
-                "loss",
-                f"{low:.2f} nats a token by Besiroglu et al. 2024, {high:.2f} by Hoffmann et al. 2022, on their text "
-                f"and tokenizer; {job.tokens / job.parameters:,.0f} tokens a weight",
-            )
-        )
+    lines += _loss_lines(job, forecast)
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()
     for name, text in lines:
         table.add_row(name, text)
     console.print(table, highlight=False)
+
+
+def _cut_short(plan: "Plan") -> str:
+    """What `trainer.max_time` leaves of the training."""
+    assert plan.utilisation is not None
+    u, job, word = plan.utilisation, plan.job, "examples"
+    read = [plan.examples_read(each) for each in (u.value, u.low, u.high)]
+    if job.context > 1:
+        read, word = [each * job.context for each in read], "tokens"
+    whole = f" of {job.examples * job.context:.3g}" if job.examples < float("inf") else ""
+    span = f" ({read[1]:.3g} to {read[2]:.3g})" if u.high > u.low else ""
+    return f"`trainer.max_time` ends it after {read[0]:.3g}{span}{whole} {word}"
+
+
+def _loss_lines(job: "Job", forecast: "Forecast | None") -> list[tuple[str, str]]:
+    """The loss by the user's own runs, and by published fits for language models."""
+    from lantu.planning import chinchilla
+
+    lines = []
+    if forecast is not None:
+        beyond = forecast.times_the_largest
+        far = f", {beyond:,.1f} times beyond the largest of them" if beyond > 1 else ""
+        lines.append(
+            f"{forecast.metric} {forecast.loss:.3g} ({forecast.low:.3g} to {forecast.high:.3g}, 95 %) by the law "
+            f"fitted to {forecast.runs} runs of your own{far}"
+        )
+    if job.is_gpt and job.context > 1 and job.examples < float("inf"):
+        size, tokens = job.parameters, job.tokens
+        low, high = chinchilla.interval(size, tokens)
+        lines.append(
+            f"{chinchilla.loss(size, tokens):.2f} nats a token ({low:.2f} to {high:.2f}, 95 % of the fit) by Besiroglu "
+            f"et al. 2024, {chinchilla.loss(size, tokens, chinchilla.HOFFMANN):.2f} by Hoffmann et al. 2022, on their "
+            f"text and tokenizer; {tokens / size:,.0f} tokens a weight"
+        )
+    return [("loss" if place == 0 else "", line) for place, line in enumerate(lines)]
 
 
 def show_alternatives(asked: "Plan", found: "list[Alternative]", console: Console) -> None:
@@ -193,27 +241,51 @@ def show_alternatives(asked: "Plan", found: "list[Alternative]", console: Consol
     console.print(table, highlight=False)
 
 
-def show_sweep(plans: "list[Plan]", console: Console) -> None:
-    """Print what all points of a sweep take, one after the other on the same devices."""
+def show_sweep(plans: "list[Plan]", console: Console, *, runs: int) -> None:
+    """Print what a sweep takes, its runs one after the other on the same devices.
+
+    Args:
+        plans: of its points, or of some that stand for all.
+        runs: how many there are.
+    """
     from lantu.planning.plan import TIME_UNKNOWN
 
     ranges = [plan.range_of_hours for plan in plans]
     known = [each for each in ranges if each is not None]
     devices = sorted({plan.fit.devices for plan in plans})
-    console.print(f"{len(plans)} runs, {' to '.join(map(str, (devices[0], devices[-1])[: len(devices)]))} devices each")
+    of = f", each like the mean of {len(plans)} points" if runs != len(plans) > 1 else ""
+    count = " to ".join(map(str, (devices[0], devices[-1])[: len(devices)]))
+    console.print(f"a sweep of {runs:,} runs{of}, {count} {'device' if devices == [1] else 'devices'} each")
     if len(known) < len(plans):
         console.print(f"time not known: {TIME_UNKNOWN}", highlight=False, soft_wrap=True)
         return
-    hours, fewest, most = (sum(each[place] for each in known) for place in range(3))
+    scale = runs / len(plans)
+    hours, fewest, most = (scale * sum(each[place] for each in known) for place in range(3))
     usd, kwh, kg = (
-        sum(getattr(plan, name)(each[0]) for plan, each in zip(plans, known, strict=True))
+        scale * sum(getattr(plan, name)(each[0]) for plan, each in zip(plans, known, strict=True))
         for name in ("usd", "kwh", "co2e_kg")
     )
     console.print(
         f"{_days(hours)} ({_days(fewest)} to {_days(most)}) one after the other, {format_money(usd)}, "
-        f"{format_energy(kwh)}, {format_mass(kg)} CO2e",
+        f"{format_energy(kwh)}, {format_mass(kg)} CO2e; trials that a pruner ends early take less",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _forecast(experiment: str | None, plan: "Plan", composition: Composition) -> "Forecast | None":
+    if experiment is None:
+        return None
+    from lantu.planning.own_law import forecast_from
+    from lantu.tracking.store import embedded_uri
+
+    job = plan.job_done
+    if job.examples == float("inf"):
+        raise UserError(
+            "`runs=` predicts a loss from the amount of data, which is not known: set `trainer.max_epochs` or "
+            "`utilisation=`."
+        )
+    paths = composition.cfg.paths
+    return forecast_from(experiment, tracking_uri=paths.tracking_uri or embedded_uri(str(paths.store)), job=job)
 
 
 def _alternatives(asked: "Plan", planner: "Planner") -> "list[Alternative]":
@@ -246,13 +318,15 @@ def _composed(point: tuple[str, ...]) -> Composition:
 
 def _numbers(own: dict[str, str]) -> dict[str, float]:
     found: dict[str, float] = {}
-    for name in ("tokens", "context", "vocab_size", "days", "utilisation"):
+    for name in ("tokens", "context", "vocab_size", "days", "utilisation", "sweep"):
         if name not in own:
             continue
         try:
             found[name] = float(own[name])
         except ValueError:
             raise UserError(f"`{name}={own[name]}` must be a number, such as 2e9.") from None
+        if name == "sweep" and found[name] != int(found[name]):
+            raise UserError(f"`sweep={own[name]}` must be a whole number of runs.")
         if not 0 < found[name] < float("inf") or (name == "utilisation" and found[name] > 1):
             raise UserError(f"`{name}={own[name]}` must be above 0{', at most 1' if name == 'utilisation' else ''}.")
     return found
@@ -280,12 +354,16 @@ def _range(plan: "Plan", name: str, said: Any) -> str:
     return str(value) if low == high else f"{value} ({low} to {high})"
 
 
+def _few(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
 def _days(hours: float) -> str:
     return f"{hours / 24:,.1f} days" if hours >= 72 else format_duration(3600 * hours)
 
 
 def _command(typed: list[str], plan: "Plan") -> str:
-    kept = [each for each in typed if each.partition("=")[0] not in _OWN and not each.startswith("trainer")]
+    kept = [each for each in typed if each.partition("=")[0] not in (*_OWN, *_CHOSEN)]
     data = [] if any(each.startswith("data=") for each in kept) else ["data=text_files", "data.path=FOLDER"]
     context = [f"data.context={plan.job.context}"] if data else []
     words = [*data, *context, *kept, plan.fit.trainer, f"trainer.precision={plan.job.precision}"]

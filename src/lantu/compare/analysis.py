@@ -276,7 +276,7 @@ def deepen(analysis: Analysis, reader: Reader) -> Depth:
     shown = list(analysis.comparison.scored.index[:SHOWN_CURVES])
     if analysis.cheapest and analysis.cheapest not in shown:
         shown[-1] = analysis.cheapest
-    law, usd_per_flop = _forecast(analysis)
+    law, usd_per_flop = fitted_law(analysis)
     outlooks, no_outlook = _outlooks(analysis)
     return Depth(
         importance=importance(analysis.comparison.scored["mean"], analysis.groups, mode=analysis.mode),
@@ -288,7 +288,7 @@ def deepen(analysis: Analysis, reader: Reader) -> Depth:
     )
 
 
-def _forecast(analysis: Analysis) -> tuple[Law | Refused, float]:
+def fitted_law(analysis: Analysis) -> tuple[Law | Refused, float]:
     """A law over network size and samples seen; of the winner's architecture, of each size the best settings."""
     if analysis.mode != "min" or "loss" not in analysis.metric:
         return Refused(f"scaling laws describe losses, and {analysis.metric} is none; try metric=val/loss."), float(

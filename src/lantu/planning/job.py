@@ -1,5 +1,7 @@
 """What a composed config asks to train, without training: sizes, FLOPs and memory of a step."""
 
+from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -25,8 +27,15 @@ from lantu.training.run import publish_facts
 
 
 def job_of_tokens(composition: Composition, *, tokens: float, context: int, vocab_size: int) -> Job:
-    """A language model over so many tokens, of which none is read."""
+    """A language model over so many tokens, of which none is read.
+
+    Raises:
+        UserError: the config limits what is read in another way.
+    """
     cfg = composition.cfg
+    for name in ("limit_train_batches", "overfit_batches"):
+        if cfg.trainer.get(name):
+            raise UserError(f"`tokens=` says how much is read, and `trainer.{name}` does too: leave one of them out.")
     with open_dict(cfg):
         cfg.spec.update(
             vocab_size=vocab_size, outputs=vocab_size, context=context, places=context, end_id=None, boundary_id=None,
@@ -51,31 +60,54 @@ def job_of_data(composition: Composition) -> Job:
     publish_facts(cfg, data, composition)
     loader = data.train_dataloader()
     real = next(iter(loader))
-    examples = float(len(loader.dataset))
-    epochs = _epochs(cfg, examples)
+    unique = float(len(loader.dataset))
+    examples = examples_read(cfg, unique)
     context = int(cfg.spec.get("context") or 1) if cfg.spec.get("per_token") else 1
 
     def batch(number: int) -> Any:
         return resized(real, number)
 
-    return _job(cfg, batch, examples=epochs * examples, context=context)
+    return replace(_job(cfg, batch, examples=examples, context=context), unique_examples=unique)
 
 
-def _epochs(cfg: DictConfig, examples: float) -> float:
-    """How often the data are read, by whichever of epochs and steps ends first; a batch is that of all devices.
+def examples_read(cfg: DictConfig, examples: float) -> float:
+    """How many examples training reads, repeated ones included; a batch is that of all devices.
+
+    Whichever of epochs and steps ends first counts, and of an epoch what `trainer.limit_train_batches` leaves.
+    Infinite where only `trainer.max_time` ends it.
+
+    Args:
+        examples: of the training split.
 
     Raises:
-        UserError: neither ends.
+        UserError: training does not end.
     """
     trainer, limits = cfg.trainer, []
+    epoch = examples
+    for name in ("limit_train_batches", "overfit_batches"):
+        limit = trainer.get(name)
+        if limit:
+            epoch = min(epoch, limit * cfg.data.batch_size if isinstance(limit, int) else limit * examples)
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        limits.append(float(trainer.max_epochs))
+        limits.append(float(trainer.max_epochs) * epoch)
     if trainer.max_steps is not None and trainer.max_steps >= 0:
-        step = cfg.data.batch_size * (trainer.get("accumulate_grad_batches") or 1)
-        limits.append(trainer.max_steps * step / examples)
-    if not limits:
-        raise UserError("training has no end to plan for: set `trainer.max_epochs` or `trainer.max_steps`.")
-    return min(limits)
+        limits.append(float(trainer.max_steps) * cfg.data.batch_size * (trainer.get("accumulate_grad_batches") or 1))
+    if not limits and hours_at_most(cfg) is None:
+        raise UserError(
+            "training has no end to plan for: set `trainer.max_epochs`, `trainer.max_steps` or `trainer.max_time`."
+        )
+    return min(limits, default=float("inf"))
+
+
+def hours_at_most(cfg: DictConfig) -> float | None:
+    """`trainer.max_time` in hours, as Lightning reads it; None: no time ends the training."""
+    limit = cfg.trainer.get("max_time")
+    if limit is None:
+        return None
+    if isinstance(limit, str):
+        days, hours, minutes, seconds = ([0, *map(int, limit.split(":"))])[-4:]
+        return 24 * days + hours + minutes / 60 + seconds / 3600
+    return timedelta(**{str(name): float(value) for name, value in limit.items()}).total_seconds() / 3600
 
 
 def _job(cfg: DictConfig, batch: Batch, *, examples: float, context: int) -> Job:
@@ -102,6 +134,7 @@ def _job(cfg: DictConfig, batch: Batch, *, examples: float, context: int) -> Job
         context=context,
         precision=precision,
         memory=memory,
+        hours_at_most=hours_at_most(cfg),
         is_gpt=isinstance(net, GPT),
         repeated_parts=len(units(net)) > 1,
     )

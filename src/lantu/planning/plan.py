@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from math import ceil
+from math import ceil, inf
 
 from lantu.cost.prices import Economics
 from lantu.cost.step_memory import GIB, RESERVED, StepMemory, largest
@@ -50,6 +50,10 @@ class Job:
     """Whether published runs tell how fast it trains."""
     repeated_parts: bool
     """Whether it has parts whose activations can be computed again, and that FSDP can gather one by one."""
+    unique_examples: float | None = None
+    """Different examples among them; None: all are."""
+    hours_at_most: float | None = None
+    """Hours after which training ends, wherever it is (`trainer.max_time`)."""
 
     @property
     def tokens(self) -> float:
@@ -101,10 +105,38 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def hours(self, utilisation: float) -> float:
-        """Of all devices together, side by side."""
+        """Of all devices together, side by side; no more than the training may take."""
+        return min(self._hours_of_all(utilisation), self.job.hours_at_most or inf)
+
+    def share_read(self, utilisation: float) -> float:
+        """The share of its examples that training has read when its time ends; 1: all."""
+        return self.hours(utilisation) / self._hours_of_all(utilisation)
+
+    def examples_read(self, utilisation: float) -> float:
+        """Examples that training reads, in the time that it has."""
+        if self.job.examples < inf:
+            return self.share_read(utilisation) * self.job.examples
+        return self.hours(utilisation) * 3600 / self._seconds_of_one(utilisation)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the time that training may take ends it before its examples do."""
+        return self.utilisation is not None and self.share_read(self.utilisation.value) < 1
+
+    @property
+    def job_done(self) -> Job:
+        """The job as far as it gets in the time that it has, as expected."""
+        if self.job.hours_at_most is None or self.utilisation is None:
+            return self.job
+        return replace(self.job, examples=self.examples_read(self.utilisation.value), hours_at_most=None)
+
+    def _hours_of_all(self, utilisation: float) -> float:
+        return self._seconds_of_one(utilisation) * self.job.examples / 3600
+
+    def _seconds_of_one(self, utilisation: float) -> float:
         rate = self.hardware.peak(self.job.precision) * self.fit.devices * utilisation
         again = 4 / 3 if self.fit.checkpointing and self.utilisation_is_typed else 1.0
-        return again * self.job.flops / rate / 3600
+        return again * self.job.flops_per_example / rate
 
     @property
     def utilisation_is_typed(self) -> bool:
