@@ -1,6 +1,7 @@
 """Recordings: formats, rates and channels, damaged files, features, augmentation, and a run from end to end."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import torch
 import lantu
 from lantu.cli.main import main
 from lantu.data import AudioDataModule, audio_folder
-from lantu.data.audio.features import DRAWS, Augment, LogMel
+from lantu.data.audio.augmentation import DRAWS, Augment
+from lantu.data.audio.features import FLOOR, LogMel, Standard
 from lantu.data.audio.recordings import read_recordings, waves_of
+from lantu.data.audio.surroundings import Surroundings
+from lantu.data.cleaning_report import Report
 from lantu.data.samplers import Chosen
 
 RATE = 8000
@@ -101,8 +105,66 @@ def test_a_shift_moves_a_recording_and_fills_up_with_silence() -> None:
     x = torch.arange(10.0).view(1, 1, 1, 10).expand(1, 1, 4, 10)
     draws = np.full((1, DRAWS), 0.5)
     draws[0, 2] = 1.0  # to the right by the whole of the 30%
-    moved = Augment(shift=0.3)(x, draws, silence=torch.full((1, 4, 1), -9.0))
-    assert moved[0, 0, 0].tolist() == [-9, -9, -9, 0, 1, 2, 3, 4, 5, 6]
+    standard = Standard.of([0.0] * 4, [1.0] * 4)
+    moved = Augment(shift=0.3)(x, draws, standard=standard)
+    silence = float(np.log(FLOOR))
+    assert moved[0, 0, 0].tolist() == pytest.approx([silence] * 3 + [0, 1, 2, 3, 4, 5, 6])
+
+
+def test_a_gain_is_in_decibels() -> None:
+    standard = Standard.of([-3.0] * 4, [1.0, 2.0, 3.0, 4.0])
+    x, draws = torch.randn(1, 1, 4, 10), np.full((1, DRAWS), 0.5)
+    draws[0, 3] = 1.0
+    louder = standard.undone(Augment(gain=6.0)(x, draws, standard=standard)) - standard.undone(x)
+    torch.testing.assert_close(louder * 10 / np.log(10), torch.full_like(louder, 6.0))
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path) -> Surroundings:
+    """Two seconds of noise, and a room with an echo of half the power after 100 ms."""
+    echo = np.zeros(1600)
+    echo[[0, 800]] = 1.0, np.sqrt(0.5)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
+    for name, wave in (("noise", noise), ("rooms", echo)):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "1.wav", wave, RATE)
+    folders = {"noise": f"{tmp_path}/noise", "reverb": f"{tmp_path}/rooms"}
+    return Surroundings.read(**folders, mel=LogMel(rate=RATE), report=Report())
+
+
+def test_noise_is_as_many_decibels_below_a_recording_as_was_drawn(surroundings: Surroundings) -> None:
+    power = LogMel(rate=RATE)(torch.from_numpy(np.stack([tone(f) for f in (300, 900)])).float()).exp()
+    noisy = surroundings.with_noise(power, begin=torch.tensor([0.2, 0.9]), decibels=torch.tensor([20.0, 0.0]))
+    added = (noisy - power).mean(dim=(1, 2)) / power.mean(dim=(1, 2))
+    torch.testing.assert_close(added, torch.tensor([0.01, 1.0]))
+
+
+def test_a_room_repeats_a_sound_and_keeps_its_loudness(surroundings: Surroundings) -> None:
+    power = torch.zeros(1, 40, 60)
+    power[:, :, 5] = 3.0
+    heard = surroundings.in_a_room(power, torch.tensor([0.5]))
+    assert float(heard.sum()) == pytest.approx(3.0 * 40, rel=1e-4)
+    assert set(heard.sum(dim=1)[0].topk(2).indices.tolist()) <= {5, 6, 14, 15, 16}
+    assert float(heard[..., :5].sum()) == pytest.approx(0, abs=1e-4)
+
+
+def test_surroundings_are_drawn_by_seed_epoch_and_example_and_said(
+    surroundings: Surroundings, tmp_path: Path, tones: Path
+) -> None:
+    options = {"noise": f"{tmp_path}/noise", "snr": [0, 0], "reverb": f"{tmp_path}/rooms", "noise_share": 1.0}
+    data = AudioDataModule(path=str(tones), deltas=True, augment=options, split={"val": 0.2, "test": 0.2})
+    data.prepare_data()
+    assert any("augmented by noise: 1 recordings, 2 s" in line for line in data.report.lines())
+    train: Any = data.splits["train"]
+    first, again = (train.__getitems__(Chosen([0, 1], seed=1, epoch=epoch))[0] for epoch in (0, 0))
+    assert torch.equal(first, again)
+    plain, _ = train.__getitems__([0, 1])
+    assert (first[:, 0].mean(dim=(1, 2)) > plain[:, 0].mean(dim=(1, 2))).all()
+    assert not torch.equal(first[:, 1:], plain[:, 1:])  # differences in time are those of what is heard
+    with pytest.raises(lantu.UserError, match=r"data\.augment\.noise=nowhere"):
+        Augment(noise="nowhere").surroundings(LogMel(rate=RATE), Report())
+    with pytest.raises(lantu.UserError, match=r"data\.augment\.snr"):
+        Augment.of({"noise": "here", "snr": [9, 3]})
 
 
 def test_a_table_names_speakers_and_one_of_them_is_held_out(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.audio.audio_folder import own_folder
-from lantu.data.audio.features import Augment, Draws, LogMel, with_deltas
+from lantu.data.audio.augmentation import Augment, Draws
+from lantu.data.audio.features import LogMel, Standard, with_deltas
 from lantu.data.audio.recordings import note_findings, read_for_prediction, read_recordings, waves_of
+from lantu.data.audio.surroundings import Surroundings
 from lantu.data.batches import Examples
 from lantu.data.samplers import Chosen
 from lantu.data.sources import Raw
@@ -56,7 +58,7 @@ class AudioDataModule(SupervisedDataModule):
         window: float = 0.025,
         hop: float = 0.010,
         deltas: bool = False,
-        augment: dict[str, float] | None = None,
+        augment: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         for package in ("soundfile", "soxr", "torchaudio"):
@@ -73,6 +75,7 @@ class AudioDataModule(SupervisedDataModule):
     def read(self) -> None:
         self._cut = 0
         super().read()
+        self._augmented()
         self.report.note(self._cut, f"recordings cut to {self.learned['samples'] / self.learned['rate']:.2f} s")
 
     def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
@@ -157,18 +160,23 @@ class AudioDataModule(SupervisedDataModule):
         return torch.cat(parts)
 
     def _examples(self, waves: list[np.ndarray], y: Tensor | None) -> "Spectrograms":
-        mean, std = (torch.tensor(self.learned[name])[None, :, :, None] for name in ("mean", "std"))
-        silence = (torch.tensor(np.log(1e-6)) - mean) / std
-        silence[:, 1:] = -(mean / std)[:, 1:]  # differences of silence are zero
-        return Spectrograms((self._features(waves) - mean) / std, y, augment=self.augment, silence=silence[0])
+        standard = Standard.of(self.learned["mean"], self.learned["std"])
+        return Spectrograms(standard.applied(self._features(waves)), y, standard=standard)
+
+    def _augmented(self) -> None:
+        """Let training batches be changed at random."""
+        if self.augment.is_on:
+            train: Any = self.splits["train"]
+            train.augment, train.surroundings = self.augment, self.augment.surroundings(self._mel(), self.report)
 
 
 class Spectrograms(Examples):
     """Spectrograms (N, channels, mels, frames) in memory; those of a training batch are changed at random."""
 
-    def __init__(self, x: Tensor, y: Tensor | None, *, augment: Augment, silence: Tensor) -> None:
+    def __init__(self, x: Tensor, y: Tensor | None, *, standard: Standard) -> None:
         super().__init__(x, y)
-        self.augment, self.silence = augment, silence
+        self.standard = standard
+        self.augment, self.surroundings = Augment(), Surroundings()
         self._draws = Draws(len(self))
 
     def __getitems__(self, indices: list[int]) -> Any:
@@ -177,7 +185,7 @@ class Spectrograms(Examples):
             return batch
         x, y = batch
         draws = self._draws.of(indices)
-        return self.augment(x, draws, silence=self.silence), y
+        return self.augment(x, draws, standard=self.standard, surroundings=self.surroundings), y
 
 
 def fitted(wave: np.ndarray, samples: int) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Log-mel spectrograms, and augmentation of them that depends on seed, epoch and example alone."""
+"""Log-mel spectrograms, as networks are given them."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lantu.data.samplers import Chosen
 from lantu.errors import UserError
 
 FLOOR = 1e-6
@@ -72,112 +71,31 @@ def with_deltas(features: Tensor) -> Tensor:
     return torch.stack([features, first, torchaudio.functional.compute_deltas(first)], dim=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augment:
-    """Random changes of log-mel spectrograms (N, channels, mels, frames), drawn for each example of a batch.
+@dataclass(frozen=True)
+class Standard:
+    """Mean and deviation of log-mel spectrograms over the training split, by which they are standardised."""
 
-    Shift and masks as SpecAugment (Park et al. 2019), frequency warping as vocal tract length perturbation (Jaitly and
-    Hinton 2013). All are index operations on the whole batch.
-    """
-
-    shift: float = 0.0
-    """Share of the frames by which a recording is moved at most, to either side."""
-    gain: float = 0.0
-    """Decibels by which it is made louder or quieter at most."""
-    tempo: float = 0.0
-    """Share by which it is made faster or slower at most."""
-    warp: float = 0.0
-    """Share by which frequencies are stretched or compressed at most."""
-    frequency_mask: int = 0
-    """Mel bands that are hidden at most, in two stripes."""
-    time_mask: float = 0.0
-    """Share of the frames that are hidden at most, in two stripes."""
+    mean: Tensor
+    """(channels, mels, 1)."""
+    std: Tensor
 
     @classmethod
-    def of(cls, options: Mapping[str, Any] | None) -> "Augment":
-        """From the node `data.augment` of a config.
+    def of(cls, mean: Sequence[Any], std: Sequence[Any]) -> "Standard":
+        """From numbers by mel band, or by channel and mel band."""
+        both = (torch.tensor(each, dtype=torch.float32) for each in (mean, std))
+        return cls(*(each.reshape(-1, each.shape[-1], 1) for each in both))
 
-        Raises:
-            UserError: an option that does not exist.
-        """
-        unknown = sorted(set(options or {}) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise UserError(
-                f"`data.augment.{unknown[0]}`: recordings are augmented by {', '.join(cls.__dataclass_fields__)}."
-            )
-        return cls(**(options or {}))
+    def applied(self, features: Tensor) -> Tensor:
+        """Standardise (N, channels, mels, frames)."""
+        return (features - self.mean) / self.std
+
+    def undone(self, features: Tensor) -> Tensor:
+        """Log-mels (N, channels, mels, frames) of standardised ones."""
+        return features * self.std + self.mean
 
     @property
-    def is_on(self) -> bool:
-        """Whether anything is changed."""
-        return any((self.shift, self.gain, self.tempo, self.warp, self.frequency_mask, self.time_mask))
-
-    def __call__(self, x: Tensor, draws: np.ndarray, *, silence: Tensor) -> Tensor:
-        """Change a batch.
-
-        Args:
-            x: (N, channels, mels, frames).
-            draws: uniform numbers (N, 12) in [0, 1), of each example.
-            silence: (channels, mels, 1), what lies outside a recording.
-        """
-        numbers = torch.from_numpy(draws.astype(np.float32))
-        signed = 2 * numbers - 1
-        mels, frames = x.shape[-2:]
-        if self.warp:
-            place = torch.arange(mels)[None] * (1 + self.warp * signed[:, :1])
-            x = _taken(x, place.round().clamp(max=mels - 1).long(), dim=2)
-        if self.shift or self.tempo:
-            place = (
-                torch.arange(frames)[None] * (1 + self.tempo * signed[:, 1:2]) - frames * self.shift * signed[:, 2:3]
-            )
-            place = place.round().long()
-            outside = (place < 0) | (place >= frames)
-            x = torch.where(outside[:, None, None], silence, _taken(x, place.clamp(0, frames - 1), dim=3))
-        if self.gain:
-            loudness = self.gain * signed[:, 3].view(-1, 1, 1) * (np.log(10) / 10)
-            x = torch.cat([x[:, :1] + loudness[:, None], x[:, 1:]], dim=1)
-        for stripe in range(2):
-            first = 4 + 4 * stripe
-            x = _masked(x, numbers[:, first : first + 2], most=self.frequency_mask // 2, dim=2)
-            x = _masked(x, numbers[:, first + 2 : first + 4], most=int(self.time_mask * frames / 2), dim=3)
-        return x
-
-
-DRAWS = 12
-"""Random numbers that an example takes."""
-
-
-class Draws:
-    """The random numbers (N, 12) of a data set's examples, drawn once an epoch and kept for its batches."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._drawn: tuple[tuple[int, int], np.ndarray] | None = None
-
-    def of(self, chosen: Chosen) -> np.ndarray:
-        """Those of a batch, which depend on seed, epoch and example alone."""
-        now = (chosen.seed, chosen.epoch)
-        if self._drawn is None or self._drawn[0] != now:
-            self._drawn = now, np.random.default_rng(now).random((self._size, DRAWS))
-        return self._drawn[1][chosen]
-
-
-def _taken(x: Tensor, places: Tensor, *, dim: int) -> Tensor:
-    """`x` at other places (N, size) along a dimension."""
-    shape = [len(x), 1, 1, 1]
-    shape[dim] = -1
-    return x.gather(dim, places.view(shape).expand(x.shape))
-
-
-def _masked(x: Tensor, numbers: Tensor, *, most: int, dim: int) -> Tensor:
-    """Zero, which is the mean, over a stripe of random width and place."""
-    if most < 1:
-        return x
-    size = x.shape[dim]
-    width = (numbers[:, :1] * (most + 1)).floor()
-    begin = (numbers[:, 1:] * (size - width)).floor()
-    places = torch.arange(size)[None]
-    hidden = (places >= begin) & (places < begin + width)
-    shape = [len(x), 1, 1, 1]
-    shape[dim] = -1
-    return x.masked_fill(hidden.view(shape), 0.0)
+    def silence(self) -> Tensor:
+        """(channels, mels, 1), standardised: the floor of the power, without differences in time."""
+        level = torch.zeros_like(self.mean)
+        level[0] = float(np.log(FLOOR))
+        return (level - self.mean) / self.std

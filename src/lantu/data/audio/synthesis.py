@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lantu.data.audio.features import Draws
+from lantu.data.audio.augmentation import Draws
 from lantu.data.audio.recordings import read_for_prediction
 from lantu.data.audio.transcription import SpeechDataModule, Spoken, normalised
 from lantu.data.samplers import Chosen

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lantu.data.audio.audio_folder import audio_folder, own_folder
+from lantu.data.audio.augmentation import Augment, Draws
 from lantu.data.audio.duration_batches import DurationBatches
-from lantu.data.audio.features import Augment, Draws, LogMel
+from lantu.data.audio.features import LogMel, Standard
 from lantu.data.audio.recordings import (
     name_of,
     note_findings,
@@ -23,6 +24,7 @@ from lantu.data.audio.recordings import (
     read_recordings,
     waves_of,
 )
+from lantu.data.audio.surroundings import Surroundings
 from lantu.data.base import DataModule
 from lantu.data.cleaning_report import counted
 from lantu.data.samplers import Chosen, TrainingBatches
@@ -76,7 +78,7 @@ class SpeechDataModule(DataModule):
         mels: int = 40,
         window: float = 0.025,
         hop: float = 0.010,
-        augment: dict[str, float] | None = None,
+        augment: dict[str, Any] | None = None,
         batch_seconds: float | None = None,
         inputs: str | None = None,
         **options: Any,
@@ -126,6 +128,9 @@ class SpeechDataModule(DataModule):
                 [each for each, part in zip(spoken, split, strict=True) if part == "train"], read.rate
             )
         self._fill(spoken, split)
+        if self.augment.is_on:
+            train: Any = self.splits["train"]
+            train.augment, train.surroundings = self.augment, self.augment.surroundings(self.log_mel(), self.report)
         self.spec = self.facts()
         minutes = sum(len(each.wave) for each in spoken) / self.learned["rate"] / 60
         self.report.title = f"{raw.name}: {len(spoken):,} recordings, {minutes:.0f} minutes of speech"
@@ -219,13 +224,10 @@ class SpeechDataModule(DataModule):
     def _examples(self, waves: list[np.ndarray], texts: list[str] | None = None) -> "Utterances":
         if self.features == "waveform":
             raw = [torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))[None] for wave in waves]
-            nothing = torch.zeros(1, 1, 1)
-            return Utterances(raw, texts, self.learned["characters"], augment=self.augment, silence=nothing)
-        mel = self.log_mel()
-        mean, std = (torch.tensor(self.learned[name])[:, None] for name in ("mean", "std"))
-        features = [(mel(torch.from_numpy(wave)[None])[0] - mean) / std for wave in waves]
-        silence = ((torch.tensor(np.log(1e-6)) - mean) / std)[None]
-        return Utterances(features, texts, self.learned["characters"], augment=self.augment, silence=silence)
+            return Utterances(raw, texts, self.learned["characters"])
+        mel, standard = self.log_mel(), Standard.of(self.learned["mean"], self.learned["std"])
+        features = [standard.applied(mel(torch.from_numpy(wave)[None]))[0] for wave in waves]
+        return Utterances(features, texts, self.learned["characters"], standard=standard)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "batch_seconds": self.batch_seconds}
@@ -273,13 +275,12 @@ class Utterances(Dataset):
         texts: list[str] | None,
         characters: list[str],
         *,
-        augment: Augment,
-        silence: Tensor,
+        standard: Standard | None = None,
     ) -> None:
         self.features, self.texts = features, texts
         self.lengths = np.array([each.shape[1] for each in features])
         self._numbers = {character: number for number, character in enumerate(characters, start=BLANK + 1)}
-        self.augment, self.silence = augment, silence
+        self.standard, self.augment, self.surroundings = standard, Augment(), Surroundings()
         self._draws = Draws(len(features))
         self.speakers = [""] * len(features)
 
@@ -290,9 +291,9 @@ class Utterances(Dataset):
         lengths = torch.from_numpy(self.lengths[indices])
         padded = torch.nn.utils.rnn.pad_sequence([self.features[each].T for each in indices], batch_first=True)
         x = padded.transpose(1, 2).contiguous()
-        if self.texts is not None and self.augment.is_on and isinstance(indices, Chosen):
+        if self.standard is not None and self.augment.is_on and isinstance(indices, Chosen):
             draws = self._draws.of(indices)
-            x = self.augment(x[:, None], draws, silence=self.silence)[:, 0]
+            x = self.augment(x[:, None], draws, standard=self.standard, surroundings=self.surroundings)[:, 0]
             x = x.masked_fill(torch.arange(x.shape[2])[None, None] >= lengths[:, None, None], 0.0)
         inputs = {"features": x, "lengths": lengths}
         if self.texts is None:

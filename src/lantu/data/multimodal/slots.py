@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.audio.audio_folder import own_folder
+from lantu.data.audio.augmentation import Augment
 from lantu.data.audio.classification import Spectrograms
-from lantu.data.audio.features import Augment
+from lantu.data.audio.features import LogMel, Standard
 from lantu.data.audio.recordings import read_for_prediction, waves_of
 from lantu.data.base import DataModule
 from lantu.data.multimodal.input_kinds import Audio, Column, missing_cell
@@ -93,7 +94,7 @@ class SlotDataModule(DataModule):
         mels: int = 40,
         window: float = 0.025,
         hop: float = 0.010,
-        augment: dict[str, float] | None = None,
+        augment: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -140,6 +141,10 @@ class SlotDataModule(DataModule):
                 self.splits[name] = self._examples(self._waves[name], codes[torch.from_numpy(rows)])
                 content = read.hashes[rows].tobytes() + codes[torch.from_numpy(rows)].numpy().tobytes()
                 self.fingerprints[name] = blake2b(content, digest_size=16).hexdigest()
+        if self.augment.is_on:
+            mel = LogMel(rate=self.learned["audio"]["rate"], **self.kind.mel_options)
+            train: Any = self.splits["train"]
+            train.augment, train.surroundings = self.augment, self.augment.surroundings(mel, self.report)
         self._set_spec()
         minutes = sum(len(wave) for wave in read.values) / self.learned["audio"]["rate"] / 60
         if not any(str(name).lower() in ("speaker", "speaker_id", "client_id") for name in raw.rows):
@@ -230,9 +235,8 @@ class SlotDataModule(DataModule):
     def _examples(self, waves: list[np.ndarray], y: Tensor | None) -> Spectrograms:
         state = self.learned["audio"]
         column = Column(waves, np.ones(len(waves), dtype=bool), np.zeros(len(waves), dtype=np.uint64))
-        mean, std = (torch.tensor(state[name])[None, :, None] for name in ("mean", "std"))
-        silence = (torch.tensor(np.log(1e-6)) - mean) / std
-        return Spectrograms(self.kind.encode(column, state), y, augment=self.augment, silence=silence)
+        standard = Standard.of(state["mean"], state["std"])
+        return Spectrograms(self.kind.encode(column, state), y, standard=standard)
 
     def _set_spec(self) -> None:
         x = self.splits["train"].x  # type: ignore[attr-defined]
