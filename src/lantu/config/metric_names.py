@@ -81,7 +81,7 @@ A star stands for what the data or an option decide.
 def is_logged(metric: str, task: str) -> bool:
     """Return whether a task, by its `_target_`, may log a metric such as `val/accuracy`; True for a task of others."""
     patterns = _patterns([task])
-    return patterns is None or any(fnmatchcase(metric, each) for each in patterns)
+    return patterns is None or any(fnmatchcase(whole_metric(metric), each) for each in patterns)
 
 
 def check_monitored(cfg: DictConfig) -> None:
