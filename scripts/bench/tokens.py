@@ -23,7 +23,7 @@ LEVELS = ("byte", "char", "bpe")
 def ours(text: Path, folder: Path, level: str, vocabulary: Path) -> tuple[float, float, int]:
     """From a text to a file of tokens: seconds, seconds of processor time of all threads, and tokens."""
     from lantu.data.text.corpus import Corpus
-    from lantu.data.text.token_file import kept
+    from lantu.data.text.token_file import cached_tokens
     from lantu.data.text.tokenize import tokenised
     from lantu.data.text.vocabulary import Bytes, Characters, Subwords, Vocabulary, different
 
@@ -34,7 +34,7 @@ def ours(text: Path, folder: Path, level: str, vocabulary: Path) -> tuple[float,
         known: Vocabulary = Subwords.loaded(str(vocabulary))
     else:
         known = Bytes() if level == "byte" else Characters(different(corpus.characters("train")))
-    made = kept(folder / "tokens.safetensors", lambda: tokenised(corpus, known, marked=False), size=known.size)
+    made = cached_tokens(folder / "tokens.safetensors", lambda: tokenised(corpus, known, marked=False), size=known.size)
     return time.perf_counter() - start, time.process_time() - busy, sum(map(len, made.parts.values()))
 
 

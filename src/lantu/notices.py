@@ -4,11 +4,11 @@ import sys
 
 from lantu.redaction import redact
 
-_said: set[str] = set()
+_printed: set[str] = set()
 
 
 def warn_once(sentence: str) -> None:
     """Print a sentence on standard error, unless this process has said it before."""
-    if sentence not in _said:
-        _said.add(sentence)
+    if sentence not in _printed:
+        _printed.add(sentence)
         print(f"lantu: {redact(sentence)}", file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ from lantu.renamed_options import with_current_name
 def test_what_is_typed_under_an_old_name_is_read_under_the_new_one(
     data: str, old: str, new: str, value: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    notices._said.clear()
+    notices._printed.clear()
     cfg = compose(f"data={data}", "data.path=none", old).cfg
     assert cfg.data[new.removeprefix("data.")] == value
     typed = old.lstrip("+").partition("=")[0]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lantu.data import TokenDataModule, hub
-from lantu.data.cache_file import CacheFile, Damaged, kept, kept_plain
+from lantu.data.cache_file import CacheFile, Damaged, cached, cached_plain
 from lantu.data.image.read_picture import Unreadable, read_picture, without_pillows_warnings
 from lantu.data.parquet import read_parquet
 from lantu.errors import UserError
@@ -70,7 +70,7 @@ def arrays() -> tuple[dict[str, tuple[str, Iterator[np.ndarray]]], Callable[[], 
 def test_a_damaged_cache_is_noticed_and_made_again(damage: Callable[[bytes], bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.safetensors")
-        kept(path, arrays)
+        cached(path, arrays)
         content = path.read_bytes()
         path.unlink()
         path.write_bytes(damage(content))
@@ -81,7 +81,7 @@ def test_a_damaged_cache_is_noticed_and_made_again(damage: Callable[[bytes], byt
                 assert same.facts == {"fact": [1, "ü"]}
             except Damaged:
                 pass
-        again = kept(path, arrays)
+        again = cached(path, arrays)
         assert all(np.array_equal(again.arrays[name], array) for name, array in CONTENT.items())
         assert again.facts == {"fact": [1, "ü"]}
 
@@ -92,9 +92,9 @@ def test_damaged_plain_values_are_made_again(damage: Callable[[bytes], bytes]) -
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.json")
         right = {"vocabulary": {"tokens": ["a", "ü", "蓝"], "count": 3}}
-        kept_plain(path, lambda: right)
+        cached_plain(path, lambda: right)
         path.write_bytes(damage(path.read_bytes()))
-        assert kept_plain(path, lambda: right) == right
+        assert cached_plain(path, lambda: right) == right
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM"])

@@ -19,7 +19,7 @@ import lantu
 from lantu.errors import Fault
 from lantu.training.callbacks.finite_loss import first_not_finite
 from lantu.training.callbacks.small import Interruptible
-from lantu.training.faults import _of_cuda, largest_that_fits
+from lantu.training.faults import _cuda_advice, largest_that_fits
 
 QUIET = (
     "trainer=cpu",
@@ -116,11 +116,11 @@ def test_the_batch_that_may_fit_divides_the_one_that_did_not(batch: int, wanted:
     ],
 )
 def test_what_torch_says_of_a_driver_that_does_not_fit_becomes_what_to_do(said: str, sentence: str) -> None:
-    answer = _of_cuda(f"CUDA error: {said}\nCompile with TORCH_USE_CUDA_DSA")
+    answer = _cuda_advice(f"CUDA error: {said}\nCompile with TORCH_USE_CUDA_DSA")
     assert answer is not None
     assert sentence in answer
     assert "trainer=cpu" in answer
-    assert _of_cuda("CUDA out of memory") is None
+    assert _cuda_advice("CUDA out of memory") is None
 
 
 def test_a_disk_that_is_full_is_named(

@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lantu.config.explain import explained
+from lantu.config.explain import readable_hydra_errors
 from lantu.config.locations import shipped_conf, user_confs
 from lantu.config.parse_cache import keep_parse_trees
 from lantu.renamed_options import with_current_name
@@ -81,7 +81,7 @@ def compose(*overrides: str, command: str = "train") -> Composition:
         UserError: an override names a group, a file or a key that does not exist, or cannot be read.
     """
     overrides = tuple(map(normalised, overrides))
-    with config_search(), explained(list(overrides), command):
+    with config_search(), readable_hydra_errors(list(overrides), command):
         cfg = hydra_compose(command, list(overrides), return_hydra_config=True)
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
     assert isinstance(choices, dict)

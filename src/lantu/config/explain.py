@@ -24,7 +24,7 @@ from lantu.suggestions import did_you_mean
 
 
 @contextmanager
-def explained(overrides: list[str], command: str) -> Iterator[None]:
+def readable_hydra_errors(overrides: list[str], command: str) -> Iterator[None]:
     """Re-raise what goes wrong while composing as a `UserError`."""
     try:
         yield

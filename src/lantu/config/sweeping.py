@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose, config_search
-from lantu.config.explain import explained
+from lantu.config.explain import readable_hydra_errors
 
 
 def check_sweep(overrides: list[str], *, command: str = "train") -> int:
@@ -114,7 +114,7 @@ def parsed(overrides: list[str], command: str = "train") -> list[Override]:
     Raises:
         UserError: one cannot be read.
     """
-    with config_search(), explained(overrides, command):
+    with config_search(), readable_hydra_errors(overrides, command):
         return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader()).parse_overrides(overrides)
 
 

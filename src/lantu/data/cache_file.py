@@ -50,7 +50,7 @@ class Damaged(Exception):
     """A file is truncated or changed, or has another format."""
 
 
-def kept(path: Path, make: Callable[[], tuple[Arrays, Callable[[], dict[str, Any]]]]) -> "CacheFile":
+def cached(path: Path, make: Callable[[], tuple[Arrays, Callable[[], dict[str, Any]]]]) -> "CacheFile":
     """Open the file at `path`, and write it first unless it is valid. Of several processes one writes.
 
     Args:
@@ -61,10 +61,10 @@ def kept(path: Path, make: Callable[[], tuple[Arrays, Callable[[], dict[str, Any
         UserError: the folder cannot be written.
     """
     try:
-        return _used(path, CacheFile(path))
+        return _mark_used(path, CacheFile(path))
     except (OSError, Damaged):
         pass
-    with _alone(path):
+    with _locked(path):
         _clear(path.parent)
         try:
             return CacheFile(path)  # another process wrote it meanwhile
@@ -74,7 +74,7 @@ def kept(path: Path, make: Callable[[], tuple[Arrays, Callable[[], dict[str, Any
         return CacheFile(path)
 
 
-def kept_plain(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def cached_plain(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Read plain values from a JSON file, and write it first unless it is valid."""
 
     def read() -> dict[str, Any] | None:
@@ -86,8 +86,8 @@ def kept_plain(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]
             return None
 
     if (found := read()) is not None:
-        return _used(path, found)
-    with _alone(path):
+        return _mark_used(path, found)
+    with _locked(path):
         if (found := read()) is None:
             found = make()
             with written(path) as file:
@@ -144,7 +144,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Hold the lock for writing the file on this machine, and remove leftovers of killed processes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _used(path: Path, found: T) -> T:
+def _mark_used(path: Path, found: T) -> T:
     """Renew the time of last use of a file, and return what was read from it."""
     with suppress(OSError):  # a read-only folder
         os.utime(path)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lantu.interrupts import raise_if_asked
 from lantu.redaction import redact
-from lantu.sweeps.state.failures import record_failure, sentence
+from lantu.sweeps.state.failures import failure_message, record_failure
 from lantu.sweeps.state.sweep_folder import PRUNED, State, SweepFolder, TrialFolder
 from lantu.tracking.owner import place
 from lantu.tracking.store import absolute
@@ -65,7 +65,7 @@ class RunTrial:
                 state.status = "planned"  # interrupted: it resumes from its checkpoint
                 state.attempts -= 1
                 raise
-            state.status, state.reason = "failed", sentence(error)
+            state.status, state.reason = "failed", failure_message(error)
             record_failure(sweep, trial, state.reason, _tracking(cfg))
         finally:
             state.ended = time.time()

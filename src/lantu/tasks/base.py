@@ -100,13 +100,13 @@ class Task(TaskMetrics):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         _, loss = self._output_and_loss(batch, "train")
-        ranks, micro_batches = self._cut()
+        ranks, micro_batches = self._ranks_and_micro_batches()
         if batch_idx % micro_batches == 0:
             self._shares.begin(micro_batches)
         if self._window_may_be_short(batch_idx, micro_batches) and not isinstance(self._shares.weight, Tensor):
             self._shares.weight = torch.tensor(float(self._shares.weight), device=loss.device)
         uneven = isinstance(self._shares.weight, Tensor) and (ranks > 1 or micro_batches > 1)
-        share = self._shares.among_ranks(ranks) if uneven else self._share(batch_idx)
+        share = self._shares.among_ranks(ranks) if uneven else self._rank_share(batch_idx)
         if uneven or share != 1:
             loss = loss * share
         self.log_train_loss(loss)
@@ -117,15 +117,15 @@ class Task(TaskMetrics):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Before gradients are clipped: make them those of the whole batch's mean."""
         if self._shares.noted:
-            self._shares.correct(self.net.parameters(), divided_by=self._cut()[1])
+            self._shares.correct(self.net.parameters(), divided_by=self._ranks_and_micro_batches()[1])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
         """Measures; returns what `collect` keeps of the batch, with the numbers of its examples as "row"."""
-        return self._measured(batch, batch_idx, "val")
+        return self._evaluation_step(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
         """As `validation_step`."""
-        return self._measured(batch, batch_idx, "test")
+        return self._evaluation_step(batch, batch_idx, "test")
 
     def check_trainer(self, trainer: Trainer) -> None:
         """Refuse options of a trainer that the task cannot work with, before anything is recorded.
@@ -136,10 +136,10 @@ class Task(TaskMetrics):
         check_manual(self, trainer)
 
     def on_validation_start(self) -> None:
-        self._agree()
+        self._broadcast_buffers()
 
     def on_test_start(self) -> None:
-        self._agree()
+        self._broadcast_buffers()
 
     def configure_optimizers(self) -> Any:
         return self.optimizer_of(self.net)
@@ -171,7 +171,7 @@ class Task(TaskMetrics):
             if config.interval == "step" and not config.reduce_on_plateau:
                 config.scheduler.step()
 
-    def _agree(self) -> None:
+    def _broadcast_buffers(self) -> None:
         """Let all ranks measure with rank zero's buffers, such as running means: a checkpoint keeps those."""
         if self.trainer.world_size > 1:
             for module in self.net.modules():
@@ -201,7 +201,7 @@ class Task(TaskMetrics):
             )
         return batch[0], batch[1]
 
-    def _measured(self, batch: Batch, batch_idx: int, stage: str) -> Outputs | None:
+    def _evaluation_step(self, batch: Batch, batch_idx: int, stage: str) -> Outputs | None:
         output, _ = self._output_and_loss(batch, stage)
         rows_of_batch = getattr(self._trainer and self._trainer.datamodule, "rows_of_batch", None)
         rows = rows_of_batch(stage, batch_idx) if rows_of_batch else None
@@ -220,12 +220,12 @@ class Task(TaskMetrics):
         batches = self.trainer.num_training_batches
         return batches != inf and batch_idx // micro_batches == (int(batches) - 1) // micro_batches
 
-    def _cut(self) -> tuple[int, int]:
+    def _ranks_and_micro_batches(self) -> tuple[int, int]:
         """Into how many ranks and micro-batches a step's batch is cut."""
         trainer = self._trainer
         return (trainer.world_size, trainer.accumulate_grad_batches) if trainer else (1, 1)
 
-    def _share(self, batch_idx: int) -> float:
+    def _rank_share(self, batch_idx: int) -> float:
         """What this rank's mean loss counts in the mean over ranks, some of which may have an example more."""
         weight = getattr(self._trainer and self._trainer.datamodule, "weight", None)
         return weight(batch_idx) if weight else 1.0

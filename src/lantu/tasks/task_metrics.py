@@ -100,10 +100,10 @@ class TaskMetrics(TaskInterface):
 
     def log_train_loss(self, loss: Tensor, **parts: Tensor) -> None:
         """Record a training batch's loss as `train/loss`, and further scalars as `train/NAME`, where they are due."""
-        if self._is_shown():
+        if self._is_log_step():
             for name, value in {"loss": loss, **parts}.items():
                 shown = name == "loss"
-                self.log(f"train/{name}", self._over_ranks(value), prog_bar=shown, on_step=True, on_epoch=False)
+                self.log(f"train/{name}", self._mean_over_ranks(value), prog_bar=shown, on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self) -> None:
         self._log_stage("train", loss_name="train/loss_epoch")
@@ -118,7 +118,7 @@ class TaskMetrics(TaskInterface):
         """Further metrics that follow from a stage's mean loss."""
         return {}
 
-    def _is_shown(self) -> bool:
+    def _is_log_step(self) -> bool:
         """Whether this step's loss is recorded; those of a run's first steps always are.
 
         Lightning takes as long to be told of a loss as a small network to train, and ranks would wait for each other at
@@ -130,7 +130,7 @@ class TaskMetrics(TaskInterface):
         steps = steps_done(self.trainer)
         return steps < every or (steps + 1) % every == 0
 
-    def _over_ranks(self, loss: Tensor) -> Tensor:
+    def _mean_over_ranks(self, loss: Tensor) -> Tensor:
         """A batch's loss over all ranks."""
         loss = loss.detach()
         return self.trainer.strategy.reduce(loss.clone(), reduce_op="mean") if self.trainer.world_size > 1 else loss
@@ -160,8 +160,8 @@ class TaskMetrics(TaskInterface):
         means: Any = self._loss_parts[f"{stage}_"]
         for name, value in parts.items():
             if stage == "train":
-                if self._is_shown():
-                    self.log(f"train/{name}", self._over_ranks(value), on_step=True, on_epoch=False)
+                if self._is_log_step():
+                    self.log(f"train/{name}", self._mean_over_ranks(value), on_step=True, on_epoch=False)
                 continue
             if name not in means:
                 means[name] = Mean().to(self.device)
@@ -187,13 +187,13 @@ class TaskMetrics(TaskInterface):
         for collections in (self.metrics, self.extra_metrics):
             if f"{stage}_" in collections:
                 metrics: Any = collections[f"{stage}_"]
-                values |= self._knowable(metrics.compute(), loss=loss)
+                values |= self._without_undefined(metrics.compute(), loss=loss)
                 metrics.reset()
-        values |= self._of_slices(stage)
+        values |= self._slice_values(stage)
         scalars = {name: value for name, value in values.items() if value.numel() == 1}
         self.log_dict(scalars, prog_bar=False, on_epoch=True, on_step=False)
 
-    def _of_slices(self, stage: str) -> dict[str, Tensor]:
+    def _slice_values(self, stage: str) -> dict[str, Tensor]:
         """The metrics of each slice without those that a slice cannot tell; the test's are kept as a table, too."""
         if f"{stage}_" not in self.slice_metrics:
             return {}
@@ -211,7 +211,7 @@ class TaskMetrics(TaskInterface):
                 log_table(self.trainer, rows, "tables/slices_test.json")
         return known
 
-    def _knowable(self, values: dict[str, Tensor], *, loss: Tensor) -> dict[str, Tensor]:
+    def _without_undefined(self, values: dict[str, Tensor], *, loss: Tensor) -> dict[str, Tensor]:
         """The metrics without those that are NaN although the loss is a number: the split cannot tell them."""
         if not loss.isfinite():
             return values

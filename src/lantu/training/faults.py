@@ -1,4 +1,4 @@
-"""What stopped a run, as a sentence that says what to type next. The traceback is kept in the run's folder."""
+"""Explain what stopped a run in a sentence that says what to type next; the run's folder has the traceback."""
 
 import re
 import traceback
@@ -24,16 +24,16 @@ _TIMED_OUT = re.compile(
     r"Timed out after .* waiting for clients",
     re.DOTALL,
 )
-"""How gloo, NCCL and the store in which ranks meet say that one has waited too long for another."""
+"""The messages of gloo, NCCL and torch's store when a rank has waited too long for another."""
 SAFE_SHARE = 2
-"""A batch that did not fit is halved: half of it needs about half of the memory beside the weights."""
+"""By how much a batch that did not fit is divided: half of it needs about half of the memory beside the weights."""
 
 
 @contextmanager
-def explained(trainer: Trainer, data: DataModule, folder: Path) -> Iterator[None]:
-    """Turn what stops a run into a `Fault` where its cause is known; anything else goes on as it is.
+def readable_failures(trainer: Trainer, data: DataModule, folder: Path) -> Iterator[None]:
+    """Turn an exception that stops a run into a `Fault` where its cause is known, and re-raise any other.
 
-    Either way the reason becomes a tag of the run, and the traceback a file.
+    The reason becomes a tag of the run, and the traceback a file, in both cases.
 
     Raises:
         Fault: memory ran out, or a process that prepares batches died.
@@ -41,42 +41,42 @@ def explained(trainer: Trainer, data: DataModule, folder: Path) -> Iterator[None
     try:
         yield
     except Exception as error:
-        known = error if isinstance(error, UserError) else _known(error, trainer, data, folder)
-        _keep(known or error, trace="".join(traceback.format_exception(error)), trainer=trainer, folder=folder)
+        known = error if isinstance(error, UserError) else _known_fault(error, trainer, data, folder)
+        _record(known or error, trace="".join(traceback.format_exception(error)), trainer=trainer, folder=folder)
         if known is None or known is error:
             raise
         raise known from error
 
 
-def sentence(error: BaseException, folder: Path) -> str:
-    """An exception for the terminal: what it says, and where its traceback is if one was kept."""
+def failure_message(error: BaseException, folder: Path) -> str:
+    """An exception in a sentence for the terminal, with the file that has its traceback if there is one."""
     if isinstance(error, UserError):
         return str(error)
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    said = f"{type(error).__name__}: {first}".rstrip(": ")
+    message = f"{type(error).__name__}: {first}".rstrip(": ")
     kept = folder / TRACEBACK
-    return f"the run failed with {redact(said)[:500]}" + (f" (the traceback is in {kept})" if kept.is_file() else "")
+    return f"the run failed with {redact(message)[:500]}" + (f" (the traceback is in {kept})" if kept.is_file() else "")
 
 
-def how_to_go_on(folder: Path) -> str:
-    """What to type after a run in a folder has been ended from outside."""
+def how_to_resume(folder: Path) -> str:
+    """The sentence that says how to resume a run that was stopped."""
     if list((folder / "checkpoints").glob("*.ckpt")):
-        return f"The same command with `resume={folder}` goes on from its newest checkpoint."
+        return f"The same command with `resume={folder}` continues from its newest checkpoint."
     return "No checkpoint was kept before."
 
 
-def _known(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -> Fault | None:
-    said = str(error)
+def _known_fault(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -> Fault | None:
+    message = str(error)
     if _is_out_of_memory(error):
-        return Fault(_out_of_memory(said, trainer, data))
-    if cuda := _of_cuda(said):
+        return Fault(_out_of_memory(message, trainer, data))
+    if cuda := _cuda_advice(message):
         return Fault(cuda)
     if is_full_disk(error):
-        return Fault(f"the disk that holds {folder} is full, or your share of it. {how_to_go_on(folder)}")
+        return Fault(f"the disk that holds {folder} is full, or your share of it. {how_to_resume(folder)}")
     # torch says that a worker exited, and only in the cause that a signal ended it
     dead = re.search(
         r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: (\w+)|exited)",
-        f"{error.__cause__}\n{said}",
+        f"{error.__cause__}\n{message}",
     )
     if dead:
         how = f"was ended by the signal {dead.group(3)}" if dead.group(3) else "ended by itself"
@@ -87,32 +87,34 @@ def _known(error: Exception, trainer: Trainer, data: DataModule, folder: Path) -
             f"(`docker run --shm-size=8g`). Fewer processes need less: `data.workers={workers // 2}`; "
             f"`data.workers=0` prepares batches without any."
         )
-    if trainer.world_size > 1 and _TIMED_OUT.search(said):
-        late = next((each.who_is_late(trainer) for each in trainer.callbacks if isinstance(each, RankProgress)), said)
+    if trainer.world_size > 1 and _TIMED_OUT.search(message):
+        late = next(
+            (each.who_is_late(trainer) for each in trainer.callbacks if isinstance(each, RankProgress)), message
+        )
         return Fault(
             f"{late} `trainer.strategy.timeout` says how long they wait; `data.workers=0` and a look at the machine's "
-            f"memory help to find out why. {how_to_go_on(folder)}"
+            f"memory help to find out why. {how_to_resume(folder)}"
         )
     if trainer.world_size > 1 and re.search(
-        r"gloo.*Connection (closed|reset) by peer|NCCL.*remote process", said, re.S
+        r"gloo.*Connection (closed|reset) by peer|NCCL.*remote process", message, re.S
     ):
         return Fault(
             f"another rank of this run has ended, at step {trainer.global_step} of rank {trainer.global_rank}: the "
-            f"connection to it is closed. {how_to_go_on(folder)}"
+            f"connection to it is closed. {how_to_resume(folder)}"
         )
     return None
 
 
-def _of_cuda(said: str) -> str | None:
-    """What to do about a torch that was built for other GPUs or drivers than this machine's; None: it is not that."""
+def _cuda_advice(message: str) -> str | None:
+    """What to do where torch was built for other GPUs or drivers than this machine's; None if that is not the cause."""
     import torch
 
     instead = "(https://pytorch.org/get-started); until then `trainer=cpu` trains on the processor."
-    if "no kernel image is available" in said or "not compatible with the current PyTorch installation" in said:
+    if "no kernel image is available" in message or "not compatible with the current PyTorch installation" in message:
         has = ", ".join(torch.cuda.get_arch_list()) or "none for GPUs"
         return f"torch {torch.__version__} has no code for this GPU (it has {has}). Install one that does {instead}"
     older = r"driver.*(is too old|is insufficient)|unsupported toolchain|forward compatibility was attempted"
-    if re.search(older, said, re.IGNORECASE | re.DOTALL):
+    if re.search(older, message, re.IGNORECASE | re.DOTALL):
         return (
             f"this machine's NVIDIA driver is older than torch, which was built for CUDA {torch.version.cuda}. Update "
             f"the driver, or install a torch for an older CUDA {instead}"
@@ -123,20 +125,20 @@ def _of_cuda(said: str) -> str | None:
 def _is_out_of_memory(error: Exception) -> bool:
     import torch
 
-    said = str(error)
+    message = str(error)
     signs = ("can't allocate memory", "bad_alloc", "out of memory", "Cannot allocate memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError | OSError) and any(sign in said for sign in signs)
+        isinstance(error, RuntimeError | OSError) and any(sign in message for sign in signs)
     )
 
 
-def _out_of_memory(said: str, trainer: Trainer, data: DataModule) -> str:
-    wanted = _bytes_wanted(said)
+def _out_of_memory(message: str, trainer: Trainer, data: DataModule) -> str:
+    wanted = _bytes_wanted(message)
     more = f"{wanted / 2**30:.2f} GiB more were asked for, " if wanted else ""
     held = peak_memory_gib(trainer.strategy.root_device)
     ranks, parts = trainer.world_size, trainer.accumulate_grad_batches
     batch = data.batch_size // ranks  # the share of each
-    what = f"memory ran out at step {trainer.global_step}: {more}and {held:.2f} GiB were held at most."
+    what = f"memory ran out at step {trainer.global_step}: {more}and at most {held:.2f} GiB were in use."
     fits = largest_that_fits(batch, wanted=wanted, held=held * 2**30)
     if fits == batch:
         return (
@@ -152,8 +154,8 @@ def _out_of_memory(said: str, trainer: Trainer, data: DataModule) -> str:
 def largest_that_fits(batch: int, *, wanted: int, held: float) -> int:
     """The largest divisor of a batch that is likely to fit where `held` bytes did and `wanted` more did not.
 
-    What one allocation asks for grows with the batch. Half the batch is tried first; where the one allocation alone
-    asked for more than was held, less, until it asks for half of that.
+    The allocation that failed grows with the batch. Half the batch is suggested; less where that allocation alone is
+    larger than half of what was in use.
     """
     limit = batch / SAFE_SHARE
     if wanted > held / 2:
@@ -161,18 +163,18 @@ def largest_that_fits(batch: int, *, wanted: int, held: float) -> int:
     return next((n for n in range(int(limit), 0, -1) if batch % n == 0), 1)
 
 
-def _bytes_wanted(said: str) -> int:
-    """How much the allocation that failed had asked for; 0 where the message does not say."""
-    if exact := re.search(r"tried to allocate (\d+) bytes", said):
+def _bytes_wanted(message: str) -> int:
+    """The size of the allocation that failed; 0 where the message does not say."""
+    if exact := re.search(r"tried to allocate (\d+) bytes", message):
         return int(exact.group(1))
-    rounded = re.search(r"(?:Tried|Unable) to allocate ([\d.]+) (KiB|MiB|GiB|TiB)", said)
+    rounded = re.search(r"(?:Tried|Unable) to allocate ([\d.]+) (KiB|MiB|GiB|TiB)", message)
     unit = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
     return int(float(rounded.group(1)) * unit[rounded.group(2)]) if rounded else 0
 
 
-def _keep(error: BaseException, *, trace: str, trainer: Trainer, folder: Path) -> None:
+def _record(error: BaseException, *, trace: str, trainer: Trainer, folder: Path) -> None:
     name = TRACEBACK if trainer.is_global_zero else f"rank{trainer.global_rank}.{TRACEBACK}"
     with suppress(OSError):  # a full disk must not hide why the run failed
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(redact(trace), encoding="utf-8")
-    log_tags(trainer, {TAG: sentence(error, Path())})
+    log_tags(trainer, {TAG: failure_message(error, Path())})

@@ -9,7 +9,7 @@ from pathlib import Path
 from lantu.errors import UserError
 from lantu.training.distributed import torchrun
 from lantu.training.distributed.local_ranks import COMPOSITION, VARIABLE
-from lantu.training.faults import sentence
+from lantu.training.faults import failure_message
 from lantu.training.run import run
 
 
@@ -26,7 +26,7 @@ def join() -> int:
     except Exception as error:
         # a sweep groups failures by their sentence, so it must not contain the run's folder
         of_a_sweep = composition.cfg.sweep.trial is not None
-        said = sentence(error, Path() if of_a_sweep else Path(composition.cfg.paths.run))
+        said = failure_message(error, Path() if of_a_sweep else Path(composition.cfg.paths.run))
         report, status = {"error": said, "status": 1}, 1
     draft = folder / f"{os.environ['LOCAL_RANK']}.draft"
     draft.write_text(json.dumps(report, default=str))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lantu.errors import UserError
 from lantu.training.distributed import torchrun
-from lantu.training.faults import sentence
+from lantu.training.faults import failure_message
 from lantu.training.run import run
 
 
@@ -26,7 +26,7 @@ def join() -> int:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        said = sentence(error, Path(composition.cfg.paths.run))
+        said = failure_message(error, Path(composition.cfg.paths.run))
         print(f"lantu train: rank {os.environ['RANK']}: {said}", file=sys.stderr)
         return 1
     return 0

@@ -36,7 +36,7 @@ first.
 """
 
 
-class Kept:
+class RunRecord:
     """The record of a running run."""
 
     def __init__(self, tracker: RunLogger | None, folder: Path) -> None:
@@ -58,7 +58,7 @@ class Kept:
 
 
 @contextmanager
-def kept(
+def record_run(
     loggers: list[Logger],
     cfg: DictConfig,
     composition: Composition,
@@ -66,7 +66,7 @@ def kept(
     data: DataModule,
     task: LightningModule,
     trainer: Trainer,
-) -> Iterator[Kept]:
+) -> Iterator[RunRecord]:
     """Record a run: its origin at the start, its files and its final status at the end, also after an error."""
     tracker = next((each for each in loggers if isinstance(each, RunLogger)), None)
     parameters = _parameters(cfg)
@@ -77,7 +77,7 @@ def kept(
             logger.log_metrics(_sizes(task), step=0)
         _introduce(cfg, data, task)
     if tracker is None or not trainer.is_global_zero:
-        yield Kept(None, Path(cfg.paths.run))
+        yield RunRecord(None, Path(cfg.paths.run))
         return
     tracker.log_tags({**provenance.tags(), **provenance.devices(), **cfg.tags, **_own_tags(cfg, composition, task)})
     for split in data.describe():
@@ -87,7 +87,7 @@ def kept(
             tracker.log_artifact(Path(cfg.paths.run) / file, "config")
     status = "FAILED"
     try:
-        yield Kept(tracker, Path(cfg.paths.run))
+        yield RunRecord(tracker, Path(cfg.paths.run))
         status = "KILLED" if trainer.interrupted else "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"

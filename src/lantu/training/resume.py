@@ -1,4 +1,4 @@
-"""Where a run goes on: the newest checkpoint that can be read."""
+"""Find the checkpoint that a run resumes from: the newest one that can be read."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,21 @@ from lantu.tracking.find import AUTO
 
 
 def is_run(resume: str) -> bool:
-    """Whether `resume` is a run's folder, in which the run goes on, rather than a checkpoint to begin another from."""
+    """Whether `resume` names a run's folder, to continue that run, and not a checkpoint, to start another run from."""
     return resume != AUTO and (Path(resume).expanduser() / "journal" / "records.jsonl").is_file()
 
 
 def checkpoint_to_resume(resume: str | None, run_dir: Path, task: nn.Module) -> Path | None:
-    """The checkpoint that training goes on from; None: from the start.
+    """The checkpoint that training resumes from; None: it starts anew.
 
     Args:
         resume: None for a fresh run; auto for the newest good checkpoint in the run's own folder, if there is one; or a
             checkpoint's path, or that of a folder with checkpoints.
         run_dir: the run's own folder.
-        task: which is to take its weights.
+        task: the checkpoint must fit its network.
 
     Raises:
-        UserError: there is nothing that can be read, the file is damaged, or it is of another network.
+        UserError: no checkpoint can be read, the file is damaged, or it is of another network.
     """
     from lantu.checkpoints.load import load
 
@@ -50,12 +50,12 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path, task: nn.Module) -> 
 
 
 def _newest_good(*folders: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, in the first folder with one; damaged ones are named and passed over."""
+    """The newest checkpoint that can be read, in the first folder with one; a damaged one is skipped with a note."""
     from lantu.checkpoints.load import load
     from lantu.notices import warn_once
 
     for folder in folders:
-        # the best one may be newer, but was made in the middle of things: it is for when no other can be read
+        # the best checkpoint may be newer, but was saved in the middle of an epoch, so it comes last
         for path in sorted(folder.glob("*.ckpt"), key=lambda each: (is_last(each), each.stat().st_mtime), reverse=True):
             try:
                 return path, load(path)
@@ -65,7 +65,7 @@ def _newest_good(*folders: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def _refuse_another_network(path: Path, checkpoint: dict[str, Any], task: nn.Module) -> None:
-    """Lightning would find it out too, in a traceback, when the run's record has been opened again."""
+    """Refuse weights of other shapes before the run's record is reopened; Lightning would raise a traceback later."""
     theirs, ours = checkpoint.get("state_dict", {}), task.state_dict()
     differing = next((name for name in {**ours, **theirs} if _shape(theirs, name) != _shape(ours, name)), None)
     if differing is None:

@@ -144,19 +144,19 @@ def run(composition: Composition) -> Result:
             logger.resume()
     try:
         with (
-            record.kept(loggers, cfg, composition, data=data, task=task, trainer=trainer) as kept,
-            faults.explained(trainer, data, Path(cfg.paths.run)),
+            record.record_run(loggers, cfg, composition, data=data, task=task, trainer=trainer) as recorded,
+            faults.readable_failures(trainer, data, Path(cfg.paths.run)),
         ):
             metrics = train(task, data, trainer, test=cfg.test, start=start, baselines=cfg.baselines)
             best = best_checkpoint(trainer)
             if best is not None and cfg.save_model and task.answers and not trainer.interrupted:
-                kept.keep_model(best, data, task)
+                recorded.keep_model(best, data, task)
     finally:
         if meter:
             meter.close()
     return Result(
         metrics=metrics,
-        run_id=kept.run_id,
+        run_id=recorded.run_id,
         run_dir=Path(cfg.paths.run),
         best_checkpoint=best,
         cost=meter.spent if meter else {},

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lantu.config.composing import Composition
 from lantu.errors import UserError
-from lantu.training.faults import sentence
+from lantu.training.faults import failure_message
 from lantu.training.run import run
 from lantu.training.summary import show
 
@@ -31,7 +31,7 @@ def job(cfg: DictConfig) -> float | None:
     except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(f"lantu train: {sentence(error, Path(cfg.paths.run))}", file=sys.stderr)
+        print(f"lantu train: {failure_message(error, Path(cfg.paths.run))}", file=sys.stderr)
         sys.exit(1)
     finally:
         _remove_unused(Path(HydraConfig.get().runtime.output_dir), cfg)

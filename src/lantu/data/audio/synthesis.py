@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lantu.data.audio.augmentation import Draws
 from lantu.data.audio.recordings import read_for_prediction
-from lantu.data.audio.transcription import SpeechDataModule, Spoken, normalised
+from lantu.data.audio.transcription import SpeechDataModule, Utterance, normalised
 from lantu.data.samplers import Chosen
 from lantu.errors import UserError
 from lantu.notices import warn_once
@@ -55,12 +55,14 @@ class SynthesisDataModule(SpeechDataModule):
             said = said.replace(f" {sign}", sign)
         return f" {said} " if any(sign.isalnum() for sign in said) else ""
 
-    def selected(self, spoken: list[Spoken], split: np.ndarray, *, rate: int) -> tuple[list[Spoken], np.ndarray]:
+    def selected(
+        self, utterances: list[Utterance], split: np.ndarray, *, rate: int
+    ) -> tuple[list[Utterance], np.ndarray]:
         hop = self._hop(rate)
-        short = [each for each in spoken if len(each.wave) // hop < len(each.text) + 1]
+        short = [each for each in utterances if len(each.wave) // hop < len(each.text) + 1]
         long = [
             each
-            for each, part in zip(spoken, split, strict=True)
+            for each, part in zip(utterances, split, strict=True)
             if part == "train" and len(each.wave) > self.longest * rate
         ]
         minutes = sum(len(each.wave) for each in long) / rate / 60
@@ -72,12 +74,12 @@ class SynthesisDataModule(SpeechDataModule):
             names=[each.name for each in long],
         )  # fmt: skip
         out = {id(each) for each in [*short, *long]}
-        kept = np.array([id(each) not in out for each in spoken])
-        return [each for each in spoken if id(each) not in out], split[kept]
+        kept = np.array([id(each) not in out for each in utterances])
+        return [each for each in utterances if id(each) not in out], split[kept]
 
-    def learn(self, spoken: list[Spoken], rate: int) -> dict[str, Any]:
-        speakers = sorted({each.speaker for each in spoken})
-        return {**super().learn(spoken, rate), "speakers": speakers}
+    def learn(self, utterances: list[Utterance], rate: int) -> dict[str, Any]:
+        speakers = sorted({each.speaker for each in utterances})
+        return {**super().learn(utterances, rate), "speakers": speakers}
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -91,19 +93,21 @@ class SynthesisDataModule(SpeechDataModule):
             "sample_rate": self.learned["rate"],
         }
 
-    def examples(self, spoken: list[Spoken], split: str) -> "Stretches":
-        unknown = sorted({each.speaker for each in spoken} - set(self.learned["speakers"]))
+    def examples(self, utterances: list[Utterance], split: str) -> "Stretches":
+        unknown = sorted({each.speaker for each in utterances} - set(self.learned["speakers"]))
         self.report.note(
             len(unknown), f"speakers of {split} that training lacks, conditioned as the first speaker", names=unknown
         )
         frames = round(self.segment * self.learned["rate"] / self._hop(self.learned["rate"]))
-        return self._stretches(spoken, segment=max(1, frames) if split == "train" else None)
+        return self._stretches(utterances, segment=max(1, frames) if split == "train" else None)
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         """Recordings, to be spoken again from their log-mel frames."""
         waves, files = read_for_prediction(path, rate=self.learned["rate"])
-        spoken = [Spoken(wave, " ", self.learned["speakers"][0], file) for wave, file in zip(waves, files, strict=True)]
-        return self.loader(self._stretches(spoken, targets=False)), pd.DataFrame({"audio": files})
+        utterances = [
+            Utterance(wave, " ", self.learned["speakers"][0], file) for wave, file in zip(waves, files, strict=True)
+        ]
+        return self.loader(self._stretches(utterances, targets=False)), pd.DataFrame({"audio": files})
 
     def tokens_of(self, texts: list[str]) -> dict[str, Tensor]:
         """Texts as a batch of characters: "tokens" (N, L) and "token_lengths" (N,).
@@ -117,7 +121,7 @@ class SynthesisDataModule(SpeechDataModule):
             known = [numbers[sign] for sign in self.written(text) if sign in numbers]
             if len(known) < 3:
                 raise UserError(f"`prompt={text!r}`: none of its characters is in the training transcripts.")
-            if lost := [sign for sign in _heard(text) if sign not in numbers]:
+            if lost := [sign for sign in _letters(text) if sign not in numbers]:
                 warn_once(f"`prompt={text!r}`: no training transcript has {', '.join(lost)}, so it is not spoken.")
             found.append(torch.tensor(known))
         sizes = torch.tensor([len(each) for each in found])
@@ -137,14 +141,16 @@ class SynthesisDataModule(SpeechDataModule):
 
         return LogMel(rate=rate, **self.mel_options).hop_length
 
-    def _stretches(self, spoken: list[Spoken], *, segment: int | None = None, targets: bool = True) -> "Stretches":
+    def _stretches(
+        self, utterances: list[Utterance], *, segment: int | None = None, targets: bool = True
+    ) -> "Stretches":
         from torchaudio.functional import mu_law_encoding
 
         mel, numbers, hop = self.log_mel(), self._numbers(), self._hop(self.learned["rate"])
         mean, std = (torch.tensor(self.learned[name])[:, None] for name in ("mean", "std"))
         place = {name: number for number, name in enumerate(self.learned["speakers"])}
         recordings = []
-        for each in spoken:
+        for each in utterances:
             frames = -(-len(each.wave) // hop)
             wave = torch.from_numpy(each.wave)
             mels = (mel(wave[None])[0, :, :frames] - mean) / std
@@ -169,7 +175,7 @@ class SynthesisDataModule(SpeechDataModule):
         return {**DataModule._order(self, split), "lengths": examples.lengths}
 
 
-def _heard(text: str) -> list[str]:
+def _letters(text: str) -> list[str]:
     """The different characters of a text, in lower case, without spaces and punctuation."""
     signs = dict.fromkeys(unicodedata.normalize("NFC", text).lower())
     return [sign for sign in signs if not sign.isspace() and not unicodedata.category(sign).startswith("P")]

@@ -121,27 +121,29 @@ class SpeechDataModule(DataModule):
         split = completed(split, self.shares, strata=np.zeros(len(split), dtype=int), seed=self.split_seed)
         speakers = rows[self.speaker].astype(str).tolist() if self.speaker in rows else [""] * len(rows)
         names = [name_of(cell, number) for number, cell in enumerate(rows[self.audio])]
-        spoken = [Spoken(*each) for each in zip(waves, texts.tolist(), speakers, names, strict=True)]
-        spoken, split = self.selected(spoken, split, rate=read.rate)
+        utterances = [Utterance(*each) for each in zip(waves, texts.tolist(), speakers, names, strict=True)]
+        utterances, split = self.selected(utterances, split, rate=read.rate)
         if not self.learned:
             self.learned = self.learn(
-                [each for each, part in zip(spoken, split, strict=True) if part == "train"], read.rate
+                [each for each, part in zip(utterances, split, strict=True) if part == "train"], read.rate
             )
-        self._fill(spoken, split)
+        self._fill(utterances, split)
         if self.augment.is_on:
             train: Any = self.splits["train"]
             train.augment, train.surroundings = self.augment, self.augment.surroundings(self.log_mel(), self.report)
         self.spec = self.facts()
-        minutes = sum(len(each.wave) for each in spoken) / self.learned["rate"] / 60
-        self.report.title = f"{raw.name}: {len(spoken):,} recordings, {minutes:.0f} minutes of speech"
+        minutes = sum(len(each.wave) for each in utterances) / self.learned["rate"] / 60
+        self.report.title = f"{raw.name}: {len(utterances):,} recordings, {minutes:.0f} minutes of speech"
 
     def written(self, text: str) -> str:
         """A transcript with the characters that the model knows; "" where nothing is left of it."""
         return normalised(text)
 
-    def selected(self, spoken: list["Spoken"], split: np.ndarray, *, rate: int) -> tuple[list["Spoken"], np.ndarray]:
+    def selected(
+        self, utterances: list["Utterance"], split: np.ndarray, *, rate: int
+    ) -> tuple[list["Utterance"], np.ndarray]:
         """The recordings that can be used, and their parts; `report` says what was left out."""
-        return spoken, split
+        return utterances, split
 
     def facts(self) -> dict[str, Any]:
         """The spec."""
@@ -175,33 +177,33 @@ class SpeechDataModule(DataModule):
         source = str(self._origin.source.get("uri", ""))
         return {"name": self._origin.name, "source_type": self._origin.source_type, "source": source, "schema": None}
 
-    def learn(self, spoken: list["Spoken"], rate: int) -> dict[str, Any]:
+    def learn(self, utterances: list["Utterance"], rate: int) -> dict[str, Any]:
         """What is kept of the training recordings: rate, characters, mean and spread of each mel band."""
         mel = LogMel(rate=rate, **self.mel_options)
-        frames = torch.cat([mel(torch.from_numpy(each.wave)[None])[0] for each in spoken], dim=1)
+        frames = torch.cat([mel(torch.from_numpy(each.wave)[None])[0] for each in utterances], dim=1)
         return {
             "rate": rate,
-            "characters": sorted(set("".join(each.text for each in spoken))),
+            "characters": sorted(set("".join(each.text for each in utterances))),
             "mean": frames.mean(1).tolist(),
             "std": frames.std(1).clamp(min=1e-5).tolist(),
         }
 
-    def examples(self, spoken: list["Spoken"], split: str) -> Dataset:
+    def examples(self, utterances: list["Utterance"], split: str) -> Dataset:
         """The examples of a split."""
-        found = self._examples([each.wave for each in spoken], [each.text for each in spoken])
-        found.speakers = [each.speaker for each in spoken]
+        found = self._examples([each.wave for each in utterances], [each.text for each in utterances])
+        found.speakers = [each.speaker for each in utterances]
         return found
 
     def log_mel(self) -> LogMel:
         """Log-mel spectrograms as in training."""
         return LogMel(rate=self.learned["rate"], **self.mel_options)
 
-    def _fill(self, spoken: list["Spoken"], split: np.ndarray) -> None:
-        unknown = sorted(set("".join(each.text for each in spoken)) - set(self.learned["characters"]))
+    def _fill(self, utterances: list["Utterance"], split: np.ndarray) -> None:
+        unknown = sorted(set("".join(each.text for each in utterances)) - set(self.learned["characters"]))
         self.report.note(len(unknown), "characters that no training transcript has", names=unknown)
-        self._warn_of_copies(spoken, split)
+        self._warn_of_copies(utterances, split)
         for name in SPLITS:
-            chosen = [each for each, part in zip(spoken, split, strict=True) if part == name]
+            chosen = [each for each, part in zip(utterances, split, strict=True) if part == name]
             if name != "train":  # of similar length in a batch; training is ordered in every epoch
                 chosen.sort(key=lambda each: len(each.wave))
             if chosen:
@@ -212,9 +214,9 @@ class SpeechDataModule(DataModule):
                     digest.update(each.wave.tobytes() + each.text.encode())
                 self.fingerprints[name] = digest.hexdigest()
 
-    def _warn_of_copies(self, spoken: list["Spoken"], split: np.ndarray) -> None:
+    def _warn_of_copies(self, utterances: list["Utterance"], split: np.ndarray) -> None:
         """Say how many held-out recordings are in training too, sample by sample."""
-        hashes = [blake2b(each.wave.tobytes(), digest_size=16).digest() for each in spoken]
+        hashes = [blake2b(each.wave.tobytes(), digest_size=16).digest() for each in utterances]
         trained = {each for each, part in zip(hashes, split, strict=True) if part == "train"}
         copies = sum(part != "train" and each in trained for each, part in zip(hashes, split, strict=True))
         if copies:
@@ -255,7 +257,7 @@ class SpeechDataModule(DataModule):
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Utterance:
     """A recording and what is said in it."""
 
     wave: np.ndarray
@@ -350,7 +352,7 @@ def joined_recordings(
             raise UserError(f"`data.source`: {raw.name} has no column `{column}`: {', '.join(raw.rows.columns)}.")
     if not 1 <= shortest <= longest or repeats < 1:
         raise UserError("`data.source.shortest`, `.longest` and `.repeats` must be at least 1, the second the largest.")
-    spoken = list(words or DIGITS)
+    names = list(words or DIGITS)
     rng = np.random.default_rng(seed)
     split = raw.split.astype("<U5")
     if "val" not in split:
@@ -363,8 +365,8 @@ def joined_recordings(
         while place < len(order):
             chosen = group.iloc[order[place : place + int(rng.integers(shortest, longest + 1))]]
             place += len(chosen)
-            said = " ".join(spoken[int(value)] if str(value).isdigit() else str(value) for value in chosen[label])
-            found.append({"audio": chosen["audio"].tolist(), "transcription": said, by: speaker, "part": part})
+            text = " ".join(names[int(value)] if str(value).isdigit() else str(value) for value in chosen[label])
+            found.append({"audio": chosen["audio"].tolist(), "transcription": text, by: speaker, "part": part})
     rows = pd.DataFrame(found)
     parts = rows.pop("part").to_numpy()
     return Raw(name=f"{raw.name}, joined", rows=rows, split=parts, source=raw.source, key=f"{raw.key}-{seed}")

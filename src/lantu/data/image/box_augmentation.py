@@ -61,13 +61,13 @@ class BoxAugmentation:
         else:
             image, boxes, labels = load(example)
         height, width = image.shape[-2:]
-        areas = _areas(_cut(boxes, height, width))
+        areas = _areas(_clipped(boxes, height, width))
         if self.transform is not None:
             with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own random numbers
                 torch.manual_seed(int(random.integers(2**63)))
                 image, boxes, scale = self._transformed(image, boxes)
                 areas = areas * scale
-        cut = _cut(boxes, height, width)
+        cut = _clipped(boxes, height, width)
         size_there = _areas(cut)
         seen = (size_there > self.visible * areas) & ((cut[:, 2:] - cut[:, :2]).amin(dim=1) > 1)
         return image, cut[seen], labels[seen]
@@ -110,7 +110,7 @@ def put_together(samples: list[Sample], random: np.random.Generator) -> Sample:
     return canvas, torch.cat(found_boxes), torch.cat(found_labels)
 
 
-def _cut(boxes: Tensor, height: int, width: int) -> Tensor:
+def _clipped(boxes: Tensor, height: int, width: int) -> Tensor:
     return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
 

@@ -85,7 +85,7 @@ def decoded(cells: pd.Series, *, shape: Shape, rendering: Rendering, cache: Path
     name = blake2b(f"{content}|{tuple(shape)}|{rendering.state()}".encode(), digest_size=12).hexdigest()
     _clear_older_format(cache / "images")
     path = cache / "images" / f"{name}.safetensors"
-    file = cache_file.kept(path, partial(_decode, cells.tolist(), shape, rendering))
+    file = cache_file.cached(path, partial(_decode, cells.tolist(), shape, rendering))
     said = json.loads(file.arrays["unreadable"].tobytes())
     unreadable = {int(number): reason for number, reason in said.items()}
     return Pixels(file.arrays["pixels"], file.arrays["hashes"], unreadable, file.facts["plain"])
@@ -107,7 +107,7 @@ def surveyed(
         made = survey(cells.tolist(), size=size, background=background, levels=levels)
         return {"shape": made.shape, "rendering": made.rendering.state(), "findings": made.findings}
 
-    kept = cache_file.kept_plain(cache / "images" / f"{name}.json", make)
+    kept = cache_file.cached_plain(cache / "images" / f"{name}.json", make)
     height, width, channels = kept["shape"]
     findings = [(count, what) for count, what in kept["findings"]]
     return Survey((height, width, channels), Rendering.restored(kept["rendering"]), findings)
@@ -240,7 +240,7 @@ def _is_plain(pixels: np.ndarray) -> bool:
 def _decode(
     cells: list[Any], shape: Shape, rendering: Rendering
 ) -> tuple[cache_file.Arrays, Callable[[], dict[str, Any]]]:
-    """What `cache_file.kept` writes: pixels, their hashes, and what could not be read."""
+    """What `cache_file.cached` writes: pixels, their hashes, and what could not be read."""
     hashes = np.zeros(len(cells), dtype=np.uint64)
     unreadable: dict[int, str] = {}
     plain = 0

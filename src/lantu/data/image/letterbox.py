@@ -104,7 +104,7 @@ class Canvases:
         self._pixels: np.ndarray | None = None
         if key is not None and cache is not None and len(cells) * int(np.prod(shape)) <= limit:
             name = blake2b(f"{key}|{shape}|{len(cells)}".encode(), digest_size=12).hexdigest()
-            kept = cache_file.kept(cache / "images" / f"{name}.letterboxed.safetensors", self._decoded)
+            kept = cache_file.cached(cache / "images" / f"{name}.letterboxed.safetensors", self._decoded)
             self._pixels = kept.arrays["pixels"]
             self.unreadable = {int(number): why for number, why in kept.facts["unreadable"].items()}
 

@@ -100,7 +100,7 @@ class SeriesDataModule(DataModule):
         covariate_transform = value_of_renamed(
             covariate_transform, input_transform, old="data.input_transform", new="data.covariate_transform"
         )
-        _check_words(
+        _check_choices(
             transform=(transform, TRANSFORMS), covariate_transform=(covariate_transform, TRANSFORMS),
             fill=(fill, ("none", "forward")), scale=(scale, SCALES),
             every=(every, (None, *PERIODS)), aggregate=(aggregate, (None, *AGGREGATES)),
@@ -154,8 +154,8 @@ class SeriesDataModule(DataModule):
                 raise UserError(f"{raw.name} has no column of numbers to forecast.")
             reading = how_to_read(raw.rows, time=self.time, columns=[*targets, *self.covariates])
             self.learned = {"targets": targets, "reading": reading}
-        self.series = self._series_of(raw.rows, said=True)
-        self.cuts = self._cut(self.series)
+        self.series = self._series_of(raw.rows, is_reported=True)
+        self.cuts = self._folds_of(self.series)
         origins = {name: self._origins(name) for name in SPLITS}
         if not len(origins["train"][0]) or not all(
             (origins["train"][1] == fold).any() for fold in range(len(self.cuts))
@@ -186,27 +186,29 @@ class SeriesDataModule(DataModule):
         self.spec = self._facts()
         self._describe(raw)
 
-    def _series_of(self, rows: pd.DataFrame, *, said: bool) -> Series:
+    def _series_of(self, rows: pd.DataFrame, *, is_reported: bool) -> Series:
         """The transformed series of a table, by what was learned of how it is to be read."""
         targets = self.learned["targets"]
-        report = self.report if said else type(self.report)()
+        report = self.report if is_reported else type(self.report)()
         series = read_series(
             rows, time=self.time, columns=[*targets, *self.covariates], reading=self.learned["reading"],
             every=self.every, aggregate=self.aggregate, report=report,
         )  # fmt: skip
-        if said:
+        if is_reported:
             describe_gaps(series, [*targets, *self.covariates], report, dated=self.time is not None)
-        values = filled_forward(series.values, report if said else None) if self.fill == "forward" else series.values
+        values = (
+            filled_forward(series.values, report if is_reported else None) if self.fill == "forward" else series.values
+        )
         count = len(targets)
         own = transformed(values[:, :count], self.transform, targets)
         others = transformed(values[:, count:], self.covariate_transform, self.covariates)
-        if not said:
+        if not is_reported:
             for finding in report.lines()[1:]:
                 warn_once(finding)
         filled = np.isnan(series.values[:, :count]).any(axis=1) if self.fill == "forward" else None
         return Series(series.times, np.hstack([own, others]), series.row, filled)
 
-    def _cut(self, series: Series) -> list[Fold]:
+    def _folds_of(self, series: Series) -> list[Fold]:
         first = self.context + (self.transform != "none" or self.covariate_transform != "none")
         steps = len(series.times)
         test_from = self._step_of(series, self.test_from)
@@ -362,7 +364,7 @@ class SeriesDataModule(DataModule):
 
     def _forecasts(self, inputs: Any) -> tuple[SeriesWindows, Series]:
         rows = inputs if isinstance(inputs, pd.DataFrame) else pd.DataFrame(inputs)
-        series = self._series_of(rows.reset_index(drop=True), said=False)
+        series = self._series_of(rows.reset_index(drop=True), is_reported=False)
         origins = np.arange(self.context, len(series.times) + 1)
         absent = np.concatenate([[0], np.cumsum(np.isnan(series.values).any(axis=1))])
         origins = origins[absent[origins] == absent[origins - self.context]]
@@ -411,7 +413,7 @@ class SeriesDataModule(DataModule):
         return {**order, "lengths": examples.folds} if len(self.cuts) > 1 else order
 
 
-def _check_words(**asked: tuple[Any, tuple[Any, ...]]) -> None:
+def _check_choices(**asked: tuple[Any, tuple[Any, ...]]) -> None:
     for name, (value, known) in asked.items():
         if value not in known:
             words = ", ".join("null" if each is None else each for each in known)

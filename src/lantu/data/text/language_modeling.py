@@ -101,7 +101,7 @@ class TokenDataModule(DataModule):
             )
         state = json.dumps(vocabulary.state(), sort_keys=True)
         name = _digest(corpus.digest, state, str(self._marked))
-        file = token_file.kept(
+        file = token_file.cached_tokens(
             self.cache / "tokens" / f"{name}.safetensors",
             partial(tokenised, corpus, vocabulary, marked=self._marked),
             size=vocabulary.size,
@@ -206,7 +206,7 @@ class TokenDataModule(DataModule):
         if self.tokenizer is not None or self.level == "byte":  # nothing to learn, so nothing to cache
             return self._learn(corpus)
         name = _digest(corpus.digest, self.level, str((self.vocab_size, self.min_count, self._marked)))
-        return token_file.kept_plain(self.cache / "tokens" / f"{name}.json", partial(self._learn, corpus))
+        return token_file.cached_plain(self.cache / "tokens" / f"{name}.json", partial(self._learn, corpus))
 
     def _learn(self, corpus: Corpus) -> dict[str, Any]:
         text = corpus.characters("train")

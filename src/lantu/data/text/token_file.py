@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from lantu.data import cache_file
-from lantu.data.cache_file import UNUSED_DAYS, Mapped, kept_plain
+from lantu.data.cache_file import UNUSED_DAYS, Mapped, cached_plain
 
-__all__ = ["UNUSED_DAYS", "Mapped", "kept", "kept_plain"]
+__all__ = ["UNUSED_DAYS", "Mapped", "cached_plain", "cached_tokens"]
 
 Parts = dict[str, Iterator[np.ndarray]]
 
@@ -24,7 +24,9 @@ class TokenFile:
         """Token numbers (M,) of each part."""
 
 
-def kept(path: Path, make: Callable[[], tuple[Parts, Callable[[], dict[str, Any]]]], *, size: int) -> TokenFile:
+def cached_tokens(
+    path: Path, make: Callable[[], tuple[Parts, Callable[[], dict[str, Any]]]], *, size: int
+) -> TokenFile:
     """The file at `path`, written first unless it is there and whole.
 
     Args:
@@ -41,4 +43,4 @@ def kept(path: Path, make: Callable[[], tuple[Parts, Callable[[], dict[str, Any]
         parts, facts = make()
         return {name: (kind, blocks) for name, blocks in parts.items()}, facts
 
-    return TokenFile(cache_file.kept(path, arrays))
+    return TokenFile(cache_file.cached(path, arrays))

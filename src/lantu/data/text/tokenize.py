@@ -18,7 +18,7 @@ AT_ONCE = 2**23
 def tokenised(
     corpus: Corpus, vocabulary: Vocabulary, *, marked: bool
 ) -> tuple[dict[str, Iterator[np.ndarray]], Callable[[], dict[str, Any]]]:
-    """What `lantu.data.text.token_file.kept` writes of a corpus.
+    """What `lantu.data.text.token_file.cached_tokens` writes of a corpus.
 
     Args:
         marked: put the token `vocabulary.end` before every document and after the last.

@@ -20,7 +20,7 @@ from lantu.serving.http import text_api
 from lantu.serving.http.batching import Batcher, Overloaded
 from lantu.serving.http.description import openapi
 from lantu.serving.http.holder import Holder, described
-from lantu.serving.http.requests import Asked, Refused, read
+from lantu.serving.http.requests import Refused, RequestInputs, read
 from lantu.serving.http.sampling import RequestSample
 from lantu.serving.http.served import Prepared, ServedModel
 from lantu.serving.http.try_page import page
@@ -236,7 +236,7 @@ def build_app(server: Server) -> Application:
     return Application(server, guarded)
 
 
-def _prepare(model: ServedModel, asked: Asked) -> Prepared:
+def _prepare(model: ServedModel, asked: RequestInputs) -> Prepared:
     if asked.files:
         return model.prepare_files(asked.files)
     return model.prepare_rows(asked.rows)

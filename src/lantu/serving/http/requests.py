@@ -21,7 +21,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Asked:
+class RequestInputs:
     """The inputs of a request."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Asked:
         return len(self.rows) + len(self.files)
 
 
-async def read(request: Request, *, max_bytes: int, max_rows: int) -> Asked:
+async def read(request: Request, *, max_bytes: int, max_rows: int) -> RequestInputs:
     """The inputs of a request.
 
     Raises:
@@ -83,7 +83,7 @@ def _parsed(body: bytes) -> Any:
         raise Refused(400, f"the body is no JSON: {error}.") from error
 
 
-def _json(body: bytes) -> Asked:
+def _json(body: bytes) -> RequestInputs:
     found = _parsed(body)
     params: dict[str, Any] = {}
     if isinstance(found, dict):
@@ -96,7 +96,7 @@ def _json(body: bytes) -> Asked:
             found = _by_column(found)
     if not (isinstance(found, list) and all(isinstance(each, dict) for each in found)):
         raise Refused(422, 'inputs are a list of objects, such as {"inputs": [{"age": 31, "home": "rent"}]}.')
-    return Asked(rows=found, params=params)
+    return RequestInputs(rows=found, params=params)
 
 
 def _split(found: Any) -> list[dict[str, Any]]:
@@ -114,17 +114,17 @@ def _by_column(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
 
 
-async def _form(request: Request, max_bytes: int) -> Asked:
+async def _form(request: Request, max_bytes: int) -> RequestInputs:
     body = await _body(request, max_bytes)
     request._body = body  # the form is read from what the limit has let through
     form = await request.form(max_files=1000, max_fields=1000)
     files = [each for _, each in form.multi_items() if not isinstance(each, str)]
-    return Asked(files=[Sent(each.filename or "file", await each.read()) for each in files])
+    return RequestInputs(files=[Sent(each.filename or "file", await each.read()) for each in files])
 
 
-def _raw(kind: str, body: bytes) -> Asked:
+def _raw(kind: str, body: bytes) -> RequestInputs:
     """One picture or recording as the body itself."""
     family, _, ending = kind.partition("/")
     if family not in ("image", "audio") and kind != "application/octet-stream":
         raise Refused(415, f"`Content-Type: {kind}`: send application/json, multipart/form-data, image/* or audio/*.")
-    return Asked(files=[Sent(f"file.{'wav' if ending in ('x-wav', 'wave') else ending}", body)] if body else [])
+    return RequestInputs(files=[Sent(f"file.{'wav' if ending in ('x-wav', 'wave') else ending}", body)] if body else [])

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from hydra.types import HydraContext
 
-from lantu.config.explain import explained
+from lantu.config.explain import readable_hydra_errors
 from lantu.errors import UserError
 from lantu.sweeps.state.request import Point
 
@@ -122,7 +122,7 @@ def read_space(overrides: tuple[Override, ...], params: Mapping[str, Any], conte
 
 def _parsed(key: str, value: Any, context: HydraContext) -> Override:
     line = f"{key}={value}"
-    with explained([line], "train"):
+    with readable_hydra_errors([line], "train"):
         (override,) = OverridesParser.create(config_loader=context.config_loader).parse_overrides([line])
     if not override.is_sweep_override():
         raise UserError(

@@ -11,7 +11,7 @@ from lantu.tracking.journal import Journal
 from lantu.tracking.run_folder import RunFolder
 
 
-def sentence(error: BaseException) -> str:
+def failure_message(error: BaseException) -> str:
     """Format an exception as one line; the sweep's list of failures groups by it."""
     if type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
         error = error.__cause__  # Hydra names the class that could not be built; its cause says why

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 
-from lantu.config.explain import explained
+from lantu.config.explain import readable_hydra_errors
 from lantu.config.naming import UNNAMED
 from lantu.errors import UserError
 
@@ -69,7 +69,7 @@ def read_request(arguments: list[str], context: HydraContext) -> Request:
     Raises:
         UserError: an override cannot be parsed.
     """
-    with explained(arguments, "train"):
+    with readable_hydra_errors(arguments, "train"):
         overrides = OverridesParser.create(config_loader=context.config_loader).parse_overrides(arguments)
     last = {each.get_key_element().lstrip("+~"): each for each in overrides}  # as in a single run, the last one counts
     overrides = list(last.values())

@@ -11,7 +11,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
 from lantu.config.composing import Composition
-from lantu.config.explain import explained, leaves
+from lantu.config.explain import leaves, readable_hydra_errors
 from lantu.config.sweeping import Composer
 from lantu.errors import UserError
 from lantu.sweeps.state.request import OPERATIONAL, Point, Request
@@ -78,7 +78,7 @@ def refuse_difference(name: str, before: dict[str, dict[str, str]], now: dict[st
 
 def composed(loader: ConfigLoader, overrides: Sequence[str]) -> Composition:
     """Compose a trial's config, without Hydra's own node."""
-    with explained(list(overrides), "train"):
+    with readable_hydra_errors(list(overrides), "train"):
         cfg = loader.load_configuration(config_name="train", overrides=list(overrides), run_mode=RunMode.RUN)
     chosen = cfg.hydra.runtime.choices
     choices = {str(group): file for group, file in chosen.items() if not str(group).startswith("hydra/")}

@@ -25,7 +25,7 @@ from lantu.config.composing import Composition
 from lantu.errors import Fault, UserError
 from lantu.interrupts import raise_if_asked
 from lantu.training.distributed import torchrun
-from lantu.training.faults import how_to_go_on
+from lantu.training.faults import how_to_resume
 from lantu.training.rank_progress import who_is_late
 
 VARIABLE = "LANTU_RANK_OF"
@@ -165,6 +165,6 @@ def _trouble(folder: Path, rank: int, process: "subprocess.Popen[bytes]", *, cou
             cause = f" NCCL ends a rank in this way when it has waited too long: {late}"
         return Fault(
             f"{who} was ended by the signal {name}, and the others cannot go on without it.{cause} "
-            f"{how_to_go_on(run_dir)}"
+            f"{how_to_resume(run_dir)}"
         )
-    return Fault(f"{who} ended with status {process.returncode} and said nothing more. {how_to_go_on(run_dir)}")
+    return Fault(f"{who} ended with status {process.returncode} and said nothing more. {how_to_resume(run_dir)}")

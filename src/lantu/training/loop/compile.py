@@ -1,4 +1,4 @@
-"""Faster arithmetic for the same network: compiled, or with images laid out as convolutions like them."""
+"""Speed up a network: compile it, or store images channels last, which convolutions prefer."""
 
 import os
 import shutil
@@ -14,11 +14,11 @@ def speed_up(net: nn.Module, *, compiled: bool, channels_last: bool) -> None:
     """Prepare a network in place; names and shapes of its weights stay as they are.
 
     Args:
-        compiled: let torch translate its forward and backward pass; the first steps then take a minute.
-        channels_last: keep a pixel's channels side by side, in weights and so in what convolutions answer.
+        compiled: call `torch.compile` on its forward and backward pass; the first steps then take a minute.
+        channels_last: store the weights of convolutions, and so their outputs, with the channels last.
 
     Raises:
-        UserError: there is no compiler to translate with.
+        UserError: this machine has no C++ compiler.
     """
     if channels_last:
         net.to(memory_format=torch.channels_last)  # matrices stay as they are
@@ -33,10 +33,10 @@ def speed_up(net: nn.Module, *, compiled: bool, channels_last: bool) -> None:
 
 
 def compile_loss(task: Any) -> None:
-    """Let torch translate a task's loss too, in place, where the task says that it pays (`compiles_loss`).
+    """Compile a task's loss as well, in place, where the task says that it pays (`compiles_loss`).
 
-    Taken by itself, a loss over a large vocabulary writes all logits down several times in float32; translated, it
-    reads what the network has written (4.4 times as fast on a CPU, for 1,024 rows of 50,304 logits in bfloat16).
+    Uncompiled, a loss over a large vocabulary copies all logits several times in float32; compiled, it reads the
+    network's output (4.4 times as fast on a CPU, for 1,024 rows of 50,304 logits in bfloat16).
     """
     if getattr(task, "compiles_loss", False):
         task.compile_loss()

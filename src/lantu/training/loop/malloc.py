@@ -1,21 +1,21 @@
-"""Keep freed memory at hand: on a CPU, networks free and ask for the same tensors at every step."""
+"""Let glibc keep freed memory: on a CPU, a network allocates and frees the same tensors at every step."""
 
 import ctypes
 import os
 import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-"""Of mallopt(3)."""
+"""Parameters of mallopt(3)."""
 SWITCH = "LANTU_KEEP_MEMORY"
 
 
 def keep_freed_memory(*, at_most: int = 2**30) -> None:
-    """Let the C library keep up to `at_most` bytes (1 GiB) that were freed, instead of giving them back to the system.
+    """Let glibc keep up to `at_most` bytes (1 GiB) that were freed, instead of returning them to the system.
 
-    By default glibc gives tensors above some hundred kB back as soon as they are freed, and has the system map and zero
-    them again at the next step: 2,000 page faults a step, a seventh of the time, for a GPT of 0.8 million weights. No
-    result changes. It holds for the whole process;
-    `LANTU_KEEP_MEMORY=0` leaves it out. Other C libraries and systems are left as they are.
+    By default glibc returns tensors above some hundred kB as soon as they are freed, and the system maps and zeroes
+    them again at the next step: 2,000 page faults a step, a seventh of the time, for a GPT of 0.8 million weights.
+    Results do not change. The setting is of the whole process; `LANTU_KEEP_MEMORY=0` switches it off. Other C
+    libraries and systems are left alone.
     """
     if sys.platform != "linux" or os.environ.get(SWITCH, "1").lower() in ("0", "false", "no"):
         return
