@@ -1,7 +1,9 @@
 """Connectionist temporal classification against brute force, decoding, errors, and a run from end to end."""
 
+import gzip
 import itertools
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,14 @@ from lantu.cli.main import main
 from lantu.data import SpeechDataModule, joined_recordings
 from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.samplers import TrainingBatches
+from lantu.errors import UserError
 from lantu.models import CTCNetwork
 from lantu.models.ctc import StreamState
 from lantu.tasks import SpeechRecognition
-from lantu.tasks.ctc_decoding import Lexicon, beam_search, greedy
+from lantu.tasks.ctc_decoding import beam_search, greedy
 from lantu.tasks.error_rates import error_rates
 from lantu.tasks.speech_recognition import edits
+from lantu.tasks.word_models import Lexicon, NGrams
 from lantu.tasks.word_times import word_times
 from lantu.training.callbacks.small import Interruptible
 
@@ -72,16 +76,18 @@ def test_with_a_lexicon_only_its_words_are_recognised() -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
         scores = np.log(rng.dirichlet(np.ones(7) * 0.3, size=12))
-        text = beam_search(scores, characters, lexicon=lexicon)
+        text = beam_search(scores, characters, words=lexicon)
         assert set(text.split()) <= {"one", "two"}
     sure_of_nothing_allowed = np.log(np.full((3, 7), 1e-12) + np.eye(7)[[2, 2, 2]])
-    assert beam_search(sure_of_nothing_allowed, characters, lexicon=lexicon) == ""
+    assert beam_search(sure_of_nothing_allowed, characters, words=lexicon) == ""
 
 
 def test_bigram_probabilities_sum_to_one() -> None:
     lexicon = Lexicon.of(["one two three", "one three", "two two"])
     for before in ("", "one", "two", "never"):
-        assert sum(np.exp(lexicon.log_probability(word, before)) for word in lexicon.words) == pytest.approx(1)
+        assert sum(
+            np.exp(lexicon.log_probability(word, [before] if before else [])) for word in lexicon.words
+        ) == pytest.approx(1)
 
 
 def test_edits_are_those_of_the_word_error_rate() -> None:
@@ -90,6 +96,82 @@ def test_edits_are_those_of_the_word_error_rate() -> None:
     assert found == {("two", "too"): 1, ("", "four"): 1}
     rate = float(WordErrorRate()([" ".join(text)], [" ".join(truth)]))
     assert sum(found.values()) / len(truth) == pytest.approx(rate)
+
+
+ARPA = """\\data\\
+ngram 1=5
+ngram 2=3
+ngram 3=1
+
+\\1-grams:
+-1.0\t<unk>
+-99\t<s>\t-0.5
+-0.9\t</s>
+-0.4\tone\t-0.3
+-0.6\ttwo\t-0.2
+
+\\2-grams:
+-0.2\t<s> one\t-0.1
+-0.7\tone two\t-0.05
+-0.1\ttwo one
+
+\\3-grams:
+-0.05\t<s> one two
+
+\\end\\
+"""
+
+
+def test_an_arpa_model_backs_off_to_shorter_contexts(tmp_path: Path) -> None:
+    (tmp_path / "words.arpa").write_text(ARPA)
+    with gzip.open(tmp_path / "words.arpa.gz", "wt") as file:
+        file.write(ARPA)
+    for name in ("words.arpa", "words.arpa.gz"):
+        model = NGrams.read(tmp_path / name)
+        assert (model.order, model.known) == (3, {"one", "two"})
+        found = [
+            model.log_probability("two", ["one"]),  # <s> one two
+            model.log_probability("one", []),  # <s> one
+            model.log_probability("two", []),  # backs off from <s>
+            model.log_probability("one", ["two", "one"]),  # nothing of "two one one" or "one one" is known
+            model.log_probability("one", ["one", "two"]),  # backs off from "one two" to "two one"
+        ]
+        assert [each / math.log(10) for each in found] == pytest.approx(
+            [-0.05, -0.2, -0.5 - 0.6, -0.3 - 0.4, -0.05 - 0.1]
+        )
+
+
+def test_a_search_with_an_arpa_model_writes_its_words_and_prefers_the_likelier(tmp_path: Path) -> None:
+    (tmp_path / "words.arpa").write_text(ARPA)
+    characters = sorted(set("onetw "))
+    scores = np.full((9, len(characters) + 1), -5.0)
+    for frame, sign in enumerate("two "):  # "two" and "one" sound alike
+        scores[frame, characters.index(sign) + 1] = -1.0
+    for frame, sign in enumerate("one "):
+        scores[frame, characters.index(sign) + 1] = np.maximum(scores[frame, characters.index(sign) + 1], -1.1)
+    scores[4:] = [0.0] + [-9.0] * len(characters)
+    model = NGrams.read(tmp_path / "words.arpa")
+    assert beam_search(scores, characters).split() == ["two"]
+    assert beam_search(scores, characters, words=model, weight=2.0).split() == ["one"]
+
+
+def test_a_checkpoint_keeps_the_n_grams(tmp_path: Path) -> None:
+    (tmp_path / "words.arpa").write_text(ARPA)
+    options: dict[str, Any] = {"characters": CHARACTERS, "decoder": "beam"}
+    task = SpeechRecognition(torch.nn.Identity(), language_model=str(tmp_path / "words.arpa"), **options)
+    task.words = NGrams.read(tmp_path / "words.arpa")
+    again = SpeechRecognition(torch.nn.Identity(), language_model="no longer there", **options)
+    again.load_state_dict(task.state_dict())
+    assert again.words == task.words
+    with pytest.raises(UserError, match=r"task\.language_model=a.arpa` needs `task\.decoder=beam"):
+        SpeechRecognition(torch.nn.Identity(), language_model="a.arpa", characters=CHARACTERS)
+
+
+@pytest.mark.parametrize("text", ["", "no model", ARPA.replace("-0.7\tone two", "x\tone two"), "\\2-grams:\n-1\tone\n"])
+def test_a_file_that_is_no_arpa_model_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "words.arpa").write_text(text)
+    with pytest.raises(UserError, match=r"task\.language_model=.*words.arpa"):
+        NGrams.read(tmp_path / "words.arpa")
 
 
 @pytest.mark.parametrize("recurrent", [False, True])

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from lantu.errors import UserError
 from lantu.notices import warn_once
 from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline
-from lantu.tasks.ctc_decoding import BLANK, Lexicon, beam_search, greedy
+from lantu.tasks.ctc_decoding import BLANK, beam_search, greedy
 from lantu.tasks.error_rates import error_rates
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.word_models import Lexicon, NGrams, WordModel
 from lantu.tasks.word_times import word_times
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class SpeechRecognition(Task):
         decoder: greedy, or beam: prefix beam search.
         lexicon: with `decoder=beam`, only the words of the training transcripts may occur, scored by a bigram model of
             them.
+        language_model: with `decoder=beam`, an ARPA file (KenLM, SRILM): only its words may occur, scored by its
+            n-grams.
         beam: texts that the beam search follows.
         options: of `Task`.
     """
@@ -53,6 +57,7 @@ class SpeechRecognition(Task):
         frame_seconds: float | None = None,
         decoder: str = "greedy",
         lexicon: bool = False,
+        language_model: str | None = None,
         beam: int = 16,
         **options: Any,
     ) -> None:
@@ -61,33 +66,40 @@ class SpeechRecognition(Task):
             raise UserError(f"`task.decoder={decoder}`: the decoders are greedy and beam.")
         if lexicon and decoder == "greedy":
             raise UserError("`task.lexicon=true` needs `task.decoder=beam`: greedy search knows no words.")
+        if language_model and (lexicon or decoder == "greedy"):
+            raise UserError(f"`task.language_model={language_model}` needs `task.decoder=beam` and no `task.lexicon`.")
         if beam < 1:
             raise UserError(f"`task.beam={beam}` must be at least 1.")
         self.characters, self.decoder, self.beam = list(characters), decoder, beam
         self.frame_seconds = frame_seconds
         self.uses_lexicon = lexicon
-        self.lexicon: Lexicon | None = None
+        self.language_model = language_model
+        self.words: WordModel | None = None
         self.use_metrics(
             lambda: MetricCollection({"wer": WordErrorRate(), "cer": CharErrorRate()}, compute_groups=False)
         )
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        if self.uses_lexicon and self.lexicon is None:
+        if self.language_model and self.words is None:  # a trained model has its n-grams with it
+            self.words = NGrams.read(Path(self.language_model).expanduser())
+        if self.uses_lexicon and self.words is None:
             texts = getattr(self.trainer.datamodule.splits["train"], "texts", None)
             if texts is None:
                 raise UserError("`task.lexicon=true` needs transcripts to learn the words from.")
-            self.lexicon = Lexicon.of(texts)
+            self.words = Lexicon.of(texts)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The lexicon, which a checkpoint keeps: predictions are limited to the same words."""
-        return (
-            {} if self.lexicon is None else {"pairs": {word: dict(after) for word, after in self.lexicon.pairs.items()}}
-        )
+        """The model of words, which a checkpoint keeps: predictions are limited to the same words."""
+        if isinstance(self.words, Lexicon):
+            return {"pairs": {word: dict(after) for word, after in self.words.pairs.items()}}
+        return {"order": self.words.order, "table": self.words.table} if isinstance(self.words, NGrams) else {}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        if state:
-            self.lexicon = Lexicon.from_pairs(state["pairs"])
+        if "pairs" in state:
+            self.words = Lexicon.from_pairs(state["pairs"])
+        elif state:
+            self.words = NGrams(**state)
 
     def loss(self, output: dict[str, Tensor], y: dict[str, Any], *, stage: str) -> Tensor:
         # on the CPU: the backward pass on CUDA adds in any order, and a resumed run would end differently
@@ -117,7 +129,7 @@ class SpeechRecognition(Task):
             if self.decoder == "greedy":
                 found.append(greedy(scores[:length].argmax(-1), self.characters))
             else:
-                text = beam_search(scores[:length], self.characters, lexicon=self.lexicon, beam=self.beam)
+                text = beam_search(scores[:length], self.characters, words=self.words, beam=self.beam)
                 found.append(" ".join(text.split()))
         return found
 
