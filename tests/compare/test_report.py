@@ -290,6 +290,11 @@ def test_a_sweep_leaves_its_comparison_with_its_parent(tmp_path: Path) -> None:
     tags = client.get_run(parent).data.tags
     assert tags["lantu.decision"] == decision.headline
     assert decision.headline in tags["mlflow.note.content"]
+    children = [each for each in client.search_runs(["1"], max_results=100) if "rank" in each.data.metrics]
+    assert len(children) == len(trials)
+    first = min(children, key=lambda each: each.data.metrics["score"])
+    assert (first.data.metrics["rank"], first.data.metrics["difference"]) == (1, 0)
+    assert "is the best of" in first.data.tags["mlflow.note.content"]
 
 
 def test_a_report_without_a_parent_to_keep_it_is_refused(store: str) -> None:

@@ -1,16 +1,22 @@
 """Leave a sweep's comparison among the artifacts of its parent run, where MLflow's own page shows it."""
 
+import math
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lantu.compare.analysis import Analysis, Depth, Options, analyse
+from lantu.compare.comparison_table import number
 from lantu.compare.reading.run_frames import Reader, Selection
 from lantu.compare.reading.stores import open_reader
 from lantu.compare.recommendation import Decision
 from lantu.errors import UserError
 
 FOLDER = "comparison"
+MOST_MARKED = 1000
+"""Trials that get columns of their own in MLflow: each takes some milliseconds."""
 
 
 def compare_sweep(sweep: str, *, tracking_uri: str, options: Options | None = None) -> Decision:
@@ -59,7 +65,39 @@ def publish(
             client.log_artifacts(parent, folder, FOLDER)
             client.set_tag(parent, "lantu.decision", decision.headline)
             client.set_tag(parent, "mlflow.note.content", _note(decision))
+    mark_children(client, analysis)
     return [str(parent) for parent in parents]
+
+
+def mark_children(client: Any, analysis: Analysis) -> None:
+    """Give each trial the columns that people sort by in MLflow, and a description in a sentence.
+
+    `score` is its best value of the metric that decides, `rank` its configuration's place, `difference` that
+    configuration's mean less the winner's. Of large sweeps the best trials alone get them.
+    """
+    from mlflow.entities import Metric, RunTag
+
+    table, now = analysis.comparison.table, int(time.time() * 1000)
+    ranks = {str(label): place for place, label in enumerate(analysis.comparison.scored.index, start=1)}
+    best_first = analysis.runs.score.dropna().sort_values(ascending=analysis.mode == "min").head(MOST_MARKED)
+    notes = analysis.runs.tags.get("lantu.note")
+    for run, score in best_first.items():
+        label = str(analysis.groups.of_run[run])
+        if label not in ranks:
+            continue
+        difference = float(table.loc[label, "difference"])
+        values = {"score": float(score), "rank": float(ranks[label]), "difference": difference}
+        place = "the best" if ranks[label] == 1 else f"number {ranks[label]}"
+        said = (
+            f"{analysis.metric} {number(float(score))} at the best epoch; {label} is {place} of {len(ranks)} "
+            "configurations"
+        )
+        if ranks[label] > 1:
+            said += f", {number(abs(difference))} from the best in the mean"
+        note = None if notes is None else notes.get(run)
+        told = f"{said}." + (f"\n\nNote: {note}" if isinstance(note, str) else "")
+        found = [Metric(name, value, now, 0) for name, value in values.items() if math.isfinite(value)]
+        client.log_batch(str(run), metrics=found, tags=[RunTag("mlflow.note.content", told)])
 
 
 def _note(decision: Decision) -> str:

@@ -180,7 +180,8 @@
         sum += weight * value; weights += weight;
       }
       pen.fillStyle = mixed(Math.round(8 * (sum / weights - low) / (high - low)) / 8); // eight steps: lines between them show
-      pen.fillRect(left + a * wide, top + b * tall, wide + 0.5, tall + 0.5);
+      const [from, to] = [Math.floor(left + a * wide), Math.floor(top + b * tall)]; // whole pixels: no seams between cells
+      pen.fillRect(from, to, Math.floor(left + (a + 1) * wide) - from, Math.floor(top + (b + 1) * tall) - to);
     }
     pen.globalAlpha = 1;
   }
