@@ -7,7 +7,7 @@ import pytest
 from lantu.data import TextDataModule, TokenDataModule
 from lantu.data.csv_dialect import read_csv
 from lantu.data.encoding import encoding_of, read_text
-from lantu.data.sources import read_table
+from lantu.data.read_table import read_table
 from lantu.data.text.corpus import Text
 from lantu.errors import UserError
 

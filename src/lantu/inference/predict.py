@@ -14,7 +14,7 @@ from pytorch_lightning import seed_everything
 
 from lantu.config.build import build
 from lantu.data.encoding import read_text
-from lantu.data.sources import read_table
+from lantu.data.read_table import read_table
 from lantu.errors import UserError
 from lantu.inference.apply import predict, predicted
 from lantu.inference.arguments import check_ending, check_input, check_output

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lantu.data.cleaning_report import Report
-from lantu.data.sources import read_table_with_notes
+from lantu.data.read_table import read_table_with_notes
 from lantu.data.table import columns
 from lantu.data.table.reference import reference
 from lantu.data.values import as_text

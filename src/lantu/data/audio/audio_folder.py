@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lantu.data.audio.recordings import ENDINGS, audio_files
-from lantu.data.sources import PARTS, Raw, read_table
+from lantu.data.read_table import read_table
+from lantu.data.sources import PARTS, Raw
 from lantu.errors import UserError
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

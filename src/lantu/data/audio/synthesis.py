@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from lantu.data.audio.augmentation import Draws
 from lantu.data.audio.recordings import read_for_prediction
-from lantu.data.audio.transcription import SpeechDataModule, Utterance, normalised
+from lantu.data.audio.transcription import SpeechDataModule
+from lantu.data.audio.utterances import Utterance, normalised
 from lantu.data.samplers import Chosen
 from lantu.errors import UserError
 from lantu.notices import warn_once

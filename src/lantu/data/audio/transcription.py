@@ -1,8 +1,6 @@
 """Recordings with a transcript, for speech recognition."""
 
-import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -10,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lantu.data.audio.audio_folder import audio_folder, own_folder
-from lantu.data.audio.augmentation import Augment, Draws
+from lantu.data.audio.audio_folder import own_folder
+from lantu.data.audio.augmentation import Augment
 from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.audio.features import LogMel, Standard
 from lantu.data.audio.recordings import (
@@ -24,18 +21,15 @@ from lantu.data.audio.recordings import (
     read_recordings,
     waves_of,
 )
-from lantu.data.audio.surroundings import Surroundings
+from lantu.data.audio.utterances import Utterance, Utterances, normalised
 from lantu.data.base import DataModule
 from lantu.data.cleaning_report import counted
-from lantu.data.samplers import Chosen, TrainingBatches
+from lantu.data.samplers import TrainingBatches
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, completed
 from lantu.errors import UserError
 from lantu.extras import require
 from lantu.renamed_options import value_of_renamed
-
-BLANK = 0
-"""The symbol of "nothing new here" in connectionist temporal classification."""
 
 
 class SpeechDataModule(DataModule):
@@ -140,8 +134,8 @@ class SpeechDataModule(DataModule):
         return normalised(text)
 
     def selected(
-        self, utterances: list["Utterance"], split: np.ndarray, *, rate: int
-    ) -> tuple[list["Utterance"], np.ndarray]:
+        self, utterances: list[Utterance], split: np.ndarray, *, rate: int
+    ) -> tuple[list[Utterance], np.ndarray]:
         """The recordings that can be used, and their parts; `report` says what was left out."""
         return utterances, split
 
@@ -177,7 +171,7 @@ class SpeechDataModule(DataModule):
         source = str(self._origin.source.get("uri", ""))
         return {"name": self._origin.name, "source_type": self._origin.source_type, "source": source, "schema": None}
 
-    def learn(self, utterances: list["Utterance"], rate: int) -> dict[str, Any]:
+    def learn(self, utterances: list[Utterance], rate: int) -> dict[str, Any]:
         """What is kept of the training recordings: rate, characters, mean and spread of each mel band."""
         mel = LogMel(rate=rate, **self.mel_options)
         frames = torch.cat([mel(torch.from_numpy(each.wave)[None])[0] for each in utterances], dim=1)
@@ -188,7 +182,7 @@ class SpeechDataModule(DataModule):
             "std": frames.std(1).clamp(min=1e-5).tolist(),
         }
 
-    def examples(self, utterances: list["Utterance"], split: str) -> Dataset:
+    def examples(self, utterances: list[Utterance], split: str) -> Dataset:
         """The examples of a split."""
         found = self._examples([each.wave for each in utterances], [each.text for each in utterances])
         found.speakers = [each.speaker for each in utterances]
@@ -198,7 +192,7 @@ class SpeechDataModule(DataModule):
         """Log-mel spectrograms as in training."""
         return LogMel(rate=self.learned["rate"], **self.mel_options)
 
-    def _fill(self, utterances: list["Utterance"], split: np.ndarray) -> None:
+    def _fill(self, utterances: list[Utterance], split: np.ndarray) -> None:
         unknown = sorted(set("".join(each.text for each in utterances)) - set(self.learned["characters"]))
         self.report.note(len(unknown), "characters that no training transcript has", names=unknown)
         self._warn_of_copies(utterances, split)
@@ -214,7 +208,7 @@ class SpeechDataModule(DataModule):
                     digest.update(each.wave.tobytes() + each.text.encode())
                 self.fingerprints[name] = digest.hexdigest()
 
-    def _warn_of_copies(self, utterances: list["Utterance"], split: np.ndarray) -> None:
+    def _warn_of_copies(self, utterances: list[Utterance], split: np.ndarray) -> None:
         """Say how many held-out recordings are in training too, sample by sample."""
         hashes = [blake2b(each.wave.tobytes(), digest_size=16).digest() for each in utterances]
         trained = {each for each, part in zip(hashes, split, strict=True) if part == "train"}
@@ -223,7 +217,7 @@ class SpeechDataModule(DataModule):
             found = counted(copies, "recordings of validation and test are in training too")
             self.report.warn(f"{found}; scores on them say nothing of new recordings")
 
-    def _examples(self, waves: list[np.ndarray], texts: list[str] | None = None) -> "Utterances":
+    def _examples(self, waves: list[np.ndarray], texts: list[str] | None = None) -> Utterances:
         if self.features == "waveform":
             raw = [torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))[None] for wave in waves]
             return Utterances(raw, texts, self.learned["characters"])
@@ -254,119 +248,3 @@ class SpeechDataModule(DataModule):
         examples = self.splits[split]
         assert isinstance(examples, Utterances)
         return {**super()._order(split), "lengths": examples.lengths}
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """A recording and what is said in it."""
-
-    wave: np.ndarray
-    text: str
-    speaker: str
-    """"" where it is not known."""
-    name: str
-    """The file's name."""
-
-
-class Utterances(Dataset):
-    """Spectrograms (mels, frames) of any length with their transcripts, padded to the longest of a batch."""
-
-    def __init__(
-        self,
-        features: list[Tensor],
-        texts: list[str] | None,
-        characters: list[str],
-        *,
-        standard: Standard | None = None,
-    ) -> None:
-        self.features, self.texts = features, texts
-        self.lengths = np.array([each.shape[1] for each in features])
-        self._numbers = {character: number for number, character in enumerate(characters, start=BLANK + 1)}
-        self.standard, self.augment, self.surroundings = standard, Augment(), Surroundings()
-        self._draws = Draws(len(features))
-        self.speakers = [""] * len(features)
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitems__(self, indices: list[int]) -> Any:
-        lengths = torch.from_numpy(self.lengths[indices])
-        padded = torch.nn.utils.rnn.pad_sequence([self.features[each].T for each in indices], batch_first=True)
-        x = padded.transpose(1, 2).contiguous()
-        if self.standard is not None and self.augment.is_on and isinstance(indices, Chosen):
-            draws = self._draws.of(indices)
-            x = self.augment(x[:, None], draws, standard=self.standard, surroundings=self.surroundings)[:, 0]
-            x = x.masked_fill(torch.arange(x.shape[2])[None, None] >= lengths[:, None, None], 0.0)
-        inputs = {"features": x, "lengths": lengths}
-        if self.texts is None:
-            return inputs
-        texts = [self.texts[each] for each in indices]
-        tokens = [torch.tensor([self._numbers[sign] for sign in text if sign in self._numbers]) for text in texts]
-        sizes = torch.tensor([len(each) for each in tokens])
-        return inputs, {
-            "tokens": torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True), "lengths": sizes, "texts": texts,
-            "speakers": [self.speakers[each] for each in indices], "frames": lengths,
-        }  # fmt: skip
-
-
-def normalised(text: str) -> str:
-    """A transcript as it is recognised: lower case, letters, digits and apostrophes, single spaces."""
-    text = unicodedata.normalize("NFC", text).lower().replace("\u2019", "'")
-    return " ".join("".join(sign if sign.isalnum() or sign == "'" else " " for sign in text).split())
-
-
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-def joined_recordings(
-    path: str,
-    *,
-    mirror: str | None = None,
-    label: str = "label",
-    by: str = "speaker",
-    shortest: int = 2,
-    longest: int = 6,
-    repeats: int = 3,
-    val: float = 0.1,
-    words: list[str] | None = None,
-    held_out: dict[str, list[str]] | None = None,
-    elsewhere: str | None = None,
-    seed: int = 0,
-) -> Raw:
-    """Strings of single-word recordings of one speaker, such as "three one four" of spoken digits.
-
-    Every recording occurs in `repeats` strings of its part, each of `shortest` to `longest` words.
-
-    Args:
-        path, mirror, held_out, elsewhere: as of `audio_folder`.
-        label: the column with the word, or its number in `words`.
-        by: the column whose values are not mixed.
-        val: share of the training recordings that are set aside for validation, before any are joined, where the
-            folder has no such part.
-        words: the words by number; None: those of the ten digits.
-        seed: decides which recordings are joined.
-    """
-    raw = audio_folder(path, mirror=mirror, held_out=held_out, elsewhere=elsewhere)
-    for column in (label, by):
-        if column not in raw.rows:
-            raise UserError(f"`data.source`: {raw.name} has no column `{column}`: {', '.join(raw.rows.columns)}.")
-    if not 1 <= shortest <= longest or repeats < 1:
-        raise UserError("`data.source.shortest`, `.longest` and `.repeats` must be at least 1, the second the largest.")
-    names = list(words or DIGITS)
-    rng = np.random.default_rng(seed)
-    split = raw.split.astype("<U5")
-    if "val" not in split:
-        training = np.flatnonzero(split == "train")
-        split[rng.permutation(training)[: round(val * len(training))]] = "val"
-    found = []
-    for (part, speaker), group in raw.rows.groupby([split, raw.rows[by].astype(str)]):
-        order = np.concatenate([rng.permutation(len(group)) for _ in range(repeats)])
-        place = 0
-        while place < len(order):
-            chosen = group.iloc[order[place : place + int(rng.integers(shortest, longest + 1))]]
-            place += len(chosen)
-            text = " ".join(names[int(value)] if str(value).isdigit() else str(value) for value in chosen[label])
-            found.append({"audio": chosen["audio"].tolist(), "transcription": text, by: speaker, "part": part})
-    rows = pd.DataFrame(found)
-    parts = rows.pop("part").to_numpy()
-    return Raw(name=f"{raw.name}, joined", rows=rows, split=parts, source=raw.source, key=f"{raw.key}-{seed}")

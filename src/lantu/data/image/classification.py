@@ -21,7 +21,8 @@ from lantu.data.image.image_folder import image_files, image_folder
 from lantu.data.image.image_table import file_column, located
 from lantu.data.image.picture_examples import PictureExamples
 from lantu.data.image.read_picture import Rendering
-from lantu.data.sources import READERS, Raw, read_table
+from lantu.data.read_table import READERS, read_table
+from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.errors import UserError
 from lantu.notices import warn_once

@@ -15,7 +15,8 @@ from lantu.data.image.image_table import located
 from lantu.data.multimodal.input_kinds import Audio, Column, Input, Pictures, Texts, missing_cell
 from lantu.data.multimodal.mixed_examples import MixedExamples, without_mixing
 from lantu.data.multimodal.pairs import joined, sent_picture
-from lantu.data.sources import Raw, read_table
+from lantu.data.read_table import read_table
+from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean

@@ -21,7 +21,8 @@ from lantu.data.image.image_table import FILE_COLUMNS, located
 from lantu.data.labels import Classes
 from lantu.data.multimodal.input_kinds import Input, Pictures, Texts, encoded_texts, missing_cell
 from lantu.data.multimodal.mixed_examples import MixedExamples, without_mixing
-from lantu.data.sources import READERS, Raw, read_table
+from lantu.data.read_table import READERS, read_table
+from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, check_sizes, completed
 from lantu.errors import UserError
 from lantu.notices import warn_once

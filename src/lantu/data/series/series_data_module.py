@@ -14,6 +14,7 @@ from lantu.data import dates
 from lantu.data.base import DataModule
 from lantu.data.csv_dialect import with_numbers
 from lantu.data.fingerprints import fingerprint_of
+from lantu.data.read_table import read_table_with_notes
 from lantu.data.series.from_table import (
     AGGREGATES,
     PERIODS,
@@ -29,7 +30,7 @@ from lantu.data.series.from_table import (
 )
 from lantu.data.series.time_splits import WALKS, Fold, once, walking
 from lantu.data.series.windows import SCALES, Scaling, SeriesWindows
-from lantu.data.sources import Raw, read_table_with_notes, table_file
+from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS
 from lantu.errors import UserError
 from lantu.notices import warn_once

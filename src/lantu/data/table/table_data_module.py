@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader
 from lantu.data.csv_dialect import with_numbers
-from lantu.data.sources import Raw, read_table_with_notes
+from lantu.data.read_table import read_table_with_notes
+from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.data.table import columns
 from lantu.data.table.reference import reference

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader
 from lantu.data.encoding import read_text
-from lantu.data.sources import Raw, read_table, table_file
+from lantu.data.read_table import read_table
+from lantu.data.sources import Raw, table_file
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.data.text.masking import masking_facts
 from lantu.data.text.vocabulary import UNKNOWN, Vocabulary, asked_for, check_level, restored

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from lantu.data.base import DataModule
 from lantu.data.batches import loader
-from lantu.data.sources import Raw, read_table, table_file
+from lantu.data.read_table import read_table
+from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS, completed
 from lantu.data.text.qa_windows import Answer, Windowed
 from lantu.data.text.vocabulary import Subwords, restored

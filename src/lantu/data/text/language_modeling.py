@@ -11,7 +11,8 @@ import numpy as np
 
 from lantu.data.base import DataModule
 from lantu.data.batches import Windows, loader
-from lantu.data.sources import READERS, Raw, table_file, text_files
+from lantu.data.read_table import READERS
+from lantu.data.sources import Raw, table_file, text_files
 from lantu.data.text import token_file
 from lantu.data.text.contiguous import Streams
 from lantu.data.text.corpus import Corpus, pieces

@@ -34,7 +34,7 @@ def bodies_of(rebuilt: Rebuilt, path: Path | None, *, rows: int = 1, seed: int =
         return [Body(each.read_bytes(), "application/octet-stream") for each in files], f"{len(files)} files"
     if path is not None:
         from lantu.data.csv_dialect import with_numbers
-        from lantu.data.sources import read_table_with_notes
+        from lantu.data.read_table import read_table_with_notes
 
         table, _, _ = read_table_with_notes(path, as_text=True)
         records = json.loads(with_numbers(table.head(MOST)).to_json(orient="records"))

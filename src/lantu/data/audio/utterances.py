@@ -1,0 +1,77 @@
+"""Recordings with what is said in them, as examples of speech recognition."""
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lantu.data.audio.augmentation import Augment, Draws
+from lantu.data.audio.features import Standard
+from lantu.data.audio.surroundings import Surroundings
+from lantu.data.samplers import Chosen
+
+BLANK = 0
+"""The symbol of "nothing new here" in connectionist temporal classification."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A recording and what is said in it."""
+
+    wave: np.ndarray
+    text: str
+    speaker: str
+    """"" where it is not known."""
+    name: str
+    """The file's name."""
+
+
+class Utterances(Dataset):
+    """Spectrograms (mels, frames) of any length with their transcripts, padded to the longest of a batch."""
+
+    def __init__(
+        self,
+        features: list[Tensor],
+        texts: list[str] | None,
+        characters: list[str],
+        *,
+        standard: Standard | None = None,
+    ) -> None:
+        self.features, self.texts = features, texts
+        self.lengths = np.array([each.shape[1] for each in features])
+        self._numbers = {character: number for number, character in enumerate(characters, start=BLANK + 1)}
+        self.standard, self.augment, self.surroundings = standard, Augment(), Surroundings()
+        self._draws = Draws(len(features))
+        self.speakers = [""] * len(features)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        lengths = torch.from_numpy(self.lengths[indices])
+        padded = torch.nn.utils.rnn.pad_sequence([self.features[each].T for each in indices], batch_first=True)
+        x = padded.transpose(1, 2).contiguous()
+        if self.standard is not None and self.augment.is_on and isinstance(indices, Chosen):
+            draws = self._draws.of(indices)
+            x = self.augment(x[:, None], draws, standard=self.standard, surroundings=self.surroundings)[:, 0]
+            x = x.masked_fill(torch.arange(x.shape[2])[None, None] >= lengths[:, None, None], 0.0)
+        inputs = {"features": x, "lengths": lengths}
+        if self.texts is None:
+            return inputs
+        texts = [self.texts[each] for each in indices]
+        tokens = [torch.tensor([self._numbers[sign] for sign in text if sign in self._numbers]) for text in texts]
+        sizes = torch.tensor([len(each) for each in tokens])
+        return inputs, {
+            "tokens": torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True), "lengths": sizes, "texts": texts,
+            "speakers": [self.speakers[each] for each in indices], "frames": lengths,
+        }  # fmt: skip
+
+
+def normalised(text: str) -> str:
+    """A transcript as it is recognised: lower case, letters, digits and apostrophes, single spaces."""
+    text = unicodedata.normalize("NFC", text).lower().replace("\u2019", "'")
+    return " ".join("".join(sign if sign.isalnum() or sign == "'" else " " for sign in text).split())
