@@ -10,17 +10,17 @@ Lantu: train models, and decide which one is worth its cost.
   lantu evaluate run=last                        measure a run's model again
   lantu predict run=last input=FILE              apply it to new data
   lantu assistant input=FILE.wav understand=RUN  answer a recording with trained runs, stage by stage
-  lantu explain run=last input=FILE              why it answers so, and whether the explanation is true of it
-  lantu card run=last                            its model card, and the file that the EU AI Act asks for
-  lantu monitor run=last new=FILE                whether new data are still like those it learned from
-  lantu export run=last format=onnx              write its network for other runtimes, checked for equality
+  lantu explain run=last input=FILE              explain predictions, and test whether the explanations are faithful
+  lantu card run=last                            write its model card and the EU AI Act's documentation
+  lantu monitor run=last new=FILE                check new data for drift from the training data
+  lantu export run=last format=onnx              export its network, and check that outputs are equal
   lantu serve run=last                           answer over HTTP; models:/NAME@ALIAS follows promotions
-  lantu load run=last                            how much the server bears, and what a thousand predictions cost
+  lantu load run=last                            load-test its server: throughput, latency, cost per prediction
   lantu register run=best:EXPERIMENT name=NAME   register a model; `lantu promote` and `lantu rollback` move its alias
-  lantu launch run=last                          one page: go, no-go or not yet
-  lantu compare                                  what won, how sure, at what cost, and which one to ship
-  lantu data data=csv data.path=FILE             what is in a table: columns, gaps, keys, leakage; trains nothing
-  lantu plan model=gpt preset=7b tokens=140e9    devices, memory, time, money and loss before a run starts
+  lantu launch run=last                          one page that says go, no-go or not yet
+  lantu compare                                  which run is best, how sure that is, what it cost
+  lantu data data=csv data.path=FILE             inspect a table: columns, missing values, keys, leakage
+  lantu plan model=gpt preset=7b tokens=140e9    estimate devices, memory, time, money and loss of a run
   lantu catalog                                  list data sets, models, recipes
   lantu doctor                                   print versions, devices, and what is missing
   lantu ui                                       open the MLflow UI over ./mlruns

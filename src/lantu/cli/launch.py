@@ -130,7 +130,7 @@ def run_job(cfg: DictConfig) -> Any:
         return job(cfg)
     try:
         return job(cfg)
-    except Exception as error:  # a checkpoint or a file from elsewhere can be wrong in ways that nobody foresaw
+    except Exception as error:  # a checkpoint or a file from elsewhere can be wrong in unforeseen ways
         if is_full_disk(error):
             print(full_disk(command), file=sys.stderr)
             sys.exit(UserError.status)

@@ -27,7 +27,7 @@ Say what a training run will take, before it starts: lantu plan [hardware=NAME] 
 
   lantu plan model=gpt preset=7b tokens=140e9 context=4096 hardware=h100 trainer.devices=64
   lantu plan model=gpt preset=1b tokens=20e9 days=7           how many devices end in a week?
-  lantu plan data=fashion_mnist model=resnet hardware=l4      any network, on data that are at hand
+  lantu plan data=fashion_mnist model=resnet hardware=l4      any network, on data that can be read
   lantu plan -m model=gpt preset=124m tokens=2e9 optimizer.lr=1e-3,6e-4 seed=0,1,2    what a sweep takes
 
   hardware=h100      a file of conf/hardware: what one device does

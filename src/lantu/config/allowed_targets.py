@@ -3,7 +3,7 @@
 Every entry is a public class or function whose constructor only computes: it opens no file or connection, starts no
 process, unpickles nothing. The exceptions are `SOURCES` and `lantu.models.gpt2`, which read plain data by design; their
 options are limited in `foreign.py`. Nothing is allowed by pattern, and nothing is reached by attributes of something
-else. `tests/config/test_allowed_targets.py` checks every entry. A user adds packages with `LANTU_TRUSTED=my_package`.
+else. `tests/config/test_targets.py` checks every entry. A user adds packages with `LANTU_TRUSTED=my_package`.
 """
 
 

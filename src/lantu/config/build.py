@@ -32,8 +32,8 @@ def build(node: Any, **given: Any) -> Any:
         target = str(node["_target_"])
         if "Error locating target" in str(error) or cause is None:
             raise UserError(f"`_target_: {target}` cannot be built: {_reason(cause or error)}.") from error
-        # what a constructor says of its arguments is meant for whoever chose them; other errors of a class of the
-        # user's own may be mistakes in it, for which they need the traceback
+        # these errors are about the options; another error of the user's own class may be a mistake in its code, which
+        # needs the traceback
         if target.partition(".")[0] in LIBRARIES or isinstance(cause, ValueError | TypeError | OSError):
             raise UserError(f"`{target}` refuses its options: {_reason(cause)}") from error
         raise

@@ -18,7 +18,7 @@ COMPUTE_CAPABILITY_MAJOR = 75  # CUdevice_attribute
 FIRST_WITH_BF16 = 8  # Ampere
 REFUSALS = {
     802: "the system is not ready, as when NVIDIA's fabric manager does not run",
-    803: "the driver in the kernel and its library are of different versions, as after an update; a restart mends that",
+    803: "the driver in the kernel and its library are of different versions, as after an update; a restart fixes that",
     804: "a library for forward compatibility is in front of the driver's own, and this GPU does not support that",
     999: "for a reason that it does not know; `nvidia-smi` may",
 }

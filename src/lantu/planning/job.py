@@ -50,7 +50,7 @@ def job_of_tokens(composition: Composition, *, tokens: float, context: int, voca
 
 
 def job_of_data(composition: Composition) -> Job:
-    """Any network on data that are at hand: one batch is read for its shapes.
+    """Any network on data that can be read: one batch is read for its shapes.
 
     Raises:
         UserError: the data or the config do not fit.

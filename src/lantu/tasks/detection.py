@@ -79,7 +79,7 @@ class Detection(Task):
 
     def output_and_loss(self, x: Tensor, y: dict[str, Tensor], *, stage: str) -> tuple[Any, Tensor | dict[str, Tensor]]:
         """What was found in each picture (nothing in training, which does not ask), and the parts of the loss."""
-        labels = y["labels"].masked_fill(y["crowd"], -1)  # nobody knows which point should answer for a crowd
+        labels = y["labels"].masked_fill(y["crowd"], -1)  # which point is responsible for a crowd is not defined
         answer: Detections = self.net(x, y["boxes"], labels)
         assert answer.losses is not None
         parts = {f"{name}_loss": value for name, value in answer.losses.items()}

@@ -33,7 +33,7 @@ class Mean(Metric):
         self.weight.add_(weight)
 
     def update(self, value: Tensor, weight: float | Tensor = 1.0) -> None:
-        """As `add`, for whoever takes this for any metric."""
+        """As `add`, for callers that know the methods of torchmetrics alone."""
         self._update_count -= 1  # torchmetrics has counted this call
         self.add(value, weight)
 

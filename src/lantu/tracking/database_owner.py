@@ -32,7 +32,7 @@ def refuse_same(*, storage: str, tracking_uri: str) -> None:
 
 
 def refuse_tables_of_other(uri: str, *, wanted_by: str, option: str) -> None:
-    """Refuse a database with the other's tables; a database that is not there, or empty, is nobody's yet.
+    """Refuse a database with the other's tables; one that is absent or empty can be used by either.
 
     Args:
         wanted_by: MLflow or Optuna.

@@ -1,4 +1,4 @@
-"""The embedded MLflow store: an SQLite file and a folder of artifacts, created once whoever comes first."""
+"""The embedded MLflow store: an SQLite file and a folder of artifacts, created by the first process that needs it."""
 
 import fcntl
 import hashlib
@@ -49,8 +49,8 @@ def artifact_location(uri: str, experiment: str) -> str | None:
 def ensure_store(uri: str) -> None:
     """Create the database of a store that MLflow reaches without a server, unless it is there.
 
-    Any number of processes may call this at once. An SQLite file is made beside its place and then moved
-    there, so that nobody meets one that is half made. A server's store is the server's own concern.
+    Any number of processes may call this at once: an SQLite file is written beside its place and then moved there, so
+    none reads an unfinished one. The store of a server is left to the server.
 
     Raises:
         UserError: the database is Optuna's.

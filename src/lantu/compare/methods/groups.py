@@ -126,7 +126,7 @@ def _asked(runs: Runs) -> set[str]:
 def _without_what_follows(
     names: list[str], codes: dict[str, np.ndarray], asked: set[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Drop parameters that nobody typed where those typed determine them: a vocabulary follows its tokenizer."""
+    """Drop parameters that were not typed and follow from those that were: a vocabulary follows its tokenizer."""
     leaders = [name for name in names if name in asked]
     if not leaders:
         return names, {}

@@ -39,7 +39,7 @@ UNCERTAIN = (
     "one_off",
 )
 REQUIRED = ("predictions_per_month", "value_per_thousand", "server_per_hour", "utilisation", "fixed_per_month")
-"""Assumptions without which nothing is worked out: nobody's numbers take their place."""
+"""Assumptions that the user must give; they have no defaults."""
 LIMITS = {
     "predictions_per_month": (0.0, np.inf),
     "growth_per_month": (-0.999, 10.0),

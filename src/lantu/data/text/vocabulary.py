@@ -204,7 +204,7 @@ class Subwords:
         before = self.tokenizer.encode_special_tokens
         self.tokenizer.encode_special_tokens = True  # `</s>` in a text is markup, not the end of a document
         try:
-            # fast: without each token's place in the text, which nobody asks for here
+            # fast: without each token's offsets in the text, which are not needed here
             found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         finally:
             self.tokenizer.encode_special_tokens = before

@@ -1,4 +1,4 @@
-"""The `load` command: start a server on loopback, load it, and say how much it bears and what that costs."""
+"""The `load` command: start a server on loopback, load-test it, and print throughput, latency and cost."""
 
 import asyncio
 import json

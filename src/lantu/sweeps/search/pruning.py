@@ -36,7 +36,7 @@ class Pruning(Callback):
         prune = trainer.is_global_zero and self._is_hopeless(trainer)
         if trainer.strategy.broadcast(prune):
             trainer.should_stop = True
-            trainer.limit_test_batches = 0  # nobody will choose this model: its test would be for nothing
+            trainer.limit_test_batches = 0  # a pruned model is not chosen, so it need not be tested
 
     def _is_hopeless(self, trainer: Trainer) -> bool:
         value = trainer.callback_metrics.get(self.monitor)

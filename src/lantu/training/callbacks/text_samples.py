@@ -81,7 +81,7 @@ class Samples(Callback):
         return {"rows": {name: list(column) for name, column in self._rows.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # the best checkpoint, loaded for the test, is an earlier one: its rows are the first of those at hand
+        # the best checkpoint, loaded for the test, is older: its rows are the first of those held now
         if len(state_dict["rows"]["step"]) > len(self._rows["step"]):
             self._rows = {name: list(column) for name, column in state_dict["rows"].items()}
 
