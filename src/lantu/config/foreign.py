@@ -42,6 +42,7 @@ _OPTIONS = {
     "lantu.data.image_folder": {"path": "text"},
     "lantu.data.image_table": {"path": "text", "folder": "text", "file": "text", "part": "text"},
     "lantu.data.media_table": {"path": "text", "image": "text", "audio": "text", "folder": "text", "part": "text"},
+    "lantu.data.webdataset": {"path": "text"},
     "lantu.data.text_files": {"path": "text", "name": "text"},
     "lantu.models.TorchvisionDetector": {"backbone": "word"},
     "lantu.models.gpt2": {"folder": "text"},

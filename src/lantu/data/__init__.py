@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lantu.data.image.gallery import GalleryDataModule
     from lantu.data.image.image_folder import image_folder
     from lantu.data.image.image_table import image_table
+    from lantu.data.image.webdataset import webdataset
     from lantu.data.multimodal.media_table import media_table
     from lantu.data.multimodal.multimodal_data_module import MultimodalDataModule
     from lantu.data.multimodal.pairs import ImageTextDataModule
@@ -79,6 +80,7 @@ _HOMES = {
     "sklearn": "lantu.data.sources",
     "statsmodels": "lantu.data.series.series_sources",
     "table_file": "lantu.data.sources",
+    "webdataset": "lantu.data.image.webdataset",
     "text_files": "lantu.data.sources",
 }
 
@@ -123,6 +125,7 @@ __all__ = [
     "statsmodels",
     "table_file",
     "text_files",
+    "webdataset",
 ]
 
 __getattr__ = attribute_importer(__name__, _HOMES)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from lantu.data.batches import Examples, loader, workers_for
 from lantu.data.image.augment import Augment, Draws
 from lantu.data.image.contact_sheet import contact_sheet
+from lantu.data.image.decoded_on_demand import DecodedOnDemand, headers, sample
 from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, surveyed, unreadable_names
 from lantu.data.image.image_folder import image_files, image_folder
 from lantu.data.image.image_table import file_column, located
@@ -26,6 +27,9 @@ from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.errors import UserError
 from lantu.notices import warn_once
+
+MANY = 224 * 224 * 3
+"""Values of an example for which workers pay."""
 
 
 class ImageDataModule(SupervisedDataModule):
@@ -43,6 +47,8 @@ class ImageDataModule(SupervisedDataModule):
             floating-point pictures what they reach.
         max_unreadable: share of the pictures that may be left out because they cannot be read.
         augment: changes training pictures at random.
+        decode: once: pixels are kept in `cache`; each: pictures are decoded in the workers whenever a batch needs them,
+            for sets whose pixels are too many to be kept.
         balanced: draw training pictures of every class equally often, with repetition.
         options: of `SupervisedDataModule`.
     """
@@ -61,9 +67,12 @@ class ImageDataModule(SupervisedDataModule):
         max_unreadable: float = 0.25,
         augment: Augment | None = None,
         balanced: bool = False,
+        decode: str = "once",
         **options: Any,
     ) -> None:
         super().__init__(source=source or _own_folder(path), **options)
+        if decode not in ("once", "each"):
+            raise UserError(f"`data.decode={decode}`: pictures are decoded once, or each time that a batch needs them.")
         if size is not None and size < 1:
             raise UserError(f"`data.size={size}` must be at least 1 pixel.")
         if background is not None and not 0 <= background <= 255:
@@ -79,6 +88,7 @@ class ImageDataModule(SupervisedDataModule):
         self.max_unreadable = max_unreadable
         self.augment = augment or None  # an empty node is none
         self.balanced = balanced
+        self.decode_each = decode == "each"
 
     def read(self) -> None:
         super().read()
@@ -111,9 +121,16 @@ class ImageDataModule(SupervisedDataModule):
             self._shape, self._rendering = found.shape, found.rendering
             for count, what in found.findings:
                 self.report.note(count, what)
-        self._pixels: Pixels = decoded(
-            cells, shape=self._shape, rendering=self._rendering, cache=self.cache, content=content
-        )
+        self._pixels: Pixels
+        if self.decode_each:
+            self.report.say("pictures are decoded as batches need them; copies of pictures are not looked for")
+            unreadable, hashes = headers(cells)
+            pictures = DecodedOnDemand(cells.tolist(), shape=self._shape, rendering=self._rendering)
+            self._pixels = Pixels(pictures, hashes, unreadable, plain=0)
+        else:
+            self._pixels = decoded(
+                cells, shape=self._shape, rendering=self._rendering, cache=self.cache, content=content
+            )
         self._report_losses(cells)
         rows[self.image] = np.arange(len(rows))  # from here on a picture is its place among the pixels
         return self._pixels.readable
@@ -125,7 +142,7 @@ class ImageDataModule(SupervisedDataModule):
     def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
         pixels = self._pixels.array
         chosen = rows[self.image].to_numpy()
-        mean, std = channel_statistics(pixels, chosen)
+        mean, std = channel_statistics(pixels, sample(chosen) if self.decode_each else chosen)
         return {"shape": list(pixels.shape[1:]), "rendering": self._rendering.state(), "mean": mean, "std": std}
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
@@ -230,6 +247,8 @@ class ImageDataModule(SupervisedDataModule):
         return {**order, "weights": (1 / torch.bincount(y).clamp(min=1).double())[y].numpy()}
 
     def _workers(self) -> int:
+        if self.workers is None and self.decode_each:
+            return workers_for(MANY)
         return workers_for(self.spec["features"]) if self.workers is None else self.workers
 
 

@@ -44,8 +44,8 @@ DIM = 65_535 / 8
 class Pixels:
     """Pictures as bytes."""
 
-    array: np.ndarray
-    """(N, height, width, channels) uint8, memory-mapped; zeros where a picture could not be read."""
+    array: Any
+    """(N, height, width, channels) uint8: memory-mapped, with zeros where a picture could not be read; or on demand."""
     hashes: np.ndarray
     """(N,) uint64 of each picture's pixels."""
     unreadable: dict[int, str]
@@ -184,6 +184,8 @@ def content_key(cells: pd.Series) -> str:
             try:
                 stat = os.stat(path)  # type: ignore[arg-type]
                 digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode(errors="surrogateescape"))
+                if isinstance(cell, dict) and "offset" in cell:
+                    digest.update(f"{cell['offset']}\0{cell['length']}\0".encode())
             except (OSError, TypeError, ValueError):
                 digest.update(f"{path}\0missing\0".encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -137,7 +137,10 @@ def upright_size(picture: Image.Image) -> tuple[int, int]:
 
 def name_of(cell: Any, number: int) -> str:
     """What a picture is called: its path, or its number."""
-    path = cell.get("path") if isinstance(cell, dict) else cell
+    if isinstance(cell, dict):
+        path = f"{cell['path']}, {cell['name']}" if "offset" in cell else cell.get("path")
+    else:
+        path = cell
     return path if isinstance(path, str) else f"number {number}"
 
 
@@ -147,12 +150,21 @@ def _open(cell: Any) -> Image.Image:
     if isinstance(cell, dict):
         if cell.get("bytes") is None and cell.get("path") is None:
             raise Unreadable("the cell is empty")
+        if "offset" in cell:
+            return Image.open(BytesIO(_part_of_a_file(cell)))
         cell = BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell["path"]
     if isinstance(cell, str | os.PathLike) and is_medical(str(cell)) and os.path.isfile(cell):
         return Image.fromarray(read_levels(str(cell)))
     if not isinstance(cell, str | os.PathLike | BytesIO):
         raise Unreadable("the cell holds no picture and no path")
     return Image.open(cell)
+
+
+def _part_of_a_file(cell: dict[str, Any]) -> bytes:
+    """The bytes of a picture that lies in a larger file, such as a tar shard."""
+    with open(cell["path"], "rb") as file:
+        file.seek(cell["offset"])
+        return file.read(cell["length"])
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

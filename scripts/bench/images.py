@@ -1,0 +1,138 @@
+"""Pictures a second of `data.decode=each` against torchvision's reference loader and against decoding alone.
+
+    python scripts/bench/images.py --pictures DIR          # JPEG files of your own, one folder per class
+    python scripts/bench/images.py --count 600             # 500×375 pixels, made of noise and shapes
+
+Every loader has the same number of worker processes, and each is run twice; the second time counts, with files in the
+page cache and workers that are warm. `decode` opens and decodes each file with Pillow and does nothing else: no loader
+that uses Pillow can be faster.
+"""
+
+import argparse
+import io
+import tarfile
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFilter
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from lantu.data import Augment, ImageDataModule, webdataset
+
+SIDE, BATCH = 224, 64
+
+
+def make(folder: Path, count: int) -> None:
+    """Photograph-like JPEG files of 500×375 pixels, about 40 KB each, in two classes."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        noise = random.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC)
+        grain = Image.fromarray(random.integers(0, 255, (375, 500, 3), dtype=np.uint8)).filter(ImageFilter.BoxBlur(1))
+        picture = Image.blend(picture, grain, 0.25)
+        ImageDraw.Draw(picture).ellipse((100, 80, 300, 250), fill=tuple(random.integers(0, 255, 3).tolist()))
+        place = folder / ("even", "odd")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        picture.save(place / f"{number:05}.jpg", quality=85)
+
+
+def shard(folder: Path, place: Path) -> Path:
+    """The same files in one tar shard."""
+    place.mkdir()
+    with tarfile.open(place / "shard-0000.tar", "w") as archive:
+        for file in sorted(folder.rglob("*.jpg")):
+            data = file.read_bytes()
+            member = tarfile.TarInfo(str(file.relative_to(folder)))
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return place
+
+
+def decode(files: list[str]) -> int:
+    """Decode files and throw the pixels away."""
+    for file in files:
+        with Image.open(file) as picture:
+            picture.convert("RGB").load()
+    return len(files)
+
+
+def limit(files: list[str], workers: int) -> float:
+    parts = [files[number::workers] for number in range(workers)]
+    with ProcessPoolExecutor(workers) as pool:
+        list(pool.map(decode, [part[:8] for part in parts]))
+        begun = time.perf_counter()
+        list(pool.map(decode, parts))
+        return len(files) / (time.perf_counter() - begun)
+
+
+def rate(loader: Any) -> float:
+    """Pictures a second of the second pass over a loader."""
+    for _ in range(2):
+        begun, count = time.perf_counter(), 0
+        for x, _ in loader:
+            assert x.shape[1:] == (3, SIDE, SIDE)
+            count += len(x)
+        seconds = time.perf_counter() - begun
+    return count / seconds
+
+
+def reference(folder: Path, workers: int, *, crops: bool) -> DataLoader:
+    """torchvision's reference for training (references/classification/presets.py), or with a fixed size instead."""
+    size = v2.RandomResizedCrop(SIDE, antialias=True) if crops else v2.Resize((SIDE, SIDE), antialias=True)
+    normalize = v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    transform = v2.Compose(
+        [size, v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True), normalize]
+    )
+    data = ImageFolder(str(folder), transform=transform)
+    return DataLoader(data, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+
+def ours(workers: int, cache: Path, augment: Augment, **options: Any) -> Any:
+    data = ImageDataModule(
+        size=SIDE, decode="each", duplicates="keep", workers=workers, batch_size=BATCH, cache=str(cache),
+        augment=augment, split={"val": 0.02, "test": 0}, **options,
+    )  # fmt: skip
+    data.prepare_data()
+    data.setup("fit")
+    return data.train_dataloader()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, help="a folder with a folder for each class")
+    parser.add_argument("--count", type=int, default=600, help="how many pictures are made without it")
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        folder = given.pictures or root / "pictures"
+        if given.pictures is None:
+            make(folder, given.count)
+        files = [str(file) for file in sorted(folder.rglob("*.jpg"))]
+        light, crops = Augment(flip=0.5, shift=0.125), Augment(flip=0.5, zoom=0.08)
+        tar = shard(folder, root / "shards")
+        most = limit(files, given.workers)
+        rows = {
+            "decode": most,
+            "torchvision, resized": rate(reference(folder, given.workers, crops=False)),
+            "torchvision, random crops": rate(reference(folder, given.workers, crops=True)),
+            "data=image_folder augment=light": rate(ours(given.workers, root, light, path=str(folder))),
+            "data=image_folder, random crops": rate(ours(given.workers, root, crops, path=str(folder))),
+            "data=webdataset augment=light": rate(
+                ours(given.workers, root, light, source=lambda: webdataset(str(tar)), target="label")
+            ),
+        }
+        print(f"{len(files):,} pictures, {given.workers} workers")
+        for name, value in rows.items():
+            print(f"{name:34} {value:8,.0f} pictures/s  {value / most:5.0%} of decoding alone")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Pictures in WebDataset shards: tar files whose members of one name are one example."""
+
+import json
+import tarfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lantu.data.image.image_folder import IMAGE_ENDINGS
+from lantu.data.sources import PARTS, Raw
+from lantu.errors import UserError
+
+_FOLDER = "folder of the key"
+_TEXTS = ("cls", "txt", "json")
+"""Endings of members that are read as values: a class, a text, columns."""
+
+
+def webdataset(path: str) -> Raw:
+    """The examples of tar shards in a folder, or of one shard, each with where its picture lies in its shard.
+
+    Members are named KEY.ENDING. A picture is a row; `KEY.cls` and `KEY.txt` become columns `cls` and `txt`, and
+    `KEY.json` a column for each of its keys. Without any of these the folder in the key is the column `label`. Folders
+    train, val and test above the shards, or shards whose names begin so, are the parts. Of the shards the headers and
+    texts are read, and no picture is taken out of them.
+
+    Raises:
+        UserError: no shards, no pictures in them, or a shard that cannot be read.
+    """
+    place = Path(path).expanduser()
+    shards = [place] if place.is_file() else sorted(each for each in place.rglob("*.tar") if each.name[0] != ".")
+    if not shards:
+        raise UserError(f"`data.path={path}`: there are no .tar files.")
+    rows: list[dict[str, Any]] = []
+    split: list[str] = []
+    others: Counter[str] = Counter()
+    for shard in shards:
+        found = _members(shard, others)
+        rows += found
+        split += [_part(shard.relative_to(place.parent if place.is_file() else place))] * len(found)
+    if not rows:
+        raise UserError(f"`data.path={path}`: the shards hold no pictures, only {', '.join(others) or 'nothing'}.")
+    frame = pd.DataFrame(rows)
+    if set(frame) == {"image", _FOLDER}:  # the folder is the class only where nothing else is told
+        frame = frame.rename(columns={_FOLDER: "label"})
+    frame = frame.drop(columns=_FOLDER, errors="ignore")
+    return Raw(
+        name=place.resolve().name,
+        rows=frame,
+        split=np.array(split),
+        source={"uri": str(place.resolve())},
+        passed_over=tuple((count, f"members ending in .{ending} are passed over") for ending, count in others.items()),
+    )
+
+
+def _members(shard: Path, others: Counter[str]) -> list[dict[str, Any]]:
+    """A row for each picture of a shard."""
+    examples: dict[str, dict[str, Any]] = {}
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                if not member.isfile():
+                    continue
+                folder, _, name = member.name.rpartition("/")
+                stem, _, ending = name.partition(".")
+                key, ending = f"{folder}/{stem}".lstrip("./"), ending.lower()
+                example = examples.setdefault(key, {})
+                if f".{ending}" in IMAGE_ENDINGS:
+                    where = {"path": str(shard), "offset": member.offset_data, "length": member.size}
+                    example |= {"image": {**where, "name": member.name}, _FOLDER: folder.rpartition("/")[2]}
+                elif ending in _TEXTS:
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    text = file.read().decode("utf-8", errors="replace").strip()
+                    example |= _columns(ending, text, f"{shard}, {member.name}")
+                else:
+                    others[ending] += 1
+    except (tarfile.TarError, OSError) as error:
+        raise UserError(f"{shard} cannot be read: {error}. Shards are tar files that are not compressed.") from error
+    return [example for example in examples.values() if "image" in example]
+
+
+def _columns(ending: str, text: str, where: str) -> dict[str, Any]:
+    if ending != "json":
+        return {ending: text}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where} is no JSON: {error}.") from error
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {"json": text}
+
+
+def _part(shard: Path) -> str:
+    for name in (*(part.lower() for part in shard.parts[:-1]), shard.name.lower().split("-")[0].split("_")[0]):
+        if name.removesuffix(".tar") in PARTS:
+            return PARTS[name.removesuffix(".tar")]
+    return "train"
