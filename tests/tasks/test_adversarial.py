@@ -46,7 +46,9 @@ class Linear(GAN):
     """A discriminator whose gradient at any image is its weight."""
 
     def __init__(self) -> None:
-        super().__init__(1, 2, 2, 10, noise=3, width_of=4, conditional=False, **PIXELS)
+        super().__init__(
+            channels=1, height=2, width=2, classes=10, noise=3, channels_first=4, conditional=False, **PIXELS
+        )
         self.generator = nn.Linear(3, 4)
         self.discriminator = _Dot(torch.tensor([1.0, -2.0, 0.5, 0.0]))
 

@@ -43,11 +43,11 @@ class GAN(nn.Module):
 
     def __init__(
         self,
-        *,
         channels: int,
         height: int,
         width: int,
         classes: int,
+        *,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         noise: int = 64,
@@ -93,11 +93,11 @@ class DCGAN(GAN):
     discriminator.
 
     Args:
-        options: of `GAN`.
+        channels, height, width, classes, options: of `GAN`.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, channels: int, height: int, width: int, classes: int, **options: Any) -> None:
+        super().__init__(channels, height, width, classes, **options)
         up, down = nn.Sequential(), nn.Sequential()
         for inputs, outputs in zip(self.widths, [*self.widths[1:], self.channels], strict=True):
             up.extend([nn.BatchNorm2d(inputs), nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)])
@@ -118,7 +118,7 @@ class R3GAN(GAN):
     nearest neighbours and means, and there is one block a stage.
 
     Args:
-        options: of `GAN`.
+        channels, height, width, classes, options: of `GAN`.
         blocks: of each stage.
         group: channels of a group of the 3×3 convolutions.
     """
@@ -126,8 +126,10 @@ class R3GAN(GAN):
     objective = "relativistic"
     penalty = 1.0
 
-    def __init__(self, *, blocks: int = 1, group: int = 16, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, channels: int, height: int, width: int, classes: int, *, blocks: int = 1, group: int = 16, **options: Any
+    ) -> None:
+        super().__init__(channels, height, width, classes, **options)
         up, down = nn.Sequential(), nn.Sequential()
         for number, outputs in enumerate(self.widths):
             if number:

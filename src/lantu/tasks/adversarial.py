@@ -1,12 +1,12 @@
 """Generate images: a generator and a discriminator that train each other."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -15,6 +15,7 @@ from torchmetrics import MetricCollection
 from lantu.errors import UserError
 from lantu.models.gan import GAN
 from lantu.tasks import adversarial_figures as drawn
+from lantu.tasks import adversarial_losses as losses
 from lantu.tasks.base import Task
 from lantu.tasks.generation_quality import GenerationQuality, frechet_distance
 from lantu.tasks.image_features import ClassifierFeatures, InceptionFeatures, features_of, fit_or_load
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from lantu.data.base import DataModule
 
-OBJECTIVES = ("non_saturating", "relativistic")
 SEED = 0
 """Of the noise of whatever is shown and measured: the same at every validation and in every run."""
 ROWS, COLUMNS = 10, 10
@@ -41,10 +41,7 @@ class Adversarial(Task):
     Networks have a `generator` and a `discriminator` as `lantu.models.GAN` describes. Both are stepped once a batch.
     Measured, shown and predicted with is an exponential moving average of the generator's weights.
 
-    Losses, with D(x) the logit of a real image and D(G) that of a generated one: `non_saturating` is softplus(-D(x)) +
-    softplus(D(G)) for the discriminator and softplus(-D(G)) for the generator; `relativistic` is softplus(D(G) - D(x))
-    and softplus(D(x) - D(G)) (Jolicoeur-Martineau 2019). R1 and R2 are penalty/2 times the squared norm of the
-    discriminator's gradient at real and at generated images (Mescheder et al. 2018, Huang et al. 2024).
+    Its losses are in `lantu.tasks.adversarial_losses`.
 
     `val/loss` is the discriminator's; it says nothing of the images. The best checkpoint is the one of the least
     Fréchet distance.
@@ -85,8 +82,8 @@ class Adversarial(Task):
             raise UserError("`task=adversarial` needs a network with a generator: `model=r3gan` or `model=dcgan`.")
         self.objective = objective or net.objective
         self.penalty = net.penalty if penalty is None else penalty
-        if self.objective not in OBJECTIVES:
-            raise UserError(f"`task.objective={objective}`: the losses are {' and '.join(OBJECTIVES)}.")
+        if self.objective not in losses.OBJECTIVES:
+            raise UserError(f"`task.objective={objective}`: the losses are {' and '.join(losses.OBJECTIVES)}.")
         if self.penalty < 0 or penalty_every < 1 or not 0 <= ema < 1 or feature_steps < 1 or compared < 1:
             raise UserError(
                 "`task.penalty` is 0 or more, `task.ema` lies in [0, 1), and `task.penalty_every`, "
@@ -95,7 +92,7 @@ class Adversarial(Task):
         self.automatic_optimization = False
         self.class_names = list(class_names)
         self.penalty_every, self.feature_steps, self.compared = penalty_every, feature_steps, compared
-        self.average = AveragedModel(net.generator, multi_avg_fn=_averaging(ema), use_buffers=True)
+        self.average = AveragedModel(net.generator, multi_avg_fn=losses.moving_average(ema), use_buffers=True)
         self.average.requires_grad_(False)
         self.classifier = ClassifierFeatures(net.channels, len(self.class_names))
         self.inception = inception
@@ -133,7 +130,9 @@ class Adversarial(Task):
         loss = self._discriminator_loss(real, fake.detach(), y, batch_idx)
         _step(self, for_discriminator, loss)
         self.net.discriminator.requires_grad_(False)  # no gradients are needed for its weights now
-        generator_loss = self._generator_loss(real, fake, y)
+        generator_loss = losses.generator_loss(
+            partial(self.net.discriminator, y=y), real, fake, objective=self.objective
+        )
         _step(self, for_generator, generator_loss)
         self.net.discriminator.requires_grad_(True)
         self.average.update_parameters(self.net.generator)
@@ -142,26 +141,10 @@ class Adversarial(Task):
         self.log_train_loss(loss.detach(), generator_loss=generator_loss.detach())
 
     def _discriminator_loss(self, real: Tensor, fake: Tensor, y: Tensor, batch_idx: int) -> Tensor:
-        penalised = self.penalty > 0 and batch_idx % self.penalty_every == 0
-        real, fake = real.requires_grad_(penalised), fake.requires_grad_(penalised)
-        on_real, on_fake = self.net.discriminator(real, y), self.net.discriminator(fake, y)
-        loss = self._adversarial_loss(on_real, on_fake)
-        if not penalised:
-            return loss
-        slopes = torch.autograd.grad([on_real.sum() + on_fake.sum()], [real, fake], create_graph=True)
-        size = sum(slope.square().flatten(1).sum(dim=1).mean() for slope in slopes)
-        return loss + self.penalty / 2 * self.penalty_every * size
-
-    def _adversarial_loss(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        if self.objective == "relativistic":
-            return F.softplus(on_fake - on_real).mean()
-        return F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
-
-    def _generator_loss(self, real: Tensor, fake: Tensor, y: Tensor) -> Tensor:
-        on_fake = self.net.discriminator(fake, y)
-        if self.objective == "relativistic":
-            return F.softplus(self.net.discriminator(real, y) - on_fake).mean()
-        return F.softplus(-on_fake).mean()
+        """With the penalty at every `penalty_every` steps alone, then as much larger."""
+        penalty = self.penalty * self.penalty_every if batch_idx % self.penalty_every == 0 else 0.0
+        discriminator = partial(self.net.discriminator, y=y)
+        return losses.discriminator_loss(discriminator, real, fake, objective=self.objective, penalty=penalty)
 
     # Measuring
 
@@ -179,7 +162,7 @@ class Adversarial(Task):
             self._noise = torch.Generator().manual_seed(SEED)
         real = self.net.images(x)
         fake = self.made(y, random=self._noise)
-        loss = self._adversarial_loss(self.net.discriminator(real, y), self.net.discriminator(fake, y))
+        loss = losses.logit_loss(self.net.discriminator(real, y), self.net.discriminator(fake, y), self.objective)
         features = self.features()
         output = {"features": features(fake), "real": features(real), "image": _bytes(fake)}
         if bool(self.classifier.fitted):
@@ -311,21 +294,6 @@ class Adversarial(Task):
         from mlflow.types import ColSpec, Schema
 
         return Schema([ColSpec("binary", "image")])
-
-
-def _averaging(decay: float) -> Any:
-    """An exponential moving average that soon forgets where the weights began: early on its decay is (1+n) / (10+n)."""
-
-    @torch.no_grad()
-    def update(kept: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        share = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        if kept and kept[0].is_floating_point():
-            torch._foreach_lerp_(kept, current, share)
-        else:  # counters of batch norm
-            for old, new in zip(kept, current, strict=True):
-                old.copy_(new)
-
-    return update
 
 
 def _step(task: Task, optimizer: Any, loss: Tensor) -> None:

@@ -25,8 +25,8 @@ class Preemption(Callback):
     """
 
     def __init__(self) -> None:
-        self._told: int | None = None
-        self._kept: dict[int, Handler] = {}
+        self._received: int | None = None
+        self._handlers: dict[int, Handler] = {}
         self._in_training, self._in_validation = RankSync(), RankSync()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -34,20 +34,22 @@ class Preemption(Callback):
         for number in (requeue_signal(), signal.SIGTERM):
             handler = signal.getsignal(number)
             if callable(handler):
-                self._kept[number] = handler
-                signal.signal(number, self._note)
+                self._handlers[number] = handler
+                signal.signal(number, self._on_signal)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """After a signal, write a checkpoint before the next clean batch, and call the original handler."""
-        if is_clean(trainer, batch_idx) and self._is_told(trainer, self._in_training):
+        if is_clean(trainer, batch_idx) and self._has_signal(trainer, self._in_training):
             kept = bool(trainer.strategy.broadcast(saved_now(trainer)))  # rank zero writes
             step = f"a checkpoint is kept at step {trainer.global_step}"
-            self._leave(step if kept else "no checkpoint could be kept now; it goes on from the newest one, if any")
+            self._call_handler(
+                step if kept else "no checkpoint could be kept now; it goes on from the newest one, if any"
+            )
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """After a signal, stop a validation with the newest checkpoint: there may be no time to finish it."""
-        if self._is_told(trainer, self._in_validation):
-            self._leave("it goes on from the newest checkpoint")
+        if self._has_signal(trainer, self._in_validation):
+            self._call_handler("it goes on from the newest checkpoint")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the signal handlers."""
@@ -57,29 +59,29 @@ class Preemption(Callback):
         """Restore the signal handlers."""
         self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._told = number
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
 
-    def _is_told(self, trainer: Trainer, asking: RankSync) -> bool:
+    def _has_signal(self, trainer: Trainer, asking: RankSync) -> bool:
         """Return whether any rank has received the signal: all ranks must write the checkpoint at the same step."""
         if trainer.world_size == 1:
-            return self._told is not None
+            return self._received is not None
         if not asking.is_time(trainer):
             return False
-        number = torch.tensor(self._told or 0, device=trainer.strategy.root_device)
-        self._told = int(trainer.strategy.reduce(number, reduce_op="max")) or None
-        return self._told is not None
+        number = torch.tensor(self._received or 0, device=trainer.strategy.root_device)
+        self._received = int(trainer.strategy.reduce(number, reduce_op="max")) or None
+        return self._received is not None
 
-    def _leave(self, what: str) -> None:
-        assert self._told is not None
-        number, self._told = self._told, None
+    def _call_handler(self, what: str) -> None:
+        assert self._received is not None
+        number, self._received = self._received, None
         warn_once(f"{signal.Signals(number).name}: the cluster is about to stop this job; {what}.")
-        if number in self._kept:
-            self._kept[number](number, None)
+        if number in self._handlers:
+            self._handlers[number](number, None)
 
     def _restore(self) -> None:
-        while self._kept:
-            signal.signal(*self._kept.popitem())
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
 
 
 def in_a_submitted_job() -> bool:
