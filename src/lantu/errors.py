@@ -23,10 +23,18 @@ def is_full_disk(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        if "No space left on device" in str(error) or "database or disk is full" in str(error):  # shutil's, SQLite's
+        said = str(error)
+        if "No space left on device" in said and not is_full_shared_memory(said):  # shutil's
+            return True
+        if "database or disk is full" in said:  # SQLite's
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_full_shared_memory(said: str) -> bool:
+    """Whether torch says that /dev/shm, through which its processes hand over batches, has no room for a tensor."""
+    return "</torch_" in said
 
 
 def full_disk(command: str) -> str:

@@ -36,6 +36,12 @@ MISTAKES = {
     "resume=0123456789abcdef": ["has no runs"],
     "resume=/etc/passwd": ["this file is no checkpoint"],
     "resume=auto": ["a new one at every start", "`paths.run=FOLDER`"],
+    "optimizer.learning_rate=0.1": ["Did you mean `optimizer.lr`?"],
+    "trainer.epochs=3": ["`trainer.max_epochs`"],
+    "callbacks.early_stopping.monitor=val/f1": [
+        "this run has no callbacks `early_stopping`",
+        "[default,early_stopping]",
+    ],
     "trainer=ddpp": ["no trainer called `ddpp`", "Did you mean `ddp`"],
 }
 

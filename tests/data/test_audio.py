@@ -148,6 +148,15 @@ def test_a_room_repeats_a_sound_and_keeps_its_loudness(surroundings: Surrounding
     assert float(heard[..., :5].sum()) == pytest.approx(0, abs=1e-4)
 
 
+def test_a_room_whose_recording_lacks_a_band_leaves_the_band_as_it_is(tmp_path: Path) -> None:
+    # with so many bands some have no frequency of the transform, and so no power
+    soundfile.write(tmp_path / "1.wav", np.append(1.0, np.zeros(1599)), RATE)
+    mel = LogMel(rate=RATE, mels=128)
+    room = Surroundings.read(noise=None, reverb=str(tmp_path), mel=mel, report=Report())
+    assert room.responses is not None
+    torch.testing.assert_close(room.responses.sum(dim=2), torch.ones(1, 128))
+
+
 def test_surroundings_are_drawn_by_seed_epoch_and_example_and_said(
     surroundings: Surroundings, tmp_path: Path, tones: Path
 ) -> None:

@@ -45,6 +45,12 @@ def test_a_rare_separator_is_found_and_said(separator: str, named: str, tmp_path
     assert (bad, notes) == (0, [f"columns are separated by {named}"])
 
 
+@pytest.mark.parametrize("text", [",,\n,,\n", ";;\n", ' , ,""\n'])
+def test_a_table_of_separators_alone_is_refused_in_a_sentence(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="separators and nothing between"):
+        read_csv(written(tmp_path, text), as_text=True)
+
+
 @pytest.mark.parametrize(
     "text", ["text\nit was a bad film\nit was a good film\nwe saw the last film\n", "at\n10:20\n11:30\n12:40\n"]
 )

@@ -78,6 +78,15 @@ def test_go_needs_every_limit_met_and_money_is_only_stated_by_the_users_own_figu
     assert told["card"].verdict == "met"
 
 
+def test_a_wrong_decision_is_priced_at_the_upper_end_of_the_assumptions() -> None:
+    candidate, champion = evidence(LOADED), evidence(LOADED)
+    business = {"value_per_quality": [1.0, 4.0], "predictions_per_month": [1000, 3000]}
+    found = lines_of(candidate, champion, GATES, history=[], business=business)
+    told = {each.gate: each for each in found}
+    assert told["quality"].low is not None
+    assert told["risk"].value == pytest.approx(max(0.0, -told["quality"].low) * 4 * 3)
+
+
 def test_the_page_is_one_file_that_asks_nothing_of_the_network_and_escapes_names() -> None:
     candidate = evidence(LOADED)
     found = lines(candidate)

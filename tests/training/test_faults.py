@@ -16,7 +16,7 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 import lantu
-from lantu.errors import Fault
+from lantu.errors import Fault, is_full_disk, is_full_shared_memory
 from lantu.training.callbacks.finite_loss import first_not_finite
 from lantu.training.callbacks.small import Interruptible
 from lantu.training.faults import _cuda_advice, largest_that_fits
@@ -121,6 +121,13 @@ def test_what_torch_says_of_a_driver_that_does_not_fit_becomes_what_to_do(said: 
     assert sentence in answer
     assert "trainer=cpu" in answer
     assert _cuda_advice("CUDA out of memory") is None
+
+
+def test_shared_memory_without_room_is_no_full_disk() -> None:
+    error = RuntimeError("unable to write to file </torch_412_3891_0>: No space left on device (28)")
+    assert not is_full_disk(error)
+    assert is_full_shared_memory(str(error))
+    assert is_full_disk(RuntimeError("[Errno 28] No space left on device: '/data/last.ckpt'"))
 
 
 def test_a_disk_that_is_full_is_named(

@@ -22,6 +22,9 @@ from yaml import YAMLError
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
 
+CHOSEN_AS_LISTS = {"callbacks": "default", "logger": "mlflow"}
+"""Groups of which a run takes several files, and what it takes unless told otherwise."""
+
 
 @contextmanager
 def readable_hydra_errors(overrides: list[str], command: str) -> Iterator[None]:
@@ -120,6 +123,10 @@ def _unknown_key(override: Override, overrides: list[str], command: str) -> str 
     inner = {name.rpartition(".")[0] for name in known}
     if key in known or key in inner or OmegaConf.select(base, key) is not None:
         return None
+    group, _, rest = key.partition(".")
+    name = rest.partition(".")[0]
+    if group in CHOSEN_AS_LISTS and name not in base.get(group, {}) and name in options(group):
+        return f"`{line}`: this run has no {group} `{name}`: add `{group}=[{CHOSEN_AS_LISTS[group]},{name}]`."
     meant = did_you_mean(key, [*known, *groups()] if "." not in key else known)
     parent, siblings = _nearest_parent(base, key)
     if not meant and siblings:

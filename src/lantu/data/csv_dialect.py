@@ -116,6 +116,8 @@ def find_dialect(path: Path) -> Dialect:
     rows, ends = _split(lines, separator, quote, escape)
     if named:
         rows[0] = []
+    if not any(map(any, rows)):
+        raise UserError(f"{path} cannot be read as a table: its first lines hold separators and nothing between them.")
     widths = Counter(len(row) for row in rows if row)
     width = widths.most_common(1)[0][0]
     place = _place_of_header(rows, width)

@@ -7,7 +7,6 @@ other is at least as good in both and better in one.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,11 +132,10 @@ def _limit(gates: Mapping[str, Any], gate: str, option: str) -> float | None:
 def _p99(run: Any, tracking_uri: str | None) -> float:
     """Of a load test of the weights that the run has now; NaN where there is none."""
     folder = _local_folder(run, tracking_uri)
-    path = folder / "load.json" if folder is not None else Path("/nowhere")
-    if folder is None or not path.is_file():
+    if folder is None or not (folder / "load.json").is_file():
         return np.nan
     try:
-        load = json.loads(path.read_text(encoding="utf-8"))
+        load = json.loads((folder / "load.json").read_text(encoding="utf-8"))
         checkpoint = _in_folder(folder)
         if checkpoint is None or load.get(KEY) is None or load[KEY] != digest_of(checkpoint):
             return np.nan

@@ -77,7 +77,7 @@ def limits_line(client: Any, run: Any, gates: Mapping[str, Any]) -> Line:
     if read is not None and record["at"] >= read:
         why = f"the limits were {shown}, after the test split was read on {read}"
         return Line("limits", "not known", why, required, source, "train and test again, on limits that stand before")
-    when = f", before the test split was read on {read}" if read else ", and the test split was not read yet"
+    when = f", before this run read the test split on {read}" if read else ", and this run has not read the test split"
     return Line("limits", "met", f"the limits were {shown}{when}", required, source)
 
 

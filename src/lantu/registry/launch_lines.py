@@ -136,8 +136,7 @@ def _wrong_decision(lines: list[Line], business: Mapping[str, Any], champion: Ev
             "risk", "not known", "what a unit of quality is worth is not stated, so a wrong decision has no price", "",
             "conf/business", "business.value_per_quality=... business.predictions_per_month=...",
         )  # fmt: skip
-    most = max(volume) if isinstance(volume, list | tuple) else float(volume)
-    usd = max(0.0, -quality.low) * float(worth) * most / 1000
+    usd = max(0.0, -quality.low) * _most(worth) * _most(volume) / 1000
     if quality.low >= 0:
         claim = f"even the low end of the interval ({quality.low:+.4g}) is no worse than the champion"
         return Line("risk", "met", claim, "", "the quality gate", value=0.0)
@@ -146,6 +145,11 @@ def _wrong_decision(lines: list[Line], business: Mapping[str, Any], champion: Ev
         "month until it is rolled back"
     )
     return Line("risk", "met", claim, "", "the quality gate, and your assumptions", value=usd)
+
+
+def _most(figure: Any) -> float:
+    """An assumption that is one number, or the upper end of one that is several."""
+    return float(max(figure) if isinstance(figure, list | tuple) else figure)
 
 
 def _intended_use(candidate: Evidence) -> Line:

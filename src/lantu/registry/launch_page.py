@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lantu.config.combinations import check_name
 from lantu.errors import UserError
 from lantu.log_noise import without_noise
 from lantu.registry.commands import evidence_of, plain
@@ -73,6 +74,7 @@ def launch(cfg: DictConfig) -> str:
     if not output.parent.is_dir():
         raise UserError(f"`output={cfg.output}`: there is no folder {output.parent}.")
     if cfg.freeze is not None:
+        check_name(cfg.freeze, key="freeze")
         return _freeze(cfg, gates)
     client, run = find_run(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
     registry = Registry(client, cfg.paths.tracking_uri or embedded_uri(cfg.paths.store))

@@ -83,10 +83,9 @@ def _sample(cfg: DictConfig, model: Any) -> Any:
 
     if cfg.sample_folder is None:
         raise UserError(f"`sample={cfg.sample}` keeps rows of requests: say where, `sample_folder=DIR`.")
-    learned = model.data.learned.get("columns") if model.data.spec.get("kind") == "table" else None
-    if not learned:
+    columns = [Column(**each) for each in model.data.table_columns()]
+    if not columns:
         raise UserError("`sample` keeps rows of tables, and this model takes none.")
-    columns = [Column(**each) for each in learned]
     folder = Path(cfg.sample_folder).expanduser()
     return RequestSample(folder, columns, share=cfg.sample, redact=cfg.redact, most_rows=cfg.sample_rows)
 

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 
 from lantu.cost.work import peak_memory_gib
 from lantu.data import DataModule
-from lantu.errors import Fault, UserError, is_full_disk
+from lantu.errors import Fault, UserError, is_full_disk, is_full_shared_memory
 from lantu.loggers import log_tags
 from lantu.redaction import redact
 from lantu.training.rank_progress import RankProgress
@@ -71,6 +71,12 @@ def _known_fault(error: Exception, trainer: Trainer, data: DataModule, folder: P
         return Fault(_out_of_memory(message, trainer, data))
     if cuda := _cuda_advice(message):
         return Fault(cuda)
+    if is_full_shared_memory(message):
+        return Fault(
+            f"/dev/shm has no room for a batch of the {data._workers()} processes that prepare them, at step "
+            f"{trainer.global_step}. In a container `docker run --shm-size=8g` makes it larger; `data.workers=0` "
+            "prepares batches without any."
+        )
     if is_full_disk(error):
         return Fault(f"the disk that holds {folder} is full, or your share of it. {how_to_resume(folder)}")
     # torch says that a worker exited, and only in the cause that a signal ended it

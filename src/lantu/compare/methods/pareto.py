@@ -57,7 +57,7 @@ def hypervolume(points: pd.DataFrame, modes: dict[str, str] | None = None) -> fl
         modes: as in `front`.
     """
     scaled = _scaled(points, points, modes)
-    return _volume(scaled[np.isfinite(scaled).all(axis=1)])
+    return _volume(scaled[front(points, modes).to_numpy()])  # the others dominate nothing more, and may be thousands
 
 
 def knee(points: pd.DataFrame, modes: dict[str, str] | None = None) -> str | None:

@@ -47,6 +47,7 @@ class Surroundings:
             for wave in _waves(reverb, "reverb", mel, report):
                 power = _power(wave[np.abs(wave).argmax() :], mel)[:, :longest]
                 power = F.pad(power, (0, longest - power.shape[1]))
+                power[power.sum(dim=1) < FLOOR / 1000, 0] = 1.0  # a band that the recording lacks passes as it is
                 rooms = torch.cat([rooms, (power / power.sum(dim=1, keepdim=True))[None]])
             found["responses"] = rooms
         return cls(**found)
