@@ -9,6 +9,7 @@ import pytest
 import lantu
 from lantu.data.image.medical import read_levels
 from lantu.data.image.read_picture import Rendering, Unreadable, read_picture
+from tests.conftest import SHORT
 
 SimpleITK = pytest.importorskip("SimpleITK", reason="needs SimpleITK: pip install 'lantu[medical]'")
 LUNG = Rendering(floats=(-1000.0, 400.0))
@@ -69,3 +70,39 @@ def test_scans_in_folders_of_classes_are_trained_on(tmp_path: Path) -> None:
     means = pd.Series(x.mean(dim=(1, 2, 3)).numpy()).groupby(y.numpy()).mean()
     assert means[1] - means[0] > 1, "classes lie as far apart as their levels"
     assert data.spec["channels"] == 1
+
+
+@pytest.mark.slow
+def test_a_served_model_answers_scans_in_a_request_as_predict_answers_their_files(tmp_path: Path) -> None:
+    pytest.importorskip("multipart", reason="needs the extra `serve`")
+    from pytorch_lightning import Trainer
+    from starlette.testclient import TestClient
+
+    from lantu.inference.predict import predict
+    from lantu.inference.rebuild import rebuild
+    from lantu.serving.http.app import build_app
+    from lantu.serving.serve_command import make_server
+
+    for number in range(24):
+        level = (-900, -100)[number % 2]
+        pixels = np.random.default_rng(number).normal(level, 30, (1, 16, 16)).astype(np.int16)
+        file = tmp_path / "scans" / ("air", "water")[number % 2] / f"{number:02}.{('dcm', 'nii.gz')[number // 12]}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels), str(file))
+    options = ("model=linear", "data.levels=[-1100,300]", "test=false", "save_model=false", *SHORT)
+    path = f"data.path={tmp_path}/scans"
+    result = lantu.run(lantu.compose(f"paths.root={tmp_path}", "data=image_folder", path, *options))
+    checkpoint = result.best_checkpoint
+    assert checkpoint is not None
+    trainer = Trainer(logger=False, enable_progress_bar=False, accelerator="cpu")
+    expected = predict(rebuild(checkpoint), trainer, tmp_path / "scans")
+    files = [Path(image) for image in expected["image"]]
+    server = make_server(lantu.compose(f"run={checkpoint}", command="serve").cfg, None)
+    with TestClient(build_app(server), base_url="http://localhost:8000") as client:
+        sent = [("file", (file.name, file.read_bytes())) for file in files]
+        several = client.post("/predict", files=sent).json()["predictions"]
+        dicom = next(number for number, file in enumerate(files) if file.suffix == ".dcm")
+        headers = {"content-type": "application/dicom"}
+        alone = client.post("/predict", content=files[dicom].read_bytes(), headers=headers).json()["predictions"]
+    assert [each["probability_water"] for each in several] == pytest.approx(expected["probability_water"].tolist())
+    assert alone[0]["probability_water"] == pytest.approx(expected["probability_water"][dicom])

@@ -45,6 +45,12 @@ def decided_parts(cfg: Any) -> dict[str, Any]:
     return {name: part for name, part in found.items() if part is not None}
 
 
+def measured_by(cfg: Any) -> list[str]:
+    """The columns that a task measures by, its slices and the scan of a FROC; no prediction needs them."""
+    scan = cfg.task.get("scan")
+    return [*(cfg.task.get("slices") or []), *([scan] if scan else [])]
+
+
 def groups_of(cfg: Any) -> list[str]:
     """The columns by whose groups a run is measured."""
     return list((cfg.get("fairness") or {}).get("group") or [])

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.checkpoints.load import load
-from lantu.config.build import build, decided_parts
+from lantu.config.build import build, decided_parts, measured_by
 from lantu.config.foreign import closed
 from lantu.data import DataModule
 from lantu.errors import UserError
@@ -82,7 +82,7 @@ def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, folder: Path, data_opti
     if not isinstance(state["learned"], dict) or not isinstance(state["spec"], dict):
         raise TypeError("what the data module learned is no mapping")
     data.load_state_dict(state)
-    data.carry(cfg.task.get("slices") or [])
+    data.carry(measured_by(cfg))
     exported = loaded.get(KEY)
     if exported and exported["format"] != "safetensors":
         task = build(cfg.task, net=ExportedNetwork(folder, exported), **decided_parts(cfg))

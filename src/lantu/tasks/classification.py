@@ -108,10 +108,6 @@ class Classification(DecidedTask):
             return len(y)
         return self.class_weights[y].sum() if y.ndim == 1 else (y * self.class_weights).sum()
 
-    @property
-    def carried_columns(self) -> list[str]:
-        return [*super().carried_columns, *([self.scan] if self.scan else [])]
-
     def _is_assessed(self) -> bool:
         return super()._is_assessed() or self.scan is not None
 

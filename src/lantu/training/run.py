@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 
 from lantu.checkpoints.checkpoint_file import write_checked
 from lantu.checkpoints.embedded_config import Recipe
-from lantu.config.build import build, build_all, decided_parts, groups_of
+from lantu.config.build import build, build_all, decided_parts, groups_of, measured_by
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
 from lantu.config.hardware import check_hardware, look_for_gpus_quickly
@@ -246,8 +246,7 @@ def completed(composition: Composition) -> DictConfig:
 
 def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -> None:
     """Read the data, and fill in the facts that the config of the model and the task refers to."""
-    scan = cfg.task.get("scan")
-    data.carry([*(cfg.task.get("slices") or []), *([scan] if scan else []), *groups_of(cfg)])
+    data.carry([*measured_by(cfg), *groups_of(cfg)])
     data.prepare_data()
     data.setup("fit")
     with open_dict(cfg):

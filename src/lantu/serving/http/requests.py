@@ -125,6 +125,12 @@ async def _form(request: Request, max_bytes: int) -> RequestInputs:
 def _raw(kind: str, body: bytes) -> RequestInputs:
     """One picture or recording as the body itself."""
     family, _, ending = kind.partition("/")
+    if kind == "application/dicom":
+        family, ending = "image", "dcm"
     if family not in ("image", "audio") and kind != "application/octet-stream":
-        raise Refused(415, f"`Content-Type: {kind}`: send application/json, multipart/form-data, image/* or audio/*.")
+        raise Refused(
+            415,
+            f"`Content-Type: {kind}`: send application/json, multipart/form-data, image/*, audio/* or "
+            "application/dicom.",
+        )
     return RequestInputs(files=[Sent(f"file.{'wav' if ending in ('x-wav', 'wave') else ending}", body)] if body else [])

@@ -99,7 +99,7 @@ class ServedModel:
         """Files of a request as inputs, read as `lantu predict input=FOLDER` reads them."""
         with tempfile.TemporaryDirectory(prefix="lantu-request-") as name:
             for place, file in enumerate(files):
-                ending = Path(file.name).suffix[:10]
+                ending = ".nii.gz" if file.name.lower().endswith(".nii.gz") else Path(file.name).suffix[:10]
                 (Path(name) / f"{place:06d}{ending if ending.isascii() else ''}").write_bytes(file.content)
             loader, rows = self.data.predict_rows(Path(name))
             prepared = self._prepared(loader, len(files))
