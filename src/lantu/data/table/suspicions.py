@@ -1,4 +1,4 @@
-"""Inputs that tell the target too well: a copy of it, or something known only after it."""
+"""Find inputs that leak the target: a copy of it, or something known only after it."""
 
 import numpy as np
 import pandas as pd
@@ -6,23 +6,23 @@ import pandas as pd
 from lantu.data.cleaning_report import Report
 from lantu.data.table.columns import Column, as_category
 
-TOO_WELL = 0.99
-"""Share of the training rows whose class one column alone tells; or of the target's variance."""
+LEAK = 0.99
+"""Share of the training rows whose class one column alone predicts, or of the target's variance, that is reported."""
 _BINS = 50
 _LEAST = 50
-"""Training rows under which nothing is suspicious: by chance a column may separate a few."""
+"""Training rows below which nothing is reported: a column may separate a few by chance."""
 
 
 def suspicious(rows: pd.DataFrame, target: pd.Series, columns: list[Column], report: Report) -> None:
-    """Warn of each column of the training rows that alone tells the target."""
+    """Warn of each column of the training rows that alone predicts the target."""
     if len(rows) < _LEAST:
         return
     numeric = pd.api.types.is_numeric_dtype(target) and target.nunique() > 20
     found = target.to_numpy(dtype=np.float64) if numeric else pd.factorize(target)[0]
     for column in columns:
         values = rows[column.name]
-        share = _explained(column, values, found) if numeric else _told(column, values, found)
-        if share >= TOO_WELL:
+        share = _variance_share(column, values, found) if numeric else _class_share(column, values, found)
+        if share >= LEAK:
             what = "of the variance of" if numeric else "of the rows'"
             report.warn(
                 f"`{column.name}` alone tells {share:.1%} {what} `{target.name}`. If it copies the target, or is known "
@@ -30,8 +30,8 @@ def suspicious(rows: pd.DataFrame, target: pd.Series, columns: list[Column], rep
             )
 
 
-def _told(column: Column, values: pd.Series, classes: np.ndarray) -> float:
-    """The share of rows whose class the column's value tells; 0 where one class is nearly all of the rows."""
+def _class_share(column: Column, values: pd.Series, classes: np.ndarray) -> float:
+    """The share of rows whose class the column's value predicts; 0 where nearly all rows are of one class."""
     levels = _levels(column, values)
     table = np.zeros((levels.max() + 1, classes.max() + 1))
     np.add.at(table, (levels, classes), 1)
@@ -41,7 +41,7 @@ def _told(column: Column, values: pd.Series, classes: np.ndarray) -> float:
     return float(told) if (1 - told) < 0.2 * (1 - commonest) else 0.0
 
 
-def _explained(column: Column, values: pd.Series, target: np.ndarray) -> float:
+def _variance_share(column: Column, values: pd.Series, target: np.ndarray) -> float:
     """The share of the target's variance that a line through the column's numbers or ranks explains, or its levels."""
     if column.kind not in ("category", "text"):
         pairs = pd.DataFrame({"x": column.read(values), "y": target}).dropna()
