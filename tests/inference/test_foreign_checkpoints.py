@@ -175,6 +175,42 @@ FORGED: dict[str, Callable[[Config], None]] = {
     ),
     "option of a source": _at("data.source", {"_target_": "lantu.data.hub", "path": "a/b", "trust_remote_code": True,
                                               "_partial_": True}),
+    # the newer rooms
+    "a part of a fusion": _at("model", {"_target_": "lantu.models.Fusion", "image": SYSTEM, "outputs": 2}),
+    "deep in a fusion": _at(
+        "model", {"_target_": "lantu.models.Fusion", "image": {"_target_": "lantu.models.CNN", "norm": SYSTEM}}
+    ),
+    "condition of a vocoder": _at("model", {"_target_": "lantu.models.WaveNet", "condition": SYSTEM}),
+    "backbone of a detector": _at(
+        "model",
+        {"_target_": "lantu.models.TransformersDetector", "classes": 2,
+         "config": {"model_type": "rt_detr", "backbone_config": {"model_type": "timm_backbone", "backbone": "x"}}},
+    ),
+    "code of a speech model": _at(
+        "model",
+        {"_target_": "lantu.models.TransformersSpeech",
+         "config": {"model_type": "whisper", "auto_map": {"AutoModel": "evil.M"}}},
+    ),
+    "calibration": _at("calibration", SYSTEM),
+    "business": _at("business", {"_target_": "lantu.decisions.Decision", "price": SYSTEM}),
+    "registry": _at("model", {"_target_": "lantu.registry.commands.job"}),
+    "exported model": _at("model", {"_target_": "torch.export.load", "f": "PICKLE"}),
+    "ONNX": _at("model", {"_target_": "onnxruntime.InferenceSession", "path_or_bytes": "PICKLE"}),
+    "plan": _at("model", {"_target_": "lantu.planning.plan"}),
+    "our writer of files": _at("model", {"_target_": "lantu.whole_files.write_whole", "path": CANARY, "text": "x"}),
+    "MLflow model": _at("model", {"_target_": "mlflow.pyfunc.load_model", "model_uri": "FOLDER"}),
+    "mirror table above": _at(
+        "data.source",
+        {"_target_": "lantu.data.mirror_table", "file": "../../etc/passwd", "mirror": "/tmp", "_partial_": True},
+    ),
+    "weights of equal shares": _at(
+        "data.source", {"_target_": "lantu.data.equal_weight", "source": SYSTEM, "_partial_": True}
+    ),
+    "labels": _at("task", {"_target_": "lantu.tasks.MultiLabel", "label_names": SYSTEM}),
+    "levels of risk": _at("task", {"_target_": "lantu.tasks.MarketRisk", "levels": SYSTEM}),
+    "dots of another script": _at("model._target_", "os\u2024system"),
+    "two lines": _at("model._target_", "lantu.models.Linear\nos.system"),
+    "a number beyond all": _at("model.features", 10**30),
     # shapes that are none
     "no data": lambda config: config.pop("data"),
     "data that are text": _at("data", "os.system"),
