@@ -30,6 +30,7 @@ class Mutation:
 SELECTION, STATISTICS, REPORT = (f"tests/compare/test_{name}.py" for name in ("selection", "statistics", "report"))
 SERVED = "tests/tasks/test_tasks.py -k signature or double"
 SHARES = "tests/data/test_sampling.py -k eighty"
+STRANGERS = "tests/data/test_more_strangers_tables.py"
 MUTATIONS = {
     "worth it": Mutation("compare/recommendation.py", "WORTH_IT = 0.1", "WORTH_IT = 0.5", f"{REPORT} -k cheaper"),
     "most failed": Mutation(
@@ -70,6 +71,34 @@ MUTATIONS = {
     ),
     "slice of a missing value": Mutation(
         "data/slices.py", "np.where(_missing(values), MISSING, found)", "found", "tests/tasks/test_slices.py -k values"
+    ),
+    "titles above a header": Mutation(
+        "data/csv_dialect.py", "2 * filled[number] > min(usual, width)", "True", f"{STRANGERS} -k padded"
+    ),
+    "far-off values": Mutation(
+        "data/table/columns.py", "np.clip(scaled, -FARTHEST, FARTHEST)", "scaled", f"{STRANGERS} -k magnitude"
+    ),
+    "outliers are ranked": Mutation(
+        "data/table/columns.py", "OUTLYING = 5.0", "OUTLYING = 500.0", f"{STRANGERS} -k outliers"
+    ),
+    "hardly any known values": Mutation(
+        "data/table/columns.py", "UNUSUAL = 0.2", "UNUSUAL = 2.0", f"{STRANGERS} -k hardly"
+    ),
+    "code without zeros": Mutation(
+        "data/table/columns.py", 'name.lstrip("0") or "0"', "name", f"{STRANGERS} -k spreadsheet_cut"
+    ),
+    "damaged UTF-8": Mutation(
+        "data/encoding.py", "return good >= 5 * bad", "return False", "tests/data/test_encoding.py -k damaged"
+    ),
+    "unknown monitor": Mutation(
+        "config/metric_names.py", "if any(fnmatchcase(whole, each) for each in known):", "if True:",
+        "tests/config/test_metric_names.py -k never",
+    ),
+    "secret in a mistake": Mutation(
+        "cli/main.py", "{redact(str(error))}", "{error}", "tests/tracking/test_no_secret_is_left.py -k mistake"
+    ),
+    "draft of a file": Mutation(
+        "whole_files.py", "yield draft", "yield target", "tests/test_whole_files.py -k fit"
     ),
 }  # fmt: skip
 
