@@ -57,6 +57,25 @@ def reliability(probability: np.ndarray, happened: np.ndarray, *, bins: int = 10
     return Reliability(predicted, observed, counts, below, above, ece, interval, float(fair.mean()))
 
 
+def calibration_pairs(probabilities: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The arguments of `reliability`: of two classes class 1's probability and whether it is the truth, of more the
+    probability of the predicted class and whether it is right; (N,) each.
+
+    Args:
+        probabilities: (N, classes); y: class numbers (N,).
+    """
+    if probabilities.shape[1] == 2:
+        return probabilities[:, 1], (y == 1).astype(float)
+    return probabilities.max(axis=1), (probabilities.argmax(axis=1) == y).astype(float)
+
+
+def brier(probabilities: np.ndarray, y: np.ndarray) -> float:
+    """Mean squared error of the probabilities: of class 1 for two classes, summed over the classes for more."""
+    if probabilities.shape[1] == 2:
+        return float(np.mean((probabilities[:, 1] - (y == 1)) ** 2))
+    return float(np.mean(((probabilities - np.eye(probabilities.shape[1])[y]) ** 2).sum(axis=1)))
+
+
 def wilson(successes: np.ndarray, counts: np.ndarray, z: float = 1.959964) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's 95% interval of shares; (nan, nan) where there are no examples."""
     n = np.where(counts > 0, counts, np.nan).astype(float)

@@ -105,13 +105,12 @@ def figures_of_classes(probabilities: np.ndarray, y: np.ndarray) -> dict[str, fl
     """Log loss, accuracy, ECE and Brier score of probabilities (N, classes), and of two classes AUROC, KS and Gini."""
     from sklearn import metrics
 
-    from lantu.decisions.scores import ks, reliability
-    from lantu.tasks.decided import brier, top
+    from lantu.decisions.scores import brier, calibration_pairs, ks, reliability
 
     found = {
         "loss": float(metrics.log_loss(y, probabilities, labels=range(probabilities.shape[1]))),
         "accuracy": float(metrics.accuracy_score(y, probabilities.argmax(axis=1))),
-        "ece": reliability(*top(probabilities, y)).ece,
+        "ece": reliability(*calibration_pairs(probabilities, y)).ece,
         "brier": brier(probabilities, y),
     }
     if probabilities.shape[1] == 2 and len(np.unique(y)) == 2:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lantu.decisions import Calibration, Decision
-from lantu.decisions.scores import reliability
+from lantu.decisions.scores import brier, calibration_pairs, reliability
 from lantu.errors import UserError
 from lantu.notices import warn_once
 from lantu.tasks.base import Batch, Task
@@ -164,13 +164,13 @@ class DecidedTask(Task):
         if not outputs or not len(outputs["y"]):
             return {}
         p, y = self.probabilities(outputs["output"]).numpy(), outputs["y"].numpy()
-        curve = reliability(*top(p, y))
+        curve = reliability(*calibration_pairs(p, y))
         found = {"ece": curve.ece, "ece_low": curve.interval[0], "ece_high": curve.interval[1]}
         found |= {"ece_if_perfect": curve.expected, "brier": brier(p, y)}
         if "uncalibrated" in outputs and type(self.calibration) is not Calibration:
             logits = outputs["uncalibrated"]
             own = logits.float().softmax(dim=-1).numpy()
-            found["ece_uncalibrated"] = reliability(*top(own, y)).ece
+            found["ece_uncalibrated"] = reliability(*calibration_pairs(own, y)).ece
             found["loss_uncalibrated"] = float(nn.functional.cross_entropy(logits.float(), outputs["y"]))
         if self.decision is None:
             return found
@@ -294,18 +294,3 @@ class DecidedTask(Task):
         if self.decision is None:
             return {}
         return {"gini": Gini(), "ks": KS(), "average_precision": AveragePrecision()}
-
-
-def top(probabilities: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a reliability diagram compares: of two classes class 1's probability and whether it is the truth, of more
-    the probability of the predicted class and whether it is right; (N,) each."""
-    if probabilities.shape[1] == 2:
-        return probabilities[:, 1], (y == 1).astype(float)
-    return probabilities.max(axis=1), (probabilities.argmax(axis=1) == y).astype(float)
-
-
-def brier(probabilities: np.ndarray, y: np.ndarray) -> float:
-    """Mean squared error of the probabilities: of class 1 for two classes, summed over the classes for more."""
-    if probabilities.shape[1] == 2:
-        return float(np.mean((probabilities[:, 1] - (y == 1)) ** 2))
-    return float(np.mean(((probabilities - np.eye(probabilities.shape[1])[y]) ** 2).sum(axis=1)))

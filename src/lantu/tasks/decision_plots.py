@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lantu.decisions.scores import reliability, roc_points
-from lantu.tasks.decided import DecidedTask, top
+from lantu.decisions.scores import calibration_pairs, reliability, roc_points
+from lantu.tasks.decided import DecidedTask
 from lantu.tasks.outputs import Outputs, once_each
 from lantu.tasks.plots import COLOURS, sheet
 
@@ -36,11 +36,11 @@ def reliability_figure(probabilities: np.ndarray, y: np.ndarray, own: np.ndarray
         probabilities: (N, classes), calibrated; own: those of the network, drawn for comparison.
         of: what they are probabilities of.
     """
-    curve = reliability(*top(probabilities, y))
+    curve = reliability(*calibration_pairs(probabilities, y))
     figure, axes = sheet("Reliability on the test split", size=(5.2, 5))
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="perfect")
     if own is not None and not np.allclose(own, probabilities, atol=1e-6):
-        raw = reliability(*top(own, y))
+        raw = reliability(*calibration_pairs(own, y))
         axes.plot(raw.predicted, raw.observed, color=COLOURS[1], marker="^", markersize=4, linewidth=1,
                   label=f"before calibration, ECE {raw.ece:.3f}")  # fmt: skip
     low, high = curve.interval
