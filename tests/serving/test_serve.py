@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -99,6 +100,24 @@ def test_a_value_that_counts_as_missing_or_did_not_occur_is_said_with_the_answer
             word: [f"`{word}`: 'never seen' did not occur in training"],
         }.get(name, [])
     ]
+
+
+def test_rows_come_and_go_as_arrow_with_the_answers_that_json_gets(client: TestClient, people: pd.DataFrame) -> None:
+    rows = people.head(20)
+    expected = client.post("/predict", json={"inputs": records(rows)}).json()
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    kind = "application/vnd.apache.arrow.stream"
+    body, headers = bytes(sink.getvalue()), {"content-type": kind}
+    reply = client.post("/predict", content=body, headers={**headers, "accept": kind})
+    found = pa.ipc.open_stream(reply.content).read_all()
+    assert found.to_pylist() == expected["predictions"]
+    assert found.schema.metadata[b"model"].decode() == expected["model"]
+    assert client.post("/predict", content=body, headers=headers).json() == expected
+    torn = client.post("/predict", content=body[:100], headers=headers)
+    assert (torn.status_code, "no Arrow stream" in torn.json()["error"]["message"]) == (400, True)
 
 
 def test_many_clients_at_once_each_get_the_answer_to_their_own_question(

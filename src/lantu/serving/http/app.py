@@ -20,7 +20,7 @@ from lantu.serving.http import text_api
 from lantu.serving.http.batching import Batcher, Overloaded
 from lantu.serving.http.description import openapi
 from lantu.serving.http.holder import Holder, described
-from lantu.serving.http.requests import Refused, RequestInputs, read
+from lantu.serving.http.requests import ARROW, Refused, RequestInputs, as_arrow, read
 from lantu.serving.http.sampling import RequestSample
 from lantu.serving.http.served import Prepared, ServedModel
 from lantu.serving.http.try_page import page
@@ -90,7 +90,10 @@ class Server:
             answers, model = await self.batcher.ask(lambda each: _prepare(each, asked), asked.count)
             if self.sample is not None and asked.rows:
                 self.sample.add(asked.rows)
-        return JSONResponse({"predictions": answers, "model": f"{model.name}/{model.version}"})
+        named = f"{model.name}/{model.version}"
+        if ARROW in request.headers.get("accept", ""):
+            return Response(as_arrow(answers, model=named), media_type=ARROW)
+        return JSONResponse({"predictions": answers, "model": named})
 
     async def health(self, request: Request) -> Response:
         return JSONResponse({"status": "alive"})

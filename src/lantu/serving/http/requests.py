@@ -12,6 +12,10 @@ ENVELOPES = ("inputs", "instances", "dataframe_records", "dataframe_split")
 """Keys under which a body may hold rows; the others are those of other servers' clients."""
 
 
+ARROW = "application/vnd.apache.arrow.stream"
+"""The content type of rows as an Arrow IPC stream."""
+
+
 class Refused(Exception):
     """A request that cannot be answered: an HTTP status and a sentence."""
 
@@ -46,7 +50,10 @@ async def read(request: Request, *, max_bytes: int, max_rows: int) -> RequestInp
         asked = await _form(request, max_bytes)
     else:
         body = await _body(request, max_bytes)
-        asked = _json(body) if kind in ("application/json", "text/json") else _raw(kind, body)
+        if kind == ARROW:
+            asked = RequestInputs(rows=_arrow(body, max_bytes=max_bytes, max_rows=max_rows))
+        else:
+            asked = _json(body) if kind in ("application/json", "text/json") else _raw(kind, body)
     if not asked.count:
         raise Refused(422, 'the request holds no inputs: send {"inputs": [{...}]}, or files.')
     if asked.count > max_rows:
@@ -114,6 +121,36 @@ def _by_column(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
 
 
+def _arrow(body: bytes, *, max_bytes: int, max_rows: int) -> list[dict[str, Any]]:
+    """The rows of an Arrow stream, whose buffers may be compressed: limits apply to what they hold."""
+    import pyarrow as pa
+
+    rows: list[dict[str, Any]] = []
+    size = 0
+    try:
+        with pa.ipc.open_stream(body) as stream:
+            for batch in stream:
+                size += batch.nbytes
+                if size > max_bytes or len(rows) + batch.num_rows > max_rows:
+                    raise Refused(413, f"the request holds more than {max_bytes:,} bytes or {max_rows:,} rows.")
+                rows += batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Refused(400, f"the body is no Arrow stream: {str(error).splitlines()[0][:200]}.") from error
+    return rows
+
+
+def as_arrow(answers: list[dict[str, Any]], *, model: str) -> bytes:
+    """Answers as an Arrow stream; the model's name and version are metadata of its schema."""
+    import pyarrow as pa
+
+    table = pa.Table.from_pylist(answers)
+    table = table.replace_schema_metadata({"model": model})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
 async def _form(request: Request, max_bytes: int) -> RequestInputs:
     body = await _body(request, max_bytes)
     request._body = body  # the form is read from what the limit has let through
@@ -130,7 +167,7 @@ def _raw(kind: str, body: bytes) -> RequestInputs:
     if family not in ("image", "audio") and kind != "application/octet-stream":
         raise Refused(
             415,
-            f"`Content-Type: {kind}`: send application/json, multipart/form-data, image/*, audio/* or "
+            f"`Content-Type: {kind}`: send JSON, an Arrow stream, multipart/form-data, image/*, audio/* or "
             "application/dicom.",
         )
     return RequestInputs(files=[Sent(f"file.{'wav' if ending in ('x-wav', 'wave') else ending}", body)] if body else [])
