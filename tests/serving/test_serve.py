@@ -1,6 +1,7 @@
 """`lantu serve` answers what `lantu predict` answers, within its limits, and says nothing of what it was asked."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -324,8 +325,8 @@ def test_texts_that_wait_are_bounded_and_one_that_is_given_up_frees_its_place(te
         assert client.post("/v1/completions", json={**ask, "max_tokens": 2}).status_code == 200
 
 
-@pytest.mark.slow
-def test_the_page_shows_an_answer_in_a_browser(table: lantu.Result) -> None:
+def shown_by_chromium(app: Any, query: dict[str, Any]) -> str:
+    """What the page at / of a running server has become some seconds after it was opened with a query."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("needs Chromium, which is not installed")
@@ -333,19 +334,33 @@ def test_the_page_shows_an_answer_in_a_browser(table: lantu.Result) -> None:
 
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(served(table, "log=false"), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.05)
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}/?{urlencode({'age': 31, 'income': 2500, 'home': 'rent'})}"
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/?{urlencode(query)}"
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--dump-dom", url]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
     server.should_exit = True
     thread.join(timeout=20)
     assert not thread.is_alive()
+    return shown
+
+
+@pytest.mark.slow
+def test_the_page_shows_an_answer_in_a_browser(table: lantu.Result) -> None:
+    shown = shown_by_chromium(served(table, "log=false"), {"age": 31, "income": 2500, "home": "rent"})
     assert 'id="f0" data-name="age"' in shown
     assert '<th scope="row">probability_yes</th>' in shown
+
+
+@pytest.mark.slow
+def test_the_page_of_a_language_model_writes_token_by_token_in_a_browser(text: lantu.Result) -> None:
+    shown = shown_by_chromium(served(text, "log=false"), {"prompt": "The quick"})
+    found = re.search(r'<p class="muted">The quick</p><pre>(.*)</pre></div></main>', shown, re.DOTALL)
+    assert found
+    assert found[1]  # of a text that is still being written when the browser stops
 
 
 def test_a_sample_of_the_requests_is_judged_by_the_monitor_and_holds_no_free_text(

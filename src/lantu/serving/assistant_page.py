@@ -14,7 +14,8 @@ td,th{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #8884;vertica
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 audio{width:100%;margin-top:1rem} .muted{color:#767676} [role=alert]{color:#c0392b}
 """
-SCRIPT = (Path(__file__).parent / "assistant_page.js").read_text()
+_HERE = Path(__file__).parent
+SCRIPT = "".join((_HERE / name).read_text() for name in ("recording.js", "assistant_page.js"))
 
 
 def assistant_page(stages: Iterable[tuple[str, str]]) -> str:
