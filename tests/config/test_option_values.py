@@ -79,7 +79,10 @@ def test_an_impossible_value_is_refused_with_what_is_possible(
         (["callbacks=[default,early_stopping]", "trainer.limit_val_batches=0"], "never validates"),
         (["data=co2", "model=patchtst", "model.config.patch_length=-1"], "`model.config.patch_length` takes"),
         (["data=coffee_orders", "model=slot_network", "data.mels=0"], "`data.mels` takes"),
-        (["data=openclipart", "model=clip", "model.image.dropout=1"], "`model.image.dropout` takes"),
+        (
+            ["data=openclipart", "model=clip", "model.config.text_config.hidden_size=0"],
+            "`model.config.text_config.hidden",
+        ),
         (["data=digit_strings", "model=ctc", "task.beam=0"], "`task.beam` takes"),
         (["data=ames", "model=tabm", "model.members=-1"], "`model.members` takes"),
         (["trainer.max_epochs=-1"], "never ends"),
