@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from lantu.suggestions import did_you_mean
@@ -467,6 +468,7 @@ RULES: dict[str, Rule] = {
 }
 
 
+@cache  # asked for every option at each check
 def rule_for(path: str) -> Rule | None:
     """The rule of an option, by its dotted path."""
     if path in RULES:
