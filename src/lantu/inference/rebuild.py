@@ -87,6 +87,7 @@ def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, folder: Path, data_opti
     if exported and exported["format"] != "safetensors":
         task = build(cfg.task, net=ExportedNetwork(folder, exported), **decided_parts(cfg))
         task.load_state_dict(loaded["state_dict"], strict=False)  # the network's weights are in its own file
+        data.carry(task.carried_columns)
         return Rebuilt(cfg=cfg, data=data, task=task.eval())
     net = build(_without_pretrained(cfg.model))
     adapt = build(cfg.get("peft"))
