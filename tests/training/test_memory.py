@@ -74,6 +74,15 @@ def test_what_cannot_fit_is_refused_with_the_figures(tmp_path, overrides, senten
         lantu.run(lantu.compose("data=digits", *QUIET, f"paths.root={tmp_path}", *overrides))
 
 
+def test_a_batch_whose_groups_are_compared_is_not_cut(tmp_path):
+    rows = [f"{number},{'ab'[number % 2]},{'yn'[number % 3 == 0]}" for number in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,g,y", *rows]))
+    table = ["data=csv", f"data.path={tmp_path}/t.csv", "data.target=y", "model=mlp", "trainer.memory=0.00001"]
+    fair = ["fairness.group=[g]", "fairness.mitigation=constraint", f"paths.root={tmp_path}"]
+    with pytest.raises(UserError, match=r"not cut, because `fairness\.mitigation=constraint`"):
+        lantu.run(lantu.compose(*table, *QUIET, *fair))
+
+
 def test_a_batch_is_cut_before_activations_are_computed_again():
     def memory(checkpointing):
         each = 1.0 if checkpointing else 10.0

@@ -110,9 +110,10 @@ class NGrams:
             try:
                 probability, *rest = line.split()
                 weight = float(rest[order]) if len(rest) > order else 0.0
+                if len(rest) < order:
+                    raise ValueError("too few words")
                 table[tuple(rest[:order])] = float(probability), weight
-                assert len(rest) >= order
-            except (ValueError, AssertionError) as error:
+            except ValueError as error:
                 raise UserError(
                     f"`task.language_model={path}`: line {number} is no {order}-gram of the ARPA format: {line[:60]!r}."
                 ) from error
@@ -144,7 +145,7 @@ class NGrams:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The numbered lines of a text file."""
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 yield number, line.strip()
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
 from lantu.config.build import build
@@ -204,6 +204,8 @@ def _why_not_cut(cfg: DictConfig, data: DataModule, task: Any) -> str:
         return "batch norm takes its statistics from what is computed at once"
     if not task.loss_is_by_example:
         return f"{type(task).__name__} compares the examples of a batch with each other"
+    if OmegaConf.select(cfg, "fairness.mitigation") == "constraint":
+        return "`fairness.mitigation=constraint` compares the groups within a batch with each other"
     return data.why_not_cut()
 
 
