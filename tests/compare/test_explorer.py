@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,13 @@ def test_ten_thousand_runs_with_ten_columns_stay_about_a_megabyte(analysis: Anal
     data = explorer_data(analysis)
     each = len(json.dumps(data["columns"], separators=(",", ":"))) / len(analysis.runs)
     assert each + 36 < 120  # bytes for a run, its id included
+
+
+def test_the_best_so_far_goes_up_where_more_is_better(analysis: Analysis) -> None:
+    metrics = analysis.runs.metrics.assign(**{"val/accuracy": 0.5})
+    data = explorer_data(replace(analysis, runs=replace(analysis.runs, metrics=metrics)))
+    assert data["score"] == "val/loss"
+    assert data["higher"] == ["val/accuracy"]
 
 
 def test_of_too_many_runs_the_best_are_drawn_and_a_sample_of_the_others():

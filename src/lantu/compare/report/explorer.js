@@ -8,7 +8,7 @@
   const count = data.ids.length;
   const byName = new Map(columns.map((column) => [column.name, column]));
   const PAGE = 20, PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F"];
-  const state = { text: "", brushes: new Map(), box: null, sort: data.score, down: data.mode === "max", page: 0,
+  const state = { text: "", brushes: new Map(), box: null, sort: data.score, down: data.higher.includes(data.score), page: 0,
     picked: [], x: data.x, y: data.score, colour: data.colour, logX: false, logY: false, hovered: -1 };
   let shown = [], isShown = new Uint8Array(count), colours = [];
 
@@ -151,7 +151,7 @@
     const kind = find("trend").value;
     if (kind !== "best" && kind !== "median") return;
     const placedAt = shown.map((row) => spot(row, x, y)).filter(Boolean).sort((a, b) => a[0] - b[0]);
-    const up = state.y === data.score && data.mode === "max", half = Math.max(2, Math.round(placedAt.length / 24));
+    const up = data.higher.includes(state.y), half = Math.max(2, Math.round(placedAt.length / 24));
     let best = up ? Infinity : -Infinity;
     const points = placedAt.map(([across, down], at) => {
       if (kind === "best") return [across, best = up ? Math.min(best, down) : Math.max(best, down)];
@@ -268,7 +268,7 @@
       button.append(state.down ? " ▾" : " ▴");
     }
     button.addEventListener("click", () => {
-      state.down = state.sort === column.name ? !state.down : column.name === data.score && data.mode === "max";
+      state.down = state.sort === column.name ? !state.down : data.higher.includes(column.name);
       state.sort = column.name; filter();
     });
     cell.append(button);

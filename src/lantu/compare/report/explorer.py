@@ -17,6 +17,7 @@ import pandas as pd
 from lantu.compare.analysis import Analysis
 from lantu.compare.report.listing import run_address
 from lantu.compare.report.outlook import scrolling, section
+from lantu.metric_direction import known_direction
 
 NOTE = "lantu.note"
 """The tag of a run with what a person has noted of it, as `lantu runs --note` writes it."""
@@ -82,7 +83,7 @@ def explorer_data(analysis: Analysis) -> dict[str, Any]:
         "link": link,
         "experiments": [str(each) for each in runs.info["experiment_id"].reindex(order)] if link else [],
         "score": analysis.metric,
-        "mode": analysis.mode,
+        "higher": _higher_is_better(analysis),
         "x": across,
         "colour": colour,
     }
@@ -106,6 +107,12 @@ def _further(analysis: Analysis) -> list[str]:
         if name and name != analysis.metric and name in analysis.runs.metrics
         and analysis.runs.metrics[name].notna().any()
     ]  # fmt: skip
+
+
+def _higher_is_better(analysis: Analysis) -> list[str]:
+    """The metrics among the columns of which more is better: `best so far` goes up."""
+    found = [name for name in _further(analysis) if known_direction(name) == "max"]
+    return [analysis.metric, *found] if analysis.mode == "max" else found
 
 
 def _endings(analysis: Analysis) -> pd.Series:
