@@ -392,6 +392,12 @@ def test_a_sample_of_the_requests_is_judged_by_the_monitor_and_holds_no_free_tex
     assert any("age" in each for each in later.drifted)
 
 
+@pytest.mark.parametrize("option", ["max_texts=0", "max_batch=0", "timeout=0"])
+def test_a_limit_under_which_nothing_could_be_answered_is_refused(table: lantu.Result, option: str) -> None:
+    with pytest.raises(UserError, match=f"`{option}"):
+        served(table, option)
+
+
 def test_nothing_of_the_requests_is_kept_unless_it_is_asked_for_and_said_where(table: lantu.Result) -> None:
     with pytest.raises(UserError, match="sample_folder=DIR"):
         served(table, "sample=0.1")

@@ -1,6 +1,7 @@
 """The `predict` command: a run's model applied to new tables, images and texts, or writing on from a prompt."""
 
 import itertools
+import os
 import re
 import sys
 import time
@@ -58,6 +59,7 @@ def job(cfg: DictConfig) -> Any:
             raise UserError("`predict` needs something to predict for: add `input=FILE` (a table, images or texts).")
         if cfg.rows_at_once is not None:
             return _streamed(checkpoint, cfg)
+        _advise(Path(cfg.input).expanduser(), cfg.output)
         rebuilt.task.search_in(rebuilt.data, Path(cfg.gallery) if cfg.gallery is not None else None)
         frame, outputs = predicted(rebuilt, build(cfg.trainer), Path(cfg.input))
         if cfg.output is not None:
@@ -71,6 +73,15 @@ def job(cfg: DictConfig) -> Any:
     else:
         print(f"{len(frame):,} prediction{'s' * (len(frame) != 1)} written to {cfg.output}")
     return None
+
+
+def _advise(path: Path, output: str | None) -> None:
+    """Say how a table is predicted that may not fit into memory: as data frames it takes several times its bytes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    if output is not None and path.is_file() and 0 < memory < 8 * path.stat().st_size:
+        warn_once(
+            f"{path.name} may not fit into memory: `rows_at_once=100000` predicts it in parts, and can be resumed"
+        )
 
 
 def _streamed(checkpoint: Path, cfg: DictConfig) -> None:

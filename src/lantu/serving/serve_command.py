@@ -69,6 +69,9 @@ def make_server(cfg: DictConfig, token: str | None) -> Any:
     source = Source(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
     watch = Watch(log=cfg.log)
     names = ("max_bytes", "max_rows", "max_batch", "max_texts", "max_waiting", "timeout", "reload_every")
+    for name in ("max_bytes", "max_rows", "max_batch", "max_texts", "timeout", "threads"):
+        if not cfg[name] > 0:
+            raise UserError(f"`{name}={cfg[name]}`: it is above 0; the server would answer nothing.")
     limits = Limits(**{name: cfg[name] for name in names})
     model = source.load()
     sample = _sample(cfg, model) if cfg.sample else None
