@@ -45,6 +45,8 @@ class TaskInterface(pl.LightningModule):
     """The metric that chooses the best checkpoint where the config leaves that to the task."""
     speaks = False
     """Whether a prompted model answers with a recording rather than text: `synthesize` instead of `stream`."""
+    transcribes = False
+    """Whether it writes down recordings: its answers have the column `text`."""
     figure_stages: tuple[str, ...] = ("test",)
     """The stages whose figures are drawn: "val" (the last validation) and "test"."""
     compiles_loss = False

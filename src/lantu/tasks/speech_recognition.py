@@ -49,6 +49,8 @@ class SpeechRecognition(Task):
         options: of `Task`.
     """
 
+    transcribes = True
+
     def __init__(
         self,
         net: nn.Module,

@@ -55,7 +55,7 @@ class Intelligibility(Callback):
             )
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         self._model = rebuild(find_checkpoint(self.recogniser, store=Path(self.store), tracking_uri=uri))
-        if self._model.data.spec.get("kind") != "speech":
+        if not self._model.task.transcribes:
             raise UserError(f"`{NEEDS.removesuffix('RUN')}{self.recogniser}`: this run does not recognise speech.")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
