@@ -71,5 +71,8 @@ def _place(uri: str) -> tuple[str, ...]:
     if kind == "sqlite":
         return kind, str(Path(uri.partition(":///")[2]).absolute())
     host = parts.hostname or dict(parse_qsl(parts.query)).get("host", "")
-    port = parts.port or {"postgresql": 5432, "mysql": 3306}.get(kind)
+    try:
+        port = parts.port or {"postgresql": 5432, "mysql": 3306}.get(kind)
+    except ValueError:  # no port at all: whoever connects says so
+        port = None
     return kind, host, str(port), parts.path.strip("/")
