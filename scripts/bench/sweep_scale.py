@@ -1,6 +1,7 @@
 """What a sweep of thousands of trials costs beside its trials: overhead per trial, memory, and resuming after SIGKILL.
 
     python scripts/bench/sweep_scale.py [--trials 10000] [--workers 64] [--kill 9000] [--kinds grid search]
+        [--parts whole resume]
 
 The trials take no time and the workers are simulated: they run in this process, one after the other, while as many
 trials as there are workers count as running. All else is the sweep's own: its folder, its states on disk, its source of
@@ -37,27 +38,33 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=64)
     parser.add_argument("--kill", type=int, help="after how many trials; default: nine tenths")
     parser.add_argument("--kinds", nargs="+", default=["grid", "search"])
+    parser.add_argument("--parts", nargs="+", default=["whole", "resume"])
     parser.add_argument("--child", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
         return conduct(asked.child, trials=asked.trials, workers=asked.workers, kill=asked.kill)
     for kind in asked.kinds:
-        with tempfile.TemporaryDirectory() as folder:
-            begun = time.time()
-            lines = _child(folder, kind, asked, kill=0)
-            print(
-                f"{kind}: {asked.trials:,} trials on {asked.workers} workers, {time.time() - begun:.0f} s of the clock"
-            )
-            _show(lines)
-        with tempfile.TemporaryDirectory() as folder:
-            _child(folder, kind, asked, kill=asked.kill or 9 * asked.trials // 10)
-            begun, cpu = time.time(), _children_cpu()
-            first = next(each for each in _child(folder, kind, asked, kill=0) if "first" in each)
-            print(
-                f"  killed at {asked.kill or 9 * asked.trials // 10:,}; the same command: first trial after "
-                f"{first['first'] - begun:.1f} s of the clock, {first['cpu']:.1f} processor seconds, "
-                f"all in {_children_cpu() - cpu:.1f}"
-            )
+        if "whole" in asked.parts:
+            with tempfile.TemporaryDirectory() as folder:
+                begun = time.time()
+                lines = _child(folder, kind, asked, kill=0)
+                took = time.time() - begun
+                print(f"{kind}: {asked.trials:,} trials on {asked.workers} workers, {took:.0f} s of the clock")
+                _show(lines)
+        if "resume" in asked.parts:
+            with tempfile.TemporaryDirectory() as folder:
+                _resumed(folder, kind, asked)
+
+
+def _resumed(folder: str, kind: str, asked: argparse.Namespace) -> None:
+    kill = asked.kill or 9 * asked.trials // 10
+    _child(folder, kind, asked, kill=kill)
+    begun, cpu = time.time(), _children_cpu()
+    first = next(each for each in _child(folder, kind, asked, kill=0) if "first" in each)
+    print(
+        f"{kind}: killed at {kill:,}; the same command: first trial after {first['first'] - begun:.1f} s of the clock, "
+        f"{first['cpu']:.1f} processor seconds, all in {_children_cpu() - cpu:.1f}"
+    )
 
 
 def _show(lines: list[dict[str, float]]) -> None:
@@ -104,17 +111,18 @@ class Simulated:
 
         if not self._ended:
             say(first=time.time())
-        if self._ended % self._report == 0:
-            say(ended=self._ended)
+            say(ended=0)
         number = self._waiting.popleft()
         self._task(trial_config(number))
         self._ended += 1
         if self._ended == self._kill:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._ended % self._report == 0:
+            say(ended=self._ended)
         return [Ended(number)]
 
     def close(self) -> None:
-        say(ended=self._ended)
+        """Nothing to release."""
 
 
 def trial_config(number: int) -> Any:
