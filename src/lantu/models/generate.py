@@ -12,7 +12,7 @@ NOTHING = -1
 """Stands for no token: the sequence has ended, or its prompt is still being read."""
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate(
     net: nn.Module,
     tokens: Tensor,

@@ -117,7 +117,7 @@ class StoredExamples:
             return (float("nan"), float("nan"))
         mean, z = float(found.mean()), float(stats.norm.ppf(0.5 + level / 2))
         if self.metric.rpartition("/")[2] in ("accuracy", "error_rate"):
-            low, high = wilson(found.sum(keepdims=True), np.array([len(found)]), z)
+            low, high = wilson(np.array([found.sum()]), np.array([len(found)]), z)
             return (float(low[0]), float(high[0]))
         half = z * self.error(group)
         return (mean - half, mean + half)

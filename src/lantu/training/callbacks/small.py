@@ -55,6 +55,11 @@ class BestCheckpoints(ModelCheckpoint):
         self._metrics_of: dict[str, dict[str, float]] = {}
         self._of_epoch: dict[str, float] = {}
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *step: Any, **options: Any) -> None:
+        """Nothing, unless it saves by steps or by time: Lightning's own works that out anew at every step."""
+        if self._every_n_train_steps >= 1 or self._train_time_interval is not None:
+            super().on_train_batch_end(trainer, pl_module, *step, **options)
+
     def use_mode(self, mode: str) -> None:
         """Take a direction that only the task's own metric tells; before training."""
         self.has_mode, self.mode = True, mode
@@ -141,7 +146,16 @@ class Progress(RichProgressBar):
     """Lightning's progress bar; its numbers change as often as can be read, for reading them makes a GPU wait."""
 
     SECONDS = 0.1
-    _read_at = -inf
+    _read_at = _drawn_at = -inf
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw ten times a second, and the last batch of an epoch; Lightning's bar works at every step."""
+        now = time.monotonic()
+        if now - self._drawn_at >= self.SECONDS or trainer.is_last_batch:
+            self._drawn_at = now
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._read_at = -inf
