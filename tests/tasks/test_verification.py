@@ -15,7 +15,13 @@ from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.models.margin_head import MarginHead
 from lantu.tasks.verification import contrastive_loss
-from lantu.tasks.verification_scores import interval_over_people, pairs_of, rank_one, rates
+from lantu.tasks.verification_scores import (
+    interval_over_people,
+    pairs_of,
+    rank_one,
+    rates,
+    threshold_for_strangers,
+)
 
 
 def faces(folder: Path, *, people: int = 12, shots: int = 6) -> pd.DataFrame:
@@ -104,6 +110,27 @@ def test_the_interval_is_over_people_and_holds_the_rate() -> None:
     assert len(cosine) == 40 * 39 / 2
     assert same.sum() == 8 * 10
     assert rank_one(centres[people], people) == 1
+
+
+def test_strangers_are_accepted_as_seldom_as_asked_whatever_the_size_of_the_gallery() -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def unit(*size: int) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.randn(*size, generator=random), dim=-1)
+
+    thresholds = []
+    for people in (10, 80):
+        centres = unit(people, 24)
+        person = torch.arange(people).repeat_interleave(800 // people)
+        images = torch.nn.functional.normalize(centres[person] + 0.1 * torch.randn(800, 24, generator=random), dim=1)
+        thresholds.append(threshold_for_strangers(images @ centres.T, person, rate=0.05))
+        share = float(((unit(4000, 24) @ centres.T).amax(dim=1) >= thresholds[-1]).float().mean())
+        assert share < 0.05 + 2 / people, people
+    assert thresholds[1] > thresholds[0], "more people give a stranger more chances"
+    similarity = torch.tensor([[0.9, 0.3, 0.1], [0.4, 0.8, 0.2], [0.2, 0.9, 0.5], [0.1, 0.2, 0.7]])
+    for rate, accepted in ((0.0, 0), (0.34, 1), (0.67, 2)):
+        threshold = threshold_for_strangers(similarity, torch.tensor([0, 1, 1, 2]), rate=rate)
+        assert sum(each >= threshold for each in (0.3, 0.5, 0.2)) == accepted
 
 
 def test_contrastive_loss_is_that_of_its_pairs() -> None:

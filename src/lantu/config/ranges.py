@@ -388,6 +388,7 @@ RULES: dict[str, Rule] = {
     "task.head": words("arcface", "cosface", "softmax"),
     "task.margin": number(0, 1.57, below=True) | NULL,
     "task.scale": POSITIVE,
+    "task.false_identifications": PART | NULL,
     "task.mirror": TRUTH,
     "task.objective": words("non_saturating", "relativistic") | NULL,
     "task.penalty": NOT_NEGATIVE | NULL,

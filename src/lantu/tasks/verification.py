@@ -12,9 +12,16 @@ from torchmetrics import MetricCollection
 
 from lantu.errors import UserError
 from lantu.models.margin_head import MarginHead
+from lantu.notices import warn_once
 from lantu.tasks.base import Task
 from lantu.tasks.outputs import Outputs
-from lantu.tasks.verification_scores import VerificationScores, interval_over_people, pairs_of, rates
+from lantu.tasks.verification_scores import (
+    VerificationScores,
+    interval_over_people,
+    pairs_of,
+    rates,
+    threshold_for_strangers,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +50,8 @@ class Verification(Task):
         head: arcface, cosface or softmax.
         margin: null: 0.3 for arcface, 0.2 for cosface.
         scale: of the logits.
+        false_identifications: in `predict`, the share of strangers that may be accepted as someone of the gallery; the
+            threshold is raised to that by the gallery's own images. None: that of comparing two images decides alone.
         mirror: outside training an embedding is the mean of those of an image and its mirror image.
     """
 
@@ -60,10 +69,14 @@ class Verification(Task):
         margin: float | None = None,
         scale: float = 16.0,
         mirror: bool = True,
+        false_identifications: float | None = 0.01,
         **options: Any,
     ) -> None:
         super().__init__(net, **options)
         self.class_names, self.mirror = list(class_names), mirror
+        if false_identifications is not None and not 0 <= false_identifications < 1:
+            raise UserError(f"`task.false_identifications={false_identifications}` is a share, or null.")
+        self.false_identifications = false_identifications
         counts = torch.tensor(class_counts)
         trained = int((counts > 0).sum())
         if trained < 2:
@@ -129,13 +142,30 @@ class Verification(Task):
         centres = torch.stack([embeddings[[each == name for each in known]].mean(dim=0) for name in people])
         cosine = embeddings @ F.normalize(centres, dim=1).T
         best = cosine.max(dim=1)
+        threshold = self._threshold_in(cosine, known, people)
         return pd.DataFrame(
             {
                 "person": [people[number] for number in best.indices.tolist()],
                 "similarity": best.values.double().numpy(),
-                "accepted": (best.values >= self.threshold.cpu()).numpy(),
+                "accepted": (best.values >= threshold).numpy(),
             }
         )
+
+    def _threshold_in(self, cosine: Tensor, known: list[str | None], people: list[str]) -> float:
+        """The cosine (N, P) to a person from which a probe is accepted."""
+        threshold, rate = float(self.threshold), self.false_identifications
+        if rate is None or len(people) < 2:
+            return threshold
+        images = [number for number, name in enumerate(known) if name is not None]
+        person = torch.tensor([people.index(str(known[number])) for number in images])
+        strangers = threshold_for_strangers(cosine[images], person, rate=rate)
+        accepted = int(rate * len(people))
+        warn_once(
+            f"probes are accepted from a similarity of {max(threshold, strangers):.3f}; two images are of one person "
+            f"from {threshold:.3f}. With each of the {len(people)} people of the gallery as a stranger to the others, "
+            f"{accepted} would be accepted."
+        )
+        return max(threshold, strangers)
 
     def output_signature(self) -> "Schema":
         from mlflow.types import ColSpec, Schema

@@ -88,6 +88,27 @@ def rates(cosine: np.ndarray, same: np.ndarray, weight: np.ndarray | None = None
     return found
 
 
+def threshold_for_strangers(similarity: Tensor, person: Tensor, *, rate: float) -> float:
+    """The cosine from which a probe is accepted so that a stranger seldom is, by the images of the gallery.
+
+    Each person of the gallery is a stranger to the others. A stranger is compared with all of them, so the largest
+    similarity counts, and the threshold rises with the number of people: it keeps the false positive identification
+    rate (ISO/IEC 19795-1) where the threshold of a pair would not. People are counted and not images, since images of
+    one person are not independent; P people cannot tell a rate below one in P.
+
+    Args:
+        similarity: of each image of the gallery to each person (M, P), two people or more.
+        person: the number of each image's own person (M,).
+        rate: the share of the people of whom an image may reach the threshold; 0: none.
+    """
+    own = F.one_hot(person, similarity.shape[1]).bool()
+    of_images = similarity.masked_fill(own, -2).amax(dim=1)
+    of_people = of_images.new_full((similarity.shape[1],), -2).scatter_reduce(0, person, of_images, "amax")
+    largest = of_people.sort(descending=True).values
+    refused = largest[min(int(rate * len(largest)), len(largest) - 1)]
+    return float(torch.nextafter(refused, refused.new_tensor(2.0)))
+
+
 def rank_one(embeddings: Tensor, people: Tensor) -> float:
     """The share of images whose most similar other image is of the same person, of people with two or more."""
     normed = F.normalize(embeddings.float(), dim=1)

@@ -260,7 +260,8 @@ class Standardise:
         self.std = torch.tensor(std).view(-1, 1, 1)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x.permute(0, 3, 1, 2).float().contiguous().sub_(self.mean).div_(self.std)
+        # bytes change places faster than numbers of four bytes
+        return x.permute(0, 3, 1, 2).contiguous().float().sub_(self.mean).div_(self.std)
 
 
 def channel_statistics(pixels: np.ndarray, rows: np.ndarray) -> tuple[list[float], list[float]]:

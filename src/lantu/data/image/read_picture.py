@@ -63,7 +63,9 @@ def read_picture(cell: Any, shape: Shape | None = None, rendering: Rendering = R
     """
     with opened(cell) as picture:
         channels = channels_of(picture) if shape is None else shape[2]
-        flat = flattened(picture, rendering).convert("L" if channels == 1 else "RGB")
+        flat = flattened(picture, rendering)
+        if flat.mode != (mode := "L" if channels == 1 else "RGB"):
+            flat = flat.convert(mode)
         if shape is not None and flat.size != (shape[1], shape[0]):
             flat = ImageOps.fit(flat, (shape[1], shape[0]), method=Image.Resampling.BILINEAR)
         pixels = np.asarray(flat)
@@ -114,7 +116,8 @@ def flattened(picture: Image.Image, rendering: Rendering) -> Image.Image:
         picture = picture.convert("RGBA")
         background = Image.new("RGBA", picture.size, (rendering.background,) * 3 + (255,))
         return Image.alpha_composite(background, picture).convert("RGB")
-    return picture.convert("L" if picture.mode in GREY else "RGB")
+    mode = "L" if picture.mode in GREY else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def has_alpha(picture: Image.Image) -> bool:
@@ -192,6 +195,8 @@ def _eight_bits(picture: Image.Image, rendering: Rendering) -> np.ndarray:
 
 def _upright(picture: Image.Image) -> Image.Image:
     try:
+        if picture.getexif().get(ORIENTATION, 1) == 1:
+            return picture  # `exif_transpose` would copy it
         return ImageOps.exif_transpose(picture)
     except Exception:  # the pixels are whole, though what a camera wrote beside them is not
         return picture
