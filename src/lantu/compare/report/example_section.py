@@ -88,8 +88,8 @@ def _matrix(label: str, counts: pd.DataFrame) -> str:
         )
         rows += f"<tr><th>{escape(str(name))}</th>{cells}</tr>"
     caption = f"<figcaption>{escape(label)}: true class by row, answer by column</figcaption>"
-    table = f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<figure>{caption}{scrolling(table, 'Confusion matrix')}</figure>"
+    table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<figure>{caption}{scrolling(table, f'Confusion matrix of {label}')}</figure>"
 
 
 def _reliability(chosen: list[tuple[str, pd.DataFrame]], split: str) -> str:

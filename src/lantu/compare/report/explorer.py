@@ -166,7 +166,7 @@ _PICTURES = (
     'aria-label="Parallel coordinates of the runs; the table below has the same numbers"></canvas></div>'
 )
 _DIFFERENCE = (
-    '<div data-part="difference" class="difference" hidden><h3>What differs</h3><table><thead><tr><th></th>'
+    '<div data-part="difference" class="difference" hidden><h3>What differs</h3><table><thead><tr><td></td>'
     '<th data-part="one"></th><th data-part="other"></th></tr></thead>'
     '<tbody data-part="differing"></tbody></table></div>'
 )
