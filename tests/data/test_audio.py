@@ -137,6 +137,13 @@ def test_noise_is_as_many_decibels_below_a_recording_as_was_drawn(surroundings: 
     noisy = surroundings.with_noise(power, begin=torch.tensor([0.2, 0.9]), decibels=torch.tensor([20.0, 0.0]))
     added = (noisy - power).mean(dim=(1, 2)) / power.mean(dim=(1, 2))
     torch.testing.assert_close(added, torch.tensor([0.01, 1.0]))
+    padded = torch.nn.functional.pad(power, (0, 30))
+    frames = torch.tensor([power.shape[2]] * 2)
+    longer = surroundings.with_noise(
+        padded, begin=torch.tensor([0.2, 0.9]), decibels=torch.tensor([20.0, 0.0]), lengths=frames
+    )
+    added = (longer - padded).mean(dim=(1, 2)) / power.mean(dim=(1, 2))
+    torch.testing.assert_close(added, torch.tensor([0.01, 1.0]))
 
 
 def test_a_room_repeats_a_sound_and_keeps_its_loudness(surroundings: Surroundings) -> None:
@@ -170,6 +177,12 @@ def test_surroundings_are_drawn_by_seed_epoch_and_example_and_said(
     plain, _ = train.__getitems__([0, 1])
     assert (first[:, 0].mean(dim=(1, 2)) > plain[:, 0].mean(dim=(1, 2))).all()
     assert not torch.equal(first[:, 1:], plain[:, 1:])  # differences in time are those of what is heard
+    (tmp_path / "noise").rename(tmp_path / "gone")
+    again = AudioDataModule(path=str(tones), deltas=True, augment=options, split={"val": 0.2, "test": 0.2})
+    again.load_state_dict(data.state_dict())
+    again.prepare_data()  # to measure a trained model takes no noise
+    with pytest.raises(lantu.UserError, match=r"training needs the recordings of `data\.augment\.noise="):
+        again.splits["train"].__getitems__(Chosen([0, 1], seed=1, epoch=0))  # type: ignore[attr-defined]
     with pytest.raises(lantu.UserError, match=r"data\.augment\.noise=nowhere"):
         Augment(noise="nowhere").surroundings(LogMel(rate=RATE), Report())
     with pytest.raises(lantu.UserError, match=r"data\.augment\.snr"):

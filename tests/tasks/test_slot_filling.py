@@ -267,6 +267,8 @@ def test_the_page_answers_stage_by_stage_and_refuses_in_a_sentence(address: str,
     rows = httpx.post(f"{address}answer", json={"inputs": [{"a": 1}]})
     assert (rows.status_code, "send a recording" in rows.json()["error"]) == (422, True)
     assert httpx.get(address, headers={"Host": "evil.example"}).status_code == 400
+    elsewhere = {**sound, "Sec-Fetch-Site": "cross-site"}
+    assert httpx.post(f"{address}answer", content=order, headers=elsewhere).status_code == 403
 
 
 @pytest.mark.slow

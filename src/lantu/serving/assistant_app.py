@@ -37,6 +37,8 @@ def build_assistant(models: Mapping[str, Rebuilt], runs: Mapping[str, str]) -> F
         return HTMLResponse(assistant_page(runs.items()))
 
     async def answer(request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return JSONResponse({"error": "a page of another site asked."}, 403)
         try:
             asked = await read(request, max_bytes=MAX_BYTES, max_rows=1)
         except Refused as error:

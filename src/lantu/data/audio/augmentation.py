@@ -69,12 +69,33 @@ class Augment:
         plain = (self.shift, self.gain, self.tempo, self.warp, self.frequency_mask, self.time_mask)
         return any(plain) or self.noise is not None or self.reverb is not None
 
-    def surroundings(self, mel: LogMel, report: Report) -> Surroundings:
-        """The noise and the rooms, read from their folders."""
-        return Surroundings.read(noise=self.noise, reverb=self.reverb, mel=mel, report=report)
+    def surroundings(self, mel: LogMel, report: Report, *, trained: bool = False) -> Surroundings | None:
+        """The noise and the rooms, read from their folders.
+
+        Args:
+            trained: the data are read for a trained model, which needs no folder to be measured or applied.
+
+        Returns:
+            None: a trained model's folders are not there.
+
+        Raises:
+            UserError: a folder that is not there, or that holds no recording that can be read.
+        """
+        try:
+            return Surroundings.read(noise=self.noise, reverb=self.reverb, mel=mel, report=report)
+        except UserError:
+            if trained:
+                return None
+            raise
 
     def __call__(
-        self, x: Tensor, draws: np.ndarray, *, standard: Standard, surroundings: Surroundings | None = None
+        self,
+        x: Tensor,
+        draws: np.ndarray,
+        *,
+        standard: Standard,
+        surroundings: Surroundings | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor:
         """Change a batch.
 
@@ -83,12 +104,16 @@ class Augment:
             draws: uniform numbers (N, 17) in [0, 1), of each example.
             standard: how it was standardised.
             surroundings: noise and rooms; None: neither.
+            lengths: (N,) frames of each recording, behind which there is padding; None: all.
         """
         numbers = torch.from_numpy(draws.astype(np.float32))
         signed = 2 * numbers - 1
         mels, frames = x.shape[-2:]
-        if surroundings is not None and (self.noise is not None or self.reverb is not None):
-            x = self._surrounded(x, numbers[:, PLAIN_DRAWS:], standard, surroundings)
+        if self.noise is not None or self.reverb is not None:
+            if surroundings is None:  # a run that goes on elsewhere
+                missing = ", ".join(f"`data.augment.{n}={v}`" for n in ("noise", "reverb") if (v := getattr(self, n)))
+                raise UserError(f"training needs the recordings of {missing}, and they are not there.")
+            x = self._surrounded(x, numbers[:, PLAIN_DRAWS:], standard, surroundings, lengths)
         if self.warp:
             place = torch.arange(mels)[None] * (1 + self.warp * signed[:, :1])
             x = _taken(x, place.round().clamp(max=mels - 1).long(), dim=2)
@@ -108,17 +133,21 @@ class Augment:
             x = _masked(x, numbers[:, first + 2 : first + 4], most=int(self.time_mask * frames / 2), dim=3)
         return x
 
-    def _surrounded(self, x: Tensor, numbers: Tensor, standard: Standard, surroundings: Surroundings) -> Tensor:
+    def _surrounded(
+        self, x: Tensor, numbers: Tensor, standard: Standard, surroundings: Surroundings, lengths: Tensor | None
+    ) -> Tensor:
         """In a room, and with noise."""
         plain = standard.undone(x)[:, 0]
         power = (plain.exp() - FLOOR).clamp(min=0)
+        if lengths is not None:
+            power = power * (torch.arange(x.shape[-1])[None, None] < lengths[:, None, None])
         if surroundings.responses is not None:
             inside = numbers[:, 0] < self.reverb_share
             power = torch.where(inside[:, None, None], surroundings.in_a_room(power, numbers[:, 1]), power)
         if surroundings.noise is not None:
             loud = numbers[:, 2] < self.noise_share
             decibels = self.snr[0] + (self.snr[1] - self.snr[0]) * numbers[:, 3]
-            noisy = surroundings.with_noise(power, begin=numbers[:, 4], decibels=decibels)
+            noisy = surroundings.with_noise(power, begin=numbers[:, 4], decibels=decibels, lengths=lengths)
             power = torch.where(loud[:, None, None], noisy, power)
         changed = (power + FLOOR).log()
         return standard.applied(with_deltas(changed) if x.shape[1] > 1 else changed[:, None])

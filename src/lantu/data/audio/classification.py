@@ -73,9 +73,10 @@ class AudioDataModule(SupervisedDataModule):
         self.augment = Augment.of(augment)
 
     def read(self) -> None:
+        trained = bool(self.learned)
         self._cut = 0
         super().read()
-        self._augmented()
+        self._augmented(trained=trained)
         self.report.note(self._cut, f"recordings cut to {self.learned['samples'] / self.learned['rate']:.2f} s")
 
     def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
@@ -163,11 +164,12 @@ class AudioDataModule(SupervisedDataModule):
         standard = Standard.of(self.learned["mean"], self.learned["std"])
         return Spectrograms(standard.applied(self._features(waves)), y, standard=standard)
 
-    def _augmented(self) -> None:
+    def _augmented(self, *, trained: bool) -> None:
         """Let training batches be changed at random."""
         if self.augment.is_on:
             train: Any = self.splits["train"]
-            train.augment, train.surroundings = self.augment, self.augment.surroundings(self._mel(), self.report)
+            train.augment = self.augment
+            train.surroundings = self.augment.surroundings(self._mel(), self.report, trained=trained)
 
 
 class Spectrograms(Examples):
@@ -176,7 +178,8 @@ class Spectrograms(Examples):
     def __init__(self, x: Tensor, y: Tensor | None, *, standard: Standard) -> None:
         super().__init__(x, y)
         self.standard = standard
-        self.augment, self.surroundings = Augment(), Surroundings()
+        self.augment = Augment()
+        self.surroundings: Surroundings | None = None
         self._draws = Draws(len(self))
 
     def __getitems__(self, indices: list[int]) -> Any:

@@ -66,18 +66,20 @@ class Surroundings:
         heard = F.conv1d(alone, rooms.flip(2).reshape(size * mels, 1, length), groups=size * mels)
         return heard.view(size, mels, frames)
 
-    def with_noise(self, power: Tensor, *, begin: Tensor, decibels: Tensor) -> Tensor:
+    def with_noise(self, power: Tensor, *, begin: Tensor, decibels: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Mel power (N, mels, frames) with a stretch of noise.
 
         Args:
             begin: numbers (N,) in [0, 1) that choose the stretch.
             decibels: (N,), the power of a recording to that of the noise.
+            lengths: (N,) frames of each recording, behind which the power is 0; None: all.
         """
         assert self.noise is not None
         length, frames = self.noise.shape[1], power.shape[2]
         places = (begin * length).long()[:, None] + torch.arange(frames)
         noise = self.noise[:, places % length].transpose(0, 1)
-        share = power.mean(dim=(1, 2)) / noise.mean(dim=(1, 2)).clamp(min=FLOOR) / 10 ** (decibels / 10)
+        own = power.mean(dim=(1, 2)) * (1.0 if lengths is None else frames / lengths.clamp(min=1))
+        share = own / noise.mean(dim=(1, 2)).clamp(min=FLOOR) / 10 ** (decibels / 10)
         return power + share[:, None, None] * noise
 
 

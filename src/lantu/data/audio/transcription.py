@@ -117,14 +117,16 @@ class SpeechDataModule(DataModule):
         names = [name_of(cell, number) for number, cell in enumerate(rows[self.audio])]
         utterances = [Utterance(*each) for each in zip(waves, texts.tolist(), speakers, names, strict=True)]
         utterances, split = self.selected(utterances, split, rate=read.rate)
-        if not self.learned:
+        trained = bool(self.learned)
+        if not trained:
             self.learned = self.learn(
                 [each for each, part in zip(utterances, split, strict=True) if part == "train"], read.rate
             )
         self._fill(utterances, split)
         if self.augment.is_on:
             train: Any = self.splits["train"]
-            train.augment, train.surroundings = self.augment, self.augment.surroundings(self.log_mel(), self.report)
+            train.augment = self.augment
+            train.surroundings = self.augment.surroundings(self.log_mel(), self.report, trained=trained)
         self.spec = self.facts()
         minutes = sum(len(each.wave) for each in utterances) / self.learned["rate"] / 60
         self.report.title = f"{raw.name}: {len(utterances):,} recordings, {minutes:.0f} minutes of speech"

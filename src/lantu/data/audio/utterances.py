@@ -44,7 +44,8 @@ class Utterances(Dataset):
         self.features, self.texts = features, texts
         self.lengths = np.array([each.shape[1] for each in features])
         self._numbers = {character: number for number, character in enumerate(characters, start=BLANK + 1)}
-        self.standard, self.augment, self.surroundings = standard, Augment(), Surroundings()
+        self.standard, self.augment = standard, Augment()
+        self.surroundings: Surroundings | None = None
         self._draws = Draws(len(features))
         self.speakers = [""] * len(features)
 
@@ -57,7 +58,9 @@ class Utterances(Dataset):
         x = padded.transpose(1, 2).contiguous()
         if self.standard is not None and self.augment.is_on and isinstance(indices, Chosen):
             draws = self._draws.of(indices)
-            x = self.augment(x[:, None], draws, standard=self.standard, surroundings=self.surroundings)[:, 0]
+            x = self.augment(
+                x[:, None], draws, standard=self.standard, surroundings=self.surroundings, lengths=lengths
+            )[:, 0]
             x = x.masked_fill(torch.arange(x.shape[2])[None, None] >= lengths[:, None, None], 0.0)
         inputs = {"features": x, "lengths": lengths}
         if self.texts is None:

@@ -121,7 +121,8 @@ class SlotDataModule(DataModule):
         kept = read.present & ~self._repeated(read, split)
         check_sizes(split[kept], self.shares, unit=self.unit)
         training = np.flatnonzero(kept & (split == "train"))
-        if not self.learned:
+        trained = bool(self.learned)
+        if not trained:
             slots = [self._slot(name, raw.rows[name].iloc[training]) for name in named[1:]]
             if self.intent and len(slots[-1].values) == 2:
                 self.report.say(f"every recording has the intent {slots[-1].values[1]!r}, so it is not predicted")
@@ -144,7 +145,8 @@ class SlotDataModule(DataModule):
         if self.augment.is_on:
             mel = LogMel(rate=self.learned["audio"]["rate"], **self.kind.mel_options)
             train: Any = self.splits["train"]
-            train.augment, train.surroundings = self.augment, self.augment.surroundings(mel, self.report)
+            train.augment = self.augment
+            train.surroundings = self.augment.surroundings(mel, self.report, trained=trained)
         self._set_spec()
         minutes = sum(len(wave) for wave in read.values) / self.learned["audio"]["rate"] / 60
         if not any(str(name).lower() in ("speaker", "speaker_id", "client_id") for name in raw.rows):

@@ -124,10 +124,10 @@ def memory_limit(asked: float | str, trainer: Trainer) -> Limit:
     if not isinstance(asked, str):
         return Limit(asked * GIB, f"`trainer.memory={asked:g}`")
     if trainer.strategy.root_device.type == "cuda":
-        sizes = [torch.cuda.get_device_properties(each).total_memory for each in range(torch.cuda.device_count())]
-        gpu = float(min(sizes))
+        # what is free: others may use the same GPU
+        gpu = float(min(torch.cuda.mem_get_info(each)[0] for each in range(torch.cuda.device_count())))
         name = torch.cuda.get_device_name(0)
-        return Limit(gpu - RESERVED, f"{name}, of whose {gpu / GIB:.1f} GiB one is left to CUDA")
+        return Limit(gpu - RESERVED, f"{name}, of whose {gpu / GIB:.1f} free GiB one is left to CUDA")
     total = machine_memory()
     here = OF_THE_MACHINE * total / trainer.num_devices
     of = "" if trainer.num_devices == 1 else f", divided among {trainer.num_devices} processes"
