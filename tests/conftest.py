@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -150,6 +151,10 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     pd.DataFrame({"file": [f"photos/{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(15)]}).assign(
         kind=["cat"] * 15 + ["dog"] * 15
     ).to_csv(folder / "pictures.csv", index=False)
+    with tarfile.open(folder / "photos.tar", "w") as shard:
+        for number in range(15):
+            for kind in ("cats", "dogs"):
+                shard.add(folder / "photos" / kind / f"{number}.png", arcname=f"{kind}/{number}.png")
     described = pd.DataFrame(
         {
             "image": [f"photos/{kind}/{number}.png" for number in range(15) for kind in ("cats", "dogs")],
@@ -175,6 +180,7 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "speech_folder": [f"data.path={folder}/words", "data.transcript=label"],
         "synthesis_folder": [f"data.path={folder}/words", "data.transcript=label"],
         "image_table": [f"data.path={folder}/pictures.csv", "data.target=kind"],
+        "webdataset": [f"data.path={folder}/photos.tar", "data.workers=0"],
         "detection_folder": [f"data.path={folder}/cells"],
         "questions": [f"data.path={folder}/questions.jsonl"],
         "squad": [f"paths.mirror={folder}"],

@@ -32,6 +32,7 @@ WITH_BOXES = {"bccd", "detection_folder", "road_cars"}
 ONE_MODEL = {
     "digit_strings": "ctc",
     "coffee_orders": "slot_network", "command_folder": "slot_network", "fsdd": "speech_cnn", "image_table": "cnn",
+    "webdataset": "cnn",
     "image_text": "siglip", "multimodal_table": "fusion_audio", "openclipart": "clip",
     "openclipart_categories": "fusion", "co2": "linear", "daily_prices": "mlp", "sp500": "gru",
     "luna16_patches": "cnn", "mini_mias": "cnn", "orl_faces": "cnn", "hmda": "mlp", "lending_club": "scorecard",
