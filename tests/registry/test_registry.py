@@ -15,7 +15,7 @@ import lantu
 from lantu.config.composing import compose
 from lantu.errors import UserError
 from lantu.registry.commands import promote, register, rollback
-from lantu.registry.evidence import Evidence, _newest_report, gather
+from lantu.registry.evidence import Evidence, _content, _newest_report, gather
 from lantu.registry.gates import judge, verdict_of
 from lantu.registry.launch_page import _name_of
 from lantu.registry.mlflow_registry import Registry
@@ -414,3 +414,9 @@ def test_a_promotion_that_is_cut_off_leaves_its_record_and_the_old_champion(
     assert registry.aliases("cut") == {"candidate": "1"}
     promote(command(root, "promote", "name=cut"))
     assert registry.aliases("cut") == {"candidate": "1", "champion": "1"}
+
+
+@pytest.mark.parametrize("content", [b"null", b"[1]", b'{"a": "', b"\xff\xfe\0", b"[" * 100_000, b"3"])
+def test_damaged_evidence_counts_as_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "load.json").write_bytes(content)
+    assert _content(tmp_path / "load.json") is None

@@ -140,7 +140,7 @@ def _p99(run: Any, tracking_uri: str | None) -> float:
         if checkpoint is None or load.get(KEY) is None or load[KEY] != digest_of(checkpoint):
             return np.nan
         return float(load["open"]["ms"]["p99"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return np.nan
 
 

@@ -227,6 +227,6 @@ def _table(path: Path | None) -> pd.DataFrame | None:
 def _content(path: Path | None) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -74,7 +74,7 @@ class RunFolder:
     def upload_progress(self) -> UploadProgress:
         try:
             content = json.loads((self.path / "shipped.json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return UploadProgress()
         if not isinstance(content, dict):
             return UploadProgress()

@@ -91,7 +91,7 @@ class Spool:
             for path in sorted(self.path.glob("*.json")):
                 try:
                     ticket = self._ticket(path, json.loads(path.read_text()))
-                except (OSError, ValueError):
+                except (OSError, ValueError, RecursionError):
                     ticket = None
                 if ticket is None and not path.exists():
                     continue  # it was uploaded meanwhile
