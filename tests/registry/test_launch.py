@@ -150,7 +150,12 @@ def test_limits_count_as_frozen_only_if_they_stood_before_the_first_test_and_are
     assert "after the test split was read" in limits_line(client, early, GATES).claim
     time.sleep(1.1)
     late = a_run(client, experiment, {"test/loss": 0.5})
-    assert limits_line(client, late, GATES).verdict == "met"
+    again = limits_line(client, late, GATES)
+    assert (again.verdict, "of this experiment had read the same test split" in again.claim) == ("not known", True)
+    fresh = client.create_experiment("fresh")
+    freeze(client, "fresh", GATES)
+    time.sleep(1.1)
+    assert limits_line(client, a_run(client, fresh, {"test/loss": 0.5}), GATES).verdict == "met"
     changed = {**GATES, "latency": {"p99_ms": 21}}
     assert limits_line(client, late, changed).verdict == "not met"
     assert freeze(client, "frozen", GATES) == record

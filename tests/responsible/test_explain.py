@@ -125,6 +125,8 @@ def test_grad_cam_is_the_positive_part_of_the_maps_weighted_with_their_mean_grad
     assert torch.equal(grad_cam(replace(examples, layer="0")), grad_cam(examples))
     with pytest.raises(UserError, match=r"`layer=7`: the network has none. Its convolutions: 0\."):
         grad_cam(replace(examples, layer="7"))
+    with pytest.raises(UserError, match=r"`layer=0` is for pictures"):
+        methods_for(replace(examples, layer="0", kind="row"))
 
 
 def test_measuring_tells_a_true_attribution_from_one_that_explains_nothing() -> None:

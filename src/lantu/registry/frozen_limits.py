@@ -1,9 +1,10 @@
 """Limits that are fixed before the test split is read, so that they cannot be chosen to fit what it says.
 
 They are a tag of the MLflow experiment: the gates, who froze them and when. `lantu launch` compares them with the
-gates that it is given, and their time with that of the run's first test metric.
+gates that it is given, and their time with that of the first test metric of any run on the same test data.
 """
 
+import calendar
 import getpass
 import hashlib
 import json
@@ -16,6 +17,8 @@ from lantu.registry.line import Line
 
 TAG = "lantu.limits"
 """Of an experiment."""
+MOST_RUNS = 1000
+"""Of a page of a search."""
 
 
 def digest(gates: Mapping[str, Any]) -> str:
@@ -77,8 +80,45 @@ def limits_line(client: Any, run: Any, gates: Mapping[str, Any]) -> Line:
     if read is not None and record["at"] >= read:
         why = f"the limits were {shown}, after the test split was read on {read}"
         return Line("limits", "not known", why, required, source, "train and test again, on limits that stand before")
+    if (other := _tested_before(client, run, record["at"])) is not None:
+        why = f"the limits were {shown}, after run {other} of this experiment had read the same test split"
+        return Line(
+            "limits", "not known", why, required, source, "freeze limits before any run has read the test split"
+        )
     when = f", before this run read the test split on {read}" if read else ", and this run has not read the test split"
     return Line("limits", "met", f"the limits were {shown}{when}", required, source)
+
+
+def _tested_before(client: Any, run: Any, moment: str) -> str | None:
+    """The name of another run of the experiment that had read the same test split by then.
+
+    Runs that do not say what their test data were may have had the same.
+    """
+    own = _test_data(run)
+    until = calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ")) * 1000
+    token = None
+    while True:
+        page = client.search_runs(
+            [run.info.experiment_id], f"attributes.start_time <= {until}", order_by=["attributes.start_time"],
+            max_results=MOST_RUNS, page_token=token,
+        )  # fmt: skip
+        for each in page:
+            if each.info.run_id == run.info.run_id or (own and _test_data(each) and own != _test_data(each)):
+                continue
+            read = _first_test(client, each)
+            if read is not None and read <= moment:
+                return str(each.info.run_name or each.info.run_id[:8])
+        token = page.token
+        if not token:
+            return None
+
+
+def _test_data(run: Any) -> str | None:
+    """The digest of a run's test data; None where it logged none."""
+    for each in run.inputs.dataset_inputs if run.inputs else []:
+        if any(tag.key == "mlflow.data.context" and tag.value == "test" for tag in each.tags):
+            return str(each.dataset.digest)
+    return None
 
 
 def _first_test(client: Any, run: Any) -> str | None:

@@ -89,7 +89,7 @@ def _quality(candidate: Evidence, champion: Evidence | None, options: dict[str, 
     better = sign * pair.difference
     source += f" and {champion.run_id[:8]}, {pair.number} examples of both"
     claim = f"{metric} is {abs(better):.4g} {'better' if better >= 0 else 'worse'} [{low:+.4g}, {high:+.4g}]"
-    found: dict[str, Any] = {"value": better, "low": low, "high": high}
+    found: dict[str, Any] = {"metric": metric, "value": better, "low": low, "high": high}
     if not all(map(math.isfinite, (better, low, high))):
         claim = f"{metric} is not a finite number for every example"
         return Line("quality", "not known", claim, limit, source, "look for NaN in the stored predictions")

@@ -25,6 +25,8 @@ class Line:
     """Further examples that would decide."""
     room: float | None = None
     """How far the estimate is within the limit, or below 0 beyond it."""
+    metric: str = ""
+    """Whose difference decides, such as test/loss."""
     value: float | None = None
     low: float | None = None
     high: float | None = None

@@ -63,8 +63,8 @@ def _seeds(line: Line, candidate: Evidence, champion: Evidence | None, client: A
 
     None where fewer than two seeds of each were run, or nothing is to be shown.
     """
-    metric = line.claim.split(" is ")[0]
-    if champion is None or line.value is None or line.room is None or line.room <= 0:
+    metric = line.metric
+    if not metric or champion is None or line.value is None or line.room is None or line.room <= 0:
         return None
     ours, theirs = (_values(client, each, metric) for each in (candidate, champion))
     if min(len(ours), len(theirs)) < 2:

@@ -144,8 +144,10 @@ def methods_for(examples: Explained, asked: list[str] | None = None) -> list[str
     """The methods that fit the inputs and the network, or those that were asked for.
 
     Raises:
-        UserError: one that was asked for does not fit.
+        UserError: one that was asked for does not fit, or a layer is named where none is used.
     """
+    if examples.layer is not None and examples.kind != "picture":
+        raise UserError(f"`layer={examples.layer}` is for pictures (grad_cam); these inputs are explained without one.")
     fitting = list(FITTING[examples.kind])
     if examples.kind == "text" and _embedding(examples) is None:
         fitting.remove("integrated_gradients")

@@ -101,6 +101,7 @@ class RequestSample:
             self._files += 1
             name = f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{self._files:04d}"
         part = self.folder / f".{name}.part"
+        part.touch(mode=0o600)  # the rows are about people
         frame.to_parquet(part, index=False)
         part.replace(self.folder / f"{name}.parquet")
 
