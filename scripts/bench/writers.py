@@ -38,6 +38,7 @@ def main() -> None:
     from lantu.tracking.upload import prepare
 
     prepare()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else the server and PostgreSQL would outlive this process
     with tempfile.TemporaryDirectory(prefix="lantu-writers-") as place, postgresql() as database:
         folder = Path(place)
         with server(folder, database, workers=asked.server_workers) as uri:
@@ -131,6 +132,7 @@ def fork(function, *words):  # type: ignore[no-untyped-def]
     if child:
         return child
     code = 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         function(*words)
         code = 0
