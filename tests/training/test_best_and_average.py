@@ -116,7 +116,7 @@ def test_a_run_stores_its_predictions_at_the_best_epoch_and_compare_uses_them(
     assert main(["compare", "experiment=digits", store, f"report={report}", "metric=val/accuracy"]) == 0
     assert "finite set of 180 examples" in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
     text = report.read_text(encoding="utf-8")
-    for part in ("Example by example", "McNemar", "Calibration", "true class by row"):
+    for part in ("Example by example", "McNemar", "Reliability", "true class by row"):
         assert part in text
 
 
