@@ -216,7 +216,7 @@ def train(tmp_path: Path) -> Callable[..., lantu.Result]:
 
     def run(*overrides: str, pictures: bool = False, upload: bool = False) -> lantu.Result:
         undrawn = () if pictures else ("++callbacks.figures=null",)
-        has_loggers = any(each.startswith("logger") for each in overrides)
+        has_loggers = any(each.startswith(("logger", "debug=one_batch")) for each in overrides)
         unsent = () if upload or has_loggers else ("logger.mlflow.ship=false",)
         return lantu.run(lantu.compose(f"paths.root={tmp_path}", *undrawn, *unsent, *overrides))
 

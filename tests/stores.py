@@ -1,6 +1,7 @@
 """MLflow stores for tests: making an empty one takes MLflow over a second of migrations, a copy takes none."""
 
 import atexit
+import os
 import shutil
 import tempfile
 from functools import cache
@@ -38,6 +39,12 @@ def uploaded(result: lantu.Result, store: Path) -> str:
 @cache
 def _empty() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="lantu-store-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_removed, folder, by=os.getpid())
     ensure_store(embedded_uri(folder))
     return folder / "mlflow.db"
+
+
+def _removed(folder: Path, *, by: int) -> None:
+    """Remove it at the end of the process that made it: a forked child runs what its parent has registered too."""
+    if os.getpid() == by:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -42,6 +42,8 @@ class DataModule(LightningDataModule):
     """
 
     unit = "examples"
+    takes_recordings = False
+    """Whether a request is a recording, so that a page may offer a microphone."""
     cuts_folds = False
     """Whether examples are rows that can be cut into folds."""
     stops: tuple[str, ...] = ()

@@ -45,6 +45,7 @@ class AudioDataModule(SupervisedDataModule):
     """
 
     unit = "recordings"
+    takes_recordings = True
 
     def __init__(
         self,

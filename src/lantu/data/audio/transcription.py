@@ -56,6 +56,7 @@ class SpeechDataModule(DataModule):
     """
 
     unit = "recordings"
+    takes_recordings = True
     example = "speech_folder"
     """A config of conf/data that uses the class, for messages."""
 

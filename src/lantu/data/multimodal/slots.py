@@ -79,6 +79,7 @@ class SlotDataModule(DataModule):
     """
 
     unit = "recordings"
+    takes_recordings = True
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ def _fields(model: ServedModel) -> str:
     if model.prompted:
         return '<label for="prompt">Text</label><textarea id="prompt" rows="5" data-name="text"></textarea>'
     if model.takes_files():
-        hears = model.data.spec.get("kind") in ("audio", "speech")
+        hears = model.data.takes_recordings
         record = '<button type="button" id="record" aria-pressed="false">Record</button> ' if hears else ""
         return f'<label for="file">Files</label><input id="file" type="file" multiple>{record}'
     fields = []
