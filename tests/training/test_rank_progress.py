@@ -101,6 +101,6 @@ def test_a_rank_that_hangs_ends_the_run_in_a_sentence_that_names_it(tmp_path: Pa
     assert run.returncode == 1, said
     assert f"timed out waiting for rank 1 (process {second.process}), which is stopped" in said
     assert "at step" in said
-    assert f"`resume={tmp_path}/run` goes on" in said
+    assert f"`resume={tmp_path}/run` continues from its newest checkpoint" in said
     assert "Traceback" not in said
     assert not Path(f"/proc/{second.process}").exists()
