@@ -69,6 +69,16 @@ class Augment:
         plain = (self.shift, self.gain, self.tempo, self.warp, self.frequency_mask, self.time_mask)
         return any(plain) or self.noise is not None or self.reverb is not None
 
+    def attach(self, examples: Any, mel: LogMel, report: Report, *, trained: bool) -> None:
+        """Let the batches of training examples, which call this with `augment` and `surroundings`, be changed.
+
+        Args:
+            trained: as of `surroundings`.
+        """
+        if self.is_on:
+            examples.augment = self
+            examples.surroundings = self.surroundings(mel, report, trained=trained)
+
     def surroundings(self, mel: LogMel, report: Report, *, trained: bool = False) -> Surroundings | None:
         """The noise and the rooms, read from their folders.
 

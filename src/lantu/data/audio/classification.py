@@ -77,7 +77,7 @@ class AudioDataModule(SupervisedDataModule):
         trained = bool(self.learned)
         self._cut = 0
         super().read()
-        self._augmented(trained=trained)
+        self.augment.attach(self.splits["train"], self._mel(), self.report, trained=trained)
         self.report.note(self._cut, f"recordings cut to {self.learned['samples'] / self.learned['rate']:.2f} s")
 
     def load(self, rows: pd.DataFrame, raw: Raw) -> np.ndarray:
@@ -164,13 +164,6 @@ class AudioDataModule(SupervisedDataModule):
     def _examples(self, waves: list[np.ndarray], y: Tensor | None) -> "Spectrograms":
         standard = Standard.of(self.learned["mean"], self.learned["std"])
         return Spectrograms(standard.applied(self._features(waves)), y, standard=standard)
-
-    def _augmented(self, *, trained: bool) -> None:
-        """Let training batches be changed at random."""
-        if self.augment.is_on:
-            train: Any = self.splits["train"]
-            train.augment = self.augment
-            train.surroundings = self.augment.surroundings(self._mel(), self.report, trained=trained)
 
 
 class Spectrograms(Examples):

@@ -124,10 +124,7 @@ class SpeechDataModule(DataModule):
                 [each for each, part in zip(utterances, split, strict=True) if part == "train"], read.rate
             )
         self._fill(utterances, split)
-        if self.augment.is_on:
-            train: Any = self.splits["train"]
-            train.augment = self.augment
-            train.surroundings = self.augment.surroundings(self.log_mel(), self.report, trained=trained)
+        self.augment.attach(self.splits["train"], self.log_mel(), self.report, trained=trained)
         self.spec = self.facts()
         minutes = sum(len(each.wave) for each in utterances) / self.learned["rate"] / 60
         self.report.title = f"{raw.name}: {len(utterances):,} recordings, {minutes:.0f} minutes of speech"

@@ -143,11 +143,8 @@ class SlotDataModule(DataModule):
                 self.splits[name] = self._examples(self._waves[name], codes[torch.from_numpy(rows)])
                 content = read.hashes[rows].tobytes() + codes[torch.from_numpy(rows)].numpy().tobytes()
                 self.fingerprints[name] = blake2b(content, digest_size=16).hexdigest()
-        if self.augment.is_on:
-            mel = LogMel(rate=self.learned["audio"]["rate"], **self.kind.mel_options)
-            train: Any = self.splits["train"]
-            train.augment = self.augment
-            train.surroundings = self.augment.surroundings(mel, self.report, trained=trained)
+        mel = LogMel(rate=self.learned["audio"]["rate"], **self.kind.mel_options)
+        self.augment.attach(self.splits["train"], mel, self.report, trained=trained)
         self._set_spec()
         minutes = sum(len(wave) for wave in read.values) / self.learned["audio"]["rate"] / 60
         if not any(str(name).lower() in ("speaker", "speaker_id", "client_id") for name in raw.rows):
