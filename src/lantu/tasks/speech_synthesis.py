@@ -152,14 +152,9 @@ class SpeechSynthesis(Task):
     def respond(self, data: DataModule, inputs: Any, params: Mapping[str, Any] | None = None) -> "pd.DataFrame":
         """Each text of the column `text` as a WAV file in the column `audio`."""
         import pandas as pd
-        import soundfile
 
-        files = []
-        for wave in self.synthesize(data, [str(each) for each in inputs["text"]], **(params or {})):
-            file = io.BytesIO()
-            soundfile.write(file, wave, self.sample_rate, format="WAV")
-            files.append(file.getvalue())
-        return pd.DataFrame({"audio": files})
+        waves = self.synthesize(data, [str(each) for each in inputs["text"]], **(params or {}))
+        return pd.DataFrame({"audio": [as_wav(each, self.sample_rate) for each in waves]})
 
     def output_signature(self) -> "Schema":
         from mlflow.types import ColSpec, Schema
@@ -188,7 +183,7 @@ class SpeechSynthesis(Task):
         wanted = 1 if stage == "val" else max(1, self.test_samples)
         places = np.linspace(0, len(short) - 1, wanted + 2)[1:-1] if len(short) > wanted else range(len(short))
         chosen = [short[round(place)] for place in places]
-        pairs = [(_decoded(each.codes), self._repeated(each, number)) for number, each in enumerate(chosen)]
+        pairs = [(decoded(each.codes), self._repeated(each, number)) for number, each in enumerate(chosen)]
         found = {
             "speech": Sound(pairs[0][1], self.sample_rate),
             "spectrogram": self._spectrograms(chosen[0].text.strip(), pairs[0]),
@@ -217,7 +212,7 @@ class SpeechSynthesis(Task):
         cond = self.net.conditioning(frames, torch.tensor([speaker], device=self.device))
         samples = int(seconds * self.sample_rate) if frames is None else frames.shape[2] * self.net.hop
         uniform = torch.rand(1, samples, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        return _decoded(generate(self.net, cond, uniform, temperature=temperature)[0])
+        return decoded(generate(self.net, cond, uniform, temperature=temperature)[0])
 
     def _speaker(self, name: str | None) -> int:
         if name is None:
@@ -254,7 +249,17 @@ def _codes(examples: Any) -> list[np.ndarray]:
     return [each.codes.numpy() for each in examples.recordings]
 
 
-def _decoded(codes: Tensor) -> np.ndarray:
+def as_wav(wave: np.ndarray, rate: int) -> bytes:
+    """A waveform (samples,) in [-1, 1] as a WAV file."""
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, format="WAV")
+    return file.getvalue()
+
+
+def decoded(codes: Tensor) -> np.ndarray:
+    """The waveform (samples,) in [-1, 1] of mu-law codes."""
     from torchaudio.functional import mu_law_decoding
 
     return mu_law_decoding(codes.long().cpu(), 256).float().numpy()

@@ -1,6 +1,5 @@
 """Whether generated speech is understood: a trained recogniser writes it down, beside the real recordings."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lantu.errors import UserError
 from lantu.loggers import log_table
+from lantu.tasks.speech_synthesis import as_wav, decoded
 
 NEEDS = "callbacks.intelligibility.recogniser=RUN"
 
@@ -72,7 +72,7 @@ class Intelligibility(Callback):
             )[0]
             for number, each in enumerate(chosen)
         ]
-        real = [_wave(each.codes) for each in chosen]
+        real = [decoded(each.codes) for each in chosen]
         heard = [self._written_down(waves, task.sample_rate) for waves in (spoken, real)]
         said = [self._model.data.written(each.text) for each in chosen]
         self.table = {"text": said, "heard_in_generated": heard[0], "heard_in_recording": heard[1]}
@@ -87,13 +87,7 @@ class Intelligibility(Callback):
 
     def _written_down(self, waves: list[np.ndarray], rate: int) -> list[str]:
         """What the recogniser makes of waveforms (samples,)."""
-        import soundfile
-
-        files = []
-        for wave in waves:
-            file = io.BytesIO()
-            soundfile.write(file, wave, rate, format="WAV")
-            files.append(file.getvalue())
+        files = [as_wav(wave, rate) for wave in waves]
         return [str(text) for text in self._model.task.respond(self._model.data, files)["text"]]
 
 
@@ -101,9 +95,3 @@ def _error_rates(heard: list[str], said: list[str]) -> dict[str, float]:
     from torchmetrics.functional.text import char_error_rate, word_error_rate
 
     return {"cer": float(char_error_rate(heard, said)), "wer": float(word_error_rate(heard, said))}
-
-
-def _wave(codes: Any) -> np.ndarray:
-    from torchaudio.functional import mu_law_decoding
-
-    return mu_law_decoding(codes.long(), 256).float().numpy()
