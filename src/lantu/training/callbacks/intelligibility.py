@@ -8,7 +8,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lantu.errors import UserError
 from lantu.loggers import log_table
-from lantu.tasks.speech_synthesis import as_wav, decoded
 
 NEEDS = "callbacks.intelligibility.recogniser=RUN"
 
@@ -59,6 +58,8 @@ class Intelligibility(Callback):
             raise UserError(f"`{NEEDS.removesuffix('RUN')}{self.recogniser}`: this run does not recognise speech.")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        from lantu.tasks.speech_synthesis import decoded
+
         data: Any = getattr(trainer, "datamodule", None)
         if trainer.fast_dev_run or data is None or "test" not in data.splits:
             return
@@ -87,6 +88,8 @@ class Intelligibility(Callback):
 
     def _written_down(self, waves: list[np.ndarray], rate: int) -> list[str]:
         """What the recogniser makes of waveforms (samples,)."""
+        from lantu.tasks.speech_synthesis import as_wav
+
         files = [as_wav(wave, rate) for wave in waves]
         return [str(text) for text in self._model.task.respond(self._model.data, files)["text"]]
 
