@@ -15,7 +15,7 @@ from lantu.config.explain import groups as every_group
 from lantu.config.explain import leaves, options
 from lantu.config.locations import user_confs
 from lantu.config.missing_targets import missing
-from lantu.config.ranges import complaint, keeps_kind, rule_for, shown
+from lantu.config.ranges import as_typed, complaint, required_kind, rule_for
 from lantu.config.signatures import Signature, accepts, signature_of, spelled
 from lantu.config.spec_fields import data_fields, model_nodes
 from lantu.errors import UserError
@@ -30,7 +30,7 @@ def check(composition: Composition) -> None:
 
     Checked are: nodes that are missing; spec fields that the model or task needs and the data do not provide; mandatory
     values left out; references that lead nowhere; for every `_target_` whose source can be read, names that it lacks,
-    unknown and missing options and values of the wrong type; the range of every value that `ranges.py` lists; and
+    unknown and missing options and values of the wrong type; the range of every value that `ranges` lists; and
     combinations of options that cannot work together.
     """
     cfg = composition.cfg
@@ -96,7 +96,7 @@ def _check_structure(composition: Composition) -> None:
         nodes: Any = OmegaConf.to_container(cfg[group], resolve=False) if cfg.get(group) else {}
         for key, node in nodes.items():
             if node is not None and not isinstance(node, dict):
-                raise UserError(f"`{group}.{key}={shown(node)}`: it takes a mapping with `_target_`, or null.")
+                raise UserError(f"`{group}.{key}={as_typed(node)}`: it takes a mapping with `_target_`, or null.")
 
 
 MAPPINGS = ("paths", "budget", "sweep", "economics", "tags")
@@ -128,7 +128,7 @@ def _check_mappings(cfg: DictConfig, names: Iterable[str], *, may_be_null: bool 
             continue
         if not OmegaConf.is_dict(holder[key]):
             raise UserError(
-                f"`{name}={shown(holder[key])}`: `{name}` is a mapping; set one of its parts, `{name}.NAME=...`."
+                f"`{name}={as_typed(holder[key])}`: `{name}` is a mapping; set one of its parts, `{name}.NAME=...`."
             )
 
 
@@ -138,9 +138,9 @@ def _check_special_keys(node: Any, path: str = "") -> None:
         return
     target, partial = node.get("_target_", "a.b"), node.get("_partial_", False)
     if not (isinstance(target, str) and target):
-        raise UserError(f"`{path}._target_={shown(target)}`: it takes the dotted name of a class or function.")
+        raise UserError(f"`{path}._target_={as_typed(target)}`: it takes the dotted name of a class or function.")
     if not isinstance(partial, bool):
-        raise UserError(f"`{path}._partial_={shown(partial)}`: it takes true or false.")
+        raise UserError(f"`{path}._partial_={as_typed(partial)}`: it takes true or false.")
     for key, value in node.items():
         _check_special_keys(value, f"{path}.{key}" if path else str(key))
 
@@ -180,8 +180,8 @@ def _check_kinds(composition: Composition) -> None:
         if isinstance(value, dict) and value.get("_target_"):
             continue
         wrong = complaint(key, value)
-        if rule_for(key) is None and (instead := keeps_kind(defaults[key], value)) is not None:
-            wrong = f"`{key}={shown(value)}`: `{key}` takes {instead}."
+        if rule_for(key) is None and (instead := required_kind(defaults[key], value)) is not None:
+            wrong = f"`{key}={as_typed(value)}`: `{key}` takes {instead}."
         if wrong is not None:
             raise UserError(wrong)
 
@@ -205,7 +205,7 @@ OUR_PACKAGES = ("lantu", "datetime", "pytorch_lightning", "timm", "torch", "torc
 
 
 def _is_ours(plain: Any, path: str) -> bool:
-    """Whether the class that an option belongs to is one that `ranges.py` describes, and none of the user's own."""
+    """Whether the class that an option belongs to is one that `ranges` describes, and none of the user's own."""
     target = None
     node = plain
     for name in path.split(".")[:-1]:
@@ -344,7 +344,7 @@ def _check_plain_values(composition: Composition) -> None:
         value: Any = cfg[key] if not OmegaConf.is_missing(cfg, key) else None
         if type(value) is not type(default):
             kind = "true or false" if isinstance(default, bool) else "a whole number"
-            raise UserError(f"`{key}={shown(value)}`: `{key}` takes {kind}, and {shown(value)} is not that.")
+            raise UserError(f"`{key}={as_typed(value)}`: `{key}` takes {kind}, and {as_typed(value)} is not that.")
 
 
 @lru_cache
