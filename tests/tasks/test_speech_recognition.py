@@ -19,7 +19,7 @@ import lantu
 from lantu.cli.main import main
 from lantu.data import SpeechDataModule, joined_recordings
 from lantu.data.audio.duration_batches import DurationBatches
-from lantu.data.samplers import TrainingBatches
+from lantu.data.samplers import Chosen, TrainingBatches
 from lantu.errors import UserError
 from lantu.models import CTCNetwork
 from lantu.models.ctc import StreamState
@@ -68,6 +68,15 @@ def test_beam_search_finds_the_likeliest_text_where_greedy_search_need_not(score
     unsure = np.log(np.array([[0.6, 0.4, 1e-9], [0.6, 0.4, 1e-9]]))
     assert greedy(unsure.argmax(-1), CHARACTERS) == ""
     assert beam_search(unsure, CHARACTERS) == "a"
+
+
+def test_beam_search_states_the_errors_of_greedy_search_as_well() -> None:
+    task = SpeechRecognition(torch.nn.Identity(), characters=CHARACTERS, decoder="beam")
+    unsure = torch.tensor([[[0.6, 0.4, 1e-9], [0.6, 0.4, 1e-9]]]).log()  # greedy search reads "", beam search "a"
+    metrics = task.metrics["test_"]
+    task.observe(metrics, {"logits": unsure, "lengths": torch.tensor([2])}, {"texts": ["a"]})  # type: ignore[arg-type]
+    found = {name: float(value) for name, value in metrics.compute().items()}  # type: ignore[operator]
+    assert found == {"test/wer": 0, "test/cer": 0, "test/greedy_wer": 1, "test/greedy_cer": 1}
 
 
 def test_with_a_lexicon_only_its_words_are_recognised() -> None:
@@ -275,6 +284,38 @@ def test_strings_are_of_one_speaker_and_no_recording_is_in_two_parts(words: Path
     assert all("bob" in name for name in of_part["test"])
     for files, speaker in zip(raw.rows["audio"], raw.rows["speaker"], strict=True):
         assert all(Path(file).name.startswith(speaker) for file in files)
+
+
+def batches_of(words: Path, **options: Any) -> tuple[SpeechDataModule, Any, Any]:
+    """The training examples alone and in a padded batch, in the first epoch."""
+    data = SpeechDataModule(source=lambda: joined_recordings(str(words)), **options)
+    data.prepare_data()
+    examples = data.splits["train"]
+    chosen = [int(examples.lengths.argmin()), int(examples.lengths.argmax())]  # type: ignore[attr-defined]
+    alone = [examples.__getitems__(Chosen([each], seed=0, epoch=0))[0] for each in chosen]  # type: ignore[attr-defined]
+    return data, alone, examples.__getitems__(Chosen(chosen, seed=0, epoch=0))[0]  # type: ignore[attr-defined]
+
+
+def test_recordings_normalised_by_themselves_are_the_same_alone_and_padded(words: Path) -> None:
+    _, alone, both = batches_of(words, normalise="recording")
+    for row, each in enumerate(alone):
+        inside = both["features"][row, :, : int(each["lengths"][0])]
+        torch.testing.assert_close(inside, each["features"][0])
+        torch.testing.assert_close(inside.mean(1), torch.zeros(len(inside)), atol=1e-4, rtol=0)
+        assert (both["features"][row, :, int(each["lengths"][0]) :] == 0).all()
+
+
+def test_another_tempo_changes_the_frames_of_a_training_recording_within_its_share(words: Path) -> None:
+    data, alone, both = batches_of(words, augment={"tempo": 0.2})
+    for row, each in enumerate(alone):
+        torch.testing.assert_close(both["features"][row, :, : int(each["lengths"][0])], each["features"][0])
+    train = data.splits["train"]
+    everything = list(range(len(train)))  # type: ignore[arg-type]
+    drawn = train.__getitems__(Chosen(everything, seed=0, epoch=0))[0]["lengths"].numpy()  # type: ignore[attr-defined]
+    paces = train.lengths / drawn  # type: ignore[attr-defined]
+    assert 0.79 < paces.min() < 0.95
+    assert 1.05 < paces.max() < 1.21
+    assert (train.__getitems__(everything)[0]["lengths"].numpy() == train.lengths).all()  # type: ignore[attr-defined]
 
 
 def test_held_out_recordings_that_training_has_as_well_are_a_warning(words: Path) -> None:

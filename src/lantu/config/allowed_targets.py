@@ -35,7 +35,7 @@ TRANSFORMS = _named(
 SOURCES = _named(
     "lantu.data",
     """audio_folder held_out_questions hub image_folder image_table joined_recordings media_table rdatasets
-    sklearn table_file text_files webdataset day_range equal_weight mirror_table statsmodels""",
+    sklearn spoken_sentences table_file text_files webdataset day_range equal_weight mirror_table statsmodels""",
 )
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lantu.data.audio.audio_folder import audio_folder
     from lantu.data.audio.classification import AudioDataModule
     from lantu.data.audio.joined_recordings import joined_recordings
+    from lantu.data.audio.spoken_sentences import spoken_sentences
     from lantu.data.audio.synthesis import SynthesisDataModule
     from lantu.data.audio.transcription import SpeechDataModule
     from lantu.data.base import DataModule
@@ -78,6 +79,7 @@ _HOMES = {
     "rdatasets": "lantu.data.sources",
     "read_boxes": "lantu.data.image.box_sources",
     "sklearn": "lantu.data.sources",
+    "spoken_sentences": "lantu.data.audio.spoken_sentences",
     "statsmodels": "lantu.data.series.series_sources",
     "table_file": "lantu.data.sources",
     "webdataset": "lantu.data.image.webdataset",
@@ -122,6 +124,7 @@ __all__ = [
     "rdatasets",
     "read_boxes",
     "sklearn",
+    "spoken_sentences",
     "statsmodels",
     "table_file",
     "text_files",

@@ -77,9 +77,7 @@ class SpeechRecognition(Task):
         self.uses_lexicon = lexicon
         self.language_model = language_model
         self.words: WordModel | None = None
-        self.use_metrics(
-            lambda: MetricCollection({"wer": WordErrorRate(), "cer": CharErrorRate()}, compute_groups=False)
-        )
+        self.use_metrics(self._error_rates)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -117,18 +115,28 @@ class SpeechRecognition(Task):
         mean = (torch.where(possible, losses, 0.0) / sizes.clamp(min=1)).sum() / possible.sum().clamp(min=1)
         return mean.to(output["logits"].device)
 
+    def _error_rates(self) -> MetricCollection:
+        """Word and character error rate; with beam search also those of greedy search, as `greedy_wer`."""
+        made = {"wer": WordErrorRate(), "cer": CharErrorRate()}
+        if self.decoder == "beam":
+            made |= {"greedy_wer": WordErrorRate(), "greedy_cer": CharErrorRate()}
+        return MetricCollection(made, compute_groups=False)
+
     def weight(self, y: dict[str, Any]) -> int:
         return len(y["texts"])
 
     def observe(self, metrics: MetricCollection, output: dict[str, Tensor], y: dict[str, Any]) -> None:
-        metrics.update(self.decoded(output), y["texts"])
+        texts = self.decoded(output)
+        by_frame = self.decoded(output, greedily=True) if self.decoder == "beam" else texts
+        for name, metric in metrics.items(keep_base=True):
+            metric.update(by_frame if name.startswith("greedy_") else texts, y["texts"])
 
-    def decoded(self, output: dict[str, Tensor]) -> list[str]:
-        """The text of each recording."""
+    def decoded(self, output: dict[str, Tensor], *, greedily: bool = False) -> list[str]:
+        """The text of each recording, with the task's decoder or by greedy search."""
         log_probs = output["logits"].float().log_softmax(-1).cpu().numpy()
         found = []
         for scores, length in zip(log_probs, output["lengths"].tolist(), strict=True):
-            if self.decoder == "greedy":
+            if greedily or self.decoder == "greedy":
                 found.append(greedy(scores[:length].argmax(-1), self.characters))
             else:
                 text = beam_search(scores[:length], self.characters, words=self.words, beam=self.beam)

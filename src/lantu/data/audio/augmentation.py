@@ -143,6 +143,18 @@ class Augment:
             x = _masked(x, numbers[:, first + 2 : first + 4], most=int(self.time_mask * frames / 2), dim=3)
         return x
 
+    def at_another_tempo(self, x: Tensor, draws: np.ndarray) -> Tensor:
+        """A spectrogram (mels, frames) made faster or slower by `tempo`, with fewer or more frames.
+
+        Args:
+            draws: of the example, as of a row of `__call__`.
+        """
+        if not self.tempo:
+            return x
+        pace = 1 + self.tempo * (2 * float(draws[1]) - 1)
+        places = torch.arange(max(1, round(x.shape[1] / pace))) * pace
+        return x[:, places.round().long().clamp(max=x.shape[1] - 1)]
+
     def _surrounded(
         self, x: Tensor, numbers: Tensor, standard: Standard, surroundings: Surroundings, lengths: Tensor | None
     ) -> Tensor:

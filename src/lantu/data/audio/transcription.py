@@ -48,6 +48,9 @@ class SpeechDataModule(DataModule):
         features: mels, or waveform: samples (N, 1, samples) of zero mean and unit variance in each recording, as
             wav2vec 2.0 reads them.
         mels, window, hop: of `LogMel`.
+        normalise: training: log-mels are standardised by the mean and deviation of the training split; recording: then
+            also by those of the recording itself (cepstral mean and variance normalisation), which takes away what is
+            constant of a voice, a microphone or a room, and needs the whole recording.
         augment: options of `Augment`, for training.
         batch_seconds: seconds of a training batch, padding counted: recordings of similar duration share a batch, of
             long ones fewer. None: `batch_size` recordings.
@@ -73,6 +76,7 @@ class SpeechDataModule(DataModule):
         mels: int = 40,
         window: float = 0.025,
         hop: float = 0.010,
+        normalise: str = "training",
         augment: dict[str, Any] | None = None,
         batch_seconds: float | None = None,
         inputs: str | None = None,
@@ -88,6 +92,12 @@ class SpeechDataModule(DataModule):
             raise UserError(f"`data.features={features}`: the network is given mels or waveform.")
         if features == "waveform" and augment:
             raise UserError("`data.augment` changes log-mels: with `data.features=waveform`, type `data.augment={}`.")
+        if normalise not in ("training", "recording"):
+            raise UserError(
+                f"`data.normalise={normalise}`: log-mels are standardised by the training split or by each recording: "
+                "training or recording."
+            )
+        self.normalise = normalise
         if batch_seconds is not None and not batch_seconds > 0:
             raise UserError(f"`data.batch_seconds={batch_seconds}` must be more than 0, or null.")
         self.features, self.batch_seconds = features, batch_seconds
@@ -223,7 +233,13 @@ class SpeechDataModule(DataModule):
             return Utterances(raw, texts, self.learned["characters"])
         mel, standard = self.log_mel(), Standard.of(self.learned["mean"], self.learned["std"])
         features = [standard.applied(mel(torch.from_numpy(wave)[None]))[0] for wave in waves]
-        return Utterances(features, texts, self.learned["characters"], standard=standard)
+        return Utterances(
+            features,
+            texts,
+            self.learned["characters"],
+            standard=standard,
+            by_recording=self.normalise == "recording",
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "batch_seconds": self.batch_seconds}
