@@ -285,6 +285,7 @@ def test_crowds_are_marked_and_follow_their_boxes(module: Callable[..., BoxDataM
         ({"layout": "pascal"}, "the layouts are coco, yolo, voc, hub"),
         ({"classes": ["cat"]}, "an object called 'dog', which `data.classes` does not name"),
         ({"size": 8}, "at least 32 pixels"),
+        ({"classes": ["cat", "dog"], "single_class": "animal"}, "give one of them"),
     ],
 )
 def test_a_mistake_is_answered_with_a_sentence(
@@ -293,6 +294,13 @@ def test_a_mistake_is_answered_with_a_sentence(
     coco(tmp_path / "pictures")
     with pytest.raises(lantu.UserError, match=said):
         module(options.pop("path", tmp_path / "pictures"), **options)
+
+
+def test_all_objects_can_be_of_a_single_class(module: Callable[..., BoxDataModule], tmp_path: Path) -> None:
+    coco(tmp_path / "pictures")
+    data = module(tmp_path / "pictures", single_class="animal")
+    assert data.spec["class_names"] == ["animal"]
+    assert data.spec["box_counts"] == [3]
 
 
 def test_real_pictures_of_three_mirrors_are_read_as_they_are(mirror: Path, tmp_path: Path) -> None:

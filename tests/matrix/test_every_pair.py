@@ -27,7 +27,7 @@ Train = Callable[..., lantu.Result]
 FITS = fits()
 # a model that has to be told where its weights lie is tested where such weights are made
 MODELS = [name for name, node in model_nodes().items() if "???" not in leaves(node).values()]
-WITH_BOXES = {"bccd", "detection_folder", "road_cars"}
+WITH_BOXES = {"bccd", "detection_folder", "mini_mias_boxes", "road_cars"}
 """Data whose pairs with all detectors are tested in tests/tasks/test_detection.py."""
 ONE_MODEL = {
     "digit_strings": "ctc",

@@ -5,6 +5,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -54,6 +55,7 @@ class BoxDataModule(DataModule):
         box_format: of the hub's layout: xywh (COCO's), xyxy or cxcywh.
         size: pixels of the longer side of a picture on the canvas.
         classes: names in the order of their numbers; None: the source's, or sorted.
+        single_class: a name; every object is of this one class, whatever the source calls it.
         group: keeps pictures of one patient or video in one part: a column of the source, or a regular expression with
             one group that is looked for in file names, such as "^(patient\\d+)_".
         augment: of training pictures (`BoxAugmentation`); None: none.
@@ -71,6 +73,7 @@ class BoxDataModule(DataModule):
         box_format: str = "xywh",
         size: int = 320,
         classes: list[str] | None = None,
+        single_class: str | None = None,
         group: str | None = None,
         augment: BoxAugmentation | None = None,
         **options: Any,
@@ -82,16 +85,23 @@ class BoxDataModule(DataModule):
             raise UserError(
                 "`data.path` must name a folder of pictures with boxes: add `data.path=DIR` to the command."
             )
+        if single_class is not None and classes is not None:
+            raise UserError("`data.single_class` and `data.classes` both name the classes: give one of them.")
         self.source = source or partial(read_boxes, str(path), layout=layout, box_format=box_format)
         self.box_format = box_format
         self.size = size
         self.classes = classes
+        self.single_class = single_class
         self.group = group
         self.augment = augment
 
     def read(self) -> None:
         raw = self.source()
         self._origin = raw if isinstance(raw, Boxes) else from_objects(raw, box_format=self.box_format)
+        if self.single_class is not None:
+            rows = self._origin.rows
+            merged = [[self.single_class] * len(each) for each in rows["labels"]]
+            self._origin = replace(self._origin, rows=rows.assign(labels=merged), classes=None)
         for count, what in self._origin.passed_over:
             self.report.note(count, what)
         for count, what, names in self._origin.left_out:
@@ -212,8 +222,6 @@ class BoxDataModule(DataModule):
         )
 
     def _of_rows(self, mask: np.ndarray) -> Boxes:
-        from dataclasses import replace
-
         return replace(
             self._origin, rows=self._origin.rows[mask].reset_index(drop=True), split=self._origin.split[mask]
         )
