@@ -1,7 +1,7 @@
 """How networks do on everyday tables, beside scikit-learn on the same rows of the same split.
 
 python scripts/bench/tables.py --data ../shared/data/tables [--seeds 5] [--tables flights,hmda] [--models mlp,tabm]
-    [--results FILE.jsonl] [--minutes 9]
+    [--results FILE.jsonl] [--minutes 9] [--jobs 4]
 
 The baselines are gradient-boosted trees (HistGradientBoosting) with categories as such, and logistic or ridge
 regression on the features that the network sees. A seed decides the split and the training. The figure is AUROC for two
@@ -9,13 +9,20 @@ classes, accuracy for more, R2 for numbers, on the test part. The interval is th
 Student's t), of the paired difference where it is one.
 
 With `--results`, each measurement is appended to a file, and what is there already is not measured again, so that the
-bench can be run in pieces of `--minutes`.
+bench can be run in pieces of `--minutes`. `--jobs` measures that many at a time, each in a process of its own with one
+thread.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import time
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,27 +73,22 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a further override of every training")
     parser.add_argument("--results", type=Path, help="JSON lines: go on from them, and append to them")
     parser.add_argument("--minutes", type=float, default=np.inf, help="begin nothing new after so many")
+    parser.add_argument("--jobs", type=int, default=1)
     asked = parser.parse_args()
-    warnings.simplefilter("ignore")
-    end = time.monotonic() + 60 * asked.minutes
     chosen = [name for name in TARGETS if not asked.tables or any(part in name for part in asked.tables.split(","))]
     models = asked.models.split(",")
     found = pd.DataFrame(stored(asked.results), columns=["table", "seed", "model", "figure", "value", "seconds"])
-    for seed, name, model in product(range(asked.seeds), chosen, models):
-        is_known = (found["table"] == name) & (found["seed"] == seed) & (found["model"] == model)
-        if is_known.any() or time.monotonic() > end:
-            continue
-        measured = [
-            {"table": name, "seed": seed, **one}
-            for one in measure(
-                asked.data / name, name, seed, model, asked.set,
-                with_baselines=not ((found["table"] == name) & (found["seed"] == seed)).any(),
-            )
-        ]  # fmt: skip
+    wanted = [
+        (name, seed, model, asked.set, asked.data)
+        for seed, model, name in product(range(asked.seeds), models, chosen)
+        if not ((found["table"] == name) & (found["seed"] == seed) & (found["model"] == model)).any()
+    ]
+    for measured in in_processes(wanted, models[0], asked.jobs, time.monotonic() + 60 * asked.minutes):
         found = pd.concat([found, pd.DataFrame(measured)], ignore_index=True)
         if asked.results:
             with asked.results.open("a") as file:
                 file.writelines(json.dumps(one) + "\n" for one in measured)
+    found = found.drop_duplicates(["table", "seed", "model"])
     names = [*BASELINES, *models]
     print("| table | figure | seeds |", " | ".join(names), "| best network - best baseline | s |")
     print("|---|---|---|", "---|" * len(names), "---|---|", sep="")
@@ -94,6 +96,26 @@ def main() -> None:
         of_table = found[(found["table"] == name) & found["model"].isin(names)]
         if set(models) <= set(of_table["model"]):
             print(line(name, of_table, names), flush=True)
+
+
+def in_processes(wanted: list[tuple[Any, ...]], first: str, jobs: int, end: float) -> Iterator[list[dict[str, Any]]]:
+    """What `measure` gives for each, as it is ready, with the baselines for the first model.
+
+    Args:
+        end: none begins after this moment of the monotonic clock.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+    left = iter(wanted)
+    running: set[Future[list[dict[str, Any]]]] = set()
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        while True:
+            while len(running) < jobs and time.monotonic() < end and (one := next(left, None)) is not None:
+                running.add(pool.submit(measure, *one, with_baselines=one[2] == first))
+            if not running:
+                return
+            ready, running = wait(running, return_when=FIRST_COMPLETED)
+            for each in ready:
+                yield each.result()
 
 
 def stored(path: Path | None) -> list[dict[str, Any]]:
@@ -121,25 +143,32 @@ def interval(values: pd.Series) -> str:
 
 
 def measure(
-    path: Path, name: str, seed: int, model: str, further: list[str], *, with_baselines: bool
+    name: str, seed: int, model: str, further: list[str], folder: Path, *, with_baselines: bool
 ) -> list[dict[str, Any]]:
-    """The test figures of a network, and of the baselines on the same split and features."""
+    """The test figures of a network, and of the baselines on the same split; none where the training fails."""
     from lantu.config.composing import compose
     from lantu.training.run import run
 
+    warnings.simplefilter("ignore")
     options = [
-        "data=csv", f"data.path='{path}'", f"data.target='{TARGETS[name]}'", f"data.split_seed={seed}", f"seed={seed}",
-        f"data.ignore=[{','.join(IGNORED.get(name, []))}]", "logger=none", "save_model=false",
+        "data=csv", f"data.path='{folder / name}'", f"data.target='{TARGETS[name]}'", f"data.split_seed={seed}",
+        f"seed={seed}", f"data.ignore=[{','.join(IGNORED.get(name, []))}]", "logger=none", "save_model=false",
     ]  # fmt: skip
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as store:
         begun = time.perf_counter()
         recipe = [*RECIPE, *MODELS[model], *further, "trainer.enable_progress_bar=false"]
-        result = run(compose(*options, *recipe, f"paths.run={folder}", f"paths.store={folder}"))
+        try:
+            with redirect_stdout(StringIO()):
+                result = run(compose(*options, *recipe, f"paths.run={store}", f"paths.store={store}"))
+        except Exception as error:
+            print(f"{name}, seed {seed}, {model}: {error}", flush=True)
+            return []
         seconds = time.perf_counter() - begun
     data = result.data
     kind = "R2" if data.spec["task"] == "regression" else "AUROC" if data.spec["classes"] == 2 else "accuracy"
     values = {**(baselines(data) if with_baselines else {}), model: float(result.metrics[f"test/{kind.lower()}"])}
-    return [{"model": each, "figure": kind, "value": value, "seconds": seconds} for each, value in values.items()]
+    same = {"table": name, "seed": seed, "figure": kind, "seconds": seconds}
+    return [{**same, "model": each, "value": value} for each, value in values.items()]
 
 
 def baselines(data: Any) -> dict[str, float]:
