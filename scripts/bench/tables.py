@@ -19,7 +19,7 @@ import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import redirect_stdout
 from io import StringIO
@@ -60,7 +60,10 @@ MODELS = {
     "tabm quantile": [*TABM, "data.numbers=quantile"],
 }
 """Without `data.numbers`, its default."""
-RECIPE = ["callbacks=[checkpoint,early_stopping,finite_loss]", "trainer.max_epochs=60", "data.batch_size=128"]
+RECIPE = [
+    "callbacks=[checkpoint,early_stopping,finite_loss]", "trainer.max_epochs=60", "data.batch_size=128",
+    "trainer.enable_progress_bar=false",
+]  # fmt: skip
 BASELINES = ("boosting", "linear")
 
 
@@ -79,11 +82,11 @@ def main() -> None:
     models = asked.models.split(",")
     found = pd.DataFrame(stored(asked.results), columns=["table", "seed", "model", "figure", "value", "seconds"])
     wanted = [
-        (name, seed, model, asked.set, asked.data)
+        ((name, seed, model, asked.set, asked.data), {"with_baselines": model == models[0]})
         for seed, model, name in product(range(asked.seeds), models, chosen)
         if not ((found["table"] == name) & (found["seed"] == seed) & (found["model"] == model)).any()
     ]
-    for measured in in_processes(wanted, models[0], asked.jobs, time.monotonic() + 60 * asked.minutes):
+    for measured in in_processes(measure, wanted, asked.jobs, time.monotonic() + 60 * asked.minutes):
         found = pd.concat([found, pd.DataFrame(measured)], ignore_index=True)
         if asked.results:
             with asked.results.open("a") as file:
@@ -98,19 +101,23 @@ def main() -> None:
             print(line(name, of_table, names), flush=True)
 
 
-def in_processes(wanted: list[tuple[Any, ...]], first: str, jobs: int, end: float) -> Iterator[list[dict[str, Any]]]:
-    """What `measure` gives for each, as it is ready, with the baselines for the first model.
+def in_processes(
+    function: Callable[..., list[dict[str, Any]]], calls: list[tuple[tuple[Any, ...], dict[str, Any]]], jobs: int,
+    end: float,
+) -> Iterator[list[dict[str, Any]]]:  # fmt: skip
+    """What a function gives for each of its arguments, as it is ready.
 
     Args:
-        end: none begins after this moment of the monotonic clock.
+        calls: positional and keyword arguments.
+        end: no call begins after this moment of the monotonic clock.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
-    left = iter(wanted)
+    left = iter(calls)
     running: set[Future[list[dict[str, Any]]]] = set()
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         while True:
-            while len(running) < jobs and time.monotonic() < end and (one := next(left, None)) is not None:
-                running.add(pool.submit(measure, *one, with_baselines=one[2] == first))
+            while len(running) < jobs and time.monotonic() < end and (call := next(left, None)) is not None:
+                running.add(pool.submit(function, *call[0], **call[1]))
             if not running:
                 return
             ready, running = wait(running, return_when=FIRST_COMPLETED)
@@ -150,16 +157,20 @@ def measure(
     from lantu.training.run import run
 
     warnings.simplefilter("ignore")
-    options = [
-        "data=csv", f"data.path='{folder / name}'", f"data.target='{TARGETS[name]}'", f"data.split_seed={seed}",
-        f"seed={seed}", f"data.ignore=[{','.join(IGNORED.get(name, []))}]", "logger=none", "save_model=false",
-    ]  # fmt: skip
     with TemporaryDirectory() as store:
         begun = time.perf_counter()
-        recipe = [*RECIPE, *MODELS[model], *further, "trainer.enable_progress_bar=false"]
+        recipe = [
+            *options_of(name, seed, folder),
+            *RECIPE,
+            *MODELS[model],
+            *further,
+            "trainer.enable_progress_bar=false",
+        ]
         try:
             with redirect_stdout(StringIO()):
-                result = run(compose(*options, *recipe, f"paths.run={store}", f"paths.store={store}"))
+                result = run(
+                    compose(*options_of(name, seed, folder), *recipe, f"paths.run={store}", f"paths.store={store}")
+                )
         except Exception as error:
             print(f"{name}, seed {seed}, {model}: {error}", flush=True)
             return []
@@ -169,6 +180,26 @@ def measure(
     values = {**(baselines(data) if with_baselines else {}), model: float(result.metrics[f"test/{kind.lower()}"])}
     same = {"table": name, "seed": seed, "figure": kind, "seconds": seconds}
     return [{**same, "model": each, "value": value} for each, value in values.items()]
+
+
+def options_of(name: str, seed: int, folder: Path) -> list[str]:
+    """Of a training on a table; the seed decides the split too."""
+    return [
+        "data=csv", f"data.path='{folder / name}'", f"data.target='{TARGETS[name]}'", f"data.split_seed={seed}",
+        f"seed={seed}", f"data.ignore=[{','.join(IGNORED.get(name, []))}]", "logger=none", "save_model=false",
+    ]  # fmt: skip
+
+
+def data_of(name: str, seed: int, folder: Path) -> Any:
+    """A table as a training has it, with its splits."""
+    from hydra.utils import instantiate
+
+    from lantu.config.composing import compose
+
+    data = instantiate(compose(*options_of(name, seed, folder), "model=mlp").cfg.data)
+    data.prepare_data()
+    data.setup("fit")
+    return data
 
 
 def baselines(data: Any) -> dict[str, float]:
