@@ -1,6 +1,6 @@
 """Which encoding of a table's columns serves networks best, over all tables of the bench.
 
-python scripts/bench/table_encodings.py --data ../shared/data/tables [--seeds 5] [--tables flights,hmda]
+python -m scripts.bench.table_encodings --data ../shared/data/tables [--seeds 5] [--tables flights,hmda]
     [--variants "mlp auto,mlp piecewise"] [--results FILE.jsonl] [--minutes 9] [--jobs 4]
 
 A variant is a network, an encoding of numbers, one of columns with many categories, and options of the training, such
@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import tables
 import torch
 from scipy.special import ndtri
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 from sklearn.preprocessing import TargetEncoder
 from torch import Tensor, nn
+
+from scripts.bench import tables
 
 NUMBERS = ("standard", "auto", "rank", "both", "piecewise", "all")
 """rank: normal scores; both: standard and rank; piecewise: standard, and piecewise linear between 16 quantiles
