@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of a slice")
     parser.add_argument("--slices", type=int, default=40)
     parser.add_argument("--callbacks", action="store_true")
+    parser.add_argument("--logger", default="mlflow", help="of the defaults; csv where MLflow is not installed")
     parser.add_argument("--arms", nargs="+", help="only arms whose name has one of these in it")
     parser.add_argument("work", nargs="*", default=WORK)
     asked = parser.parse_args()
@@ -139,7 +140,11 @@ def main() -> None:
         turns = Turns(list(arms), asked.steps, asked.slices)
         with tempfile.TemporaryDirectory() as folder, silence():
             threads = [
-                threading.Thread(target=run, args=(turns, arm, overrides, work.split(), f"{folder}/{number}"))
+                threading.Thread(
+                    target=run,
+                    args=(turns, arm, overrides, work.split(), f"{folder}/{number}"),
+                    kwargs={"logger": asked.logger},
+                )
                 for number, (arm, overrides) in enumerate(arms.items())
             ]
             for each in threads:
@@ -149,7 +154,9 @@ def main() -> None:
         Console().print(report(work, turns))
 
 
-def run(turns: Turns, arm: str, overrides: tuple[str, ...] | None, work: list[str], folder: str) -> None:
+def run(
+    turns: Turns, arm: str, overrides: tuple[str, ...] | None, work: list[str], folder: str, *, logger: str
+) -> None:
     """Train one loop until it has had all its slices."""
     step_done = turns.begin(arm)
     AfterStep.turns[arm] = step_done
@@ -159,7 +166,8 @@ def run(turns: Turns, arm: str, overrides: tuple[str, ...] | None, work: list[st
     )  # fmt: skip
     if overrides is None:
         return by_hand(lantu.compose(*common), step_done)
-    ship = () if "logger=none" in overrides else ("logger.mlflow.ship=false",)
+    ship: tuple[str, ...] = ("logger.mlflow.ship=false",) if logger == "mlflow" else (f"logger={logger}",)
+    ship = () if "logger=none" in overrides else ship
     clock = ("+callbacks.clock._target_=__main__.AfterStep", f"+callbacks.clock.arm='{arm}'")
     lantu.run(lantu.compose(*common, *overrides, *ship, *clock))
 

@@ -93,6 +93,7 @@ def trained(
         {"precision": "bf16-mixed"},
         {"max_steps": 8, "max_epochs": -1},
         {"val_check_interval": 2},
+        {"val_check_interval": 4, "check_val_every_n_epoch": None},
         {"limit_train_batches": 3},
     ],
     ids=str,

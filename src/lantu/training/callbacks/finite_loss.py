@@ -35,9 +35,12 @@ class FiniteLoss(Callback):
         Raises:
             Fault: names the step, the batch, the layer, and the last checkpoint.
         """
+        on_cpu = loss.device.type == "cpu"
+        if on_cpu and math.isfinite(loss.item()):  # nearly always so, and the quickest question
+            return
         if torch.is_anomaly_enabled():  # anomaly detection names the operation
             return
-        every = self.every or (1 if loss.device.type == "cpu" else log_interval(trainer))
+        every = self.every or (1 if on_cpu else log_interval(trainer))
         if self._number % every or str(trainer.precision).startswith("16"):  # the loss scaler handles overflow
             return
         value = float(loss.detach())

@@ -7,18 +7,21 @@ gradients are freed before the training step and not after it, so `p.grad` is No
 """
 
 from contextlib import nullcontext
+from math import inf
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.precision import Precision as FabricPrecision
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning import __version__ as lightning_version
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
 from pytorch_lightning.loops.optimization.automatic import ClosureResult, _AutomaticOptimization
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.loops.utilities import _is_max_limit_reached
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
-from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from pytorch_lightning.trainer.connectors.logger_connector import _LoggerConnector
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
@@ -37,13 +40,20 @@ TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_af
 REPLACED_STEPS = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
 """Parts of a step that a module may override; for such a module Lightning's own loop is used."""
 
+NOTHING = nullcontext()
+
 TESTED = ((2, 6), (2, 7))
 """The tested versions of Lightning: from the first, below the second."""
 RELIES_ON: tuple[tuple[type, str], ...] = (
     (_TrainingEpochLoop, "__init__"),
     (_TrainingEpochLoop, "on_run_start"),
+    (_TrainingEpochLoop, "done"),
     (_TrainingEpochLoop, "advance"),
+    (_TrainingEpochLoop, "on_advance_end"),
+    (_TrainingEpochLoop, "_should_check_val_fx"),
+    (_TrainingEpochLoop, "_should_check_val_epoch"),
     (_TrainingEpochLoop, "update_lr_schedulers"),
+    (_TrainingEpochLoop, "_update_learning_rates"),
     (_TrainingEpochLoop, "_num_ready_batches_reached"),
     (_TrainingEpochLoop, "_should_accumulate"),
     (_TrainingEpochLoop, "_broadcast_sigterm_tensor"),
@@ -54,10 +64,15 @@ RELIES_ON: tuple[tuple[type, str], ...] = (
     (Precision, "optimizer_step"),
     (Precision, "_wrap_closure"),
     (Precision, "_after_closure"),
+    (Precision, "train_step_context"),
+    (FabricPrecision, "forward_context"),
+    (Strategy, "training_step"),
     (_ResultCollection, "log"),
     (_LoggerConnector, "on_batch_start"),
     (_LoggerConnector, "on_batch_end"),
     (_LoggerConnector, "update_train_step_metrics"),
+    (_LoggerConnector, "should_update_logs"),
+    (ModelCheckpoint, "on_train_batch_end"),
 )
 """Methods of Lightning that this loop replaces, or calls although they are private. A test compares their source with
 that of the tested version.
@@ -89,6 +104,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         self._results: Results = Results(training=True)
         self._rank_sync = RankSync()
         self._hooks: Hooks | None = None
+        self._validates_every: float | None = None
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         """Find the implemented hooks for one epoch."""
@@ -96,6 +112,15 @@ class LeanEpochLoop(_TrainingEpochLoop):
         self._results.reads_lazily = isinstance(self.trainer.progress_bar_callback, RichProgressBar | None)
         plain = is_plain(self.trainer) and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
         self._hooks = Hooks(self.trainer) if plain else None
+        self._validates_every = _batches_between_validations(self.trainer)
+
+    @property
+    def done(self) -> bool:
+        """Whether the epoch or training has ended."""
+        if self._hooks is None or self.restarting or self.trainer.should_stop:
+            return bool(super().done)
+        steps = self.automatic_optimization.optim_progress.optimizer.step.total.completed
+        return bool(_is_max_limit_reached(steps, self.max_steps) or self._num_ready_batches_reached())
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Fetch a batch, train on it and update the counters."""
@@ -104,7 +129,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
             return super().advance(data_fetcher)
         if self.val_loop.restarting:  # the validation resumed from a checkpoint is done; the next is complete
             self.val_loop.restarting = False
-        if self.trainer.world_size > 1 and self._rank_sync.is_time(self.trainer):
+        if hooks.ranks > 1 and self._rank_sync.is_time(self.trainer):
             self._broadcast_sigterm_tensor()  # Lightning does it at every step
         batch, _, _ = next(data_fetcher)
         batch_idx = self.batch_idx + 1
@@ -112,7 +137,9 @@ class LeanEpochLoop(_TrainingEpochLoop):
         batch = hooks.transfer_batch(batch)
 
         progress.increment_ready()
-        connector.on_batch_start(batch)
+        summing = self._should_accumulate()
+        connector._first_loop_iter = connector._first_loop_iter is None
+        self._results.batch, self._results.batch_size, self._results.dataloader_idx = batch, None, None
         enough, output = False, None
         if batch is None:
             self._warning_cache.warn("the training data gave None for a batch, which is passed over.")
@@ -120,10 +147,11 @@ class LeanEpochLoop(_TrainingEpochLoop):
             progress.increment_by(0, is_last_batch=True)
         else:
             progress.increment_started()
-            output = self._train_step(hooks, batch, batch_idx)
+            output = self._train_step(hooks, batch, batch_idx, summing=summing)
         progress.increment_processed()
-        if self.trainer.lr_scheduler_configs:
-            self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        if hooks.has_schedules:
+            if not summing:
+                self._update_learning_rates("step", update_plateau_schedulers=False)
             if self._num_ready_batches_reached():
                 self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         if enough:
@@ -135,13 +163,30 @@ class LeanEpochLoop(_TrainingEpochLoop):
             self._results.has_new_values = False
         self._results.batch = self._results.batch_size = None
         progress.increment_completed()
-        connector.update_train_step_metrics()
+        if not summing and hooks.logs(self._batches_that_stepped):
+            connector.update_train_step_metrics()
 
-    def _train_step(self, hooks: "Hooks", batch: Any, batch_idx: int) -> dict[str, Any]:
+    def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
+        """Validate where it is due, and count the step."""
+        trainer, progress, every = self.trainer, self.batch_progress, self._validates_every
+        if (
+            self._hooks is None
+            or every is None
+            or progress.is_last_batch
+            or progress.current.ready % every == 0
+            or trainer.should_stop
+            or trainer.received_sigterm
+            or self.restarting
+            or self._skip_next_val
+        ):
+            return super().on_advance_end(data_fetcher)
+        if not self._should_accumulate():
+            self._batches_that_stepped += 1
+
+    def _train_step(self, hooks: "Hooks", batch: Any, batch_idx: int, *, summing: bool) -> dict[str, Any]:
         """Run forward and backward and, unless gradients are still being accumulated, the optimizer."""
         trainer, optimizer = self.trainer, self.trainer.optimizers[0]
         counted = self.automatic_optimization.optim_progress.optimizer
-        summing = self._should_accumulate()
         if not summing:
             counted.step.increment_ready()
         if batch_idx % trainer.accumulate_grad_batches == 0:
@@ -151,10 +196,10 @@ class LeanEpochLoop(_TrainingEpochLoop):
             counted.zero_grad.increment_started()
             optimizer.zero_grad()
             counted.zero_grad.increment_completed()
-        with trainer.strategy.block_backward_sync() if summing and trainer.world_size > 1 else nullcontext():
+        with trainer.strategy.block_backward_sync() if summing and hooks.ranks > 1 else NOTHING:
             with hooks.inside("training_step"):
-                returned = trainer.strategy.training_step(batch, batch_idx)
-            if returned is None and trainer.world_size > 1:
+                returned = hooks.training_step(batch, batch_idx)
+            if returned is None and hooks.ranks > 1:
                 raise RuntimeError("a training step that returns None leaves the other devices waiting.")
             loss, output = _loss_and_output(returned, share=trainer.accumulate_grad_batches)
             if loss is not None:
@@ -219,8 +264,19 @@ def is_plain(trainer: Trainer) -> bool:
     )
 
 
+def _batches_between_validations(trainer: Trainer) -> float | None:
+    """After how many batches of an epoch, other than its last, to validate; None: Lightning decides after each."""
+    decides = (
+        trainer._val_check_time_interval is not None
+        or trainer.check_val_every_n_epoch is None
+        or any(each.reduce_on_plateau for each in trainer.lr_scheduler_configs)
+        or (isinstance(trainer.limit_train_batches, int) and trainer.val_check_batch == inf)
+    )
+    return None if decides else trainer.val_check_batch
+
+
 class Hooks:
-    """The implemented hooks of a step, found once.
+    """The implemented hooks of a step, and what else does not change during an epoch, found once.
 
     Args:
         trainer: about to begin an epoch.
@@ -230,13 +286,30 @@ class Hooks:
         module, data = trainer.lightning_module, trainer.datamodule
         self._trainer, self._module = trainer, module
         self._callbacks = {
-            name: [getattr(each, name) for each in trainer.callbacks if _has_own(each, name, Callback)]
+            name: [
+                getattr(each, name)
+                for each in trainer.callbacks
+                if _has_own(each, name, Callback) and not _saves_between_steps(each, name)
+            ]
             for name in STEP_HOOKS
         }
         self._modules = {name: getattr(module, name) for name in STEP_HOOKS if _has_own(module, name, LightningModule)}
         self._moves = trainer.strategy.root_device.type != "cpu" or any(
             _has_own(module, name, LightningModule) or _has_own(data, name, LightningDataModule)
             for name in TRANSFER_HOOKS
+        )
+        self.ranks: int = trainer.world_size
+        self.has_schedules = bool(trainer.lr_scheduler_configs)
+        self._log_interval = trainer.log_every_n_steps if trainer.loggers or trainer.fast_dev_run else 0
+        direct = self.ranks == 1 and type(trainer.precision_plugin) is Precision and trainer.strategy.model is module
+        self.training_step = module.training_step if direct else trainer.strategy.training_step
+        """Without the contexts that Lightning enters for it, where these do nothing."""
+
+    def logs(self, steps: int) -> bool:
+        """Whether Lightning may have values for the loggers after a step that follows `steps` others."""
+        interval = self._log_interval
+        return bool(interval) and (
+            self._trainer.should_stop or self._trainer.fast_dev_run or (steps + 1) % interval == 0
         )
 
     def transfer_batch(self, batch: Any) -> Any:
@@ -282,6 +355,17 @@ def _loss_and_output(returned: Any, *, share: int) -> tuple[Tensor | None, dict[
         return loss, {"loss": loss.detach()}
     result = ClosureResult.from_training_step_output(returned, share)
     return result.closure_loss, result.asdict() if result.closure_loss is not None else {}
+
+
+def _saves_between_steps(callback: Any, hook: str) -> bool:
+    """Whether a hook is that of a ModelCheckpoint which saves neither by steps nor by time, and so does nothing."""
+    return (
+        hook == "on_train_batch_end"
+        and isinstance(callback, ModelCheckpoint)
+        and type(callback).on_train_batch_end is ModelCheckpoint.on_train_batch_end
+        and callback._every_n_train_steps < 1
+        and callback._train_time_interval is None
+    )
 
 
 def _has_own(each: object, name: str, parent: type) -> bool:
