@@ -10,7 +10,8 @@ import pytest
 
 from lantu.data.csv_dialect import read_csv
 from lantu.data.read_table import read_table, read_table_with_notes
-from lantu.data.table import columns
+from lantu.data.table.column import Column
+from lantu.data.table.encode_columns import encode, encode_column
 from lantu.data.table.row_encoder import RowEncoder
 from lantu.data.table.rows import TableReport
 from lantu.errors import UserError
@@ -113,10 +114,10 @@ def test_values_of_any_magnitude_become_finite_features_in_every_path(tmp_path: 
     rng = np.random.default_rng(0)
     body = "".join(f"{10.0 ** int(rng.integers(-300, 300))},{a},{y}\n" for a, _, y in VALUES * 3)
     found = report(written(tmp_path, f"wide,a,y\n{body}"))
-    learned = [columns.Column(**each) for each in found.learned["columns"]]
+    learned = [Column(**each) for each in found.learned["columns"]]
     assert any("`wide`: values of too many magnitudes" in line for line in found.report.lines())
     later = pd.DataFrame({"wide": ["1e300", "-1e300", "5"], "a": ["1e300", "-1e308", "2"]}, dtype="str")
-    encoded = columns.encode(later, learned)
+    encoded = encode(later, learned)
     assert np.isfinite(encoded).all()
     assert encoded[:, 0].std() > 0
     one_by_one = [RowEncoder(learned).encode(row) for row in later.to_dict("records")]
@@ -138,12 +139,12 @@ def test_files_of_other_kinds_are_named_with_what_to_do(name: str, content: byte
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> list[columns.Column]:
+def learned(tmp_path_factory: pytest.TempPathFactory) -> list[Column]:
     """Of ages, a code with leading zeros, and a city, none of them ever missing."""
     cities = ("Bonn", "Ulm", "Kiel")
     body = "".join(f"{20 + n % 50},{n % 9 * 13:04d},{cities[n % 3]},{'yn'[n % 7 % 2]}\n" for n in range(300))
     path = written(tmp_path_factory.mktemp("ages"), f"age,code,city,y\n{body}")
-    return [columns.Column(**each) for each in report(path).learned["columns"]]
+    return [Column(**each) for each in report(path).learned["columns"]]
 
 
 @pytest.mark.parametrize(
@@ -157,20 +158,20 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> list[columns.Column]:
     ],
 )
 def test_what_a_later_file_has_and_training_had_not_is_said(
-    changed: dict[str, list[str | None]], said: str, learned: list[columns.Column]
+    changed: dict[str, list[str | None]], said: str, learned: list[Column]
 ) -> None:
     rows = pd.DataFrame({"age": ["20", "30", "40"], "code": ["0013", "0026", "0000"], "city": ["Bonn", "Ulm", "Kiel"]})
     heard: list[str] = []
-    columns.encode(rows.assign(**changed), learned, heard.append)
+    encode(rows.assign(**changed), learned, heard.append)
     assert [line for line in heard if said in line]
     assert len(heard) == 1
 
 
-def test_codes_whose_zeros_a_spreadsheet_cut_off_are_the_same(learned: list[columns.Column]) -> None:
+def test_codes_whose_zeros_a_spreadsheet_cut_off_are_the_same(learned: list[Column]) -> None:
     whole = pd.DataFrame({"age": "20", "code": ["0013", "0026", "0000", "0104"], "city": "Ulm"})
     cut = whole.assign(code=[13, 26, 0, 104])
     heard: list[str] = []
-    np.testing.assert_array_equal(columns.encode(cut, learned, heard.append), columns.encode(whole, learned))
+    np.testing.assert_array_equal(encode(cut, learned, heard.append), encode(whole, learned))
     assert not heard
     encoder = RowEncoder(learned)
     for row, full in zip(cut.to_dict("records"), whole.to_dict("records"), strict=True):
@@ -180,9 +181,9 @@ def test_codes_whose_zeros_a_spreadsheet_cut_off_are_the_same(learned: list[colu
 def test_a_column_of_rare_values_says_when_a_later_file_has_hardly_any_known_ones(tmp_path: Path) -> None:
     body = "".join(f"{'k' * (n % 120 % 60)}{n % 120},{n % 5},{'yn'[n % 7 % 2]}\n" for n in range(1200))
     found = report(written(tmp_path, f"code,a,y\n{body}"))
-    (column,) = [columns.Column(**each) for each in found.learned["columns"] if each["name"] == "code"]
+    (column,) = [Column(**each) for each in found.learned["columns"] if each["name"] == "code"]
     heard: list[str] = []
-    column.encode(pd.Series(["zz", "yy", "xx"]), heard.append)
+    encode_column(column, pd.Series(["zz", "yy", "xx"]), heard.append)
     assert "3 of 3 values are not among the training rows'" in heard[0]
 
 
@@ -190,10 +191,10 @@ def test_a_column_with_outliers_is_standardised_and_ranked_in_every_path(tmp_pat
     body = "".join(f"{n % 17},{1000 if n % 60 == 7 else n % 13},{'yn'[n % 7 % 2]}\n" for n in range(200))
     found = TableReport(path=str(written(tmp_path, f"plain,skewed,y\n{body}")), target="y", numbers="auto")
     found.examine()
-    learned = [columns.Column(**each) for each in found.learned["columns"]]
+    learned = [Column(**each) for each in found.learned["columns"]]
     assert [name for each in learned for name in each.features] == ["plain", "skewed", "skewed rank"]
     later = pd.DataFrame({"plain": ["1", "16"], "skewed": ["1000", "3"]}, dtype="str")
-    encoded = columns.encode(later, learned)
+    encoded = encode(later, learned)
     assert abs(encoded[:, 2]).max() < 3 < encoded[0, 1]
     one_by_one = [RowEncoder(learned).encode(row) for row in later.to_dict("records")]
     np.testing.assert_array_equal(np.stack(one_by_one), encoded)

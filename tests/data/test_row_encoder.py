@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lantu.data.cleaning_report import Report
-from lantu.data.table import columns
+from lantu.data.table.encode_columns import encode
+from lantu.data.table.learn_columns import learn
 from lantu.data.table.row_encoder import RowEncoder
 from lantu.errors import UserError
 
@@ -35,20 +36,20 @@ VALUES = st.one_of(
 
 @pytest.mark.parametrize("scale", ["standard", "quantile"])
 def test_a_row_alone_has_the_bits_of_a_table_of_that_row(scale: str) -> None:
-    learned = columns.learn(ROWS, Report(unit="rows"), numbers=scale)
+    learned = learn(ROWS, Report(unit="rows"), numbers=scale)
     assert {each.kind for each in learned} >= {"number", "category", "boolean", "date"}
     encoder = RowEncoder(learned)
 
     @settings(max_examples=60, deadline=None)
     @given(st.fixed_dictionaries({each.name: VALUES for each in learned}))
     def check(row: dict[str, Any]) -> None:
-        assert np.array_equal(encoder.encode(row), columns.encode(pd.DataFrame([row]), learned)[0], equal_nan=True)
+        assert np.array_equal(encoder.encode(row), encode(pd.DataFrame([row]), learned)[0], equal_nan=True)
 
     check()
 
 
 def test_names_are_matched_loosely_and_a_lacking_column_is_named() -> None:
-    learned = columns.learn(ROWS[["age", "home"]], Report(unit="rows"))
+    learned = learn(ROWS[["age", "home"]], Report(unit="rows"))
     encoder = RowEncoder(learned)
     assert np.array_equal(encoder.encode({" AGE": 30, "Home": "rent"}), encoder.encode({"age": 30, "home": "rent"}))
     with pytest.raises(UserError, match="lacks the column home"):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lantu.data import TableDataModule
 from lantu.data.csv_dialect import read_csv
-from lantu.data.table.columns import Column
+from lantu.data.table.column import Column
+from lantu.data.table.column_values import read_numbers
 from lantu.data.table.kinds import kinds_of
 from lantu.data.values import numbers
 from lantu.errors import UserError
@@ -48,7 +49,7 @@ def column(texts: list[str]) -> np.ndarray:
     kind = kinds_of(rows)["x"]
     assert kind.name in ("number", "date"), kind
     how = {"format": kind.format} if kind.name == "date" else {"decimal": kind.decimal, "unit": kind.unit}
-    return Column("x", kind.name, "double", **how).read(rows["x"])
+    return read_numbers(Column("x", kind.name, "double", **how), rows["x"])
 
 
 # Rows

@@ -11,7 +11,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 from statsmodels.stats.multitest import multipletests
 
 from lantu.cli.main import main
-from lantu.data.table.columns import Column
+from lantu.data.table.column import Column
 from lantu.data.table.reference import described
 from lantu.monitoring import drift, performance
 from tests.responsible.applicants import applicants

@@ -146,7 +146,7 @@ class DataModule(LightningDataModule):
         raise lacks(self, "schema", "to tell MLflow's clients what the model takes")
 
     def table_columns(self) -> list[dict[str, Any]]:
-        """What training learned of each column (`lantu.data.table.columns.Column`) where inputs are rows of a table
+        """What training learned of each column (`lantu.data.table.column.Column`) where inputs are rows of a table
         and nothing else, so that a server can encode one row without a data frame; [] for all other data."""
         return []
 

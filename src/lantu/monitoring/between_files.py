@@ -5,7 +5,8 @@ from typing import Any
 
 from lantu.data.cleaning_report import Report
 from lantu.data.read_table import read_table_with_notes
-from lantu.data.table import columns
+from lantu.data.table.column import Column
+from lantu.data.table.encode_columns import encode
 from lantu.data.table.reference import reference
 from lantu.data.values import as_text
 from lantu.monitoring import drift
@@ -31,8 +32,8 @@ def add_drift(table: Any, report: Report, file: Path) -> None:
     rows, bad, notes = read_table_with_notes(file, as_text=True)
     for sentence in [f"{file.name}: {bad} rows could not be read"] * bool(bad) + notes:
         report.say(sentence)
-    learned = [columns.Column(**each) for each in table.learned["columns"]]
-    features = [columns.encode(each, learned) for each in (table.training, rows)]  # refuses a lacking column
+    learned = [Column(**each) for each in table.learned["columns"]]
+    features = [encode(each, learned) for each in (table.training, rows)]  # refuses a lacking column
     findings = drift.compare(table.learned["reference"], reference(rows, learned), least=LEAST)
     if table.target in rows:
         findings += _of_target(table, rows)

@@ -81,7 +81,7 @@ def make_server(cfg: DictConfig, token: str | None) -> Any:
 
 def _sample(cfg: DictConfig, model: Any) -> Any:
     """What keeps a share of the requests; raises a `UserError` where that cannot be."""
-    from lantu.data.table.columns import Column
+    from lantu.data.table.column import Column
     from lantu.serving.http.sampling import RequestSample
 
     if cfg.sample_folder is None:

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.data.table.columns import MOST_LEVELS, Column, as_category
-from lantu.data.values import is_missing
+from lantu.data.table.column import Column
+from lantu.data.table.column_values import as_category, missing_categories, read_numbers
+from lantu.data.table.learn_columns import MOST_CATEGORIES
 
 POINTS = 400
 """Values that stand for a column's distribution; a distribution function is right to within 1 / POINTS."""
@@ -25,15 +26,14 @@ def described(values: pd.Series, column: Column) -> dict[str, Any]:
         categories and booleans `counts` of the commonest, by name; `kind`.
     """
     found: dict[str, Any] = {"kind": column.kind, "rows": len(values)}
-    if column.kind in ("category", "text"):
-        texts = as_category(values)
-        there = texts[texts.notna() & ~texts.map(is_missing, na_action="ignore").eq(True)].astype(str)
+    if column.has_categories:
+        there = as_category(values)[~missing_categories(values)].astype(str)
         found["missing"] = len(values) - len(there)
         if column.kind == "category":
             counts = there.value_counts()
-            found["counts"] = {str(name): int(count) for name, count in counts.head(MOST_LEVELS).items()}
+            found["counts"] = {str(name): int(count) for name, count in counts.head(MOST_CATEGORIES).items()}
         return found
-    numbers = column.read(values)
+    numbers = read_numbers(column, values)
     there_numbers = numbers[np.isfinite(numbers)]
     found["missing"] = len(values) - len(there_numbers)
     if column.kind == "boolean" or column.binary:

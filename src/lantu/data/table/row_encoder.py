@@ -1,7 +1,7 @@
-"""Encode one row of a table in plain Python: the same bits as `columns.encode` of a table of that row alone.
+"""Encode one row of a table in plain Python: the same bits as `encode` of a table of that row alone.
 
 A data frame of one row costs milliseconds; this takes microseconds. Columns of dates and of free text go through
-`Column.encode`.
+`encode_column`.
 """
 
 import re
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.data.table.columns import FARTHEST, LEVELS, Column, _loose
+from lantu.data.table.column import QUANTILE_LEVELS, Column
+from lantu.data.table.column_values import normalize, normalized_places, read_numbers
+from lantu.data.table.encode_columns import MOST_DEVIATIONS, encode_column
 from lantu.data.values import FALSE, TRUE, is_missing
 from lantu.errors import UserError
 
@@ -32,7 +34,7 @@ class RowEncoder:
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = list(columns)
         self._encoders = [(column.name, _encoder(column)) for column in self.columns]
-        self._loose = {_loose(column.name): column.name for column in self.columns}
+        self._by_normalized = {normalize(column.name): column.name for column in self.columns}
         self.features = sum(len(column.features) for column in self.columns)
 
     def encode(self, row: Mapping[str, Any]) -> np.ndarray:
@@ -65,7 +67,7 @@ class RowEncoder:
 
     def _renamed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """With letter case and spaces of names as in training."""
-        named = {**{self._loose.get(_loose(str(name)), name): value for name, value in row.items()}, **row}
+        named = {**{self._by_normalized.get(normalize(str(name)), name): value for name, value in row.items()}, **row}
         lacking = [name for name, _ in self._encoders if name not in named]
         if lacking:
             raise UserError(f"The row lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}.")
@@ -81,14 +83,14 @@ def _warning(column: Column, value: Any) -> str:
             "" if isfinite(_read(column, value)) else f"`{column.name}`: {text[:40]!r} is no number; taken as missing"
         )
     if column.kind == "category":
-        known = text in column.categories or column.loose_places().get(_loose(text), -1) >= 0
+        known = text in column.categories or normalized_places(column).get(normalize(text), -1) >= 0
         return "" if known else f"`{column.name}`: {text[:40]!r} did not occur in training"
     return ""
 
 
 def _encoder(column: Column) -> Encoder:
     if column.kind in ("date", "text") or column.text:
-        return lambda value: column.encode(_series(value))[0].tolist()
+        return lambda value: encode_column(column, _series(value))[0].tolist()
     if column.kind == "category":
         return _category(column)
     return _truth(column) if column.kind == "boolean" else _number(column)
@@ -114,20 +116,20 @@ def _scaling(column: Column) -> Callable[[float], list[float]]:
     mean, std = column.mean, column.std
 
     def standardised(found: float) -> float:
-        return min(max((found - mean) / std, -FARTHEST), FARTHEST)
+        return min(max((found - mean) / std, -MOST_DEVIATIONS), MOST_DEVIATIONS)
 
     if not column.quantiles:
         return lambda found: [standardised(found)]
     from scipy.special import ndtri
 
-    quantiles, scores = np.array(column.quantiles), ndtri(LEVELS)
+    quantiles, scores = np.array(column.quantiles), ndtri(QUANTILE_LEVELS)
     if column.scales:
         return lambda found: [standardised(found), float(np.interp(found, quantiles, scores))]
     return lambda found: [float(np.interp(found, quantiles, scores))]
 
 
 def _read(column: Column, value: Any) -> float:
-    """As `Column.read` reads a column of this one value; NaN for none."""
+    """As `read_numbers` reads a column of this one value; NaN for none."""
     if value is None:
         return np.nan
     if isinstance(value, bool | int | float):
@@ -144,7 +146,7 @@ def _read_text(column: Column, text: str) -> float:
 @lru_cache(maxsize=1 << 14)
 def _read_other(name: str, decimal: str, unit: str, binary: bool, text: str) -> float:
     blank = Column(name, "number", "string", decimal=decimal, unit=unit, binary=binary)
-    return float(blank.read(_series(text))[0])
+    return float(read_numbers(blank, _series(text))[0])
 
 
 def _truth(column: Column) -> Encoder:
@@ -166,7 +168,7 @@ def _truth(column: Column) -> Encoder:
 
 def _category(column: Column) -> Encoder:
     places = {name: place for place, name in enumerate(column.categories)}
-    loosely = column.loose_places()
+    normalized = normalized_places(column)
     count, others, marks = len(places), column.others, column.marks_missing
 
     def encode(value: Any) -> list[float]:
@@ -175,7 +177,7 @@ def _category(column: Column) -> Encoder:
         features = [0.0] * count
         place = -1 if text is None else places.get(text, -1)
         if place < 0 and not absent and text is not None:
-            place = loosely.get(_loose(text), -1)
+            place = normalized.get(normalize(text), -1)
         if place >= 0:
             features[place] = 1.0
         if others:

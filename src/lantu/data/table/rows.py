@@ -13,7 +13,9 @@ from lantu.data.cleaning_report import Report
 from lantu.data.label_sets import COLUMN, joined_labels
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import shares
-from lantu.data.table import columns
+from lantu.data.table.column import Column, state
+from lantu.data.table.encode_columns import encode
+from lantu.data.table.learn_columns import learn
 from lantu.data.table.reference import reference
 from lantu.data.table.suspicions import suspicious
 from lantu.data.table.woe import Options
@@ -57,7 +59,7 @@ class TableRows(ArrangedRows):
                 self.column(rows, f"data.{option}", name)
         left_out = [self.target, *self.ignore, *([self.group] if self.group and self.group not in self.keep else [])]
         inputs = rows.drop(columns=list(dict.fromkeys(left_out)))
-        learned = columns.learn(
+        learned = learn(
             inputs,
             self.report,
             numbers=self.numbers,
@@ -67,7 +69,7 @@ class TableRows(ArrangedRows):
             binning=(self._positive(rows), self.binning) if self.numbers == "woe" else None,
         )
         suspicious(inputs, rows[self.target], learned, self.report)
-        return {"columns": columns.state(learned), "reference": reference(inputs, learned)}
+        return {"columns": state(learned), "reference": reference(inputs, learned)}
 
     def _positive(self, rows: pd.DataFrame) -> np.ndarray:
         """Whether each row (N,) is of the positive class.
@@ -119,9 +121,9 @@ class TableReport(TableRows):
         """Read the table as training would, and say what was found."""
         rows, split, _ = self.arranged(self.source())
         self.training = rows[split == "train"]
-        learned = [columns.Column(**each) for each in self.learned["columns"]]
+        learned = [Column(**each) for each in self.learned["columns"]]
         for name in self.report.sizes:
-            columns.encode(rows[split == name], learned, self.report.say)
+            encode(rows[split == name], learned, self.report.say)
         return self.report
 
 

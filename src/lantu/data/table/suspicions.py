@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from lantu.data.cleaning_report import Report
-from lantu.data.table.columns import Column, as_category
+from lantu.data.table.column import Column
+from lantu.data.table.column_values import as_category, read_numbers
 
 LEAK = 0.99
 """Share of the training rows whose class one column alone predicts, or of the target's variance, that is reported."""
@@ -43,8 +44,8 @@ def _class_share(column: Column, values: pd.Series, classes: np.ndarray) -> floa
 
 def _variance_share(column: Column, values: pd.Series, target: np.ndarray) -> float:
     """The share of the target's variance that a line through the column's numbers or ranks explains, or its levels."""
-    if column.kind not in ("category", "text"):
-        pairs = pd.DataFrame({"x": column.read(values), "y": target}).dropna()
+    if not column.has_categories:
+        pairs = pd.DataFrame({"x": read_numbers(column, values), "y": target}).dropna()
         if len(pairs) < _LEAST or pairs["x"].nunique() < 2:
             return 0.0
         return float(max(pairs.corr(how).iloc[0, 1] ** 2 for how in ("pearson", "spearman")))
@@ -58,8 +59,8 @@ def _variance_share(column: Column, values: pd.Series, target: np.ndarray) -> fl
 
 def _levels(column: Column, values: pd.Series) -> np.ndarray:
     """A number (N,) for each row: the column's category, or which of its quantiles the value lies in."""
-    if column.kind in ("category", "text"):
+    if column.has_categories:
         return pd.factorize(as_category(values), use_na_sentinel=False)[0]
-    found = column.read(values)
+    found = read_numbers(column, values)
     edges = np.unique(np.nanquantile(found, np.linspace(0, 1, min(_BINS, len(found) // 10) + 1)[1:-1]))
     return np.where(np.isnan(found), len(edges) + 1, np.searchsorted(edges, found, side="right"))

@@ -15,7 +15,8 @@ from lantu.data.csv_dialect import with_numbers
 from lantu.data.read_table import read_table_with_notes
 from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model
-from lantu.data.table import columns
+from lantu.data.table.column import Column
+from lantu.data.table.encode_columns import encode
 from lantu.data.table.reference import reference
 from lantu.data.table.rows import TableRows, own_file
 from lantu.data.table.woe import Bins
@@ -63,7 +64,7 @@ class TableDataModule(SupervisedDataModule, TableRows):
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         # of training rows, what could not be read is said once, by the first pass over them
-        return Examples(torch.from_numpy(columns.encode(rows, self._columns, self._say)), y)
+        return Examples(torch.from_numpy(encode(rows, self._columns, self._say)), y)
 
     def facts(self) -> dict[str, Any]:
         names = [feature for column in self._columns for feature in column.features]
@@ -162,5 +163,5 @@ class TableDataModule(SupervisedDataModule, TableRows):
             self.report.say(sentence)
 
     @property
-    def _columns(self) -> list[columns.Column]:
-        return [columns.Column(**each) for each in self.learned["columns"]]
+    def _columns(self) -> list[Column]:
+        return [Column(**each) for each in self.learned["columns"]]

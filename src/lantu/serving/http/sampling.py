@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lantu.data.table.columns import Column
+from lantu.data.table.column import Column
 from lantu.data.values import is_boolean, is_missing, number
 from lantu.errors import UserError
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lantu.data.table.columns import Column
+from lantu.data.table.column import Column
 from lantu.data.table.row_encoder import RowEncoder
 from lantu.errors import UserError
 from lantu.inference.rebuild import Rebuilt
