@@ -31,12 +31,11 @@ def format_mass(kg: float) -> str:
 
 
 def format_money(usd: float) -> str:
-    """To two digits that say something; from $1,000 without cents."""
-    if usd >= 1000:
-        return f"${usd:,.0f}"
-    return f"${usd:,.2f}" if usd >= 1 else f"${_short(usd)}"
+    """To two significant digits at least; from $1,000 without cents."""
+    sign, size = "-" if usd < 0 else "", abs(usd)
+    return f"{sign}${size:,.0f}" if size >= 1000 else f"{sign}${f'{size:,.2f}' if size >= 1 else _short(size)}"
 
 
 def _short(value: float) -> str:
-    """Two digits that say something, without an exponent."""
+    """Two significant digits, without an exponent."""
     return f"{value:.{max(0, 1 - floor(log10(value)))}f}" if value > 0 else "0"

@@ -126,7 +126,7 @@ def import_everything() -> None:
 
 
 def _caption(analysis: Any) -> str:
-    from lantu.compare.recommendation import counted
+    from lantu.compare.phrases import counted
 
     groups, runs = len(analysis.table), len(analysis.runs)
     said = f"{counted(runs, 'run')} of {counted(groups, 'configuration')}, best {analysis.metric} first"

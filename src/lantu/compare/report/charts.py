@@ -7,7 +7,7 @@ import pandas as pd
 
 from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.comparison_table import number, spread
-from lantu.compare.recommendation import digits_for
+from lantu.compare.phrases import digits_for
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, without_worst, words
 

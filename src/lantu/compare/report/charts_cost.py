@@ -10,12 +10,21 @@ from lantu.compare.comparison_table import number
 from lantu.compare.methods.pareto import front, prices, telling_costs
 from lantu.compare.methods.roi import Outlook
 from lantu.compare.methods.scaling import Law, budget_curve
-from lantu.compare.recommendation import WORDS, money
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, without_worst
 from lantu.metric_direction import direction
+from lantu.units import format_money
 
 MOST_DOTS = 1500
+COST_NAMES = {
+    "cost/usd": "money to train",
+    "cost/kwh": "energy to train",
+    "cost/co2e_kg": "CO2e of training",
+    "cost/device_hours": "device time",
+    "model/parameters": "parameters",
+    "speed/latency_ms": "latency",
+    "privacy/epsilon": "privacy: epsilon",
+}
 
 
 def trade_offs(analysis: Analysis) -> list[str]:
@@ -75,7 +84,7 @@ def _trade_off(analysis: Analysis, cost: str) -> str:
 def _caption(cost: str) -> str:
     """What a price is, in words: `fairness/race/demographic_parity_difference` is a difference between groups."""
     if not cost.startswith("fairness/"):
-        return _capital(WORDS.get(cost, cost))
+        return _capital(COST_NAMES.get(cost, cost))
     _, groups, gap = cost.split("/", 2)
     return f"{_capital(gap.replace('_', ' '))} between groups of {groups.replace('_', ' ')}"
 
@@ -187,7 +196,7 @@ def tornado(found: Outlook, *, most: int = 8) -> str:
             (row["low"], row["from_value"], svg.COLOURS[4]),
             (row["high"], row["to_value"], svg.COLOURS[0]),
         ):
-            told = f"{said} at {number(float(value))}: {money(float(end))}"
+            told = f"{said} at {number(float(value))}: {format_money(float(end))}"
             chart.bar((base, float(end)), (place + 0.22, place + 0.78), colour=colour, tip=told)
     chart.upright(base, dash="")
     keys = svg.legend(

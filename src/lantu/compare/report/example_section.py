@@ -8,7 +8,7 @@ import pandas as pd
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import number
 from lantu.compare.methods.stored_predictions import Pair, calibration, compare_pair, confusion
-from lantu.compare.recommendation import counted, digits_for, interval
+from lantu.compare.phrases import counted, digits_for, interval
 from lantu.compare.report import svg
 from lantu.compare.report.outlook import scrolling, section
 

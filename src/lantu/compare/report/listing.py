@@ -6,7 +6,7 @@ import pandas as pd
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import number
-from lantu.compare.recommendation import counted
+from lantu.compare.phrases import counted
 from lantu.compare.report.outlook import scrolling, section
 
 MOST_RUNS = 3000

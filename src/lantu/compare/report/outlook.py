@@ -8,8 +8,9 @@ from lantu.compare.analysis import Analysis, Depth
 from lantu.compare.comparison_table import MISSING, compact, number
 from lantu.compare.methods.roi import FORMULAS, Outlook
 from lantu.compare.methods.scaling import Law, Refused
-from lantu.compare.recommendation import digits_for, interval, money
+from lantu.compare.phrases import digits_for, interval
 from lantu.compare.report import charts_cost
+from lantu.units import format_money
 
 
 def section(title: str, lead: str, body: str) -> str:
@@ -67,7 +68,7 @@ def _budgets(law: Law, depth: Depth, analysis: Analysis) -> str:
     for factor in (1, 3, 10, 30):
         best = law.optimum(law.largest * factor)
         digits = digits_for(best.loss[2] - best.loss[1])
-        price = f'<td class="n">{money(depth.usd_per_flop * best.compute)}</td>' if usd else ""
+        price = f'<td class="n">{format_money(depth.usd_per_flop * best.compute)}</td>' if usd else ""
         rows.append(
             f'<tr><td class="n">&times; {factor}</td>{price}<td class="n">{compact(best.parameters[0])}</td>'
             f'<td class="n">{compact(best.samples[0])}</td><td class="n">{number(best.loss[0], digits)} '
@@ -123,7 +124,7 @@ def _figure(name: str, found: Outlook) -> str:
         if name == "ROI":
             return f"{each:,.0%}" if each <= MOST_ROI else f"over {MOST_ROI:,.0%}"
         if any(part in name for part in _MONEY):
-            return money(each)
+            return format_money(each)
         return f"{each:,.0f}"
 
     spread = f" <small>({said(low)} to {said(high)})</small>" if low != high and np.isfinite(low) else ""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from lantu.compare.analysis import Analysis, Depth, deepen
 from lantu.compare.comparison_table import TIED, number, rounded
+from lantu.compare.phrases import counted
 from lantu.compare.reading.run_frames import Reader
-from lantu.compare.recommendation import Decision, counted, decide
+from lantu.compare.recommendation import Decision, decide
 from lantu.compare.report import charts, charts_cost, charts_lines
 from lantu.compare.report.example_section import examples_section
 from lantu.compare.report.explorer import explorer_section

@@ -6,8 +6,8 @@ import pandas as pd
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import MISSING, number
+from lantu.compare.phrases import counted, digits_for
 from lantu.compare.reading.run_frames import recorded_direction
-from lantu.compare.recommendation import counted, digits_for
 from lantu.compare.report.outlook import scrolling, section
 from lantu.metric_direction import known_direction
 from lantu.slice_names import parts_of, slice_name

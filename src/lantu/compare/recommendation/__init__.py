@@ -1,0 +1,43 @@
+"""The decision in words: what to ship, how sure that is, what it costs, what to do next."""
+
+from dataclasses import dataclass, field
+
+from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.recommendation.cautions import cautions
+from lantu.compare.recommendation.choice import choose
+from lantu.compare.recommendation.cost_sentences import business_case, forecast, most_important, total_cost
+from lantu.compare.recommendation.next_steps import next_steps
+from lantu.compare.recommendation.score_sentences import differences, example_noise, quality, risk
+from lantu.compare.recommendation.tiles import Tile, tiles
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person who must choose reads first."""
+
+    ship: str | None
+    """The configuration to ship; None: the runs do not decide it."""
+    headline: str
+    sentences: list[str] = field(default_factory=list)
+    caution: list[str] = field(default_factory=list)
+    """What the reader must not overlook."""
+    tiles: list[Tile] = field(default_factory=list)
+
+
+def decide(analysis: Analysis, depth: Depth | None = None) -> Decision:
+    """Put the analysis into words.
+
+    Args:
+        depth: what takes longer to work out; None: the sentences about it are left out.
+    """
+    ship, headline = choose(analysis)
+    sentences = [
+        quality(analysis, ship or analysis.winner),
+        *differences(analysis, ship),
+        *risk(analysis, ship),
+        *example_noise(analysis),
+        *total_cost(analysis),
+    ]
+    if depth is not None:
+        sentences += [*most_important(analysis, depth), *business_case(analysis, depth), *forecast(analysis, depth)]
+    return Decision(ship, headline, sentences, [*next_steps(analysis), *cautions(analysis)], tiles(analysis))
