@@ -247,7 +247,7 @@ def events_of(reply: Any) -> list[Any]:
 def test_a_language_model_speaks_openais_protocol_and_streams(text: lantu.Result) -> None:
     rebuilt = rebuild(text.best_checkpoint)
     task: Any = rebuilt.task
-    expected = task.write_one(rebuilt.data.encode, rebuilt.data.decode, prompt="The ", tokens=20, temperature=0)[4:]
+    expected = task.generate_text(rebuilt.data.encode, rebuilt.data.decode, prompt="The ", tokens=20, temperature=0)[4:]
     ask = {"prompt": "The ", "max_tokens": 20, "temperature": 0}
     messages = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "The "}]}
     with reached(served(text)) as client:

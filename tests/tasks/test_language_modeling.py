@@ -47,14 +47,14 @@ def alphabet(**options):
 
 
 def test_write_returns_the_prompt_and_what_follows():
-    assert alphabet().write_one(encode, decode, prompt="cd", tokens=5) == "cdefghi"
+    assert alphabet().generate_text(encode, decode, prompt="cd", tokens=5) == "cdefghi"
 
 
 def test_dropout_is_off_while_writing_and_every_part_returns_to_its_mode():
     task = alphabet().train()
     frozen = nn.Linear(1, 1).eval()
     task.net.frozen = frozen
-    assert task.write_one(encode, decode, prompt="a", tokens=30) == "a" + (LETTERS[1:] + LETTERS)[:30]
+    assert task.generate_text(encode, decode, prompt="a", tokens=30) == "a" + (LETTERS[1:] + LETTERS)[:30]
     assert task.net.training
     assert task.net.dropout.training
     assert not frozen.training
@@ -67,7 +67,7 @@ def test_the_mode_returns_even_if_the_reader_stops_early_or_an_option_is_wrong()
     pieces.close()
     assert task.net.training
     with pytest.raises(UserError, match="top_k"):
-        task.write_one(encode, decode, prompt="a", top_k=0)
+        task.generate_text(encode, decode, prompt="a", top_k=0)
     assert task.net.training
 
 
@@ -86,11 +86,11 @@ def test_a_character_of_several_bytes_is_shown_once_it_is_whole():
 
 def test_a_stop_text_ends_the_text_and_is_left_out_even_over_several_tokens():
     task = alphabet()
-    assert task.write_one(encode, decode, prompt="a", tokens=20, stop=["fgh"]) == "abcde"
-    assert task.write_one(encode, decode, prompt="a", tokens=20, stop=["xyz", "def", "k"]) == "abc"
+    assert task.generate_text(encode, decode, prompt="a", tokens=20, stop=["fgh"]) == "abcde"
+    assert task.generate_text(encode, decode, prompt="a", tokens=20, stop=["xyz", "def", "k"]) == "abc"
     pieces = list(task.stream(encode, decode, prompt="a", tokens=20, stop=["fgh"]))
     assert "".join(pieces) == "bcde"  # nothing of the stop was shown before it was known
-    assert task.write_one(encode, decode, prompt="a", tokens=6, stop=["fghxxx"]) == "abcdefg"
+    assert task.generate_text(encode, decode, prompt="a", tokens=6, stop=["fghxxx"]) == "abcdefg"
 
 
 @pytest.mark.parametrize(
@@ -102,23 +102,23 @@ def test_texts_written_together_are_those_written_alone_each_up_to_its_own_stop(
     task = LanguageModeling(net, bytes_per_token=1.0, context=8)
     prompts = ["abc", "z", "hello", "longerthanthecontext", "ab", "zz"]
     options = {"tokens": 25, "temperature": 0, "repetition_penalty": 1.2}
-    free = [task.write_one(encode, decode, prompt=each, **options) for each in prompts]
-    assert task.write_all(encode, decode, prompts=prompts, batch_size=4, **options) == free
+    free = [task.generate_text(encode, decode, prompt=each, **options) for each in prompts]
+    assert task.generate_texts(encode, decode, prompts=prompts, batch_size=4, **options) == free
     options["stop"] = [free[0][8:10], free[2][12:14]]
-    alone = [task.write_one(encode, decode, prompt=each, **options) for each in prompts]
+    alone = [task.generate_text(encode, decode, prompt=each, **options) for each in prompts]
     assert alone != free
-    assert task.write_all(encode, decode, prompts=prompts, batch_size=4, **options) == alone
+    assert task.generate_texts(encode, decode, prompts=prompts, batch_size=4, **options) == alone
 
 
 def test_nothing_is_written_after_the_end_of_a_document():
     task = alphabet(end_id=LETTERS.index("h"))
-    assert task.write_one(encode, decode, prompt="d", tokens=20) == "defg"
-    assert task.write_all(encode, decode, prompts=["d", "fg", "i"], tokens=5) == ["defg", "fg", "ijklmn"]
+    assert task.generate_text(encode, decode, prompt="d", tokens=20) == "defg"
+    assert task.generate_texts(encode, decode, prompts=["d", "fg", "i"], tokens=5) == ["defg", "fg", "ijklmn"]
 
 
 def test_an_empty_prompt_is_refused_in_a_sentence():
     with pytest.raises(UserError, match="at least one character"):
-        alphabet().write_one(encode, decode, prompt="")
+        alphabet().generate_text(encode, decode, prompt="")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_an_empty_prompt_is_refused_in_a_sentence():
 )
 def test_texts_longer_than_the_context_are_written_from_long_prompts(net):
     task = LanguageModeling(net, bytes_per_token=1.0, context=8)
-    text = task.write_one(encode, decode, prompt="abcdefghijklmnop", tokens=30, temperature=0.7, top_k=5, top_p=0.9)
+    text = task.generate_text(encode, decode, prompt="abcdefghijklmnop", tokens=30, temperature=0.7, top_k=5, top_p=0.9)
     assert text.startswith("abcdefghijklmnop")
     assert len(text) == 46
 

@@ -138,7 +138,7 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     if cfg.input is not None or cfg.output is not None:
         prompts = [cfg.prompt or "\n"] if cfg.input is None else _prompts(Path(cfg.input).expanduser())
         asked = [data.prompt(each) for each in prompts]
-        texts = task.write_all(data.encode, data.decode, prompts=asked, batch_size=cfg.batch_size, **options)
+        texts = task.generate_texts(data.encode, data.decode, prompts=asked, batch_size=cfg.batch_size, **options)
         if cfg.output is None:
             print("\n\n---\n\n".join(texts))
             return

@@ -10,7 +10,8 @@ from lantu.data.base import DataModule
 from lantu.errors import UserError
 from lantu.slice_names import slice_name
 from lantu.tasks.answer_scores import answer_scores
-from lantu.tasks.language_modeling import Decode, Encode, LanguageModeling
+from lantu.tasks.language_modeling import LanguageModeling
+from lantu.tasks.text_generation import Decode, Encode
 
 SHOWN = 8
 """Questions that a validation shows the answers to."""
@@ -30,8 +31,6 @@ class Answering(LanguageModeling):
         max_answer: the most tokens of an answer; at most half of the context, so that its question stays in sight.
         options: of `LanguageModeling`.
     """
-
-    goes_on = False
 
     def __init__(self, *args: Any, max_answer: int = 64, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -53,7 +52,7 @@ class Answering(LanguageModeling):
             data: a `DialogueDataModule`.
         """
         prompts = [data.prompt(question) for question in questions]
-        texts = self.write_all(
+        texts = self.generate_texts(
             data.encode, data.decode, prompts=prompts, tokens=self.max_answer, stop=data.stops, batch_size=AT_ONCE,
             temperature=0,
         )  # fmt: skip
@@ -63,9 +62,9 @@ class Answering(LanguageModeling):
         """The answer to a question, in pieces as they are written; at most `max_answer` tokens."""
         return super().stream(encode, decode, tokens=self.most_tokens(tokens), **options)
 
-    def write_all(self, encode: Encode, decode: Decode, *, tokens: int = 200, **options: Any) -> list[str]:
+    def generate_texts(self, encode: Encode, decode: Decode, *, tokens: int = 200, **options: Any) -> list[str]:
         """Questions, each with its answer of at most `max_answer` tokens."""
-        return super().write_all(encode, decode, tokens=self.most_tokens(tokens), **options)
+        return super().generate_texts(encode, decode, tokens=self.most_tokens(tokens), **options)
 
     def most_tokens(self, tokens: int) -> int:
         return min(tokens, self.max_answer)

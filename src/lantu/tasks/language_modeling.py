@@ -1,42 +1,24 @@
 """Predict the next token."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from math import log
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric.utilities.apply_func import move_data_to_device
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from lantu.data.base import DataModule
 from lantu.errors import UserError
 from lantu.models.chunked_loss import LossAndGradient, chunk_loss_and_gradient, linear_cross_entropy
-from lantu.models.generate import NOTHING, generate
 from lantu.models.sharding import is_sharded
-from lantu.tasks.base import Batch
-from lantu.tasks.metrics_by_language import TokenTask
-from lantu.tasks.outputs import Outputs
-from lantu.tasks.streaming import Writing
-from lantu.tasks.text_quality import measures
+from lantu.tasks.text_generation import TextGeneration
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from mlflow.types import Schema
-
-Encode = Callable[[str], ArrayLike]
-Decode = Callable[[list[int]], str]
 CARRIED = "lantu.carried"
-"""Where a checkpoint keeps the state that the next batch reads on from."""
+"""The key of a checkpoint under which the state that the next batch continues from is kept."""
 
 
-class LanguageModeling(TokenTask):
-    """Networks answer logits (N, T, vocabulary) for tokens (N, T); targets are the tokens one place on.
+class LanguageModeling(TextGeneration):
+    """Networks answer logits (N, T, vocabulary) for tokens (N, T); targets are the tokens one position later.
 
     Perplexity is exp(loss), per token. Bits per byte of UTF-8 compares across tokenizers, as long as they keep the text
     whole: char, byte and bpe do, while word and wordpiece drop case and what they do not know.
@@ -44,18 +26,15 @@ class LanguageModeling(TokenTask):
     Args:
         bytes_per_token: mean over the validation text.
         context: tokens that the network sees at once.
-        end_id: the token that ends a document: nothing is written after it. None: there is none.
-        carry: read on from the state that the batch before left, without its gradient: truncated back-propagation.
-            For batches whose rows go on where they left off, and networks with a state such as `RNN`.
-        sample_tokens: how long the texts are that `sample` writes.
-        chunked_loss: take the last layer and the loss together, some tokens at a time, so that all logits are never in
-            memory: see `lantu.models.chunked_loss`. For `GPT`. None: on a GPU, where it can be done.
+        end_id: the token that ends a document: nothing is generated after it. None: there is none.
+        carry: start from the state that the previous batch left, without its gradient: truncated back-propagation.
+            For batches whose rows continue those of the previous one, and networks with a state such as `RNN`.
+        sample_tokens: tokens that `sample` generates.
+        chunked_loss: compute the last layer and the loss together, some tokens at a time, so that all logits are never
+            in memory: see `lantu.models.chunked_loss`. For `GPT`. None: on a GPU, where it is possible.
     """
 
     keeps_outputs = False  # logits over a vocabulary for every token
-    prompted = True
-    goes_on = True
-    """Whether the text written at the test goes on from the test split's; False: it answers, and is measured apart."""
 
     def __init__(
         self,
@@ -91,7 +70,6 @@ class LanguageModeling(TokenTask):
         self._plain_loss = _plain_loss
         self._chunks: dict[str, bool] = {}
         self._states: dict[str, Any] = {}
-        self._read: dict[str, Tensor] = {}
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         smoothing = self.label_smoothing if stage == "train" else 0.0
@@ -175,157 +153,6 @@ class LanguageModeling(TokenTask):
             self._states["train"] = self.net.new_cache()  # type: ignore[operator]
             self._states["train"].states = checkpoint[CARRIED]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
-        if batch_idx == 0:
-            self._read["val"] = batch[0][:1].clone()
-        return super().validation_step(batch, batch_idx)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
-        if batch_idx == 0:
-            self._read["test"] = batch[0][:1].clone()
-        return super().test_step(batch, batch_idx)
-
-    def respond(self, data: DataModule, inputs: Any, params: Mapping[str, Any] | None = None) -> "pd.DataFrame":
-        """What follows each prompt, as the column `text`.
-
-        Args:
-            inputs: a data frame with a column `prompt`.
-            params: tokens, temperature, top_k, top_p, stop.
-        """
-        import pandas as pd
-
-        prompts = [data.prompt(each) for each in inputs["prompt"]]
-        options = {"stop": data.stops, **(params or {})}
-        return pd.DataFrame({"text": self.write_all(data.encode, data.decode, prompts=prompts, **options)})
-
-    def output_signature(self) -> "Schema":
-        from mlflow.types import ColSpec, Schema
-
-        return Schema([ColSpec("string", "text")])
-
-    def usage(self, run_dir: Path) -> list[tuple[str, str]]:
-        return [('lantu predict run=last prompt="..."', "let it write")]
-
-    def samples(self, data: DataModule, *, stage: str = "val") -> dict[str, Any]:
-        """A text that goes on from the beginning of the split; of the test's also what is measured of it.
-
-        The measures are those of `lantu.tasks.text_quality`, named as they are logged: `test/distinct_1` and so on.
-        """
-        prompt, text = self.sample(data.decode, stage=stage)
-        if stage == "val":
-            return {"text": text}
-        found = measures(text[len(prompt) :], data.training_text())
-        return {"sample": text, **{f"test/{name}": float(np.float32(value)) for name, value in found.items()}}
-
-    def write_one(self, encode: Encode, decode: Decode, *, prompt: str, tokens: int = 200, **sampling: Any) -> str:
-        """The prompt and what follows it; see `stream`."""
-        return prompt + "".join(self.stream(encode, decode, prompt=prompt, tokens=tokens, **sampling))
-
-    def stream(
-        self,
-        encode: Encode,
-        decode: Decode,
-        *,
-        prompt: str,
-        tokens: int = 200,
-        stop: Sequence[str] = (),
-        **sampling: Any,
-    ) -> Iterator[str]:
-        """What follows a prompt, in pieces as they are written.
-
-        Args:
-            encode: from text to token numbers.
-            decode: from token numbers to text.
-            prompt: at least one token long.
-            tokens: the most that are written.
-            stop: texts; the first of them to be written ends the text and is left out.
-            sampling: temperature, top_k, top_p, repetition_penalty, generator: see `lantu.models.generate.generate`.
-
-        Raises:
-            UserError: the prompt holds no token, or an option is out of its range.
-        """
-        known, writing = self.begin(encode, decode, prompt=prompt, stop=stop)
-        with evaluating(self.net):
-            for drawn in generate(self.net, known[None], new_tokens=tokens, context=self.context, **sampling):
-                if piece := writing.add(int(drawn)):
-                    yield piece
-                if writing.ended:
-                    return
-        if piece := writing.rest():
-            yield piece
-
-    def write_all(
-        self,
-        encode: Encode,
-        decode: Decode,
-        *,
-        prompts: Sequence[str],
-        tokens: int = 200,
-        stop: Sequence[str] = (),
-        batch_size: int = 16,
-        **sampling: Any,
-    ) -> list[str]:
-        """Each prompt and what follows it, several at a time; see `stream`.
-
-        At temperature 0 a text is what `write_one` makes of its prompt alone; otherwise it depends on its neighbours.
-
-        Args:
-            batch_size: prompts at a time. Those of similar length go together; one longer than the context goes alone.
-        """
-        known = [self._known(encode, prompt) for prompt in prompts]
-        limit = getattr(self.net, "context", self.context)
-        order = sorted(range(len(known)), key=lambda number: len(known[number]))
-        short = [number for number in order if limit is None or len(known[number]) <= limit]
-        groups = [short[at : at + batch_size] for at in range(0, len(short), batch_size)]
-        texts = list(prompts)
-        for group in [*groups, *([number] for number in order[len(short) :])]:
-            rows = [known[number] for number in group]
-            writings = [Writing(decode, row.tolist(), stop=stop, end_id=self.end_id) for row in rows]
-            ended = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-            options = {"new_tokens": tokens, "context": self.context, "ended": ended, **sampling}
-            with evaluating(self.net):
-                for drawn in generate(
-                    self.net, pad_sequence(rows, batch_first=True), lengths=_lengths(rows), **options
-                ):
-                    for row, token in enumerate(drawn.tolist()):
-                        if token != NOTHING:
-                            texts[group[row]] += writings[row].add(token)
-                            ended[row] |= writings[row].ended
-            for number, writing in zip(group, writings, strict=True):
-                texts[number] += writing.rest()
-        return texts
-
-    def begin(self, encode: Encode, decode: Decode, *, prompt: str, stop: Sequence[str]) -> tuple[Tensor, Writing]:
-        """The tokens (T,) of a prompt, and what turns those that follow into text; see `stream`."""
-        known = self._known(encode, prompt)
-        return known, Writing(decode, known.tolist(), stop=stop, end_id=self.end_id)
-
-    def most_tokens(self, tokens: int) -> int:
-        """How many tokens of those that are asked for a text may have."""
-        return tokens
-
-    def _known(self, encode: Encode, prompt: str) -> Tensor:
-        known = torch.as_tensor(encode(prompt), dtype=torch.long, device=self.device).flatten()
-        if not len(known):
-            raise UserError(f"`prompt={prompt!r}` holds no token to go on from: give it at least one character.")
-        return known
-
-    def sample(self, decode: Decode, *, stage: str = "test") -> tuple[str, str]:
-        """The beginning of a stage's text, and the same with `sample_tokens` more; always drawn alike."""
-        if stage in self._read:
-            known = self._read[stage][:, : max(self.context // 2, 1)].to(self.device)
-        else:
-            known = torch.zeros(1, 1, dtype=torch.long, device=self.device)
-        generator = torch.Generator(device=self.device).manual_seed(0)  # apart from the run's own random numbers,
-        devices = [self.device] if self.device.type == "cuda" else []  # which dropout may use that stays on
-        with evaluating(self.net), torch.random.fork_rng(devices):
-            torch.manual_seed(0)
-            drawn = list(
-                generate(self.net, known, new_tokens=self.sample_tokens, context=self.context, generator=generator)
-            )
-        before = known[0].tolist()
-        return decode(before), decode([*before, *(int(token) for token in drawn)])
-
 
 def _plain_loss(logits: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), y.flatten(), label_smoothing=label_smoothing)
@@ -338,19 +165,3 @@ def _check_carries(net: nn.Module) -> None:
             f"`data.contiguous=true` is for networks that carry a state from batch to batch, and {type(net).__name__} "
             "has none: choose `model=rnn`, `model=lstm` or `model=gru`, or `data.contiguous=false`."
         )
-
-
-def _lengths(rows: list[Tensor]) -> Tensor:
-    return torch.tensor([len(row) for row in rows], device=rows[0].device)
-
-
-@contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """In eval mode for a while, then as it was, part by part."""
-    training = [module for module in net.modules() if module.training]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -17,9 +17,9 @@ from lantu.errors import UserError
 from lantu.models.wavenet_generation import generate
 from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline
-from lantu.tasks.language_modeling import evaluating
 from lantu.tasks.outputs import Outputs, Sound
 from lantu.tasks.spectral_distortion import mel_cepstral_distortion
+from lantu.tasks.text_generation import evaluating
 from lantu.tasks.waveform_baselines import bits_of_counts
 
 if TYPE_CHECKING:

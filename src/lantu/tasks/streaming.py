@@ -1,4 +1,4 @@
-"""A text while it is written: from tokens to characters that are certain, and to its end."""
+"""Detokenize incrementally: from tokens to the characters that no later token changes, and to the end of the text."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,13 +8,13 @@ TAIL = 16
 """Tokens of the prompt that new ones are decoded with: how words are joined depends on the one before."""
 
 
-class Writing:
-    """What follows one prompt.
+class IncrementalDetokenizer:
+    """The text that follows one prompt, as its tokens are generated.
 
     Args:
-        decode: from token numbers to text.
-        prompt: its token numbers.
-        stop: texts; the first of them to be written ends the text and is left out.
+        decode: from token ids to text.
+        prompt: its token ids.
+        stop: texts; the first of them to be generated ends the text and is left out.
         end_id: a token that ends the text and is left out.
     """
 
@@ -33,7 +33,7 @@ class Writing:
         self._held = max((len(text) for text in stop), default=1) - 1
 
     def add(self, token: int) -> str:
-        """Write a token; returns the characters that are certain by it, and after the last of them nothing more."""
+        """Add a token; returns the characters that it makes final."""
         if token == self.end_id:
             return self.rest()
         self._tokens.append(token)
@@ -44,7 +44,7 @@ class Writing:
         return self._up_to(len(self._text.rstrip(PARTIAL)) - self._held)
 
     def rest(self) -> str:
-        """End the text; returns what was held back."""
+        """End the text; returns the characters that were held back."""
         self.ended = True
         return self._up_to(len(self._text))
 
