@@ -178,6 +178,27 @@ def describe_gaps(series: Series, names: Sequence[str], report: Report, *, dated
             )
 
 
+def step_from(series: Series, date: str, *, dated: bool) -> int:
+    """Return the first step at or after a date.
+
+    Args:
+        dated: whether the steps have times.
+
+    Raises:
+        UserError: it is no date, or lies outside the series.
+    """
+    try:
+        seconds = dates.seconds(pd.Series([pd.Timestamp(date)]))[0]
+    except ValueError as error:
+        raise UserError(f"`data.test_from={date}` is no date such as 2015-01-01.") from error
+    step = int(np.searchsorted(series.times, seconds))
+    if not dated or not 0 < step < len(series.times):
+        raise UserError(
+            f"`data.test_from={date}` lies outside the series, {moment(series.times[0])} to {moment(series.times[-1])}."
+        )
+    return step
+
+
 def moment(seconds: float) -> str:
     """A time as a person writes it: the day, and the hour where it is not midnight."""
     stamp = pd.Timestamp(seconds, unit="s")

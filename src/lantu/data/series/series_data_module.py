@@ -10,26 +10,18 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import DataLoader
 
-from lantu.data import dates
 from lantu.data.base import DataModule
+from lantu.data.cleaning_report import Report
 from lantu.data.csv_dialect import with_numbers
 from lantu.data.fingerprints import fingerprint_of
 from lantu.data.read_table import read_table_with_notes
-from lantu.data.series.from_table import (
-    AGGREGATES,
-    PERIODS,
-    TRANSFORMS,
-    Series,
-    describe_gaps,
-    filled_forward,
-    how_to_read,
-    moment,
-    number_columns,
-    read_series,
-    transformed,
-)
+from lantu.data.series.from_table import Series, step_from
+from lantu.data.series.scaling import Scaling
+from lantu.data.series.series_checks import check_options, check_windows
+from lantu.data.series.series_reader import SeriesReader
+from lantu.data.series.series_report import describe_walk, describe_windows, title, warn_of_filled
 from lantu.data.series.time_splits import WALKS, Fold, once, walking
-from lantu.data.series.windows import SCALES, Scaling, SeriesWindows
+from lantu.data.series.windows import SeriesWindows, complete_origins
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS
 from lantu.errors import UserError
@@ -101,21 +93,10 @@ class SeriesDataModule(DataModule):
         covariate_transform = value_of_renamed(
             covariate_transform, input_transform, old="data.input_transform", new="data.covariate_transform"
         )
-        _check_choices(
-            transform=(transform, TRANSFORMS), covariate_transform=(covariate_transform, TRANSFORMS),
-            fill=(fill, ("none", "forward")), scale=(scale, SCALES),
-            every=(every, (None, *PERIODS)), aggregate=(aggregate, (None, *AGGREGATES)),
+        check_options(
+            split=split, transform=transform, covariate_transform=covariate_transform, every=every,
+            aggregate=aggregate, fill=fill, scale=scale,
         )  # fmt: skip
-        if split in ("time", "random"):
-            raise UserError(
-                f"`data.split={split}`: series are always cut by time: give shares such as {{val: 0.1, test: 0.2}}, or "
-                f"one of {', '.join(WALKS)}."
-            )
-        if aggregate == "sum" and fill == "forward":
-            raise UserError(
-                "`data.aggregate=sum data.fill=forward`: a period without rows would repeat the sum of the one before. "
-                "Leave `data.fill` out, which leaves out windows that touch it, or put rows of 0 into the file."
-            )
         super().__init__(split=None if split in WALKS else split, **options)
         if source is None and path is None:
             raise UserError("`data.path` must name a table: add `data.path=FILE` to the command.")
@@ -124,9 +105,7 @@ class SeriesDataModule(DataModule):
         assert source is not None
         self.source = source
         self.time, self.target = time, [target] if isinstance(target, str) else target
-        self.covariates = covariates or []
-        self.transform, self.covariate_transform = transform, covariate_transform
-        self.every, self.aggregate, self.fill = every, aggregate, fill
+        self.reader = SeriesReader(time, covariates or [], transform, covariate_transform, every, aggregate, fill)
         self.context, self.horizon, self.season = context, horizon, season
         self.scale, self.decay = scale, decay
         self.walk = split if isinstance(split, str) else None
@@ -148,127 +127,54 @@ class SeriesDataModule(DataModule):
         for sentence in raw.notes:
             self.report.say(sentence)
         if not self.learned:
-            targets = self.target or [
-                each for each in number_columns(raw.rows, time=self.time) if each not in self.covariates
-            ]
-            if not targets:
-                raise UserError(f"{raw.name} has no column of numbers to forecast.")
-            reading = how_to_read(raw.rows, time=self.time, columns=[*targets, *self.covariates])
-            self.learned = {"targets": targets, "reading": reading}
-        self.series = self._series_of(raw.rows, is_reported=True)
+            self.learned = self.reader.learn(raw, self.target)
+        self.series = self.reader.read(raw.rows, self.learned, self.report)
         self.cuts = self._folds_of(self.series)
         origins = {name: self._origins(name) for name in SPLITS}
-        if not len(origins["train"][0]) or not all(
-            (origins["train"][1] == fold).any() for fold in range(len(self.cuts))
-        ):
-            raise UserError(
-                f"{raw.name}: {len(self.series.times):,} steps leave no window of {self.context} steps with the "
-                f"{self.horizon} after it to train on. Take a smaller `data.context` or `data.horizon`, or fill "
-                "missing steps: `data.fill=forward`."
-            )
+        windows = {name: [len(each) for each in of_folds] for name, of_folds in origins.items()}
+        check_windows(
+            raw.name, windows, self.cuts, steps=len(self.series.times), context=self.context, horizon=self.horizon,
+            walks=self.walk is not None,
+        )  # fmt: skip
         if "scaling" not in self.learned:
-            places, folds = origins["train"]
             self.learned["scaling"] = Scaling.learned(
-                self.series.values, [places[folds == fold] for fold in range(len(self.cuts))], context=self.context,
+                self.series.values, origins["train"], context=self.context,
                 how=self.scale, decay=self.decay, targets=len(self.learned["targets"]),
                 # what the first windows see is past as well
                 rows=[(max(0, fold.train[0] - self.context), fold.train[1]) for fold in self.cuts],
             ).state()  # fmt: skip
-        self._check_held_out({name: len(places) for name, (places, _) in origins.items()})
-        for name, (places, folds) in origins.items():
-            self._warn_of_filled(name, places)
-            if len(places):
-                self.splits[name] = self._windows(self.series, places, folds, horizon=self.horizon)
-                begin, end = (
-                    min(each.part(name)[0] for each in self.cuts),
-                    max(each.part(name)[1] for each in self.cuts),
-                )
-                self.fingerprints[name] = fingerprint_of(self.series.times[begin:end], self.series.values[begin:end])
+        for name, of_folds in origins.items():
+            self._add_split(name, of_folds)
         self.spec = self._facts()
-        self._describe(raw)
-
-    def _series_of(self, rows: pd.DataFrame, *, is_reported: bool) -> Series:
-        """The transformed series of a table, by what was learned of how it is to be read."""
-        targets = self.learned["targets"]
-        report = self.report if is_reported else type(self.report)()
-        series = read_series(
-            rows, time=self.time, columns=[*targets, *self.covariates], reading=self.learned["reading"],
-            every=self.every, aggregate=self.aggregate, report=report,
-        )  # fmt: skip
-        if is_reported:
-            describe_gaps(series, [*targets, *self.covariates], report, dated=self.time is not None)
-        values = (
-            filled_forward(series.values, report if is_reported else None) if self.fill == "forward" else series.values
-        )
-        count = len(targets)
-        own = transformed(values[:, :count], self.transform, targets)
-        others = transformed(values[:, count:], self.covariate_transform, self.covariates)
-        if not is_reported:
-            for finding in report.lines()[1:]:
-                warn_once(finding)
-        filled = np.isnan(series.values[:, :count]).any(axis=1) if self.fill == "forward" else None
-        return Series(series.times, np.hstack([own, others]), series.row, filled)
+        self._describe(raw.name)
 
     def _folds_of(self, series: Series) -> list[Fold]:
-        first = self.context + (self.transform != "none" or self.covariate_transform != "none")
+        first = self.context + self.reader.is_shifted
         steps = len(series.times)
-        test_from = self._step_of(series, self.test_from)
+        test_from = self.test_from
+        if isinstance(test_from, str):
+            test_from = step_from(series, test_from, dated=self.time is not None)
         if self.walk is not None:
             return walking(first, steps, embargo=self.embargo, test_from=test_from, **self.walk_options)
         return once(first, steps, **self.shares, embargo=self.embargo, test_from=test_from)
 
-    def _step_of(self, series: Series, asked: str | int | None) -> int | None:
-        """The first step at or after a date."""
-        if asked is None or isinstance(asked, int):
-            return asked
-        try:
-            seconds = dates.seconds(pd.Series([pd.Timestamp(asked)]))[0]
-        except ValueError as error:
-            raise UserError(f"`data.test_from={asked}` is no date such as 2015-01-01.") from error
-        step = int(np.searchsorted(series.times, seconds))
-        if self.time is None or not 0 < step < len(series.times):
-            raise UserError(
-                f"`data.test_from={asked}` lies outside the series, {moment(series.times[0])} to "
-                f"{moment(series.times[-1])}."
-            )
-        return step
+    def _origins(self, part: str) -> list[np.ndarray]:
+        """For each fold, the first forecast step of each of its examples of a part (N,)."""
+        return [
+            complete_origins(self.series.values, *fold.part(part), context=self.context, horizon=self.horizon)
+            for fold in self.cuts
+        ]
 
-    def _origins(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """The first forecast step of each example of a part (N,), and its fold (N,)."""
-        values = self.series.values
-        absent = np.concatenate([[0], np.cumsum(np.isnan(values).any(axis=1))])
-        places, folds = [], []
-        for number, fold in enumerate(self.cuts):
-            begin, end = fold.part(part)
-            found = np.arange(max(begin, self.context), end - self.horizon + 1)
-            whole = absent[found + self.horizon] == absent[found - self.context]
-            places.append(found[whole])
-            folds.append(np.full(int(whole.sum()), number))
-        return np.concatenate(places), np.concatenate(folds)
-
-    def _check_held_out(self, windows: dict[str, int]) -> None:
-        """Refuse a validation or test part that was asked for and holds no window."""
-        for part in ("val", "test"):
-            longest = max(end - begin for begin, end in (fold.part(part) for fold in self.cuts))
-            if longest > 0 and not windows[part]:
-                walk = {"val": "data.val_share", "test": "data.refit_every"}
-                option = "data.split" if self.walk is None else walk[part]
-                raise UserError(
-                    f"`data.horizon={self.horizon}`: {part} has {longest:,} steps in a row at most and no window whose "
-                    f"steps are all known and whose {self.horizon} steps to forecast lie among them. Forecast fewer "
-                    f"steps, make the part longer (`{option}`), or fill missing steps: `data.fill=forward`."
-                )
-
-    def _warn_of_filled(self, part: str, origins: np.ndarray) -> None:
-        """Say how many steps of validation or test are scored against a value that was filled in."""
-        if part == "train" or self.series.filled is None:
-            return
-        steps = np.unique(origins[:, None] + np.arange(self.horizon))
-        if count := int(self.series.filled[steps].sum()):
-            self.report.warn(
-                f"{count:,} of {len(steps):,} steps to forecast in {part} were missing; they are scored against the "
-                "value before them"
-            )
+    def _add_split(self, name: str, of_folds: list[np.ndarray]) -> None:
+        origins = np.concatenate(of_folds)
+        folds = np.repeat(np.arange(len(of_folds)), [len(each) for each in of_folds])
+        if name != "train" and self.series.filled is not None:
+            warn_of_filled(self.report, name, origins, self.series.filled, horizon=self.horizon)
+        if len(origins):
+            self.splits[name] = self._windows(self.series, origins, folds, horizon=self.horizon)
+            parts = [fold.part(name) for fold in self.cuts]
+            begin, end = min(first for first, _ in parts), max(last for _, last in parts)
+            self.fingerprints[name] = fingerprint_of(self.series.times[begin:end], self.series.values[begin:end])
 
     def _windows(self, series: Series, origins: np.ndarray, folds: np.ndarray, *, horizon: int) -> SeriesWindows:
         return SeriesWindows(
@@ -310,35 +216,16 @@ class SeriesDataModule(DataModule):
             "per_token": False,
         }
 
-    def _describe(self, raw: Raw) -> None:
-        series, targets = self.series, self.learned["targets"]
-        dated = self.time is not None
-        span = f", {moment(series.times[0])} to {moment(series.times[-1])}" if dated else ""
-        self.report.title = f"{raw.name}: {len(series.times):,} steps{span}, forecasting {', '.join(targets[:5])}"
-        self.report.title += f" and {len(targets) - 5} more" if len(targets) > 5 else ""
-        self.report.sizes = {name: len(self.splits[name]) for name in self.splits}  # type: ignore[arg-type]
-        if self.transform != "none":
-            what = {"log_return": "log returns in percent", "difference": "differences"}[self.transform]
-            self.report.say(f"forecast are the {what} of each series from step to step")
-        possible = sum(
-            max(0, end - max(begin, self.context) - self.horizon + 1)
-            for fold in self.cuts for begin, end in (fold.part(name) for name in SPLITS)
+    def _describe(self, name: str) -> None:
+        dated, report = self.time is not None, self.report
+        report.title = title(name, self.series, self.learned["targets"], dated=dated)
+        report.sizes = {part: len(self.splits[part]) for part in self.splits}  # type: ignore[arg-type]
+        describe_windows(
+            report, self.cuts, windows=sum(report.sizes.values()), context=self.context, horizon=self.horizon,
+            transform=self.reader.transform, is_shifted=self.reader.is_shifted,
         )  # fmt: skip
-        first_lost = int(self.transform != "none" or self.covariate_transform != "none")
-        left_out = possible - sum(self.report.sizes.values())
-        if left_out > first_lost:
-            self.report.note(left_out, "windows that touch a missing value left out")
         if self.walk is not None:
-            first, last = self.cuts[0], self.cuts[-1]
-            when = (
-                f"{moment(series.times[first.test[0]])} to {moment(series.times[last.test[1] - 1])}"
-                if dated
-                else (f"steps {first.test[0]:,} to {last.test[1] - 1:,}")
-            )
-            self.report.say(
-                f"{len(self.cuts)} folds, each with a network of its own, trained on the steps before it alone; "
-                f"tested {when}"
-            )
+            describe_walk(report, self.cuts, self.series.times, dated=dated)
 
     # New inputs
 
@@ -356,8 +243,8 @@ class SeriesDataModule(DataModule):
         for sentence in [f"{bad} rows could not be read"] * bool(bad) + notes:
             warn_once(sentence)
         examples, series = self._forecasts(rows)
-        if self.aggregate is not None:
-            columns = [*self.learned["targets"], *self.covariates]
+        if self.reader.aggregate is not None:
+            columns = [*self.learned["targets"], *self.reader.covariates]
             rows = pd.DataFrame(series.values, columns=columns)
             rows.insert(0, str(self.time), pd.to_datetime(series.times, unit="s"))
             return self.loader(examples), rows
@@ -365,12 +252,13 @@ class SeriesDataModule(DataModule):
 
     def _forecasts(self, inputs: Any) -> tuple[SeriesWindows, Series]:
         rows = inputs if isinstance(inputs, pd.DataFrame) else pd.DataFrame(inputs)
-        series = self._series_of(rows.reset_index(drop=True), is_reported=False)
-        origins = np.arange(self.context, len(series.times) + 1)
-        absent = np.concatenate([[0], np.cumsum(np.isnan(series.values).any(axis=1))])
-        origins = origins[absent[origins] == absent[origins - self.context]]
+        report = Report()
+        series = self.reader.read(rows.reset_index(drop=True), self.learned, report, describes=False)
+        for finding in report.lines()[1:]:
+            warn_once(finding)
+        origins = complete_origins(series.values, 0, len(series.times), context=self.context, horizon=0)
         if not len(origins):
-            needed = self.context + (self.transform != "none" or self.covariate_transform != "none")
+            needed = self.context + self.reader.is_shifted
             raise UserError(
                 f"a forecast needs {needed} steps without a missing value before it, and these {len(rows):,} rows hold "
                 "no such stretch."
@@ -378,13 +266,13 @@ class SeriesDataModule(DataModule):
         newest = len(self.learned["scaling"]["mean"]) - 1  # of walk-forward networks the one that learned the most
         examples = self._windows(series, origins, np.full(len(origins), newest), horizon=0)
         place = series.row[origins - 1]
-        examples.answered = np.where(place >= 0, place, origins - 1) if self.aggregate is not None else place
-        examples.rows = len(series.times) if self.aggregate is not None else len(rows)
+        examples.answered = np.where(place >= 0, place, origins - 1) if self.reader.aggregate is not None else place
+        examples.rows = len(series.times) if self.reader.aggregate is not None else len(rows)
         return examples, series
 
     def schema(self) -> list[dict[str, str]]:
         time = [] if self.time is None else [{"name": self.time, "type": "string"}]
-        return time + [{"name": name, "type": "double"} for name in (*self.learned["targets"], *self.covariates)]
+        return time + [{"name": name, "type": "double"} for name in (*self.learned["targets"], *self.reader.covariates)]
 
     def times(self, split: str) -> np.ndarray:
         """When the first step is that each example forecasts (N,): datetime64, or the step's number."""
@@ -412,10 +300,3 @@ class SeriesDataModule(DataModule):
         examples = self.splits[split]
         assert isinstance(examples, SeriesWindows)
         return {**order, "lengths": examples.folds} if len(self.cuts) > 1 else order
-
-
-def _check_choices(**asked: tuple[Any, tuple[Any, ...]]) -> None:
-    for name, (value, known) in asked.items():
-        if value not in known:
-            words = ", ".join("null" if each is None else each for each in known)
-            raise UserError(f"`data.{name}={value}`: it is one of {words}.")
