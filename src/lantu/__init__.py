@@ -10,23 +10,16 @@ In a notebook:
 
 from typing import TYPE_CHECKING
 
-from lantu.lazy_imports import attribute_importer, import_lazily
+from lantu.lazy_imports import import_lazily
+from lantu.package_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from lantu.config.composing import Composition, compose
-    from lantu.errors import UserError
-    from lantu.training.run import Result, run
-
-__all__ = ["Composition", "Result", "UserError", "compose", "run"]
-
-_HOMES = {
-    "Composition": "lantu.config.composing",
-    "compose": "lantu.config.composing",
-    "UserError": "lantu.errors",
-    "Result": "lantu.training.run",
-    "run": "lantu.training.run",
-}
+    from lantu.config.composing import Composition as Composition
+    from lantu.config.composing import compose as compose
+    from lantu.errors import UserError as UserError
+    from lantu.training.run import Result as Result
+    from lantu.training.run import run as run
 
 import_lazily()
 
-__getattr__ = attribute_importer(__name__, _HOMES)
+__getattr__, __all__ = lazy_exports(__name__, __file__)

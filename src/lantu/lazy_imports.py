@@ -18,7 +18,7 @@ import ast
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -47,24 +47,6 @@ def import_lazily() -> None:
     import_dynamo_when_used()
     if LIBRARY not in sys.modules and not any(isinstance(each, _Finder) for each in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
-
-
-def attribute_importer(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package whose names are imported when they are first used.
-
-    Args:
-        package: its `__name__`.
-        modules: of each name the module that defines it.
-    """
-
-    def get_attribute(name: str) -> Any:
-        if name not in modules:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(modules[name]), name)
-        setattr(sys.modules[package], name, value)
-        return value
-
-    return get_attribute
 
 
 @contextmanager

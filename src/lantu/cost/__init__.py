@@ -5,14 +5,11 @@ Names are imported lazily: the meter needs Lightning, but `lantu sweeps`, which 
 
 from typing import TYPE_CHECKING
 
-from lantu.lazy_imports import attribute_importer
+from lantu.package_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from lantu.cost.meter import CostMeter
-    from lantu.cost.prices import Budget, Economics
+    from lantu.cost.meter import CostMeter as CostMeter
+    from lantu.cost.prices import Budget as Budget
+    from lantu.cost.prices import Economics as Economics
 
-_HOMES = {"CostMeter": "lantu.cost.meter", "Budget": "lantu.cost.prices", "Economics": "lantu.cost.prices"}
-
-__all__ = ["Budget", "CostMeter", "Economics"]
-
-__getattr__ = attribute_importer(__name__, _HOMES)
+__getattr__, __all__ = lazy_exports(__name__, __file__)

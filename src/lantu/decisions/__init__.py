@@ -5,20 +5,13 @@ Names are imported on first use: reports compute calibration errors without torc
 
 from typing import TYPE_CHECKING
 
-from lantu.lazy_imports import attribute_importer
+from lantu.package_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from lantu.decisions.calibration import Calibration, Isotonic, Platt, Temperature
-    from lantu.decisions.decision import Decision
+    from lantu.decisions.calibration import Calibration as Calibration
+    from lantu.decisions.calibration import Isotonic as Isotonic
+    from lantu.decisions.calibration import Platt as Platt
+    from lantu.decisions.calibration import Temperature as Temperature
+    from lantu.decisions.decision import Decision as Decision
 
-_HOMES = {
-    "Calibration": "lantu.decisions.calibration",
-    "Decision": "lantu.decisions.decision",
-    "Isotonic": "lantu.decisions.calibration",
-    "Platt": "lantu.decisions.calibration",
-    "Temperature": "lantu.decisions.calibration",
-}
-
-__all__ = ["Calibration", "Decision", "Isotonic", "Platt", "Temperature"]
-
-__getattr__ = attribute_importer(__name__, _HOMES)
+__getattr__, __all__ = lazy_exports(__name__, __file__)
