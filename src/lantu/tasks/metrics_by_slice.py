@@ -1,7 +1,7 @@
 """Measure a task's metrics for each slice of the examples, such as each region or age group."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,9 +12,13 @@ from lantu.errors import UserError
 from lantu.slice_names import SLICE
 from lantu.tasks.metric_state import collect, reduce, restore
 
-if TYPE_CHECKING:
-    from lantu.data.base import DataModule
-    from lantu.tasks.task_metrics import TaskMetrics
+
+class FeedsMetrics(Protocol):
+    """A task, as far as it says what its metrics are fed."""
+
+    def observe(self, metrics: MetricCollection, output: Any, y: Any) -> None: ...
+
+    def observe_extra(self, metrics: MetricCollection, output: Any, y: Any) -> None: ...
 
 
 class SliceMetrics(nn.Module):
@@ -35,7 +39,7 @@ class SliceMetrics(nn.Module):
                 for kind, collection in collections.items():
                     self.metrics[f"{place}_{code}_{kind}"] = _alone(collection.clone())
 
-    def update(self, task: "TaskMetrics", output: Any, y: Any, rows: list[int] | None) -> None:
+    def update(self, task: FeedsMetrics, output: Any, y: Any, rows: list[int] | None) -> None:
         """Count a batch.
 
         Args:
@@ -87,24 +91,6 @@ class SliceMetrics(nn.Module):
             place, code, kind = name.split("_")
             column = columns[int(place)]
             yield int(place), int(code), kind, f"{column}/{self.names[column][int(code)]}"
-
-
-def slice_metrics(task: "TaskMetrics", data: "DataModule", stage: str) -> SliceMetrics | None:
-    """The sliced metrics of a stage; None where the data have no such split.
-
-    Raises:
-        UserError: the task has no metrics.
-    """
-    if stage not in data.splits:
-        return None
-    found = {"own": task.metrics, "extra": task.extra_metrics}
-    collections: Any = {kind: each[f"{stage}_"] for kind, each in found.items() if f"{stage}_" in each}
-    if not collections:
-        raise UserError(
-            f"`task.slices={task.slices}`: {type(task).__name__} has no metrics to measure for slices; add one with "
-            "`task.extra_metrics`."
-        )
-    return SliceMetrics(collections, {column: data.slice_values(stage, column) for column in task.slices})
 
 
 def table(values: dict[str, float], sizes: dict[str, int]) -> dict[str, list[Any]]:

@@ -13,7 +13,7 @@ from lantu.intervals import log_interval, steps_done
 from lantu.loggers import log_table
 from lantu.notices import warn_once
 from lantu.tasks.interface import TaskInterface
-from lantu.tasks.metrics_by_slice import slice_metrics, table
+from lantu.tasks.metrics_by_slice import SliceMetrics, table
 from lantu.tasks.running_mean import Mean
 
 MEASURED_AT_ONCE = 16
@@ -55,8 +55,24 @@ class TaskMetrics(TaskInterface):
         if data is None:
             raise UserError(f"`task.slices={self.slices}`: the columns are those of a data module, and there is none.")
         for part in ("val", "test"):
-            if (metrics := slice_metrics(self, data, part)) is not None:
-                self.slice_metrics[f"{part}_"] = metrics.to(self.device)
+            if part in data.splits:
+                slices = {column: data.slice_values(part, column) for column in self.slices}
+                self.slice_metrics[f"{part}_"] = SliceMetrics(self._measured_by_slice(part), slices).to(self.device)
+
+    def _measured_by_slice(self, stage: str) -> dict[str, MetricCollection]:
+        """The task's own metrics of a stage and those that the config adds, as far as there are any.
+
+        Raises:
+            UserError: there are none.
+        """
+        sets = {"own": self.metrics, "extra": self.extra_metrics}
+        collections: Any = {kind: each[f"{stage}_"] for kind, each in sets.items() if f"{stage}_" in each}
+        if not collections:
+            raise UserError(
+                f"`task.slices={self.slices}`: {type(self).__name__} has no metrics to measure for slices; add one "
+                "with `task.extra_metrics`."
+            )
+        return collections
 
     def weight(self, y: Any) -> int | Tensor:
         """How much a batch's mean loss counts in the mean over a stage: the number of what it is a mean of."""
