@@ -6,7 +6,8 @@ from torch import nn
 
 from lantu.errors import UserError
 from lantu.models import RNN
-from lantu.models.rnn import CELLS, POOLS, unroll
+from lantu.models.recurrent_layers import unroll
+from lantu.models.rnn import CELLS, POOLS
 
 EVERY_CELL = pytest.mark.parametrize("cell", list(CELLS))
 

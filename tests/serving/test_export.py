@@ -14,7 +14,8 @@ from lantu.inference.exported import PREPARATION
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.models.gpt import GPT
-from lantu.models.rnn import RNN, _read_padded
+from lantu.models.recurrent_layers import read_padded
+from lantu.models.rnn import RNN
 from lantu.serving.export.equality import Equality, _add
 from lantu.serving.export.export_command import export
 from lantu.serving.export.graph import trace
@@ -120,7 +121,7 @@ def test_a_recurrent_layer_that_is_traced_reads_padded_texts_as_packing_does(cel
     lengths, x = torch.tensor([4, 1, 7]), torch.randn(3, 7, 6)
     with torch.no_grad():
         packed, state = net._read(net.layers[0], x, lengths, None)
-        padded, last = _read_padded(net.layers[0], x, lengths)
+        padded, last = read_padded(net.layers[0], x, lengths)
     torch.testing.assert_close(padded, packed)
     torch.testing.assert_close(last, state[0] if isinstance(state, tuple) else state)
 

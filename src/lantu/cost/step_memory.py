@@ -137,15 +137,15 @@ def fake_tensors() -> Iterator[None]:
     """Tensors that are made inside hold no data; attention counts as on a GPU."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from lantu.models import gpt
+    from lantu.models import attention
 
-    kept, gpt.FLOAT32_ATTENTION = gpt.FLOAT32_ATTENTION, False
+    kept, attention.FLOAT32_ATTENTION = attention.FLOAT32_ATTENTION, False
     try:
         with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # torch's own doing
             yield
     finally:
-        gpt.FLOAT32_ATTENTION = kept
+        attention.FLOAT32_ATTENTION = kept
 
 
 def _traced(make: Callable[[int | None], Step], blocks: int | None, precision: str) -> StepMemory:

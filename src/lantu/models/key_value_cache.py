@@ -1,18 +1,41 @@
-"""Caches of several sequences of different lengths, for `RunningBatch`; rows are always the first ones.
+"""Keys and values of earlier tokens, so that generation processes each token once.
 
 Letters at the end of a tensor's name are those of `lantu.models.gpt`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lantu.models.gpt import KeyValueCache
-    from lantu.models.rnn import RecurrentState, State
+
+class KeyValueCache:
+    """Cached keys and values of earlier tokens, so that generation processes each token once."""
+
+    def __init__(self, layers: int, context: int) -> None:
+        self.length = 0
+        """Number of cached tokens; `GPT.forward` updates it after the last layer."""
+        self.context = context
+        self.kept: list[Tensor | None] = [None] * layers
+        self.tokens_NS: Tensor | None = None
+        """The cached tokens, for networks with a `boundary_id`."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def read(self, tokens_NT: Tensor) -> Tensor:
+        """Append new tokens, and return all tokens (N, S)."""
+        self.tokens_NS = tokens_NT if self.tokens_NS is None else torch.cat((self.tokens_NS, tokens_NT), dim=1)
+        return self.tokens_NS
+
+    def extend(self, layer: int, k_NKTC: Tensor, v_NKTC: Tensor) -> tuple[Tensor, Tensor]:
+        """Append a layer's new keys and values, and return all of them, (N, K, S, C) each."""
+        kept_2NKSC = self.kept[layer]
+        if kept_2NKSC is None:
+            sequences, heads, _, head_width = k_NKTC.shape
+            kept_2NKSC = self.kept[layer] = k_NKTC.new_empty(2, sequences, heads, self.context, head_width)
+        end = self.length + k_NKTC.shape[2]
+        kept_2NKSC[0, :, :, self.length : end] = k_NKTC
+        kept_2NKSC[1, :, :, self.length : end] = v_NKTC
+        return kept_2NKSC[0, :, :, :end], kept_2NKSC[1, :, :, :end]
 
 
 class KeyValueSlots:
@@ -102,43 +125,11 @@ class KeyValueSlots:
         self.lengths_N[: self.used] += 1
 
 
-class RecurrentSlots:
-    """States of several sequences: a recurrent network needs no more of a sequence than that.
-
-    Args:
-        layers: of the network.
-    """
-
-    def __init__(self, layers: int) -> None:
-        self.states: list[State | None] = [None] * layers
-
-    def __bool__(self) -> bool:
-        return True
-
-    def append(self, cache: RecurrentState) -> None:
-        """Take in a sequence that was read alone."""
-        for layer, state in enumerate(cache.states):
-            assert state is not None
-            before = self.states[layer]
-            self.states[layer] = state if before is None else _joined(before, state)
-
-    def remove(self, row: int) -> None:
-        """Forget a sequence; the last row takes its place."""
-        self.states = [None if state is None else _without(state, row) for state in self.states]
-
-
-def _joined(one: State, two: State) -> State:
-    if isinstance(one, tuple):
-        assert isinstance(two, tuple)
-        return torch.cat((one[0], two[0]), dim=1), torch.cat((one[1], two[1]), dim=1)
-    assert isinstance(two, Tensor)
-    return torch.cat((one, two), dim=1)
-
-
-def _without(state: State, row: int) -> State | None:
-    if isinstance(state, tuple):
-        found = _without(state[0], row), _without(state[1], row)
-        return None if found[0] is None else found  # type: ignore[return-value]
-    last = state.shape[1] - 1
-    rows = [last if each == row else each for each in range(last)]
-    return state[:, rows] if rows else None
+def documents(tokens_NS: Tensor, boundary_id: int, *, now: int) -> tuple[Tensor, Tensor]:
+    """For the last `now` of S tokens: their positions (N, T) in their documents, and the attention mask (N, T, S)."""
+    is_start_NS = tokens_NS == boundary_id
+    document_NS = is_start_NS.cumsum(dim=1)
+    position_S = torch.arange(tokens_NS.shape[1], device=tokens_NS.device)
+    start_NS = (is_start_NS * position_S).cummax(dim=1).values
+    same_NTS = document_NS[:, -now:, None] == document_NS[:, None]
+    return (position_S - start_NS)[:, -now:], same_NTS & (position_S <= position_S[-now:, None])
