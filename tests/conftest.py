@@ -34,6 +34,19 @@ def no_server_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data that were decoded or encoded once, for all tests and all of pytest's workers."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+
+
+@pytest.fixture(autouse=True)
+def data_are_prepared_once(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs find data that an earlier test prepared: most data take longer to decode than a short run to train."""
+    monkeypatch.setenv("LANTU_CACHE", str(shared_cache))
+
+
+@pytest.fixture(scope="session")
 def mirror() -> Path:
     """The mirror folder with real data; the test skips where there is none."""
     named = os.environ.get("LANTU_MIRROR")

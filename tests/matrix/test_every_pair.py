@@ -111,12 +111,6 @@ def one_for_each(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
 WHOLE = one_for_each(FITTING)
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Decoded images, shared by the pairs."""
-    return tmp_path_factory.mktemp("cache")
-
-
 ROWS = {
     "zalando-datasets": 400, "luna16_patches": 400, "openclipart": 400, "sentence_polarity": 400, "chatterbot": 400,
     "trec": 400, "udhr": 40,
@@ -159,7 +153,7 @@ def _place(small: Path, file: Path, mirror: Path) -> Path:
 
 
 @pytest.fixture
-def options(cache: Path, own_data: dict[str, list[str]], request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
+def options(own_data: dict[str, list[str]], request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
     """What a data set needs to be told; asks for the mirror only where it is needed."""
 
     def of(data: str) -> list[str]:
@@ -170,7 +164,6 @@ def options(cache: Path, own_data: dict[str, list[str]], request: pytest.Fixture
         return [
             *found,
             *LITTLE.get(data, []),
-            f"paths.cache={cache}",
             "save_model=false",
         ]
 

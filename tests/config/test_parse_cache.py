@@ -1,0 +1,56 @@
+"""Config files and interpolations that were parsed once are used again, and nothing else changes."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+import lantu
+
+OWN = "# Mine.\n_target_: lantu.models.MLP\nfeatures: ${{spec.features}}\noutputs: ${{spec.outputs}}\nhidden: [{}]\n"
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config file of the user's, in the folder that the test stands in."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "conf" / "model" / "own.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(OWN.format(8))
+    return file
+
+
+def test_a_file_that_was_edited_is_read_again(own: Path) -> None:
+    assert lantu.compose("model=own").cfg.model.hidden == [8]
+    own.write_text(OWN.format(16))
+    assert lantu.compose("model=own").cfg.model.hidden == [16]
+    own.write_text(OWN.format(32))  # of the same size
+    assert lantu.compose("model=own").cfg.model.hidden == [32]
+
+
+def test_a_users_file_is_preferred_as_soon_as_it_is_there(own: Path) -> None:
+    shipped = lantu.compose("model=mlp").cfg.model.hidden
+    own.with_name("mlp.yaml").write_text(OWN.format(5))
+    assert lantu.compose("model=mlp").cfg.model.hidden == [5]
+    own.with_name("mlp.yaml").unlink()
+    assert lantu.compose("model=mlp").cfg.model.hidden == shipped
+
+
+def test_overrides_of_one_config_do_not_reach_the_next() -> None:
+    command = ("model=mlp", "debug=overfit")  # a file of one group, and one that sets options of all groups
+    before = OmegaConf.to_yaml(lantu.compose(*command).cfg)
+    changed = lantu.compose(*command, "model.hidden=[1]", "seed=7", "trainer.max_epochs=3").cfg
+    changed.paths.root = "elsewhere"
+    changed.trainer.overfit_batches = 9
+    assert OmegaConf.to_yaml(lantu.compose(*command).cfg) == before
+
+
+def test_a_defaults_list_may_interpolate(own: Path) -> None:
+    folder = own.parent.parent
+    (folder / "preset").mkdir()
+    (folder / "preset" / "like_data.yaml").write_text(
+        "# @package _global_\n# Options in a file named after this one.\ndefaults:\n  - /extra: of_${preset}\n"
+    )
+    (folder / "extra").mkdir()
+    (folder / "extra" / "of_like_data.yaml").write_text("# @package _global_\n# Longer.\ntrainer:\n  max_epochs: 77\n")
+    assert lantu.compose("preset=like_data", "data=digits").cfg.trainer.max_epochs == 77
