@@ -20,7 +20,8 @@ def test_one_batch_runs_everything_and_tracks_nothing(train: Train) -> None:
 
 
 def test_overfit_learns_one_batch_by_heart(train: Train) -> None:
-    result = train("debug=overfit", "trainer.max_epochs=80", "logger.mlflow.ship=false", *QUIET)
+    quickly = ("trainer.max_epochs=30", "optimizer.lr=0.01", "trainer.check_val_every_n_epoch=30", "save_model=false")
+    result = train("debug=overfit", *quickly, "logger.mlflow.ship=false", *QUIET)
     assert result.metrics["train/loss_epoch"] < 0.01
 
 
