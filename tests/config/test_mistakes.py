@@ -19,15 +19,22 @@ MISTAKES = {
     "lr=1e-3": ["no option `lr`", "`optimizer.lr`"],
     "optimizer.wd=0.1": ["no option `optimizer.wd`", "`optimizer.weight_decay`"],
     "+optimizer.lrr=0.1": ["AdamW has no option `lrr`", "`optimizer.lr`"],
-    "optimizer.lr=fast": ["AdamW takes", "'fast' is not that"],
-    "trainer.max_epochs=1.5": ["Trainer takes Optional[int] for `max_epochs`", "1.5 is not that"],
-    "data.batch_size=many": ["takes int for `batch_size`", "'many' is not that"],
+    "optimizer.lr=fast": ["`optimizer.lr` takes a number, 0 or more"],
+    "trainer.max_epochs=1.5": ["`trainer.max_epochs` takes a whole number"],
+    "data.batch_size=many": ["`data.batch_size` takes a whole number"],
+    "callbacks.checkpoint.save_top_k=x": ["`callbacks.checkpoint.save_top_k` takes a whole number"],
+    "callbacks.checkpoint.auto_insert_metric_name=x": ["takes true or false for"],
+    "task.extra_metrics=f1": ["`task.extra_metrics` takes a mapping"],
+    "data.augment=flip": ["`data.augment` takes a mapping"],
+    "data.duplicates=remove": ["`data.duplicates` takes auto, drop, once or keep"],
+    "model.activation=rlu": ["`model.activation` takes relu, ", "Did you mean `relu`"],
     "seed=x": ["`seed` takes a whole number"],
     "test=maybe": ["`test` takes true or false"],
     "seed=1,2": ["names several values", "add `-m`"],
     "optimizer.lr=[": ["cannot be read"],
     "optimizer.lr=${nope.lr}": ["there is no `nope.lr`"],
     "model=gpt": ["`model=gpt` needs `context`", "`data=digits` does not provide", "tiny_shakespeare"],
+    "data.path=nope.csv": ["`data.path=nope.csv`: there is no such file"],
     "data=csv": ["`data=csv` needs a value for `data.path`", "add `data.path=...`"],
     "data=trec": ["the default `model=cnn` needs `channels`", "`model=gru`"],
     "resume=nowhere": ["`resume=nowhere`: there is no such file or folder", "the id of an MLflow run"],
@@ -51,7 +58,8 @@ def test_a_mistake_is_answered_with_what_to_type_instead(
     mistake: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    overrides = [mistake, "model=mlp"] if mistake == "data=csv" else [mistake]
+    table = {"data=csv": ["model=mlp"], "data.path=nope.csv": ["model=mlp", "data=csv", "data.target=y"]}
+    overrides = [mistake, *table.get(mistake, [])]
     assert main(["train", *overrides]) == 2
     said = capsys.readouterr().err
     for part in MISTAKES[mistake]:

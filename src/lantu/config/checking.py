@@ -16,8 +16,9 @@ from lantu.config.explain import leaves, options
 from lantu.config.locations import user_confs
 from lantu.config.missing_targets import missing
 from lantu.config.ranges import as_typed, complaint, required_kind, rule_for
-from lantu.config.signatures import Signature, accepts, signature_of, spelled
+from lantu.config.signatures import Signature, accepts, in_words, signature_of
 from lantu.config.spec_fields import data_fields, model_nodes
+from lantu.config.typed_paths import check_path
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
 
@@ -179,6 +180,7 @@ def _check_kinds(composition: Composition) -> None:
             continue
         if isinstance(value, dict) and value.get("_target_"):
             continue
+        check_path(key, value, default=defaults[key], mirror=OmegaConf.select(composition.cfg, "paths.mirror"))
         wrong = complaint(key, value)
         if rule_for(key) is None and (instead := required_kind(defaults[key], value)) is not None:
             wrong = f"`{key}={as_typed(value)}`: `{key}` takes {instead}."
@@ -321,8 +323,8 @@ def _check_options(path: str, node: dict[str, Any], signature: Signature) -> Non
         interpolated = isinstance(value, str) and "${" in value
         nested = isinstance(value, dict) and "_target_" in value
         if not interpolated and not nested and not accepts(signature.parameters[key], value):
-            kind = spelled(signature.parameters[key])
-            raise UserError(f"`{full}={value}`: {name} takes {kind} for `{key}`, and {value!r} is not that.")
+            kind = in_words(signature.parameters[key])
+            raise UserError(complaint(full, value) or f"`{full}={as_typed(value)}`: {name} takes {kind} for `{key}`.")
     if not node.get("_partial_") and not node.get("_args_"):
         for key in signature.required:
             if key not in given and path not in FILLED_IN:

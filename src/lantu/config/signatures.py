@@ -13,6 +13,10 @@ from pathlib import Path
 
 _SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None), "NoneType": type(None)}
 _ANYTHING = object
+_WORDS: dict[object, str] = {
+    float: "a number", int: "a whole number", str: "text", bool: "true or false", list: "a list", dict: "a mapping",
+    type(None): "null",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,17 @@ def accepts(annotation: ast.expr | None, value: object) -> bool:
     return type(value) in kinds or any(value == kind for kind in kinds)
 
 
-def spelled(annotation: ast.expr | None) -> str:
+def in_words(annotation: ast.expr | None) -> str:
+    """What an annotation accepts, as a user types it: `float | None` is "a number or null"."""
+    kinds = _kinds(annotation)
+    if _ANYTHING in kinds or not kinds:
+        return _spelled(annotation)
+    words = [word for kind, word in _WORDS.items() if kind in kinds and not (kind is int and float in kinds)]
+    words = [*(str(kind) for kind in kinds if not isinstance(kind, type)), *words]
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _spelled(annotation: ast.expr | None) -> str:
     """An annotation as its author wrote it."""
     return ast.unparse(annotation).strip("'\"") if annotation is not None else "anything"
 
@@ -76,7 +90,7 @@ def _kinds(annotation: ast.expr | None) -> set[object]:
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
             return _kinds(left) | _kinds(right)
         case ast.Subscript(value=outer, slice=inner):
-            return _generic_kinds(spelled(outer).rpartition(".")[2], inner)
+            return _generic_kinds(_spelled(outer).rpartition(".")[2], inner)
     return {_ANYTHING}
 
 

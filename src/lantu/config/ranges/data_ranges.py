@@ -30,6 +30,8 @@ DATA_RANGES: dict[str, Rule] = {
     "data.source.longest": COUNT,
     "data.source.repeats": COUNT,
     "data.source.val": FRACTION_BELOW_1,
+    "data.task": one_of("auto", "classification", "regression"),
+    "data.duplicates": one_of("auto", "drop", "once", "keep"),
     # splits
     "data.split": MAPPING | NULL | one_of("time", "random", "walk_forward", "expanding"),
     "data.split.*": FRACTION_BELOW_1,
@@ -45,6 +47,7 @@ DATA_RANGES: dict[str, Rule] = {
     "data.classes": list_of(TEXT | number() | BOOLEAN) | NULL,
     # time series
     "data.season": integer(1, 10**6),
+    "data.test_from": Rule("a date such as 2024-01-31", lambda value: any(map(str.isdigit, str(value)))) | NULL,
     "data.decay": number(0, 1, above=True, below=True),
     "data.horizon": integer(1, 10**5),
     "data.train_steps": integer(2, 10**9),
@@ -58,6 +61,8 @@ DATA_RANGES: dict[str, Rule] = {
     "data.fill": one_of("none", "forward"),
     "data.scale": one_of("train", "window", "volatility", "gjr"),
     # text
+    "data.level": one_of("char", "byte", "word", "bpe", "wordpiece"),
+    "data.seen_texts": one_of("keep", "drop"),
     "data.vocab_size": integer(2, 10**9),
     "data.min_count": COUNT,
     "data.max_length": integer(1, 10**8) | NULL,
@@ -77,6 +82,8 @@ DATA_RANGES: dict[str, Rule] = {
     "data.layout": one_of("coco", "yolo", "voc", "hub") | NULL,
     "data.box_format": one_of("xywh", "xyxy", "cxcywh"),
     # audio
+    "data.features": one_of("mels", "waveform"),
+    "data.normalise": one_of("training", "recording"),
     "data.batch_seconds": POSITIVE | NULL,
     "data.segment": POSITIVE,
     "data.lead_in": NONNEGATIVE,
@@ -87,6 +94,7 @@ DATA_RANGES: dict[str, Rule] = {
     "data.mels": integer(1, 10**4),
     "data.longest": POSITIVE | NULL,
     # augmentation
+    "data.augment": MAPPING | NULL,
     "augment.flip": FRACTION,
     "augment.erase": FRACTION,
     "augment.shift": FRACTION_BELOW_1,

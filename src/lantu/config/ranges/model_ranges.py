@@ -15,6 +15,8 @@ from lantu.config.ranges.rule import (
     one_of,
 )
 
+ACTIVATION = one_of("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid")
+
 MODEL_RANGES: dict[str, Rule] = {
     # sizes of the inputs and outputs
     "model.vocab_size": COUNT,
@@ -40,6 +42,9 @@ MODEL_RANGES: dict[str, Rule] = {
     "model.mc_dropout": BOOLEAN,
     "model.*_dropout": FRACTION_BELOW_1,
     # layers and widths
+    "model.activation": ACTIVATION,
+    "model.image.activation": ACTIVATION,
+    "model.fusion": one_of("early", "late"),
     "model.layers": integer(1, 10**5),
     "model.heads": integer(1, 10**5),
     "model.kv_heads": integer(1, 10**5) | NULL,

@@ -5,6 +5,7 @@ from lantu.config.ranges.rule import (
     COUNT,
     FRACTION,
     FRACTION_BELOW_1,
+    MAPPING,
     NONEMPTY_TEXT,
     NONNEGATIVE,
     NULL,
@@ -17,7 +18,10 @@ from lantu.config.ranges.rule import (
 )
 
 TASK_RANGES: dict[str, Rule] = {
+    # of every task
+    "task.extra_metrics": MAPPING | NULL,
     # classification and regression
+    "task.loss": one_of("mse", "mae", "huber"),
     "task.classes": COUNT,
     "task.label_smoothing": FRACTION_BELOW_1,
     "task.l1": NONNEGATIVE,
@@ -44,6 +48,7 @@ TASK_RANGES: dict[str, Rule] = {
     "task.overlap": FRACTION,
     "task.most": COUNT,
     # speech
+    "task.decoder": one_of("greedy", "beam"),
     "task.sample_rate": COUNT,
     "task.bands": COUNT,
     "task.frame_seconds": POSITIVE,
