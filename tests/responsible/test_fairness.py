@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from lantu.responsible.fairness import Fairness
 from lantu.responsible.fairness.metrics import intersection, of_decisions, of_numbers
 from lantu.responsible.fairness.mitigation import Mitigation, reweighing
 from lantu.serving.http.served import ServedModel
+from lantu.tasks import Regression
 from lantu.tasks.group_thresholds import GroupThresholds
 
 
@@ -108,6 +110,23 @@ def test_figures_of_a_quantity_by_group_are_those_of_its_rows() -> None:
     found = of_numbers("g", codes, ["a", "b"], predicted=predicted, truth=truth)
     assert [each.value for each in found.figures["mean_error"]] == pytest.approx([0.0, 0.5])
     assert found.gaps["mean_error_difference"].value == pytest.approx(0.5)
+
+
+def test_each_of_several_targets_is_measured_by_group() -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 2, 300)
+    price, size = random.normal(0, 1, (2, 300))
+    y = torch.tensor(np.stack([price, size], axis=1))
+    task = Regression(
+        torch.nn.Identity(), target_names=["price", "size"], target_mean=[0.0, 0.0], target_std=[1.0, 1.0]
+    )
+    output = y + torch.tensor(codes)[:, None] * torch.tensor([0.5, -0.25])
+    data = SimpleNamespace(slice_values=lambda split, column: pd.Categorical.from_codes(codes, ["a", "b"]))
+    outputs = {"output": output.float(), "y": y.float(), "row": torch.arange(300)}
+    by_price, by_size = Fairness(group=["g"]).measure(task, data, outputs)
+    assert (by_price.key, by_size.key, by_size.title) == ("g/price", "g/size", "size by g")
+    assert by_price.figures["mean_error"][1].value == pytest.approx(0.5)
+    assert by_size.figures["mean_error"][1].value == pytest.approx(-0.25)
 
 
 def test_an_intersection_has_a_group_for_each_combination_that_occurs() -> None:

@@ -17,7 +17,7 @@ from lantu.errors import UserError
 from lantu.models.scorecard import Scorecard
 from lantu.tasks import froc
 from lantu.tasks.baselines import Baseline, fit_baselines
-from lantu.tasks.decided import DecidedTask
+from lantu.tasks.calibrated_classifier import CalibratedClassifier
 from lantu.tasks.known_metrics import AUROC, F1, MacroAUROC, MacroF1, MacroPrecision, MacroRecall, Recall
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.running_mean import Mean
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow.types import Schema
 
 
-class Classification(DecidedTask):
+class Classification(CalibratedClassifier):
     """Cross-entropy over classes. Networks answer logits (N, classes), targets are class numbers (N,), or
     in training shares of the classes (N, classes).
 
@@ -43,7 +43,7 @@ class Classification(DecidedTask):
         scan: of two classes, the column with the scan or picture that each candidate belongs to: the test then has a
             FROC (`lantu.tasks.froc`).
         tta: test-time augmentation: in test and prediction, the mean probability of a picture and its mirror image.
-        options: of `DecidedTask` and `Task`.
+        options: of `CalibratedClassifier` and `Task`.
     """
 
     class_weights: Tensor | None
@@ -94,7 +94,7 @@ class Classification(DecidedTask):
         outputs = self.predictions(self.answer(batch, stage="predict"))
         if isinstance(self.net, Scorecard):
             outputs["score"] = self.net.score(batch)
-        return {**outputs, **self.decided(batch, outputs["probability"])}
+        return {**outputs, **self.decisions(batch, outputs["probability"])}
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         if stage != "train":
@@ -112,11 +112,11 @@ class Classification(DecidedTask):
         return super()._is_assessed() or self.scan is not None
 
     def assess(self, outputs: Outputs) -> dict[str, float]:
-        """Figures of calibration, decision and FROC on a test's outputs, by name."""
-        found = super().assess(outputs)
+        """As in `CalibratedClassifier`, with those of the FROC."""
+        values = super().assess(outputs)
         if (curve := self._froc(outputs)) is not None:
-            found |= froc.figures(curve)
-        return found
+            values |= froc.figures(curve)
+        return values
 
     def _froc(self, outputs: Outputs) -> "froc.FROC | None":
         """The FROC of a test's outputs; None where it is not asked for, or there is no finding."""
@@ -173,9 +173,9 @@ class Classification(DecidedTask):
         from mlflow.types import ColSpec, Schema
 
         columns = ["probability", *(f"probability_{name}" for name in self.class_names)]
-        decided = [ColSpec("long", "score")] * isinstance(self.net, Scorecard)
-        decided += [ColSpec("string", name) for name in self.decision_column_names()]
-        return Schema([ColSpec("string", "prediction"), *(ColSpec("double", name) for name in columns), *decided])
+        further = [ColSpec("long", "score")] * isinstance(self.net, Scorecard)
+        further += [ColSpec("string", name) for name in self.decision_column_names()]
+        return Schema([ColSpec("string", "prediction"), *(ColSpec("double", name) for name in columns), *further])
 
     def per_example(self, outputs: Outputs) -> dict[str, Any]:
         """Target and prediction by name, the prediction's probability, of two classes class 1's `score`, the loss."""
@@ -253,16 +253,16 @@ def _is_binary(metric: Metric) -> bool:
                for each in type(metric).__mro__)  # fmt: skip
 
 
-def _weights(asked: str | list[float] | None, counts: list[int] | None, classes: int) -> Tensor | None:
-    if asked is None:
+def _weights(weights: str | list[float] | None, counts: list[int] | None, classes: int) -> Tensor | None:
+    if weights is None:
         return None
-    if asked == "balanced":
+    if weights == "balanced":
         if counts is None:
             raise UserError("`task.class_weights=balanced` needs the training counts, which these data do not publish.")
         number = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
         return number.sum() / (classes * number)
-    if isinstance(asked, str) or len(asked) != classes:
+    if isinstance(weights, str) or len(weights) != classes:
         raise UserError(
-            f"`task.class_weights={asked}`: give null, balanced, or a list of {classes} numbers, one per class."
+            f"`task.class_weights={weights}`: give null, balanced, or a list of {classes} numbers, one per class."
         )
-    return torch.tensor(asked, dtype=torch.float32)
+    return torch.tensor(weights, dtype=torch.float32)

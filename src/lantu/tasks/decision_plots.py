@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lantu.decisions.scores import calibration_pairs, reliability, roc_points
-from lantu.tasks.decided import DecidedTask
+from lantu.tasks.calibrated_classifier import CalibratedClassifier
 from lantu.tasks.outputs import Outputs, once_each
 from lantu.tasks.plots import COLOURS, sheet
 
 
-def decision_figures(task: DecidedTask, outputs: Outputs) -> Iterator[tuple[str, Any]]:
+def decision_figures(task: CalibratedClassifier, outputs: Outputs) -> Iterator[tuple[str, Any]]:
     """Named figures of a test's outputs: `reliability`, and of a decision `gains`, `ks`, `acceptance` and `profit`."""
     outputs = once_each(outputs)
     probabilities, y = task.probabilities(outputs["output"]).numpy(), outputs["y"].numpy()
@@ -101,7 +101,7 @@ def acceptance_figure(score: np.ndarray, y: np.ndarray, threshold: float, event:
     return figure
 
 
-def profit_figure(task: DecidedTask, score: np.ndarray, y: np.ndarray) -> Figure:
+def profit_figure(task: CalibratedClassifier, score: np.ndarray, y: np.ndarray) -> Figure:
     """Mean profit of a decision by the share that is accepted, with the threshold that validation chose."""
     decision = task.decision
     assert decision is not None

@@ -1,4 +1,4 @@
-"""What a test's predictions mean for the people they are about: what is compared between groups of them."""
+"""What the predictions of a test mean for the people whom they concern, for comparison between groups."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class ClassOutcomes:
-    """Of N examples whether the favourable class was decided for, and whether it is the truth."""
+    """Whether the favourable class was decided for, and whether it is the true one, for N examples."""
 
     favourable: str
     """The class that is good for a person."""
@@ -21,7 +21,10 @@ class ClassOutcomes:
 
 @dataclass(frozen=True, eq=False)
 class NumberOutcomes:
-    """Of N examples the predicted number and the true one, in the target's own units."""
+    """The predicted numbers and the true ones of N examples, in each target's own units."""
 
+    targets: list[str]
     predicted: np.ndarray
+    """(N, targets)."""
     true: np.ndarray
+    """(N, targets)."""

@@ -120,10 +120,9 @@ class Regression(Task):
             raise UserError(f"`fairness.favourable={named}` names a class, and these data have numbers: leave it out.")
 
     def outcomes(self, outputs: Outputs, *, favourable: str | None = None) -> NumberOutcomes:
-        """Of the first target."""
         device = self.target_mean.device
-        values = (self.in_units(outputs[name].to(device)).cpu().double().numpy()[:, 0] for name in ("output", "y"))
-        return NumberOutcomes(*values)
+        predicted, true = (self.in_units(outputs[name].to(device)).cpu().double().numpy() for name in ("output", "y"))
+        return NumberOutcomes(self.target_names, predicted, true)
 
     def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
         """Of the test: prediction against truth, for each target."""

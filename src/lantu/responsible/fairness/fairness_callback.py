@@ -16,7 +16,7 @@ from lantu.loggers import log_figure, log_metrics, log_table
 from lantu.notices import warn_once
 from lantu.responsible.fairness.metrics import ByGroup, intersection, of_decisions, of_numbers
 from lantu.responsible.fairness.mitigation import CONSTRAINTS, GroupedExamples, Mitigation, reweighing
-from lantu.tasks.decided import DecidedTask
+from lantu.tasks.calibrated_classifier import CalibratedClassifier
 from lantu.tasks.group_thresholds import RATES, GroupThresholds
 from lantu.tasks.outcomes import ClassOutcomes
 from lantu.tasks.outputs import Collector, once_each
@@ -112,7 +112,7 @@ class Fairness(Callback):
         )
         data.training_view = lambda examples: GroupedExamples(examples, groups, classes=classes)
 
-    def _divide_thresholds(self, task: DecidedTask, data: DataModule) -> None:
+    def _divide_thresholds(self, task: CalibratedClassifier, data: DataModule) -> None:
         """Let a task's decision have a threshold for each group."""
         if task.decision is None:
             raise UserError(
@@ -152,7 +152,7 @@ class Fairness(Callback):
             return
         self.found = self.measure(pl_module, trainer.datamodule, outputs)
         self.metrics = {
-            f"fairness/{each.name.replace(' ', '_')}/{gap}{end}": value
+            f"fairness/{each.key}/{gap}{end}": value
             for each in self.found
             for gap, found in each.gaps.items()
             for end, value in (("", found.value), ("_low", found.low), ("_high", found.high))
@@ -160,30 +160,36 @@ class Fairness(Callback):
         }
         log_metrics(trainer, self.metrics, step=steps_done(trainer))
         for each in self.found:
-            log_table(trainer, each.table(), f"tables/fairness_{each.name.replace(' ', '_')}.json")
-        for each in self.found:
+            name = f"fairness_{each.key.replace('/', '_')}"
+            log_table(trainer, each.table(), f"tables/{name}.json")
             if trainer.loggers:
                 from lantu.responsible.fairness.figure import by_group
 
-                log_figure(trainer, by_group(each), f"fairness_{each.name.replace(' ', '_')}")
+                log_figure(trainer, by_group(each), name)
         self._show(pl_module)
 
     def measure(self, task: Any, data: Any, outputs: dict[str, Any]) -> list[ByGroup]:
-        """Figures of a test's outputs, for each column and for all of them together."""
+        """Return the figures of a test's outputs for each column and for all of them together, and for each target."""
         rows = np.asarray(outputs["row"])
         columns = {name: data.slice_values("test", name)[rows] for name in self.group}
         divided = [(name, np.asarray(found.codes), [str(each) for each in found.categories])
                    for name, found in columns.items()]  # fmt: skip
         if len(columns) > 1:
             divided.append(intersection(columns))
-        found = task.outcomes(outputs, favourable=self.favourable)
-        if isinstance(found, ClassOutcomes):
+        outcomes = task.outcomes(outputs, favourable=self.favourable)
+        if isinstance(outcomes, ClassOutcomes):
             return [
-                of_decisions(*each, favoured=found.decided, deserving=found.true, probability=found.probability,
-                             least=self.least)
+                of_decisions(*each, favoured=outcomes.decided, deserving=outcomes.true,
+                             probability=outcomes.probability, least=self.least)
                 for each in divided
             ]  # fmt: skip
-        return [of_numbers(*each, predicted=found.predicted, truth=found.true, least=self.least) for each in divided]
+        several = len(outcomes.targets) > 1
+        return [
+            of_numbers(*each, predicted=outcomes.predicted[:, place], truth=outcomes.true[:, place],
+                       least=self.least, target=target if several else "")
+            for each in divided
+            for place, target in enumerate(outcomes.targets)
+        ]  # fmt: skip
 
     def _show(self, task: Any) -> None:
         console = Console()
@@ -191,7 +197,7 @@ class Fairness(Callback):
         shown = SHOWN_OF_NUMBERS if favourable is None else SHOWN
         for each in self.found:
             table = Table(box=None, padding=(0, 2))
-            table.add_column(each.name)
+            table.add_column(escape(each.title.removeprefix("by ")))
             table.add_column("examples", justify="right")
             for heading in shown.values():
                 table.add_column(heading, justify="right")

@@ -25,5 +25,5 @@ def by_group(found: ByGroup) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     names = [f"{name} ({count:,})" for name, count in zip(found.groups, found.counts, strict=True)]
     panels[0].set_yticks(places, names, fontsize=8)
-    figure.suptitle(f"Test split by {found.name}, 95% intervals", fontsize=10, x=0.01, ha="left")
+    figure.suptitle(f"Test split: {found.title}, 95% intervals", fontsize=10, x=0.01, ha="left")
     return figure

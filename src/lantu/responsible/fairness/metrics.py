@@ -47,6 +47,19 @@ class ByGroup:
     """Differences and ratios between the groups that are large enough."""
     too_small: list[str] = field(default_factory=list)
     """Groups that the gaps leave out."""
+    target: str = ""
+    """The target whose figures these are, where there are several."""
+
+    @property
+    def key(self) -> str:
+        """The column, and the target if there are several, as in the names of metrics and files."""
+        column = self.name.replace(" ", "_")
+        return f"{column}/{self.target.replace(' ', '_')}" if self.target else column
+
+    @property
+    def title(self) -> str:
+        """The same for a person."""
+        return f"{self.target} by {self.name}" if self.target else f"by {self.name}"
 
     def table(self) -> dict[str, list[Any]]:
         """Columns with a row for each group."""
@@ -123,9 +136,20 @@ def of_decisions(
 
 
 def of_numbers(
-    name: str, codes: np.ndarray, groups: list[str], *, predicted: np.ndarray, truth: np.ndarray, least: int = 30
+    name: str,
+    codes: np.ndarray,
+    groups: list[str],
+    *,
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    least: int = 30,
+    target: str = "",
 ) -> ByGroup:
-    """Figures of predicted quantities by group: mean prediction, mean error (predicted less true), MAE and RMSE."""
+    """Figures of predicted quantities (N,) by group: mean prediction, mean error (predicted less true), MAE and RMSE.
+
+    Args:
+        target: its name, where there are several.
+    """
     here = [place for place in range(len(groups)) if (codes == place).any()]
     member = np.stack([codes == place for place in here], axis=1).astype(np.float64)
     weights = _with_the_sample_itself(len(codes)).astype(np.float64)
@@ -144,7 +168,7 @@ def of_numbers(
     figures = {metric: [Interval.of(found[:, each]) for each in range(len(here))] for metric, found in draws.items()}
     names = [groups[place] for place in here]
     small = [group for group, fits in zip(names, enough, strict=True) if not fits]
-    return ByGroup(name, names, counts, figures, gaps, small)
+    return ByGroup(name, names, counts, figures, gaps, small, target)
 
 
 def intersection(columns: dict[str, Any]) -> tuple[str, np.ndarray, list[str]]:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lantu.tasks.group_thresholds import GroupThresholds
 
 
-class DecidedTask(Task):
-    """Fits a calibration and a decision on the outputs of every validation, so that each checkpoint holds its own.
+class CalibratedClassifier(Task):
+    """Fit a calibration and a decision on the outputs of every validation, so that each checkpoint holds its own.
 
     In training and in the validations of a training, outputs are the network's own logits (N, classes). Everywhere else
     (test, evaluate, predict, a served model) they are calibrated log-probabilities.
@@ -46,8 +46,8 @@ class DecidedTask(Task):
         self.calibration = calibration
         self.decision = decision
         self.mitigation: Any = None
-        """The loss of training that narrows the gap between groups, `lantu.responsible.fairness`; None: the usual."""
-        self._held = Collector()
+        """The training loss of `lantu.responsible.fairness`, which narrows the gap between groups; None: the usual."""
+        self._collected = Collector()
         self._by_group: GroupThresholds | None = None
         self._groups: Tensor | None = None
         self._uncalibrated: Tensor | None = None
@@ -71,7 +71,7 @@ class DecidedTask(Task):
         return [] if self.by_group is None else self.by_group.columns
 
     def thresholds(self, outputs: Outputs, *, split: str) -> float | np.ndarray:
-        """The threshold of a decision; with thresholds of groups that (N,) of each example of a split."""
+        """Return the threshold of the decision; with thresholds of groups that of each example (N,) of a split."""
         assert self.decision is not None
         if self.by_group is None:
             return self.decision.threshold
@@ -108,49 +108,49 @@ class DecidedTask(Task):
 
     def collect(self, output: Any, y: Any) -> Outputs | None:
         """As `Task.collect`, with the logits before calibration as "uncalibrated" in a test."""
-        kept, logits = super().collect(output, y), self._uncalibrated
+        outputs, logits = super().collect(output, y), self._uncalibrated
         self._uncalibrated = None
-        return kept if kept is None or logits is None else {**kept, "uncalibrated": logits.detach()}
+        return outputs if outputs is None or logits is None else {**outputs, "uncalibrated": logits.detach()}
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        if self._is_fitted_later() and not self.trainer.num_val_batches and "val" not in self._splits():
+        if self._fits_after_validation() and not self.trainer.num_val_batches and "val" not in self._splits():
             raise UserError(
                 "`calibration` and `business` are fitted on the validation split, and these data have none: add "
                 "`data.split.val=0.2`, or leave them out."
             )
 
     def on_validation_epoch_start(self) -> None:
-        self._held.clear()
+        self._collected.clear()
 
     def on_test_epoch_start(self) -> None:
-        self._held.clear()
+        self._collected.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
-        kept = super().validation_step(batch, batch_idx)
-        if kept is not None and self._is_fitted_later():
+        outputs = super().validation_step(batch, batch_idx)
+        if outputs is not None and self._fits_after_validation():
             wants_inputs = self.decision is not None and self.decision.reasons and batch[0].ndim == 2
-            self._held.add({**kept, "x": batch[0]} if wants_inputs else kept)
-        return kept
+            self._collected.add({**outputs, "x": batch[0]} if wants_inputs else outputs)
+        return outputs
 
     def test_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
-        kept = super().test_step(batch, batch_idx)
-        if kept is not None and self._is_assessed():
-            self._held.add(kept)
-        return kept
+        outputs = super().test_step(batch, batch_idx)
+        if outputs is not None and self._is_assessed():
+            self._collected.add(outputs)
+        return outputs
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking and self._is_fitted_later():
-            self._fit_on(once_each(self._held.joined()))
-        self._held.clear()
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking and self._fits_after_validation():
+            self._fit_on(once_each(self._collected.joined()))
+        self._collected.clear()
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         if self._is_assessed():
-            found = self.assess(once_each(self._held.joined()))
-            self.log_dict({f"test/{name}": value for name, value in found.items() if np.isfinite(value)})
-        self._held.clear()
+            values = self.assess(once_each(self._collected.joined()))
+            self.log_dict({f"test/{name}": value for name, value in values.items() if np.isfinite(value)})
+        self._collected.clear()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what was fitted, also where averaged weights are saved from a copy that was not there to be fitted."""
@@ -160,42 +160,42 @@ class DecidedTask(Task):
                 checkpoint["state_dict"] |= part.state_dict(prefix=f"{name}.")
 
     def assess(self, outputs: Outputs) -> dict[str, float]:
-        """Figures of calibration and decision on a test's outputs, by name."""
+        """Return figures of calibration and decision on the outputs of a test, by name."""
         if not outputs or not len(outputs["y"]):
             return {}
         p, y = self.probabilities(outputs["output"]).numpy(), outputs["y"].numpy()
         curve = reliability(*calibration_pairs(p, y))
-        found = {"ece": curve.ece, "ece_low": curve.interval[0], "ece_high": curve.interval[1]}
-        found |= {"ece_if_perfect": curve.expected, "brier": brier(p, y)}
+        values = {"ece": curve.ece, "ece_low": curve.interval[0], "ece_high": curve.interval[1]}
+        values |= {"ece_if_perfect": curve.expected, "brier": brier(p, y)}
         if "uncalibrated" in outputs and type(self.calibration) is not Calibration:
             logits = outputs["uncalibrated"]
-            own = logits.float().softmax(dim=-1).numpy()
-            found["ece_uncalibrated"] = reliability(*calibration_pairs(own, y)).ece
-            found["loss_uncalibrated"] = float(nn.functional.cross_entropy(logits.float(), outputs["y"]))
+            uncalibrated = logits.float().softmax(dim=-1).numpy()
+            values["ece_uncalibrated"] = reliability(*calibration_pairs(uncalibrated, y)).ece
+            values["loss_uncalibrated"] = float(nn.functional.cross_entropy(logits.float(), outputs["y"]))
         if self.decision is None:
-            return found
-        return {**found, **self._in_money(p[:, 1], y, self.thresholds(outputs, split="test"))}
+            return values
+        return {**values, **self._profit(p[:, 1], y, self.thresholds(outputs, split="test"))}
 
-    def decided(self, x: Any, probability: Tensor) -> Outputs:
-        """Whether each of N examples is decided against, and what each column adds to its log-odds.
+    def decisions(self, x: Any, probability: Tensor) -> Outputs:
+        """Return whether each of N examples is decided against, and what each column adds to its log-odds.
 
         Args:
             x: a batch's inputs; probability: (N, 2).
         """
         if self.decision is None:
             return {}
-        found: Outputs = {"against": self.decision.against(probability[:, 1])}
+        outputs: Outputs = {"against": self.decision.against(probability[:, 1])}
         if isinstance(x, Tensor):
             attribution = self.decision.attribute(self._log_odds, x)
             if attribution is not None:
-                found["attribution"] = attribution
-        return found
+                outputs["attribution"] = attribution
+        return outputs
 
     def decision_columns(self, outputs: Outputs, examples: Any) -> dict[str, list[str]]:
-        """Columns `decision` and `reason_1`, ... of predictions.
+        """Return the columns `decision` and `reason_1`, ... of predictions.
 
         Args:
-            examples: with the rows that they were made of, which thresholds of groups need.
+            examples: with the rows of the input, which thresholds of groups need.
         """
         if self.decision is None:
             return {}
@@ -210,7 +210,7 @@ class DecidedTask(Task):
         return columns
 
     def favourable_class(self, named: str | None) -> str | None:
-        """Unless one is named, what the decision accepts, else the last class."""
+        """As in `TaskInterface`; the default is the class that the decision accepts, else the last class."""
         if named is not None and named not in self.class_names:
             raise UserError(f"`fairness.favourable={named}`: the classes are {', '.join(self.class_names)}.")
         return named or self.class_names[0 if self.decision is not None else -1]
@@ -236,12 +236,12 @@ class DecidedTask(Task):
         logits = self.net(x)
         return logits[:, 1] - logits[:, 0]
 
-    def _is_fitted_later(self) -> bool:
+    def _fits_after_validation(self) -> bool:
         return self.calibration is not None or self.decision is not None
 
     def _is_assessed(self) -> bool:
-        """Whether a test's outputs are held for `assess`."""
-        return self._is_fitted_later()
+        """Whether the outputs of a test are collected for `assess`."""
+        return self._fits_after_validation()
 
     def _splits(self) -> Any:
         return getattr(self.trainer.datamodule, "splits", {})
@@ -271,26 +271,24 @@ class DecidedTask(Task):
         self.by_group.fit(probability, positive, groups, self.decision.profit)
         self.decision.by_group = self.by_group.state()
 
-    def _in_money(
-        self, probability: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray
-    ) -> dict[str, float]:
+    def _profit(self, probability: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray) -> dict[str, float]:
         assert self.decision is not None
         profit = self.decision.profit
         each = profit.of(probability, positive, threshold)
         half = 1.96 * float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else float("nan")
-        kept = probability < threshold
+        accepted = probability < threshold
         return {
             "profit": float(each.mean()),
             "profit_low": float(each.mean()) - half,
             "profit_high": float(each.mean()) + half,
             "profit_if_all_accepted": float(profit.of(probability, positive, np.inf).mean()),
-            "acceptance_rate": float(kept.mean()),
-            "positives_among_accepted": float(positive[kept].mean()) if kept.any() else float("nan"),
+            "acceptance_rate": float(accepted.mean()),
+            "positives_among_accepted": float(positive[accepted].mean()) if accepted.any() else float("nan"),
             "threshold": self.decision.threshold,
         }
 
     def decision_metrics(self) -> dict[str, Metric]:
-        """What a score that decides is judged by, beside accuracy and its like."""
+        """Return the metrics of a score with a decision, beside accuracy and the like."""
         if self.decision is None:
             return {}
         return {"gini": Gini(), "ks": KS(), "average_precision": AveragePrecision()}
