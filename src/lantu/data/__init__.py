@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from lantu.data.fingerprints import fingerprint_of as fingerprint_of
     from lantu.data.image.augment import Augment as Augment
     from lantu.data.image.box_augmentation import BoxAugmentation as BoxAugmentation
+    from lantu.data.image.box_data_module import BoxDataModule as BoxDataModule
     from lantu.data.image.box_sources import Boxes as Boxes
     from lantu.data.image.box_sources import from_objects as from_objects
     from lantu.data.image.box_sources import read_boxes as read_boxes
     from lantu.data.image.classification import ImageDataModule as ImageDataModule
-    from lantu.data.image.detection import BoxDataModule as BoxDataModule
     from lantu.data.image.gallery import GalleryDataModule as GalleryDataModule
     from lantu.data.image.image_folder import image_folder as image_folder
     from lantu.data.image.image_table import image_table as image_table

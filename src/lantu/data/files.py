@@ -9,6 +9,11 @@ SYSTEM = {
     "ehthumbs.db", "desktop.ini", "icon\r", "__pycache__",
 }  # fmt: skip
 """Files and folders of operating systems, storage devices and editors, in lower case; others begin with a dot."""
+MEDICAL_ENDINGS = (".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+IMAGE_ENDINGS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".tga",
+    ".pgm", ".ppm", ".pbm", ".pnm", *MEDICAL_ENDINGS,
+)  # fmt: skip
 
 
 def visible_files(folder: Path) -> list[Path]:

@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader, workers_for
+from lantu.data.file_table import find_files
 from lantu.data.image.augment import Augment, Draws
 from lantu.data.image.contact_sheet import contact_sheet
 from lantu.data.image.decoded_on_demand import DecodedOnDemand, headers, sample
 from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, surveyed, unreadable_names
 from lantu.data.image.image_folder import image_files, image_folder
-from lantu.data.image.image_table import file_column, located
+from lantu.data.image.image_table import file_column
 from lantu.data.image.picture_examples import PictureExamples
 from lantu.data.image.read_picture import Rendering
 from lantu.data.read_table import READERS, read_table
@@ -188,7 +189,7 @@ class ImageDataModule(SupervisedDataModule):
         """A row for each picture of a file, a folder or a table; one that cannot be read says why in `unreadable`."""
         if path.suffix.lower() in READERS:
             rows, _ = read_table(path)
-            cells = located(rows[file_column(rows, None)], path.parent).reset_index(drop=True)
+            cells = find_files(rows[file_column(rows, None)], path.parent).reset_index(drop=True)
         else:
             cells = pd.Series([str(file) for file in ([path] if path.is_file() else image_files(path))], dtype=object)
             rows = pd.DataFrame({"image": cells})

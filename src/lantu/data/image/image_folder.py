@@ -6,15 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lantu.data.files import visible_files, with_endings
-from lantu.data.image.medical import MEDICAL_ENDINGS
+from lantu.data.files import IMAGE_ENDINGS, visible_files, with_endings
 from lantu.data.sources import PARTS, Raw
 from lantu.errors import UserError
 
-IMAGE_ENDINGS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".tga",
-    ".pgm", ".ppm", ".pbm", ".pnm", *MEDICAL_ENDINGS,
-)  # fmt: skip
 SIDECARS = {".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".html", ".pdf", ".license"}
 """Endings of texts about pictures, of which nothing is said."""
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lantu.data.files import MEDICAL_ENDINGS
 from lantu.extras import require
-
-MEDICAL_ENDINGS = (".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 
 def is_medical(path: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.data.image.image_folder import IMAGE_ENDINGS
+from lantu.data.files import IMAGE_ENDINGS
 from lantu.data.sources import PARTS, Raw
 from lantu.errors import UserError
 

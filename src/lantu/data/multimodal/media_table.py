@@ -1,13 +1,10 @@
 """A table whose columns name pictures and recordings, beside texts and numbers."""
 
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 
-from lantu.data.image.image_table import located, parts_of
+from lantu.data.file_table import find_files, read_file_table, with_rows
 from lantu.data.multimodal.input_kinds import missing_cell
-from lantu.data.sources import Raw, table_file
+from lantu.data.sources import Raw
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
 
@@ -29,12 +26,9 @@ def media_table(
         part: a column that says train, validation or test; None: all rows are divided by `data.split`.
 
     Raises:
-        UserError: no such column or folder, or no file of a column is there.
+        UserError: there is no such column or folder, or none of a column's files exists.
     """
-    raw = table_file(path, as_text=True)
-    place = Path(folder).expanduser() if folder else Path(path).expanduser().parent
-    if not place.is_dir():
-        raise UserError(f"`data.source.folder={folder}`: there is no such folder.")
+    raw, place = read_file_table(path, folder)
     rows = raw.rows
     for option, column in (("image", image), ("audio", audio)):
         if column is None:
@@ -46,8 +40,7 @@ def media_table(
         filled = ~np.array([missing_cell(cell) for cell in rows[column]])
         cells = rows[column].astype(object)
         if filled.any() and isinstance(cells[filled].iloc[0], str):
-            cells.loc[filled] = located(cells[filled], place)
+            cells.loc[filled] = find_files(cells[filled], place)
         cells.loc[~filled] = None
         rows = rows.assign(**{column: cells})
-    split = raw.split if part is None else parts_of(rows, part)
-    return replace(raw, rows=rows, split=split, source={**raw.source, "folder": str(place.resolve())})
+    return with_rows(raw, rows, place, part)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lantu.data.file_table import find_files
 from lantu.data.image.augment import Augment
-from lantu.data.image.image_table import located
+from lantu.data.image.sent_picture import sent_file
 from lantu.data.multimodal.input_kinds import Audio, Column, Input, Pictures, Texts, missing_cell
 from lantu.data.multimodal.mixed_examples import MixedExamples, without_mixing
-from lantu.data.multimodal.pairs import joined, sent_picture
+from lantu.data.multimodal.pairs import joined
 from lantu.data.read_table import read_table
 from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model
@@ -175,7 +176,7 @@ class MultimodalDataModule(SupervisedDataModule):
                 cells = rows[column].astype(object)
                 filled = ~np.array([missing_cell(cell) for cell in cells])
                 if filled.any() and isinstance(cells[filled].iloc[0], str):
-                    cells.loc[filled] = located(cells[filled], path.expanduser().parent)
+                    cells.loc[filled] = find_files(cells[filled], path.expanduser().parent)
                 given[name] = cells
         return self.loader(self._to_predict(rows.assign(**given), named=f"`input={path}`")), rows
 
@@ -184,7 +185,7 @@ class MultimodalDataModule(SupervisedDataModule):
         rows = inputs.copy() if isinstance(inputs, pd.DataFrame) else pd.DataFrame(list(inputs))
         for name in ("image", "audio"):
             if name in rows:
-                rows[name] = [None if missing_cell(cell) else sent_picture(cell) for cell in rows[name]]
+                rows[name] = [None if missing_cell(cell) else sent_file(cell) for cell in rows[name]]
         return self._to_predict(rows, named="the request")
 
     def classical_features(self, split: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:

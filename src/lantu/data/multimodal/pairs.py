@@ -1,7 +1,5 @@
 """Pictures with a text each, for contrastive learning and retrieval."""
 
-import base64
-import binascii
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -15,9 +13,12 @@ from torch.utils.data import DataLoader
 
 from lantu.data.base import DataModule
 from lantu.data.encoding import read_text
+from lantu.data.file_table import find_files
+from lantu.data.files import IMAGE_ENDINGS
 from lantu.data.image.augment import Augment
-from lantu.data.image.image_folder import IMAGE_ENDINGS, image_files
-from lantu.data.image.image_table import FILE_COLUMNS, located
+from lantu.data.image.image_folder import image_files
+from lantu.data.image.image_table import FILE_COLUMNS
+from lantu.data.image.sent_picture import sent_file
 from lantu.data.labels import Classes
 from lantu.data.multimodal.input_kinds import Input, Pictures, Texts, encoded_texts, missing_cell
 from lantu.data.multimodal.mixed_examples import MixedExamples, without_mixing
@@ -177,7 +178,7 @@ class ImageTextDataModule(DataModule):
             lower = {str(name).lower(): name for name in rows}
             files = next((lower[name] for name in (self.image, *FILE_COLUMNS) if name in lower), None)
             if files is not None:
-                rows = rows.assign(image=located(rows[files], path.parent).to_numpy()).reset_index(drop=True)
+                rows = rows.assign(image=find_files(rows[files], path.parent).to_numpy()).reset_index(drop=True)
             elif "text" not in rows and all(each in rows for each in self.text):
                 rows = rows.assign(text=joined(rows, self.text))
         else:
@@ -198,7 +199,7 @@ class ImageTextDataModule(DataModule):
         """A data frame with a column `image` (encoded bytes, base64 text of them, arrays), a column `text`, or both."""
         rows = inputs if isinstance(inputs, pd.DataFrame) else pd.DataFrame({"image": list(inputs)})
         if "image" in rows:
-            rows = rows.assign(image=[sent_picture(cell) for cell in rows["image"]])
+            rows = rows.assign(image=[sent_file(cell) for cell in rows["image"]])
         examples, readable = self._to_predict(rows, named="the request")
         if not readable.all():
             raise UserError(f"row {int(np.flatnonzero(~readable)[0])} of the request cannot be read, or is empty.")
@@ -251,16 +252,6 @@ def joined(rows: pd.DataFrame, columns: list[str]) -> pd.Series:
         return ". ".join(str(part).strip() for part in parts if not missing_cell(part)) or None
 
     return pd.Series([of(row) for row in rows[columns].itertuples(index=False)], index=rows.index, dtype=object)
-
-
-def sent_picture(cell: Any) -> Any:
-    """A picture of a request. A path is refused: a client must not read files of the machine that serves."""
-    if isinstance(cell, str):
-        try:
-            return {"bytes": base64.b64decode(cell, validate=True)}
-        except (binascii.Error, ValueError) as error:
-            raise UserError("A picture is sent as its encoded bytes, or as base64 text of them.") from error
-    return {"bytes": bytes(cell)} if isinstance(cell, bytes | bytearray | memoryview) else cell
 
 
 def _repeats(rows: pd.DataFrame, *, among: np.ndarray) -> np.ndarray:

@@ -1,10 +1,8 @@
 """Pictures with boxes around objects."""
 
-import base64
-import binascii
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
@@ -13,21 +11,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lantu.data.base import DataModule
 from lantu.data.batches import workers_for
 from lantu.data.cleaning import repeated
-from lantu.data.image.box_augmentation import BoxAugmentation, Sample
+from lantu.data.image.box_augmentation import BoxAugmentation
+from lantu.data.image.box_pictures import BoxPictures
 from lantu.data.image.box_sources import Boxes, from_objects, read_boxes
 from lantu.data.image.boxes import NOTHING, Objects, called, class_names, clean
 from lantu.data.image.classification import Standardise, channel_statistics
 from lantu.data.image.image_folder import image_files
-from lantu.data.image.letterbox import Canvases, canvas_shape, read_headers, scaled_size
-from lantu.data.image.read_picture import read_picture
-from lantu.data.samplers import Chosen
+from lantu.data.image.letterbox import Canvases, canvas_shape, read_headers
+from lantu.data.image.sent_picture import image_cells, sent_picture
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, completed
 from lantu.errors import UserError
@@ -37,7 +33,6 @@ LIMIT = 4 * 2**30
 """Bytes of decoded pictures that are kept in the cache; larger sets are decoded each time."""
 LOOKED_AT = 256
 """Training pictures of which mean and deviation are taken."""
-Batch = tuple[Tensor, dict[str, Tensor]]
 
 
 class BoxDataModule(DataModule):
@@ -134,9 +129,9 @@ class BoxDataModule(DataModule):
             self.learned = {"shape": list(shape), "mean": mean, "std": std, "classes": classes}
         self._publish(canvases, objects, headers.sizes, headers.hashes, np.where(keep, split, ""))
 
-    def examples_of(self, inputs: Any) -> "Pictures":
+    def examples_of(self, inputs: Any) -> BoxPictures:
         """Pictures that a client sends: encoded (bytes, or base64 text) in a column `image` or a list, or as arrays."""
-        cells = [_sent(each) for each in _listed(inputs)]
+        cells = [sent_picture(each) for each in image_cells(inputs)]
         examples, unreadable = self._to_predict(cells)
         for number, why in unreadable.items():
             raise UserError(f"Picture {number} of the request cannot be read: {why}.")
@@ -284,17 +279,17 @@ class BoxDataModule(DataModule):
         objects: list[Objects] | None,
         *,
         training: bool = False,
-    ) -> "Pictures":
+    ) -> BoxPictures:
         finish = Standardise(self.learned["mean"], self.learned["std"])
         augment = self.augment if training else None
-        return Pictures(canvases, rows, sizes, objects, finish=finish, augment=augment, progress=self._progress)
+        return BoxPictures(canvases, rows, sizes, objects, finish=finish, augment=augment, progress=self._progress)
 
     def _progress(self, epoch: int) -> float:
         """Share of the training that is done before an epoch; 0 where it is not known how many there are."""
         epochs = (self.trainer.max_epochs or 0) if self.trainer else 0
         return epoch / epochs if epochs > 0 else 0.0
 
-    def _to_predict(self, cells: list[Any]) -> tuple["Pictures", dict[int, str]]:
+    def _to_predict(self, cells: list[Any]) -> tuple[BoxPictures, dict[int, str]]:
         """The pictures that can be read, and why others cannot."""
         canvases = Canvases(cells, tuple(self.learned["shape"]))
         headers = read_headers(cells)
@@ -304,106 +299,3 @@ class BoxDataModule(DataModule):
 
     def _workers(self) -> int:
         return workers_for(self.spec["features"]) if self.workers is None else self.workers
-
-
-class Pictures(Dataset):
-    """Pictures of a part, fetched a whole batch at a time.
-
-    Args:
-        canvases: of all pictures; rows: which of them make up this part (N,).
-        sizes: width and height (N, 2) of each picture on the disk.
-        objects: its boxes; None: not known, and to be predicted.
-        finish: from bytes (N, H, W, C) to what the network sees.
-        augment: for training batches; progress: the share of the training that is done before an epoch.
-    """
-
-    def __init__(
-        self,
-        canvases: Canvases,
-        rows: np.ndarray,
-        sizes: np.ndarray,
-        objects: list[Objects] | None,
-        *,
-        finish: Callable[[Tensor], Tensor],
-        augment: BoxAugmentation | None = None,
-        progress: Callable[[int], float] = lambda epoch: 0.0,
-    ) -> None:
-        self.canvases, self.rows, self.sizes, self.objects = canvases, rows, sizes, objects
-        self.finish, self.augment, self._progress = finish, augment, progress
-        scaled = [scaled_size((int(width), int(height)), canvases.shape) for width, height in sizes]
-        self.scales = (np.array(scaled, np.float64).reshape(-1, 2) / sizes).astype(np.float32)
-        """From a picture's pixels to the canvas's, (N, 2) in x and y."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        augment = self.augment if isinstance(indices, Chosen) else None
-        if augment is None or not isinstance(indices, Chosen):
-            samples = [self.sample(index) for index in indices]
-        else:
-            progress = self._progress(indices.epoch)
-            samples = [
-                augment(self.sample, index, size=len(self), seed=indices.seed, epoch=indices.epoch, progress=progress)
-                for index in indices
-            ]
-        # contiguous first, as a picture of one channel would otherwise be, so that they stack
-        x = self.finish(torch.stack([image.permute(1, 2, 0) for image, _, _ in samples]))
-        y = {
-            "index": torch.tensor(list(indices)),
-            "scale": torch.from_numpy(self.scales[indices]),
-            "size": torch.from_numpy(self.sizes[indices]),
-        }
-        return x, y if self.objects is None else {**_padded(samples), **y}
-
-    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        x, y = self.__getitems__([index])
-        return x[0], {name: each[0] for name, each in y.items()}
-
-    def picture(self, index: int) -> np.ndarray:
-        """The original picture (H, W, C) as bytes, to draw boxes on."""
-        return read_picture(self.canvases.cells[int(self.rows[index])])
-
-    def sample(self, index: int) -> Sample:
-        """A picture as bytes (C, H, W), its boxes (M, 4) in pixels of the canvas, their labels (M,).
-
-        A label of a crowd is -2 - its class, so that it follows its box through an augmentation.
-        """
-        image = torch.from_numpy(np.array(self.canvases[int(self.rows[index])])).permute(2, 0, 1)
-        there = NOTHING if self.objects is None else self.objects[index]
-        boxes = torch.from_numpy(there.boxes * np.tile(self.scales[index], 2))
-        labels = np.where(there.crowd, -2 - there.labels, there.labels)
-        return image, boxes, torch.from_numpy(labels)
-
-
-def _padded(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    most = max(1, *(len(boxes) for _, boxes, _ in samples))
-    boxes = torch.zeros(len(samples), most, 4)
-    labels = torch.full((len(samples), most), -1)
-    for row, (_, its_boxes, its_labels) in enumerate(samples):
-        boxes[row, : len(its_boxes)] = its_boxes
-        labels[row, : len(its_labels)] = its_labels
-    crowd = labels < -1
-    return {"boxes": boxes, "labels": torch.where(crowd, -2 - labels, labels), "crowd": crowd}
-
-
-def _listed(inputs: Any) -> list[Any]:
-    if isinstance(inputs, pd.DataFrame):
-        if "image" not in inputs:
-            raise UserError(f"The table has no column 'image'; it has {', '.join(map(str, inputs.columns))}.")
-        return inputs["image"].tolist()
-    return list(inputs)
-
-
-def _sent(cell: Any) -> np.ndarray | dict[str, bytes]:
-    """A picture of a request. A path is refused: a client must not read files of the machine that serves."""
-    if isinstance(cell, str):
-        try:
-            return {"bytes": base64.b64decode(cell, validate=True)}
-        except (binascii.Error, ValueError) as error:
-            raise UserError("A picture is sent as its encoded bytes, or as base64 text of them.") from error
-    if isinstance(cell, bytes | bytearray | memoryview):
-        return {"bytes": bytes(cell)}
-    if isinstance(cell, np.ndarray) and cell.dtype == np.uint8 and cell.ndim in (2, 3):
-        return cell
-    raise UserError("A picture is sent as its encoded bytes, base64 text of them, or an array (H, W, C) of uint8.")

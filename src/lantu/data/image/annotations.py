@@ -1,0 +1,76 @@
+"""What the readers of annotation formats share: what they return, and how they find pictures and parts."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lantu.data.image.image_folder import image_files
+from lantu.data.sources import PARTS
+
+
+@dataclass
+class Annotations:
+    """What an annotation format's reader has read: pictures with their boxes, in the order of `rows`."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[str | None] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    classes: list[str] | None = None
+    notes: list[tuple[int, str, list[str]]] = field(default_factory=list)
+    box_format: str = "xywh"
+
+    def add(
+        self, image: Path, part: str | None, boxes: Any, labels: list[Any], crowd: list[bool] | None = None
+    ) -> None:
+        crowd = crowd or [False] * len(labels)
+        self.rows.append({"image": str(image), "boxes": four_numbers(boxes), "labels": labels, "crowd": crowd})
+        self.parts.append(part)
+
+    def note(self, names: list[str], what: str) -> None:
+        if names:
+            self.notes.append((len(names), what, names))
+
+
+class AnnotatedPictures:
+    """The pictures under a folder, found by their path or, where that is enough, by their name."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files = image_files(root)
+        self._by_name: dict[str, list[Path]] = {}
+        for file in self.files:
+            self._by_name.setdefault(file.name, []).append(file)
+
+    def called(self, name: str, *, near: Path) -> Path | None:
+        """The picture that an annotation file in the folder `near` calls `name`."""
+        for folder in (near, self.root):
+            if (folder / name).is_file():
+                return folder / name
+        there = self._by_name.get(Path(name).name, [])
+        ends = [file for file in there if file.as_posix().endswith(f"/{name}")] or there
+        return ends[0] if len(ends) == 1 else next((file for file in ends if near in file.parents), None)
+
+
+def part_of(path: Path) -> str | None:
+    """The part that a folder or a file is named after: train/1.jpg, images/val/1.jpg, instances_train2017.json."""
+    for name in path.parts:
+        words = re.findall(r"[a-z]+", name.rpartition(".")[0].lower() if name == path.name else name.lower())
+        part = next((PARTS[word] for word in words if word in PARTS), None)
+        if part is not None and (name != path.name or path.suffix == ".json"):
+            return part
+    return None
+
+
+def four_numbers(boxes: Any) -> np.ndarray:
+    """Boxes as (M, 4); one without four numbers is not a number, and so counted later."""
+    return np.array(list(_each_four(boxes)), dtype=np.float64).reshape(-1, 4)
+
+
+def _each_four(boxes: Any) -> Iterator[list[float]]:
+    for box in [] if boxes is None else boxes:
+        numbers = [np.nan if each is None else float(each) for each in box]
+        yield numbers if len(numbers) == 4 else [np.nan] * 4

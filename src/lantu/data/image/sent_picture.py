@@ -1,0 +1,59 @@
+"""Pictures as the client of a served model sends them."""
+
+import base64
+import binascii
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lantu.errors import UserError
+
+
+def image_cells(inputs: Any) -> list[Any]:
+    """Return the pictures of a request: the column `image` of a data frame, or the items of a list.
+
+    Raises:
+        UserError: the data frame has no such column.
+    """
+    if isinstance(inputs, pd.DataFrame):
+        if "image" not in inputs:
+            raise UserError(f"The table has no column 'image'; it has {', '.join(map(str, inputs.columns))}.")
+        return inputs["image"].tolist()
+    return list(inputs)
+
+
+def sent_picture(cell: Any) -> np.ndarray | dict[str, bytes]:
+    """Return a picture of a request as a cell that `read_picture` takes.
+
+    Args:
+        cell: encoded bytes, base64 text of them, or an array (H, W, C) of uint8.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    content = sent_file(cell)
+    if isinstance(content, dict) or (
+        isinstance(content, np.ndarray) and content.dtype == np.uint8 and content.ndim in (2, 3)
+    ):
+        return content
+    raise UserError("A picture is sent as its encoded bytes, base64 text of them, or an array (H, W, C) of uint8.")
+
+
+def sent_file(cell: Any) -> Any:
+    """Return the encoded bytes of a file in a request as {"bytes": ...}, and any other cell as it is.
+
+    A path is refused: a client must not read files of the machine that serves.
+
+    Args:
+        cell: encoded bytes, base64 text of them, or anything but text.
+
+    Raises:
+        UserError: it is text that is no base64.
+    """
+    if isinstance(cell, str):
+        try:
+            return {"bytes": base64.b64decode(cell, validate=True)}
+        except (binascii.Error, ValueError) as error:
+            raise UserError("A picture is sent as its encoded bytes, or as base64 text of them.") from error
+    return {"bytes": bytes(cell)} if isinstance(cell, bytes | bytearray | memoryview) else cell
