@@ -1,7 +1,8 @@
-"""Pictures as the client of a served model sends them."""
+"""Files and pictures as the client of a served model sends them."""
 
 import base64
 import binascii
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -33,27 +34,30 @@ def sent_picture(cell: Any) -> np.ndarray | dict[str, bytes]:
         UserError: it is none of these.
     """
     content = sent_file(cell)
-    if isinstance(content, dict) or (
-        isinstance(content, np.ndarray) and content.dtype == np.uint8 and content.ndim in (2, 3)
-    ):
-        return content
-    raise UserError("A picture is sent as its encoded bytes, base64 text of them, or an array (H, W, C) of uint8.")
+    is_array = isinstance(content, np.ndarray) and content.dtype == np.uint8 and content.ndim in (2, 3)
+    if not (is_array or isinstance(content, dict)):
+        raise UserError("A picture is sent as its encoded bytes, base64 text of them, or an array (H, W, C) of uint8.")
+    return content
 
 
 def sent_file(cell: Any) -> Any:
-    """Return the encoded bytes of a file in a request as {"bytes": ...}, and any other cell as it is.
+    """Return a file of a request as {"bytes": ...}, and an array or a picture of Pillow's as it is.
 
     A path is refused: a client must not read files of the machine that serves.
 
     Args:
-        cell: encoded bytes, base64 text of them, or anything but text.
+        cell: encoded bytes, base64 text of them, {"bytes": ...} of either, or anything that names no file.
 
     Raises:
-        UserError: it is text that is no base64.
+        UserError: it is text that is no base64, or it names a file.
     """
-    if isinstance(cell, str):
+    if isinstance(cell, dict):
+        cell = cell.get("bytes", "?")
+    if isinstance(cell, bytes | bytearray | memoryview):
+        return {"bytes": bytes(cell)}
+    if isinstance(cell, str | PurePath):
         try:
-            return {"bytes": base64.b64decode(cell, validate=True)}
+            return {"bytes": base64.b64decode(str(cell), validate=True)}
         except (binascii.Error, ValueError) as error:
-            raise UserError("A picture is sent as its encoded bytes, or as base64 text of them.") from error
-    return {"bytes": bytes(cell)} if isinstance(cell, bytes | bytearray | memoryview) else cell
+            raise UserError("A file is sent as its encoded bytes, or as base64 text of them.") from error
+    return cell
