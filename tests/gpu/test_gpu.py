@@ -12,6 +12,7 @@ import torch
 import lantu
 from lantu.errors import Fault
 from lantu.models import GPT
+from lantu.models.generate import generate
 from lantu.optim import parameter_groups
 from lantu.optim.muon import Muon
 from lantu.training.callbacks.small import Interruptible
@@ -33,6 +34,21 @@ def _any_order_again() -> Iterator[None]:
     """Lightning leaves deterministic algorithms on."""
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("options", [{}, {"positions": "learned"}, {"kv_heads": 1}, {"boundary_id": 3}], ids=str)
+def test_steps_as_one_graph_write_what_steps_without_a_cache_write(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    net = GPT(30, 32, width=32, layers=2, heads=4, **options).to(DEVICE).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(8)  # so that the likeliest token leads by more than rounding
+    tokens, lengths = torch.randint(30, (3, 5), device=DEVICE), torch.tensor([5, 2, 4], device=DEVICE)
+    written = [
+        torch.stack(list(generate(net, tokens, lengths=lengths, new_tokens=60, temperature=0, use_cache=use_cache)))
+        for use_cache in (True, False)
+    ]
+    assert torch.equal(*written)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])

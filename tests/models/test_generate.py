@@ -9,6 +9,7 @@ from torch import nn
 from lantu.errors import UserError
 from lantu.models import GPT, RNN
 from lantu.models.generate import NOTHING, draw, generate
+from lantu.models.key_value_cache import FixedSlots
 
 
 class Counting(nn.Module):
@@ -71,6 +72,21 @@ def test_the_cache_changes_nothing_but_the_speed_even_past_the_context(make, pro
         for use in (True, False)
     ]
     assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("options", [{}, {"positions": "learned"}, {"kv_heads": 1}, {"boundary_id": 3}], ids=str)
+@torch.inference_mode()
+def test_steps_of_fixed_shape_give_the_logits_of_the_growing_cache(options):
+    net, tokens = gpt(**options), torch.randint(30, (3, 16))
+    cache = net.new_cache()
+    net(tokens[:, :5], cache)
+    slots = FixedSlots(cache)
+    for _ in range(2):  # the second time over what the first has left
+        for place in range(5, 16):
+            found = net(tokens[:, place : place + 1], slots)
+            expected = net(tokens[:, : place + 1])[:, -1:]
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        slots.load(cache)
 
 
 def test_a_network_without_cache_is_given_at_most_its_context():

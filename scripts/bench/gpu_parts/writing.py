@@ -16,7 +16,7 @@ def measure(asked: argparse.Namespace) -> Iterator[Row]:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     device, dtype = ("cuda", torch.bfloat16) if on_gpu() else ("cpu", torch.float32)
-    layers, width, vocabulary, new = (2, 32, 64, 8) if asked.tiny else (12, 768, 50304, 48)
+    layers, width, vocabulary, new = (2, 32, 64, 8) if asked.tiny else (12, 768, 50304, 192)
     heads = 4 if asked.tiny else 12
     form = {"positions": "learned", "norm": "layer", "mlp": "gelu", "bias": True}
     mine = GPT(vocabulary, 256, width=width, layers=layers, heads=heads, **form).to(device, dtype).eval()  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lantu.errors import UserError
+from lantu.models.graphed_step import GraphedStep, can_graph
 
 NOTHING = -1
 """Stands for no token: the sequence has ended, or its prompt is still being read."""
@@ -35,7 +36,8 @@ def generate(
     network, with or without a cache.
 
     With a network that has `new_cache`, each token is read once. When the context is full, the last half of it is read
-    again with an empty cache. The network's mode is not changed; call `net.eval()` first unless dropout is wanted.
+    again with an empty cache. On a GPU each step after the prompt is one CUDA graph (`lantu.models.graphed_step`). The
+    network's mode is not changed; call `net.eval()` first unless dropout is wanted.
 
     Args:
         net: tokens (N, T) -> logits (N, T, V).
@@ -59,6 +61,8 @@ def generate(
     context = getattr(net, "context", context)
     new_cache: Callable[[], Any] | None = getattr(net, "new_cache", None) if use_cache else None
     cache = new_cache() if new_cache else None
+    is_graphed = can_graph(net, tokens, cache, new_tokens=new_tokens)
+    step: GraphedStep | None = None
     # `net(...)` of a compiled network runs the compiled graph, which torch recompiles for each new length: minutes for
     # one sentence. `_call_impl` is the uncompiled call, with all hooks.
     answer = net._call_impl
@@ -78,6 +82,13 @@ def generate(
             cache = new_cache() if new_cache else None
         if cache is None:
             logits = answer(tokens[:, start:])[:, -1].float()
+        elif is_graphed and cache.length and start + read + 1 == tokens.shape[1]:
+            if step is None:
+                step = GraphedStep(net, cache)
+            elif step.cache is not cache:
+                step.read(cache)
+            logits = step(tokens[:, -1:])[:, -1].float()
+            read += 1
         else:
             logits = answer(tokens[:, start + read :], cache)[:, -1].float()
             read = tokens.shape[1] - start

@@ -97,7 +97,7 @@ class KeyValueSlots:
             attention mask (N, 1, S).
         """
         at_N = self.lengths_N[: self.used]
-        place_S = torch.arange(int(at_N.max()) + 1, device=at_N.device)
+        place_S = torch.arange(self._reach(), device=at_N.device)
         mask_NS = place_S <= at_N[:, None]
         position_N1 = at_N[:, None]
         if boundary_id is not None:
@@ -117,12 +117,52 @@ class KeyValueSlots:
         row_N = torch.arange(self.used, device=at_N.device)
         kept_2NKSC[0, row_N, :, at_N] = k_NKTC[:, :, 0].type_as(kept_2NKSC)
         kept_2NKSC[1, row_N, :, at_N] = v_NKTC[:, :, 0].type_as(kept_2NKSC)
-        end = int(at_N.max()) + 1
+        end = self._reach()
         return kept_2NKSC[0, : self.used, :, :end], kept_2NKSC[1, : self.used, :, :end]
 
     def end(self) -> None:
         """End the step: every sequence is a token longer."""
         self.lengths_N[: self.used] += 1
+
+    def _reach(self) -> int:
+        """How many positions a step reads: to the end of the longest sequence."""
+        return int(self.lengths_N[: self.used].max()) + 1
+
+
+class FixedSlots(KeyValueSlots):
+    """Slots whose tensors and shapes are the same at every step: each reads the whole context.
+
+    A step so waits for no number from a GPU, and can be recorded as a CUDA graph.
+
+    Args:
+        cache: of the sequences; its tensors are copied.
+    """
+
+    def __init__(self, cache: KeyValueCache) -> None:
+        first = cache.kept[0]
+        assert first is not None
+        rows = first.shape[1]
+        super().__init__(len(cache.kept), cache.context, rows)
+        self.used = rows
+        self.lengths_N = self.lengths_N.to(first.device)
+        # zeros, since what is masked is still multiplied by zero, and memory as it is found may hold NaN
+        self.kept = [torch.zeros_like(each) for each in cache.kept if each is not None]
+        if cache.tokens_NS is not None:
+            self.tokens_NS = cache.tokens_NS.new_zeros(rows, cache.context)
+        self.load(cache)
+
+    def load(self, cache: KeyValueCache) -> None:
+        """Copy the tokens of a cache, in place."""
+        for mine_2NKSC, theirs_2NKSC in zip(self.kept, cache.kept, strict=True):
+            assert mine_2NKSC is not None
+            assert theirs_2NKSC is not None
+            mine_2NKSC[:, :, :, : cache.length] = theirs_2NKSC[:, :, :, : cache.length]
+        if self.tokens_NS is not None and cache.tokens_NS is not None:
+            self.tokens_NS[:, : cache.length] = cache.tokens_NS
+        self.lengths_N.fill_(cache.length)
+
+    def _reach(self) -> int:
+        return self.context
 
 
 def documents(tokens_NS: Tensor, boundary_id: int, *, now: int) -> tuple[Tensor, Tensor]:
