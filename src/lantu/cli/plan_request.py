@@ -47,7 +47,7 @@ class PlanRequest:
         if "tokens" in numbers:
             if named := [each for each in overrides if each.startswith("data=")]:
                 raise UserError(f"`tokens=` plans without data, and `{named[0]}` names some: leave one of them out.")
-            overrides = ["data=text_files", "data.path=unread", *overrides]
+            overrides = ["data=text_files", "data.path=.", *overrides]  # never read
         return cls(tuple(typed), tuple(overrides), options, numbers, multirun)
 
 
