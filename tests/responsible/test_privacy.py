@@ -25,7 +25,7 @@ from lantu.responsible.privacy.checks import check_gradients, check_network
 from lantu.responsible.privacy.hooks import per_example_gradients
 from lantu.responsible.privacy.membership import judge, lira, scaled_confidence
 from lantu.responsible.privacy.optimizer import PrivateOptimizer
-from lantu.responsible.privacy.sampling import PoissonBatches
+from lantu.responsible.privacy.poisson_batches import PoissonBatches
 from lantu.responsible.privacy.secret import Secret
 from lantu.tasks import Classification
 from tests.training.test_exact_resume import check_same, children, run, run_until

@@ -15,7 +15,7 @@ import torch
 
 import lantu
 from lantu.cli.main import main
-from lantu.data.multimodal.slots import UNKNOWN, Slot, SlotDataModule, divided
+from lantu.data.multimodal.slot_data_module import UNKNOWN, Slot, SlotDataModule, divided
 from lantu.inference.rebuild import rebuild
 from lantu.inference.voice_assistant import load
 from lantu.models import SlotNetwork

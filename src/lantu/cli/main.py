@@ -91,7 +91,7 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
         return doctor_main
 
     def plan() -> Callable[[list[str]], int]:
-        from lantu.cli.plan import plan_main
+        from lantu.cli.plan_command import plan_main
 
         return plan_main
 

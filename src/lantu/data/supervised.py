@@ -12,8 +12,8 @@ import pandas as pd
 from torch import Tensor
 
 from lantu.data.arranging import ArrangedRows, check_arrangement
-from lantu.data.base import DataModule
 from lantu.data.batches import Examples
+from lantu.data.data_module import DataModule
 from lantu.data.folds import in_folds
 from lantu.data.label_sets import COLUMN, joined_labels
 from lantu.data.sources import Raw

@@ -82,7 +82,7 @@ def make_server(cfg: DictConfig, token: str | None) -> Any:
 def _sample(cfg: DictConfig, model: Any) -> Any:
     """What keeps a share of the requests; raises a `UserError` where that cannot be."""
     from lantu.data.table.column import Column
-    from lantu.serving.http.sampling import RequestSample
+    from lantu.serving.http.request_sample import RequestSample
 
     if cfg.sample_folder is None:
         raise UserError(f"`sample={cfg.sample}` keeps rows of requests: say where, `sample_folder=DIR`.")

@@ -1,7 +1,6 @@
 """Learning problems: one LightningModule each, for any architecture that answers in the right shape."""
 
 from lantu.tasks.adversarial import Adversarial
-from lantu.tasks.base import Task
 from lantu.tasks.classification import Classification
 from lantu.tasks.clinical_metrics import AUROCInterval, SensitivityAtSpecificity
 from lantu.tasks.contrastive import Contrastive
@@ -19,6 +18,7 @@ from lantu.tasks.regression import Regression
 from lantu.tasks.slot_filling import SlotFilling
 from lantu.tasks.speech_recognition import SpeechRecognition
 from lantu.tasks.speech_synthesis import SpeechSynthesis
+from lantu.tasks.task import Task
 from lantu.tasks.verification import Verification
 
 __all__ = [

@@ -16,16 +16,16 @@ from lantu.errors import UserError
 from lantu.models.gan import GAN
 from lantu.tasks import adversarial_figures as drawn
 from lantu.tasks import adversarial_losses as losses
-from lantu.tasks.base import Task
 from lantu.tasks.generation_quality import GenerationQuality, frechet_distance
 from lantu.tasks.image_features import ClassifierFeatures, InceptionFeatures, features_of, fit_or_load
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.types import Schema
 
-    from lantu.data.base import DataModule
+    from lantu.data.data_module import DataModule
 
 SEED = 0
 """Of the noise of whatever is shown and measured: the same at every validation and in every run."""

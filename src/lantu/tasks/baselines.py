@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 
 MOST_TRAINING = 20_000
 """Training rows of a classical model: it learns little more from more, and takes very much longer."""

@@ -11,10 +11,10 @@ from lantu.decisions import Calibration, Decision
 from lantu.decisions.scores import brier, calibration_pairs, reliability
 from lantu.errors import UserError
 from lantu.notices import warn_once
-from lantu.tasks.base import Batch, Task
 from lantu.tasks.known_metrics import KS, AveragePrecision, Gini
 from lantu.tasks.outcomes import ClassOutcomes
 from lantu.tasks.outputs import Collector, Outputs, once_each
+from lantu.tasks.task import Batch, Task
 
 if TYPE_CHECKING:
     from lantu.tasks.group_thresholds import GroupThresholds

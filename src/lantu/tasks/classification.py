@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import BinaryPrecision, MulticlassAccuracy
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.models.scorecard import Scorecard
 from lantu.tasks import froc

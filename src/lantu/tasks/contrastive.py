@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchmetrics import Metric, MetricCollection
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
-from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.retrieval import Retrieval, ZeroShot, ranks_of, retrieval_table
+from lantu.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,16 +14,16 @@ from lantu.errors import UserError
 from lantu.models.pretrained_detectors import Detections
 from lantu.table_files import ENDINGS
 from lantu.tasks.average_precision import AveragePrecision
-from lantu.tasks.base import Task
 from lantu.tasks.detection_matching import truth_of
 from lantu.tasks.outputs import Outputs, to_host
+from lantu.tasks.task import Task
 from lantu.whole_files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.types import Schema
 
-    from lantu.data.base import DataModule
+    from lantu.data.data_module import DataModule
     from lantu.tasks.baselines import Baseline
 
 Found = dict[str, Tensor]

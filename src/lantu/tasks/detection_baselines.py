@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.tasks.average_precision import AveragePrecision
 from lantu.tasks.baselines import Baseline

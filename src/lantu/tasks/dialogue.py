@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.slice_names import slice_name
 from lantu.tasks.answer_scores import answer_scores

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.tasks.baselines import Baseline
 

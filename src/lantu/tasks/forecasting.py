@@ -8,14 +8,14 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.models.fold_networks import FoldNetworks, WindowNetwork
-from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline
 from lantu.tasks.forecast_heads import Head, head_of
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.running_mean import Mean
+from lantu.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd

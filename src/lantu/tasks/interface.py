@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.types import Schema
     from torch.utils.data import Dataset
 
-    from lantu.data.base import DataModule
+    from lantu.data.data_module import DataModule
     from lantu.tasks.baselines import Baseline
     from lantu.tasks.outcomes import ClassOutcomes, NumberOutcomes
 

@@ -20,7 +20,7 @@ from lantu.tasks.risk.volatility import CLASSICAL
 from lantu.tasks.running_mean import Mean
 
 if TYPE_CHECKING:
-    from lantu.data.base import DataModule
+    from lantu.data.data_module import DataModule
     from lantu.tasks.baselines import Baseline
 
 

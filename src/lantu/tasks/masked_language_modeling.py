@@ -12,8 +12,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lantu.errors import UserError
 from lantu.ignore_index import NOT_ASKED
-from lantu.tasks.base import Batch
 from lantu.tasks.metrics_by_language import TokenTask
+from lantu.tasks.task import Batch
 
 
 class MaskedLanguageModeling(TokenTask):

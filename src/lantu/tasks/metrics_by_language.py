@@ -19,8 +19,8 @@ from torchmetrics import Metric
 from lantu.errors import UserError
 from lantu.ignore_index import NOT_ASKED
 from lantu.slice_names import slice_name
-from lantu.tasks.base import Task
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchmetrics import MetricCollection
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
-from lantu.tasks.base import Task
 from lantu.tasks.baselines import MOST_TRAINING, Baseline
 from lantu.tasks.multilabel_scores import MultiLabelScores, by_label, overall
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lantu.errors import UserError
-from lantu.tasks.base import Batch, Task
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.task import Batch, Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,13 +10,13 @@ from torch.utils.data import Dataset
 from torchmetrics import MetricCollection
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
-from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline, fit_baselines
 from lantu.tasks.known_metrics import R2
 from lantu.tasks.outcomes import NumberOutcomes
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import torch
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.tasks.baselines import Baseline
 from lantu.tasks.retrieval import chance, measures, share
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchmetrics import Metric, MetricCollection
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
-from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ class SlotFilling(Task):
         self, net: nn.Module, *, slots: list[Mapping[str, Any]], noise_levels: list[float] | None = None, **options: Any
     ) -> None:
         super().__init__(net, **options)
-        from lantu.data.multimodal.slots import Slot
+        from lantu.data.multimodal.slot_data_module import Slot
 
         self.slots = [Slot(str(each["name"]), list(each["values"]), list(each["prefixes"])) for each in slots]
         if not self.slots:

@@ -14,14 +14,14 @@ from torch.utils.data import Dataset
 from torchmetrics import MetricCollection
 from torchmetrics.text import CharErrorRate, WordErrorRate
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.notices import warn_once
-from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline
 from lantu.tasks.ctc_decoding import BLANK, beam_search, greedy
 from lantu.tasks.error_rates import error_rates
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.task import Task
 from lantu.tasks.word_models import Lexicon, NGrams, WordModel
 from lantu.tasks.word_times import word_times
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.models.wavenet_generation import generate
-from lantu.tasks.base import Task
 from lantu.tasks.baselines import Baseline
 from lantu.tasks.outputs import Outputs, Sound
 from lantu.tasks.spectral_distortion import mel_cepstral_distortion
+from lantu.tasks.task import Task
 from lantu.tasks.text_generation import evaluating
 from lantu.tasks.waveform_baselines import bits_of_counts
 

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.models.generate import NOTHING, generate
-from lantu.tasks.base import Batch
 from lantu.tasks.metrics_by_language import TokenTask
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.streaming import IncrementalDetokenizer
+from lantu.tasks.task import Batch
 from lantu.tasks.text_quality import measures
 
 if TYPE_CHECKING:

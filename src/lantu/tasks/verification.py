@@ -13,8 +13,8 @@ from torchmetrics import MetricCollection
 from lantu.errors import UserError
 from lantu.models.margin_head import MarginHead
 from lantu.notices import warn_once
-from lantu.tasks.base import Task
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.task import Task
 from lantu.tasks.verification_scores import (
     VerificationScores,
     interval_over_people,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.types import Schema
 
-    from lantu.data.base import DataModule
+    from lantu.data.data_module import DataModule
     from lantu.tasks.baselines import Baseline
 
 MARGINS = {"arcface": 0.3, "cosface": 0.2, "softmax": 0.0}

@@ -169,7 +169,7 @@ class SynthesisDataModule(SpeechDataModule):
         return Stretches(recordings, hop=hop, segment=segment, context=context, targets=targets)
 
     def _order(self, split: str) -> dict[str, Any]:
-        from lantu.data.base import DataModule
+        from lantu.data.data_module import DataModule
 
         examples = self.splits[split]
         assert isinstance(examples, Stretches)

@@ -22,8 +22,8 @@ from lantu.data.audio.recordings import (
     waves_of,
 )
 from lantu.data.audio.utterances import Utterance, Utterances, normalised
-from lantu.data.base import DataModule
 from lantu.data.cleaning_report import counted
+from lantu.data.data_module import DataModule
 from lantu.data.samplers import TrainingBatches
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, completed

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import DataLoader
 
-from lantu.data.base import DataModule
 from lantu.data.batches import workers_for
 from lantu.data.cleaning import repeated
+from lantu.data.data_module import DataModule
 from lantu.data.image.box_augmentation import BoxAugmentation
 from lantu.data.image.box_pictures import BoxPictures
 from lantu.data.image.box_sources import Boxes, from_objects, read_boxes
 from lantu.data.image.boxes import NOTHING, Objects, called, class_names, clean
-from lantu.data.image.classification import Standardise, channel_statistics
+from lantu.data.image.image_data_module import Standardise, channel_statistics
 from lantu.data.image.image_folder import image_files
 from lantu.data.image.letterbox import Canvases, canvas_shape, read_headers
 from lantu.data.image.sent_picture import image_cells, sent_picture

@@ -8,7 +8,7 @@ import pandas as pd
 from torch.utils.data import DataLoader
 
 from lantu.data import labels
-from lantu.data.image.classification import ImageDataModule
+from lantu.data.image.image_data_module import ImageDataModule
 from lantu.data.splitting import SPLITS
 from lantu.errors import UserError
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lantu.data.cleaning_report import Report
-from lantu.data.image.classification import Standardise, channel_statistics
 from lantu.data.image.decoding import content_key, decoded, surveyed, unreadable_names
+from lantu.data.image.image_data_module import Standardise, channel_statistics
 from lantu.data.image.read_picture import Rendering
 from lantu.data.text.vocabulary import ENDS, Subwords, Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
@@ -259,7 +259,7 @@ class Audio:
         return {"audio_channels": 1, "mel_bands": self.mel_options["mels"], "sample_rate": state["rate"]}
 
     def _features(self, waves: list[np.ndarray], state: dict[str, Any]) -> Tensor:
-        from lantu.data.audio.classification import CHUNK, fitted
+        from lantu.data.audio.audio_data_module import CHUNK, fitted
         from lantu.data.audio.features import LogMel
 
         mel = LogMel(rate=state["rate"], **self.mel_options)

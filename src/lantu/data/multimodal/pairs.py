@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.data.encoding import read_text
 from lantu.data.file_table import find_files
 from lantu.data.files import IMAGE_ENDINGS

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lantu.data.series.from_table import AGGREGATES, PERIODS, TRANSFORMS
-from lantu.data.series.scaling import SCALES
 from lantu.data.series.time_splits import WALKS, Fold
+from lantu.data.series.window_scaling import SCALES
 from lantu.errors import UserError
 
 

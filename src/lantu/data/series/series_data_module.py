@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import DataLoader
 
-from lantu.data.base import DataModule
 from lantu.data.cleaning_report import Report
 from lantu.data.csv_dialect import with_numbers
+from lantu.data.data_module import DataModule
 from lantu.data.fingerprints import fingerprint_of
 from lantu.data.read_table import read_table_with_notes
 from lantu.data.series.from_table import Series, step_from
-from lantu.data.series.scaling import Scaling
 from lantu.data.series.series_checks import check_options, check_windows
 from lantu.data.series.series_reader import SeriesReader
 from lantu.data.series.series_report import describe_walk, describe_windows, title, warn_of_filled
 from lantu.data.series.time_splits import WALKS, Fold, once, walking
+from lantu.data.series.window_scaling import Scaling
 from lantu.data.series.windows import SeriesWindows, complete_origins
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS

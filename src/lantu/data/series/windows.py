@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lantu.data.series.scaling import Scaling, windows_of
+from lantu.data.series.window_scaling import Scaling, windows_of
 
 
 class SeriesWindows(Dataset):

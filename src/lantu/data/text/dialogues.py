@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS
 from lantu.data.text.dialogue_split import held_out_questions, normalised
-from lantu.data.text.language_modeling import TokenDataModule, token_facts
+from lantu.data.text.token_data_module import TokenDataModule, token_facts
 from lantu.data.text.vocabulary import Vocabulary, asked_for, check_level
 from lantu.errors import UserError
 from lantu.ignore_index import NOT_ASKED

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import DataLoader
 
-from lantu.data.base import DataModule
 from lantu.data.batches import loader
+from lantu.data.data_module import DataModule
 from lantu.data.read_table import read_table
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS, completed

@@ -8,9 +8,9 @@ import numpy as np
 
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS
-from lantu.data.text.language_modeling import TokenDataModule, token_facts
 from lantu.data.text.mixtures import Mixture, Stretches
 from lantu.data.text.scripts import script_of
+from lantu.data.text.token_data_module import TokenDataModule, token_facts
 from lantu.data.text.vocabulary import Subwords, Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
 

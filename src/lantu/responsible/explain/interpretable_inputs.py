@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.extras import require
 from lantu.tasks import Task

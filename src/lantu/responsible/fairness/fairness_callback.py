@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.data.slices import Slices
 from lantu.errors import UserError
 from lantu.intervals import steps_done

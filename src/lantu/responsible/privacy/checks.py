@@ -9,7 +9,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.data.samplers import Chosen
 from lantu.errors import UserError
 from lantu.tasks import Task

@@ -8,14 +8,14 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.intervals import steps_done
 from lantu.loggers import log_artifact, log_metrics, log_tags
 from lantu.responsible.privacy import ledger
 from lantu.responsible.privacy.accounting import History, affordable_steps, counted, epsilon_of, noise_for
 from lantu.responsible.privacy.checks import check_gradients, check_network
-from lantu.responsible.privacy.sampling import PoissonBatches
+from lantu.responsible.privacy.poisson_batches import PoissonBatches
 from lantu.responsible.privacy.secret import Secret
 from lantu.tasks import Task
 

@@ -20,8 +20,8 @@ from lantu.serving.http import text_api
 from lantu.serving.http.batching import Batcher, Overloaded
 from lantu.serving.http.description import openapi
 from lantu.serving.http.holder import Holder, described
+from lantu.serving.http.request_sample import RequestSample
 from lantu.serving.http.requests import ARROW, Refused, RequestInputs, as_arrow, read
-from lantu.serving.http.sampling import RequestSample
 from lantu.serving.http.served import Prepared, ServedModel
 from lantu.serving.http.try_page import page
 from lantu.serving.http.watching import Watch

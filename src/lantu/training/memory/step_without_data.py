@@ -15,7 +15,7 @@ from lantu.models.activation_checkpointing import checkpoint_activations
 from lantu.models.gpt import GPT
 from lantu.models.sharding import units
 from lantu.optim import parameter_groups
-from lantu.tasks.base import Task
+from lantu.tasks.task import Task
 
 Batch = Callable[[int], Any]
 """Makes a batch of so many examples, inside `fake_tensors`."""

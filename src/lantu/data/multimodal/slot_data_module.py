@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lantu.data.audio.audio_data_module import Spectrograms
 from lantu.data.audio.audio_folder import own_folder
 from lantu.data.audio.augmentation import Augment
-from lantu.data.audio.classification import Spectrograms
 from lantu.data.audio.features import LogMel, Standard
 from lantu.data.audio.recordings import read_for_prediction, waves_of
-from lantu.data.base import DataModule
+from lantu.data.data_module import DataModule
 from lantu.data.multimodal.input_kinds import Audio, Column, missing_cell
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, check_sizes, completed

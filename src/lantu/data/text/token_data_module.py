@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lantu.data.base import DataModule
 from lantu.data.batches import Windows, loader
+from lantu.data.data_module import DataModule
 from lantu.data.read_table import READERS
 from lantu.data.sources import Raw, table_file, text_files
 from lantu.data.text import token_file

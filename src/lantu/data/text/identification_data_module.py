@@ -10,9 +10,9 @@ import pandas as pd
 
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, shares
-from lantu.data.text.classification import TextDataModule
 from lantu.data.text.multilingual import divided
 from lantu.data.text.scripts import script_of
+from lantu.data.text.text_data_module import TextDataModule
 from lantu.errors import UserError
 
 
