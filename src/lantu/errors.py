@@ -23,18 +23,18 @@ def is_full_disk(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        said = str(error)
-        if "No space left on device" in said and not is_full_shared_memory(said):  # shutil's
+        message = str(error)
+        if "No space left on device" in message and not is_full_shared_memory(message):  # shutil's
             return True
-        if "database or disk is full" in said:  # SQLite's
+        if "database or disk is full" in message:  # SQLite's
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-def is_full_shared_memory(said: str) -> bool:
+def is_full_shared_memory(message: str) -> bool:
     """Whether torch says that /dev/shm, through which its processes hand over batches, has no room for a tensor."""
-    return "</torch_" in said
+    return "</torch_" in message
 
 
 def full_disk(command: str) -> str:

@@ -82,9 +82,9 @@ def known_direction(metric: str) -> str | None:
         name = name.removesuffix(suffix)
     if metric.startswith("cost/"):
         return "min"
-    said = [mode for phrase, mode in PHRASES.items() if re.search(rf"(^|_){phrase}(_|$)", name)]
-    if said:
-        return said[-1]
+    directions = [mode for phrase, mode in PHRASES.items() if re.search(rf"(^|_){phrase}(_|$)", name)]
+    if directions:
+        return directions[-1]
     modes = [mode for word in re.split(r"[^a-z0-9]+", name) if (mode := _of_word(word))]
     return modes[-1] if modes else None
 

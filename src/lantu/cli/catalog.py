@@ -45,18 +45,18 @@ def catalog_main(arguments: list[str]) -> int:
     parser.add_argument("groups", nargs="*", help="config groups, such as optimizer; none: data, model, experiment")
     add_json_option(parser)
     given = parser.parse_args(arguments)
-    asked = given.groups
+    chosen_groups = given.groups
     with config_search():
         known = groups()
-        for group in asked:
+        for group in chosen_groups:
             if group not in known:
                 raise UserError(
                     f"there is no group `{group}`.{did_you_mean(group, known)} The groups are: {', '.join(known)}."
                 )
         if given.json:
-            print(_as_json(asked or [group for group in SHOWN if group in known]))
+            print(_as_json(chosen_groups or [group for group in SHOWN if group in known]))
             return 0
-        _show(asked or [group for group in SHOWN if group in known], with_fits=not asked)
+        _show(chosen_groups or [group for group in SHOWN if group in known], with_fits=not chosen_groups)
     return 0
 
 

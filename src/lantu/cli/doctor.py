@@ -52,11 +52,11 @@ def doctor_main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("lantu doctor", description="Print versions, devices, and what is missing.")
     parser.add_argument("--fast", action="store_true", help="do not try to import the libraries")
     add_json_option(parser)
-    asked = parser.parse_args(arguments)
-    tried = {} if asked.fast else {name: _start(program) for name, program in CHECKED.items()}
+    options = parser.parse_args(arguments)
+    tried = {} if options.fast else {name: _start(program) for name, program in CHECKED.items()}
     findings = [each for part in (system, packages, extras, devices, programs, places) for each in _found_by(part)]
     findings += [_imported(name, process) for name, process in tried.items()]
-    if asked.json:
+    if options.json:
         print(json.dumps([asdict(each) for each in findings], indent=1, ensure_ascii=False))
     else:
         _show(findings)
@@ -86,9 +86,9 @@ def extras() -> Iterator[Finding]:
         if extra in ("all", "dev") or not needs:
             continue
         lacking = [found.text for each in needs if (found := _against(each, "extra", "")).state != "ok"]
-        said = ", ".join(lacking) or ", ".join(f"{each.name} {_version(each.name)}" for each in needs)
+        found_text = ", ".join(lacking) or ", ".join(f"{each.name} {_version(each.name)}" for each in needs)
         instead = f"pip install 'lantu[{extra}]'" if lacking else ""
-        yield Finding("extra", "missing" if lacking else "ok", f"{extra}: {said}", instead)
+        yield Finding("extra", "missing" if lacking else "ok", f"{extra}: {found_text}", instead)
 
 
 def devices() -> Iterator[Finding]:
@@ -184,14 +184,14 @@ def _start(program: str) -> "subprocess.Popen[str]":
 
 def _imported(name: str, process: "subprocess.Popen[str]") -> Finding:
     try:
-        _, said = process.communicate(timeout=IMPORT_SECONDS)
+        _, errors = process.communicate(timeout=IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return Finding("import", "broken", f"{name} is not imported within {IMPORT_SECONDS} s")
     if process.returncode == 0:
         return Finding("import", "ok", name)
-    why = f"ended by signal {-process.returncode}" if process.returncode < 0 else _first_line(said, last=True)
+    why = f"ended by signal {-process.returncode}" if process.returncode < 0 else _first_line(errors, last=True)
     return Finding("import", "broken", f"{name} cannot be imported: {why}", f"pip install --force-reinstall {name}")
 
 

@@ -55,28 +55,28 @@ def launch(command: str, arguments: list[str]) -> int:
         UserError: an override cannot work.
     """
     arguments = [normalised(_spelled(each, SPELLED.get(command, {}))) for each in arguments]
-    asked = get_args_parser().parse_intermixed_args(arguments)
-    resumed = next((each for each in asked.overrides if each.startswith("sweep.resume=")), None)
-    if command == "train" and resumed and not asked.multirun:
+    options = get_args_parser().parse_intermixed_args(arguments)
+    resumed = next((each for each in options.overrides if each.startswith("sweep.resume=")), None)
+    if command == "train" and resumed and not options.multirun:
         arguments = ["--multirun", *arguments]
-    if command == "train" and resumed and len(asked.overrides) == 1:
+    if command == "train" and resumed and len(options.overrides) == 1:
         from lantu.sweeps.state.resume_command import command_of
 
         arguments += command_of(resumed.partition("=")[2])
     if arguments:
-        asked = get_args_parser().parse_intermixed_args(arguments)
-    if asked.multirun and "TORCHELASTIC_RUN_ID" in os.environ:
+        options = get_args_parser().parse_intermixed_args(arguments)
+    if options.multirun and "TORCHELASTIC_RUN_ID" in os.environ:
         raise UserError(
             "torchrun trains one run, and `-m` asks for a sweep. Leave torchrun out: `lantu train -m trainer=ddp ...` "
             "starts a trial's processes itself, and `hydra/launcher=slurm_node` does on a cluster."
         )
     # Hydra itself refuses overrides on both sides of a flag, as in `lr=1 -m seed=0,1`
-    arguments = [*(each for each in arguments if each not in asked.overrides), *asked.overrides]
-    if asked.config_dir:
-        add_user_conf(asked.config_dir)
+    arguments = [*(each for each in arguments if each not in options.overrides), *options.overrides]
+    if options.config_dir:
+        add_user_conf(options.config_dir)
         arguments = _without_option(arguments, "--config-dir", "-cd")
-    if not (asked.config_name or asked.info or asked.hydra_help or asked.shell_completion):
-        arguments = _checked(command, arguments, asked)
+    if not (options.config_name or options.info or options.hydra_help or options.shell_completion):
+        arguments = _checked(command, arguments, options)
     sys.argv = [sys.argv[0], *arguments]
     try:
         hydra.main(config_path=str(shipped_conf()), config_name=command, version_base=HYDRA_VERSION)(run_job)()
@@ -85,14 +85,14 @@ def launch(command: str, arguments: list[str]) -> int:
     return 0
 
 
-def _checked(command: str, arguments: list[str], asked: Namespace) -> list[str]:
+def _checked(command: str, arguments: list[str], options: Namespace) -> list[str]:
     """Refuse what cannot run; returns the arguments, with `-m` where a recipe is a sweep by itself."""
-    fixed = [each.input_line for each in parsed(asked.overrides, command) if not each.is_sweep_override()]
-    shared = compose(*(fixed if asked.multirun else asked.overrides), command=command)
-    if command == "train" and not asked.cfg:
+    fixed = [each.input_line for each in parsed(options.overrides, command) if not each.is_sweep_override()]
+    shared = compose(*(fixed if options.multirun else options.overrides), command=command)
+    if command == "train" and not options.cfg:
         check_writable(shared.cfg.paths.store)
-    if not asked.multirun and not shared.cfg.get("sweep", {}).get("always"):
-        if not asked.cfg:
+    if not options.multirun and not shared.cfg.get("sweep", {}).get("always"):
+        if not options.cfg:
             check(shared)
             # of a sweep the workers ask: its command may be typed on a machine without a GPU
             if command == "train":
@@ -100,8 +100,8 @@ def _checked(command: str, arguments: list[str], asked: Namespace) -> list[str]:
             _check_named(command, shared.cfg)
         return arguments
     if not shared.sweeper.startswith("hydra_plugins.lantu_sweepers."):  # ours check their trials themselves
-        check_sweep(asked.overrides, command=command)
-    return arguments if asked.multirun or asked.cfg else ["--multirun", *arguments]
+        check_sweep(options.overrides, command=command)
+    return arguments if options.multirun or options.cfg else ["--multirun", *arguments]
 
 
 def _check_named(command: str, cfg: DictConfig) -> None:

@@ -50,14 +50,14 @@ def sync_main(argv: list[str]) -> int:
         action="store_true",
         help="make the store's damaged or deleted MLflow database again from the runs' journals",
     )
-    asked = parser.parse_args(argv)
-    if asked.rebuild:
-        return _rebuild(_folders(asked.store), asked.store.absolute())
-    folders = [folder for folder in _folders(asked.store) if not folder.is_uploaded()]
+    options = parser.parse_args(argv)
+    if options.rebuild:
+        return _rebuild(_folders(options.store), options.store.absolute())
+    folders = [folder for folder in _folders(options.store) if not folder.is_uploaded()]
     if not folders:
-        Console().print(f"Every run in {asked.store} is synced.", highlight=False)
+        Console().print(f"Every run in {options.store} is synced.", highlight=False)
         return 0
-    return _upload(folders, asked.store.absolute(), asked.tracking_uri)
+    return _upload(folders, options.store.absolute(), options.tracking_uri)
 
 
 def runs_main(argv: list[str]) -> int:
@@ -76,20 +76,20 @@ def runs_main(argv: list[str]) -> int:
     )
     parser.add_argument("--tracking-uri", metavar="URI", help="of the note's run (default: the store's own)")
     add_json_option(parser)
-    asked = parser.parse_args(argv)
-    if asked.note is not None:
-        return _note(*asked.note, store=asked.store, tracking_uri=asked.tracking_uri)
-    folders = _folders(asked.store)
-    if asked.json:
-        print(as_json([listed(folder, _name(folder, asked.store)).as_dict() for folder in reversed(folders)]))
+    options = parser.parse_args(argv)
+    if options.note is not None:
+        return _note(*options.note, store=options.store, tracking_uri=options.tracking_uri)
+    folders = _folders(options.store)
+    if options.json:
+        print(as_json([listed(folder, _name(folder, options.store)).as_dict() for folder in reversed(folders)]))
         return 0
-    if asked.repair:
+    if options.repair:
         dead = [folder for folder in folders if folder.state() == "dead"]
         if dead:
-            return _upload(dead, asked.store.absolute(), None)
-        Console().print(f"No run in {asked.store} is interrupted.", highlight=False)
+            return _upload(dead, options.store.absolute(), None)
+        Console().print(f"No run in {options.store} is interrupted.", highlight=False)
         return 0
-    _show(folders, asked.store)
+    _show(folders, options.store)
     return 0
 
 
@@ -158,8 +158,8 @@ def _upload(folders: list[RunFolder], store: Path, uri: str | None) -> int:
         end = f", {progress.status}" if progress.status else ", still running"
         refused = f", {progress.refused} values refused (see {folder.log})" if progress.refused else ""
         refused += f", {progress.damaged} damaged records of its journal left out" if progress.damaged else ""
-        said = f"{_plain(name)}: {progress.metrics:,} points{end}{refused}"
-        console.print(f"[green]synced[/]   {said}", highlight=False, soft_wrap=True)
+        text = f"{_plain(name)}: {progress.metrics:,} points{end}{refused}"
+        console.print(f"[green]synced[/]   {text}", highlight=False, soft_wrap=True)
     return 1 if waiting else 0
 
 
@@ -213,12 +213,12 @@ def _cells(run: ListedRun, *, named: bool) -> tuple[str, ...]:
 
 def _tell_pending(console: Console, run: ListedRun) -> None:
     """Which run is not in MLflow yet, by its folder, and what of it."""
-    said = f"{_plain(run.folder)}  {STATES.get(run.state, run.state)}"
+    text = f"{_plain(run.folder)}  {STATES.get(run.state, run.state)}"
     if run.state != "damaged":
-        said += f": {run.points_pending:,} points, {run.artifacts_pending} artifacts, {decimal(run.bytes_pending)}"
+        text += f": {run.points_pending:,} points, {run.artifacts_pending} artifacts, {decimal(run.bytes_pending)}"
     if run.trouble:
-        said += f"  {_plain(run.trouble)}"
-    console.print(said, highlight=False, soft_wrap=True)
+        text += f"  {_plain(run.trouble)}"
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _plain(text: str) -> str:

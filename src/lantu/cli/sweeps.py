@@ -31,29 +31,29 @@ def sweeps_main(argv: list[str]) -> int:
     parser.add_argument("--watch", action="store_true", help="go on showing until it has ended")
     add_store_option(parser)
     add_json_option(parser)
-    asked = parser.parse_args(argv)
-    if not asked.store.is_dir():
+    options = parser.parse_args(argv)
+    if not options.store.is_dir():
         raise UserError(
-            f"there is no folder {asked.store}. Sweep first (`lantu train -m ...`), or name it: --store DIR."
+            f"there is no folder {options.store}. Sweep first (`lantu train -m ...`), or name it: --store DIR."
         )
     console = Console(highlight=False)
-    if asked.name is None:
-        sweeps = list(sweep_folders(asked.store))
-        if asked.json:
+    if options.name is None:
+        sweeps = list(sweep_folders(options.store))
+        if options.json:
             print(as_json([_told(each) for each in sweeps]))
             return 0
         if not sweeps:
-            console.print(f"No sweep in {asked.store} yet: `lantu train -m optimizer.lr=1e-3,1e-2` is one.")
+            console.print(f"No sweep in {options.store} yet: `lantu train -m optimizer.lr=1e-3,1e-2` is one.")
             return 0
         with pager(console, rows=4 * len(sweeps)):
             console.print(_overview(sweeps))
         return 0
-    sweep = SweepFolder(sweeps_of(asked.store) / asked.name)
+    sweep = SweepFolder(sweeps_of(options.store) / options.name)
     if not sweep.exists():
-        raise UserError(unknown(sweeps_of(asked.store), asked.name))
-    if asked.json:
+        raise UserError(unknown(sweeps_of(options.store), options.name))
+    if options.json:
         print(as_json([_told(sweep, trials=True)]))
-    elif asked.watch and console.is_terminal:
+    elif options.watch and console.is_terminal:
         _watch(sweep, console)
     else:
         _show(sweep, console)

@@ -16,20 +16,20 @@ def ui_main(arguments: list[str]) -> int:
         "--store", type=Path, default=Path("mlruns"), help="the folder with mlflow.db (default: mlruns)"
     )
     parser.add_argument("--port", type=int, default=5000)
-    asked = parser.parse_args(arguments)
-    database = asked.store.resolve() / "mlflow.db"
+    options = parser.parse_args(arguments)
+    database = options.store.resolve() / "mlflow.db"
     if not database.is_file():
         raise UserError(
-            f"there are no runs in {asked.store} yet. Train one first (`lantu train`), or name a folder: --store DIR."
+            f"there are no runs in {options.store} yet. Train one first (`lantu train`), or name a folder: --store DIR."
         )
-    if not _is_free(asked.port):
-        raise UserError(f"port {asked.port} is taken. Choose another: `lantu ui --port {asked.port + 1}`.")
-    print(f"MLflow UI over {database}: {_address(asked.port)} (Ctrl-C ends it)", flush=True)
+    if not _is_free(options.port):
+        raise UserError(f"port {options.port} is taken. Choose another: `lantu ui --port {options.port + 1}`.")
+    print(f"MLflow UI over {database}: {_address(options.port)} (Ctrl-C ends it)", flush=True)
     command = [
         sys.executable, "-m", "mlflow", "server",
         "--backend-store-uri", f"sqlite:///{database}",
-        "--artifacts-destination", str(asked.store.resolve() / "artifacts"),
-        "--host", "127.0.0.1", "--port", str(asked.port), "--workers", "1",
+        "--artifacts-destination", str(options.store.resolve() / "artifacts"),
+        "--host", "127.0.0.1", "--port", str(options.port), "--workers", "1",
     ]  # fmt: skip
     server = subprocess.Popen(command)
     try:

@@ -129,9 +129,9 @@ def _caption(analysis: Any) -> str:
     from lantu.compare.phrases import counted
 
     groups, runs = len(analysis.table), len(analysis.runs)
-    said = f"{counted(runs, 'run')} of {counted(groups, 'configuration')}, best {analysis.metric} first"
+    summary = f"{counted(runs, 'run')} of {counted(groups, 'configuration')}, best {analysis.metric} first"
     shown = analysis.comparison.tested and groups > 1
-    return f"{said}; bold: statistically tied with the best" if shown else said
+    return f"{summary}; bold: statistically tied with the best" if shown else summary
 
 
 def _say(decision: Any, cfg: DictConfig) -> None:

@@ -88,16 +88,16 @@ def mark_children(client: Any, analysis: Analysis) -> None:
         difference = float(table.loc[label, "difference"])
         values = {"score": float(score), "rank": float(ranks[label]), "difference": difference}
         place = "the best" if ranks[label] == 1 else f"number {ranks[label]}"
-        said = (
+        text = (
             f"{analysis.metric} {number(float(score))} at the best epoch; {label} is {place} of {len(ranks)} "
             "configurations"
         )
         if ranks[label] > 1:
-            said += f", {number(abs(difference))} from the best in the mean"
+            text += f", {number(abs(difference))} from the best in the mean"
         note = None if notes is None else notes.get(run)
-        told = f"{said}." + (f"\n\nNote: {note}" if isinstance(note, str) else "")
+        description = f"{text}." + (f"\n\nNote: {note}" if isinstance(note, str) else "")
         found = [Metric(name, value, now, 0) for name, value in values.items() if math.isfinite(value)]
-        client.log_batch(str(run), metrics=found, tags=[RunTag("mlflow.note.content", told)])
+        client.log_batch(str(run), metrics=found, tags=[RunTag("mlflow.note.content", description)])
 
 
 def _note(decision: Decision) -> str:

@@ -58,10 +58,10 @@ def groups_of(cfg: Any) -> list[str]:
 
 def _reason(error: BaseException) -> str:
     """The first line of what an exception says; its kind where it says nothing."""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    if isinstance(error, ValueError | TypeError | OSError | RuntimeError) and said:
-        return said
-    return f"{type(error).__name__}: {said}".rstrip(": ")
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, ValueError | TypeError | OSError | RuntimeError) and reason:
+        return reason
+    return f"{type(error).__name__}: {reason}".rstrip(": ")
 
 
 def build_all(group: Any) -> list[Any]:

@@ -142,11 +142,11 @@ def _check_decisions(cfg: DictConfig) -> None:
             "`business` of a training is a decision, such as `business=credit`; the assumptions for the return on "
             "investment are an option of `lantu compare`."
         )
-    asked = [name for name in ("calibration", "business") if _value(cfg, f"{name}._target_")]
-    if asked and 0 in (_value(cfg, "trainer.limit_val_batches"), _value(cfg, "data.split.val")):
+    options = [name for name in ("calibration", "business") if _value(cfg, f"{name}._target_")]
+    if options and 0 in (_value(cfg, "trainer.limit_val_batches"), _value(cfg, "data.split.val")):
         raise UserError(
-            f"`{asked[0]}` is fitted on the validation split, and this run has none: leave it out "
-            f"(`{asked[0]}=none`), or validate (`data.split.val=0.2`)."
+            f"`{options[0]}` is fitted on the validation split, and this run has none: leave it out "
+            f"(`{options[0]}=none`), or validate (`data.split.val=0.2`)."
         )
 
 

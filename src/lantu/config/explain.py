@@ -89,8 +89,9 @@ def _missing_file(error: MissingConfigException, overrides: list[str]) -> str:
     if not group:
         return f"There is no config `{missing}`."
     known = options(group)
-    asked = next((each for each in overrides if each.lstrip("+").startswith(f"{group}=")), f"{group}={name}")
-    return f"`{asked}`: there is no {group} called `{name}`.{did_you_mean(name, known)} There are: {', '.join(known)}."
+    override = next((each for each in overrides if each.lstrip("+").startswith(f"{group}=")), f"{group}={name}")
+    near = did_you_mean(name, known)
+    return f"`{override}`: there is no {group} called `{name}`.{near} There are: {', '.join(known)}."
 
 
 def _explain(error: Exception, overrides: list[str], command: str) -> str:
@@ -100,9 +101,9 @@ def _explain(error: Exception, overrides: list[str], command: str) -> str:
                 f"`{override.input_line}` names several values: add `-m` to run each of them, or type a list as "
                 f"`{override.key_or_group}=[first,second]`."
             )
-        said = _unknown_key(override, overrides, command)
-        if said:
-            return said
+        message = _unknown_key(override, overrides, command)
+        if message:
+            return message
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
@@ -127,14 +128,14 @@ def _unknown_key(override: Override, overrides: list[str], command: str) -> str 
     name = rest.partition(".")[0]
     if group in CHOSEN_AS_LISTS and name not in base.get(group, {}) and name in options(group):
         return f"`{line}`: this run has no {group} `{name}`: add `{group}=[{CHOSEN_AS_LISTS[group]},{name}]`."
-    meant = did_you_mean(key, [*known, *groups()] if "." not in key else known)
+    hint = did_you_mean(key, [*known, *groups()] if "." not in key else known)
     parent, siblings = _nearest_parent(base, key)
-    if not meant and siblings:
-        meant = f" `{parent}` has: {', '.join(siblings)}."
-    elif not meant:
-        meant = f" The groups are: {', '.join(sorted(groups()))}."
+    if not hint and siblings:
+        hint = f" `{parent}` has: {', '.join(siblings)}."
+    elif not hint:
+        hint = f" The groups are: {', '.join(sorted(groups()))}."
     how_to_add = "" if override.is_delete() else f" To add a new key, type `+{line}`."
-    return f"`{line}`: there is no option `{key}`.{meant}{how_to_add}"
+    return f"`{line}`: there is no option `{key}`.{hint}{how_to_add}"
 
 
 def _nearest_parent(base: DictConfig, key: str) -> tuple[str, list[str]]:

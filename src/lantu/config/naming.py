@@ -16,15 +16,15 @@ LONGEST = 120
 
 def run_name(composition: Composition) -> str:
     """Architecture, data, and whatever else was typed: "cnn digits lr=0.01 seed=1"; cut after `LONGEST` characters."""
-    asked = [each.lstrip("+~") for each in composition.overrides]
+    typed = [each.lstrip("+~") for each in composition.overrides]
     further = []
-    for override in asked:
+    for override in typed:
         key, _, value = override.partition("=")
         if key in ("data", "model") or any(key == each or key.startswith(f"{each}.") for each in UNNAMED):
             continue
         further.append(f"{key.rpartition('.')[2]}={value}")
     recipe = composition.choices.get("experiment")
-    start = [str(recipe)] if recipe and not any(each.startswith("model=") for each in asked) else []
+    start = [str(recipe)] if recipe and not any(each.startswith("model=") for each in typed) else []
     start = start or [str(composition.choices.get("model")), str(composition.choices.get("data"))]
     name = " ".join([*start, *(each for each in further if each != f"experiment={recipe}")])
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 4]} ..."

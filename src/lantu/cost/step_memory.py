@@ -67,8 +67,8 @@ class StepMemory:
         if not sharded or devices == 1:
             return self.weights + self.optimizer + max(self._computing(examples), self.gradients)
         state = (self.weights + self.optimizer + self.gradients) / devices
-        gathered = 2 * self.largest_part * gathered_share  # one is gathered ahead
-        return state + gathered + self.per_example * examples
+        parameters = 2 * self.largest_part * gathered_share  # one is gathered ahead
+        return state + parameters + self.per_example * examples
 
     def _computing(self, examples: int) -> float:
         inside = float(np.interp(examples, self.examples, self.computing))

@@ -186,9 +186,9 @@ def _write(file: IO[bytes], arrays: Arrays, facts: Callable[[], dict[str, Any]])
             digest.update(content.data.cast("B") if content.size else b"")
             place += file.write(content.data)
         header[name] = {"dtype": kind, "shape": [rows, *rest], "data_offsets": [begin, place]}
-    said = json.dumps(facts())
-    digest.update(_described(header, said))
-    about = {"format": "lantu cache", "version": VERSION, "facts": said, "checksum": digest.hexdigest()}
+    header_text = json.dumps(facts())
+    digest.update(_described(header, header_text))
+    about = {"format": "lantu cache", "version": VERSION, "facts": header_text, "checksum": digest.hexdigest()}
     text = json.dumps({"__metadata__": about, **header}).encode()
     assert len(text) <= HEADER - 8
     file.seek(0)

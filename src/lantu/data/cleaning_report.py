@@ -45,8 +45,8 @@ class Report:
         for each in self.found:
             names = each.get("names", [])
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            said = counted(each["count"], each["what"]) if "count" in each else each["what"]
-            lines.append(said + (f": {shown}" if shown else ""))
+            text = counted(each["count"], each["what"]) if "count" in each else each["what"]
+            lines.append(text + (f": {shown}" if shown else ""))
         return [*lines, *(f"warning: {sentence}" for sentence in self.warnings)]
 
     def to_dict(self) -> dict[str, Any]:

@@ -128,9 +128,9 @@ def joined_labels(source: Callable[[], Raw], *, target: str | list[str], delimit
     nothing = np.isnan(truth).all(axis=1)
     labels = pd.Series(joined, index=raw.rows.index, dtype=object).mask(nothing, None)
     unknown = int(np.isnan(truth[~nothing]).sum())
-    said = [f"{unknown:,} labels without a value are neither learned nor measured"] if unknown else []
+    sentences = [f"{unknown:,} labels without a value are neither learned nor measured"] if unknown else []
     rows = raw.rows.drop(columns=columns).assign(**{COLUMN: labels})
-    return replace(raw, rows=rows, notes=[*raw.notes, *said])
+    return replace(raw, rows=rows, notes=[*raw.notes, *sentences])
 
 
 def _split(values: pd.Series, delimiter: str) -> pd.Series:

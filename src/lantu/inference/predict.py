@@ -115,9 +115,9 @@ def _generate(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     if cfg.output is None or Path(cfg.output).suffix:
         raise UserError("a model that makes images needs a folder to write them to: add `output=DIR`.")
     task: Any = rebuilt.task
-    asked = list(cfg.classes) if isinstance(cfg.classes, ListConfig) else [cfg.classes] * (cfg.classes is not None)
+    requested = list(cfg.classes) if isinstance(cfg.classes, ListConfig) else [cfg.classes] * (cfg.classes is not None)
     with torch.inference_mode():
-        pictures, classes = task.generate(cfg.count, classes=[str(each) for each in asked], seed=cfg.seed)
+        pictures, classes = task.generate(cfg.count, classes=[str(each) for each in requested], seed=cfg.seed)
     folder = Path(cfg.output)
     folder.mkdir(exist_ok=True)
     digits = len(str(len(classes)))
@@ -137,8 +137,8 @@ def _write_on(rebuilt: Rebuilt, cfg: DictConfig) -> None:
     options["stop"] = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or data.stops)
     if cfg.input is not None or cfg.output is not None:
         prompts = [cfg.prompt or "\n"] if cfg.input is None else _prompts(Path(cfg.input).expanduser())
-        asked = [data.prompt(each) for each in prompts]
-        texts = task.generate_texts(data.encode, data.decode, prompts=asked, batch_size=cfg.batch_size, **options)
+        formatted = [data.prompt(each) for each in prompts]
+        texts = task.generate_texts(data.encode, data.decode, prompts=formatted, batch_size=cfg.batch_size, **options)
         if cfg.output is None:
             print("\n\n---\n\n".join(texts))
             return
@@ -160,9 +160,9 @@ def _speak(rebuilt: Rebuilt, cfg: DictConfig) -> None:
         raise UserError("`predict` of a speech model writes a recording: add `output=FILE.wav` or `output=FILE.flac`.")
     path = Path(cfg.output).expanduser()
     options = {"speaker": cfg.speaker, "temperature": cfg.temperature, "seed": cfg.seed}
-    begun = time.perf_counter()
+    started = time.perf_counter()
     waves = task.synthesize(rebuilt.data, ["" if cfg.prompt is None else str(cfg.prompt)], **options)
-    taken = time.perf_counter() - begun
+    taken = time.perf_counter() - started
     task.write({"wave": waves}, path, frame=pd.DataFrame())
     seconds = len(waves[0]) / task.sample_rate
     print(f"{seconds:.2f} s of speech at {task.sample_rate} Hz written to {cfg.output}, generated in {taken:.2f} s")

@@ -155,10 +155,10 @@ class _Generator(nn.Module):
 
     def __init__(self, gan: GAN, body: nn.Sequential) -> None:
         super().__init__()
-        told = gan.noise // 2 if gan.conditional else 0
+        class_size = gan.noise // 2 if gan.conditional else 0
         self.size, self.shape = (gan.height, gan.width), (gan.widths[0], *gan.base)
-        self.label = nn.Embedding(gan.classes, told) if gan.conditional else None
-        self.first = nn.Linear(gan.noise + told, gan.widths[0] * gan.base[0] * gan.base[1])
+        self.label = nn.Embedding(gan.classes, class_size) if gan.conditional else None
+        self.first = nn.Linear(gan.noise + class_size, gan.widths[0] * gan.base[0] * gan.base[1])
         self.body = body
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:

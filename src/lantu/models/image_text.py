@@ -97,20 +97,20 @@ def _new(
 ) -> Any:
     import transformers
 
-    asked = dict(config or {})
-    kind = str(asked.pop("model_type", "clip"))
+    options = dict(config or {})
+    kind = str(options.pop("model_type", "clip"))
     text = {
         "vocab_size": vocab_size, "max_position_embeddings": max_length, "pad_token_id": pad_id,
         "bos_token_id": None, "eos_token_id": end_id,
     }  # fmt: skip
     vision = {"image_size": size, "num_channels": channels}
-    asked["text_config"] = {**text, **asked.get("text_config", {})}
-    asked["vision_config"] = {**vision, **asked.get("vision_config", {})}
-    patch = asked["vision_config"].get("patch_size", 1)
+    options["text_config"] = {**text, **options.get("text_config", {})}
+    options["vision_config"] = {**vision, **options.get("vision_config", {})}
+    patch = options["vision_config"].get("patch_size", 1)
     if size % patch:
         raise UserError(f"`data.size={size}` is no multiple of `model.config.vision_config.patch_size={patch}`.")
     try:
-        net = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kind, **asked))
+        net = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kind, **options))
     except (ValueError, TypeError) as error:
         raise UserError(f"`model.config.model_type={kind}` makes no model: {str(error).splitlines()[0]}") from error
     if hasattr(net, "logit_bias"):  # at first nearly every pair is a wrong one (Zhai et al. 2023)

@@ -44,17 +44,17 @@ class TransformersDetector(nn.Module):
         super().__init__()
         from transformers import AutoConfig, AutoModelForObjectDetection
 
-        asked = {**(config or {})}
-        kind = str(asked.pop("model_type", ""))
+        options = {**(config or {})}
+        kind = str(options.pop("model_type", ""))
         try:
             if pretrained is not None:
                 self.net = AutoModelForObjectDetection.from_pretrained(
                     pretrained, num_labels=classes, ignore_mismatched_sizes=True
                 )
             else:
-                asked.pop("num_labels", None)  # a saved `form` contains it
+                options.pop("num_labels", None)  # a saved `form` contains it
                 self.net = AutoModelForObjectDetection.from_config(
-                    AutoConfig.for_model(kind, **{**asked, "num_labels": classes})
+                    AutoConfig.for_model(kind, **{**options, "num_labels": classes})
                 )
                 _thaw(self.net)
         except (ValueError, OSError, TypeError) as error:

@@ -158,15 +158,15 @@ def transformer(
         net = head.from_pretrained(pretrained, **options)
         _check_fits(net.config, pretrained, vocab_size=vocab_size, places=places, pad_id=pad_id)
         return net.train()  # from_pretrained returns it in eval mode, without dropout
-    asked = dict(config or {})
-    kind = asked.pop("model_type", "bert")
+    overrides = dict(config or {})
+    kind = overrides.pop("model_type", "bert")
     filled = pad_id or 0
     described = {
         "vocab_size": vocab_size,
         "pad_token_id": filled,
         "max_position_embeddings": places + filled + 1,  # RoBERTa counts positions from pad_id + 1
         **options,
-        **asked,
+        **overrides,
     }
     try:
         form = transformers.AutoConfig.for_model(kind, **described)

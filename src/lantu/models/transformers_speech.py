@@ -34,10 +34,10 @@ class TransformersSpeech(nn.Module):
         self, bands: int, outputs: int, *, pretrained: str | None = None, config: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__()
-        asked = {**(config or {})}
-        kind = str(asked.pop("model_type", ""))
+        options = {**(config or {})}
+        kind = str(options.pop("model_type", ""))
         try:
-            self.net = self._built(kind, asked, outputs, pretrained)
+            self.net = self._built(kind, options, outputs, pretrained)
         except (ValueError, OSError, TypeError) as error:
             option = f"pretrained={pretrained}" if pretrained else f"config.model_type={kind}"
             raise UserError(f"`model.{option}` makes no speech model: {str(error).splitlines()[0]}") from error
@@ -78,7 +78,7 @@ class TransformersSpeech(nn.Module):
         assert self.head is not None
         return {"logits": self.head(found), "lengths": (lengths + 1) // 2}
 
-    def _built(self, kind: str, asked: dict[str, Any], outputs: int, pretrained: str | None) -> Any:
+    def _built(self, kind: str, options: dict[str, Any], outputs: int, pretrained: str | None) -> Any:
         from transformers import AutoConfig, AutoModelForCTC, WhisperModel
 
         if pretrained is not None:
@@ -88,9 +88,9 @@ class TransformersSpeech(nn.Module):
             own = {"vocab_size": outputs, "pad_token_id": 0, "ignore_mismatched_sizes": True}
             return AutoModelForCTC.from_pretrained(pretrained, **own)
         if kind == "whisper":
-            return _encoder_alone(WhisperModel(AutoConfig.for_model(kind, **asked)))
+            return _encoder_alone(WhisperModel(AutoConfig.for_model(kind, **options)))
         return AutoModelForCTC.from_config(
-            AutoConfig.for_model(kind, **{**asked, "vocab_size": outputs, "pad_token_id": 0})
+            AutoConfig.for_model(kind, **{**options, "vocab_size": outputs, "pad_token_id": 0})
         )
 
     def _check_bands(self, bands: int) -> None:

@@ -44,11 +44,11 @@ def fine_tune(module: nn.Module, *, layer_decay: float = 1.0, freeze_layers: int
         parameter.lr_scale = layer_decay ** (last - numbers[name])  # type: ignore[attr-defined]
         if numbers[name] < freeze_layers:
             parameter.requires_grad_(False)
-    said = [f"{freeze_layers} of {last + 1} layers are not trained"] if freeze_layers else []
+    parts = [f"{freeze_layers} of {last + 1} layers are not trained"] if freeze_layers else []
     if layer_decay < 1:
         least = layer_decay ** (last - freeze_layers)
-        said.append(f"learning rates from {least:.2g} of `optimizer.lr` next to the input to all of it at the output")
-    warn_once(f"fine-tuning by depth: {'; '.join(said)}.")
+        parts.append(f"learning rates from {least:.2g} of `optimizer.lr` next to the input to all of it at the output")
+    warn_once(f"fine-tuning by depth: {'; '.join(parts)}.")
 
 
 def layer_numbers(module: nn.Module) -> dict[str, int]:

@@ -176,8 +176,8 @@ def _measured(name: str, candidate: Evidence, options: dict[str, Any]) -> tuple[
         return found, "p99 in the open loop", " ms", "load.json", remedy
     if name == "errors":
         loops = [load[each] for each in ("closed", "open") if each in load]
-        asked, lost = sum(each["requests"] for each in loops), sum(sum(each["errors"].values()) for each in loops)
-        share = lost / asked if asked else None
+        requests, lost = sum(each["requests"] for each in loops), sum(sum(each["errors"].values()) for each in loops)
+        share = lost / requests if requests else None
         return (
             share,
             "the share of requests that failed",

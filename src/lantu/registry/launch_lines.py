@@ -157,11 +157,11 @@ def _intended_use(candidate: Evidence) -> Line:
     folder = candidate.folder
     files = [folder / name for name in ("card/card.md", "card.md")] if folder is not None else []
     text = next((each.read_text(encoding="utf-8") for each in files if each.is_file()), "")
-    said = text.partition("## Intended use")[2].partition("\n## ")[0].strip()
-    if not said or TODO in said:
+    section = text.partition("## Intended use")[2].partition("\n## ")[0].strip()
+    if not section or TODO in section:
         claim = "what the model is for, and what it may not be used for, is not written down"
         return Line("use", "not known", claim, "", "the model card", 'write "Intended use" in the card')
-    return Line("use", "met", " ".join(said.split()), "", "the model card")
+    return Line("use", "met", " ".join(section.split()), "", "the model card")
 
 
 def _export(candidate: Evidence) -> Line | None:

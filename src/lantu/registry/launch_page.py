@@ -158,7 +158,7 @@ def page(
 
 def _summary(candidate: Evidence, lines: list[Line]) -> str:
     """What a decision is made of, in five answers; each is a line further down."""
-    told = {each.gate: each for each in lines}
+    by_gate = {each.gate: each for each in lines}
     version = f", version {candidate.version}" if candidate.version else ""
     answers = {"What is launched": f"{candidate.name}{version}, run {candidate.run_id}"}
     for question, gate in (
@@ -167,8 +167,8 @@ def _summary(candidate: Evidence, lines: list[Line]) -> str:
         ("What it earns", "money"),
         ("What it is for, and what not", "use"),
     ):
-        if gate in told:
-            answers[question] = _capital(told[gate].claim)
+        if gate in by_gate:
+            answers[question] = _capital(by_gate[gate].claim)
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in answers.items())
     return f"<dl>{rows}</dl>"
 

@@ -47,14 +47,14 @@ def _priced(
         return replace(line, usd=usd, remedy=f"{line.remedy}   (about {SECONDS[line.gate]:.0f} s of this machine)")
     if line.examples is not None:
         labels = line.examples * usd_per_label if usd_per_label is not None else None
-        told = line.remedy if labels is None else f"{line.remedy} (about {format_money(labels)})"
+        sentence = line.remedy if labels is None else f"{line.remedy} (about {format_money(labels)})"
         seeds = _seeds(line, candidate, champion, client) if line.gate == "quality" else None
         if seeds is not None:
             more, price = seeds
             shown = "" if price is None else f" for {format_money(price)}"
-            told += f"; or {more} more seeds of each{shown} tell which configuration is better"
+            sentence += f"; or {more} more seeds of each{shown} tell which configuration is better"
             labels = min((each for each in (labels, price) if each is not None), default=None)
-        return replace(line, usd=labels, remedy=told)
+        return replace(line, usd=labels, remedy=sentence)
     return line
 
 

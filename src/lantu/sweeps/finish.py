@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 DEFAULT_OBJECTIVE = "val/loss"
 
 
-def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, begun: float) -> int:
+def finish(sweep: SweepFolder, cfg: DictConfig, parent: ParentRun, *, started: float) -> int:
     """Say how a sweep went, and compare its trials; returns how many failed."""
     console = Console(highlight=False)
     status = Watcher(sweep).look()
-    took = units.format_duration(time.time() - begun)
+    took = units.format_duration(time.time() - started)
     console.print(f"\n[bold]{sweep.name}[/bold]: {counted(status)} in {took}", soft_wrap=True)
     for cause, trials in causes(sweep).items():
         console.print(f"[red]failed[/red]      {len(trials)} x {escape(cause)}", soft_wrap=True)
@@ -83,12 +83,12 @@ def _add_up_privacy(sweep: SweepFolder, parent: ParentRun, console: Console) -> 
 def causes(sweep: SweepFolder) -> dict[str, list[TrialFolder]]:
     """Failed trials by cause, the commonest first; causes that differ only in numbers are one."""
     groups: dict[str, list[TrialFolder]] = defaultdict(list)
-    said: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for trial in sweep.trials():
         state = trial.state()
         if state.status == "failed":
             like = re.sub(r"\d+(\.\d+)?", "#", state.reason)
-            groups[said.setdefault(like, state.reason)].append(trial)
+            groups[messages.setdefault(like, state.reason)].append(trial)
     return dict(sorted(groups.items(), key=lambda each: -len(each[1])))
 
 

@@ -48,8 +48,8 @@ def outdo(sweep: SweepFolder, best: TrialFolder, parent: ParentRun, console: Con
     for name in metrics:
         table.add_column(f"test/{name}", justify="right")
     for each in found:
-        said = f"{each.name}: {each.description}"
-        table.add_row(said, *(f"{each.metrics[f'test/{name}']:.4g}" for name in metrics))
+        text = f"{each.name}: {each.description}"
+        table.add_row(text, *(f"{each.metrics[f'test/{name}']:.4g}" for name in metrics))
     table.add_row(f"[bold]{escape(best.name)}[/bold]", *(f"{ours[f'test/{name}']:.4g}" for name in metrics))
     console.print("", table, "")
 

@@ -74,9 +74,9 @@ class Progress:
     def _watch(self) -> None:
         took = 0.0
         while not self._stop.wait(max(EVERY, took / SHARE)):
-            begun = time.thread_time()
+            started = time.thread_time()
             status = self._watcher.look()
-            took = time.thread_time() - begun
+            took = time.thread_time() - started
             self._say(status)
             if self._console.is_terminal:
                 self._live.update(self._picture(status), refresh=True)
@@ -106,10 +106,10 @@ def _line(trial: TrialFolder, state: State, status: SweepStatus) -> str:
     colour = COLOURS.get(state.status, "")
     metric = status.best.metric if status.best else ""
     value = objective_value(state.values, metric)
-    said = [f"{metric} {value:.4g}"] if value is not None and state.status == "finished" else []
-    said += [state.reason] if state.reason else []
+    parts = [f"{metric} {value:.4g}"] if value is not None and state.status == "finished" else []
+    parts += [state.reason] if state.reason else []
     seconds = units.format_duration(state.ended - state.started) if state.started else ""
-    return f"  [{colour}]{state.status:<9}[/]{trial.name}  [dim]{seconds}[/]  {'; '.join(said)}"
+    return f"  [{colour}]{state.status:<9}[/]{trial.name}  [dim]{seconds}[/]  {'; '.join(parts)}"
 
 
 def _has_file() -> bool:

@@ -113,15 +113,15 @@ class Rounds:
         """Retry trials whose process crashed, at once or later alone; return those that are out of retries."""
         is_sure = alone or not self._pool.shares_fate
         trials = {each: self._running.pop(each.number) for each in unfinished}
-        begun = {each for each, trial in trials.items() if trial.state().attempts > self._attempts[trial.number]}
+        started = {each for each, trial in trials.items() if trial.state().attempts > self._attempts[trial.number]}
         given_up, again = [], []
         for each, trial in trials.items():
             trial.owner.release()  # the pool saw the process end, which cannot be checked from another machine
-            if is_sure or not begun:
+            if is_sure or not started:
                 self._deaths[trial.number] += 1
             if self._deaths[trial.number] > self._retries:
                 given_up.append(self._give_up(trial, each.trouble))
-            elif each in begun and self._pool.shares_fate:
+            elif each in started and self._pool.shares_fate:
                 self._suspects.append(trial)
             else:
                 again.append(trial)

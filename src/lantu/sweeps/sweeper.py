@@ -86,11 +86,13 @@ class Conductor:
 
     def _full_disk(self, folder: SweepFolder) -> Fault:
         """What to do about a disk that is full; a sweep without trials leaves nothing half-written on it."""
-        begun = bool(folder.trials())
-        if not begun:
+        has_trials = bool(folder.trials())
+        if not has_trials:
             shutil.rmtree(folder.path, ignore_errors=True)
         again = (
-            f"`lantu train sweep.resume={folder.name}` then goes on" if begun else "then type the same command again"
+            f"`lantu train sweep.resume={folder.name}` then resumes it"
+            if has_trials
+            else "then type the same command again"
         )
         return Fault(f"the disk that holds {folder.path.parent} is full, or your share of it. Make room; {again}.")
 
@@ -133,13 +135,13 @@ class Conductor:
         with open_dict(self.cfg):
             self.cfg.sweep.name = folder.name
         work = Work.of(context, self.cfg, RunTrial(str(folder.path.absolute()), place()))
-        begun = time.time()
+        started = time.time()
         with closing(self._make_engine(request, folder, work)) as engine, ParentRun(folder, self.cfg) as parent:
             with Progress(folder, planned=engine.planned()) as progress:
                 for planned in engine.until_all_have_ended():
                     raise_if_asked()
                     progress.planned = planned
-            return finish(folder, self.cfg, parent, begun=begun)
+            return finish(folder, self.cfg, parent, started=started)
 
 
 def check_points(composer: Composer, points: list[Point], *, checked: Sequence[Point] = ()) -> None:

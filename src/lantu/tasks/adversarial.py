@@ -266,9 +266,9 @@ class Adversarial(Task):
 
                 near = did_you_mean(name, self.class_names)
                 raise UserError(f"`classes={name}`: the model knows {', '.join(self.class_names)}.{near}")
-        asked = [names[number % len(names)] for number in range(count)]
-        y = torch.tensor([self.class_names.index(name) for name in asked])
-        return _bytes(self.made(y, random=torch.Generator().manual_seed(seed))).cpu(), asked
+        of_each = [names[number % len(names)] for number in range(count)]
+        y = torch.tensor([self.class_names.index(name) for name in of_each])
+        return _bytes(self.made(y, random=torch.Generator().manual_seed(seed))).cpu(), of_each
 
     def usage(self, run_dir: Path) -> list[tuple[str, str]]:
         return [("lantu predict run=last output=DIR count=64", "write new images")]

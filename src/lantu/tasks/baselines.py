@@ -51,7 +51,7 @@ def fit_baselines(data: DataModule, *, kind: Literal["classification", "regressi
     }
     made = []
     for name, (description, model) in models.items():
-        begun = time.perf_counter()
+        started = time.perf_counter()
         model.fit(*rows["train"])
         answers = {
             str(split): _answers(model, rows, split, classifies=classifies)
@@ -67,7 +67,7 @@ def fit_baselines(data: DataModule, *, kind: Literal["classification", "regressi
                 else figures_of_numbers(found, rows[split][1], variance=float(np.var(rows["train"][1])))
             ).items()
         }
-        made.append(Baseline(name, description, metrics, time.perf_counter() - begun, answers))
+        made.append(Baseline(name, description, metrics, time.perf_counter() - started, answers))
     return made
 
 

@@ -41,7 +41,7 @@ def fit(data: DataModule) -> list[Baseline]:
         ("classical", "logistic regression on histograms of gradients and colours in sliding windows", _windows),
     ]
     for name, description, make in fitted:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         predict = make(data)
         metrics = {
             f"{split}/{metric}": value
@@ -49,7 +49,7 @@ def fit(data: DataModule) -> list[Baseline]:
             if split in data.splits
             for metric, value in _measured(predict, data, split).items()
         }
-        made.append(Baseline(name, description, metrics, time.perf_counter() - begun))
+        made.append(Baseline(name, description, metrics, time.perf_counter() - started))
     return made
 
 

@@ -98,7 +98,7 @@ class Answering(LanguageModeling):
         """Answer the test's questions, once a test; every rank does, since a network may be spread over all of them."""
         if self.answered is None:
             data: Any = self.trainer.datamodule
-            asked = data.references["test"].head(sum(self.trainer.num_test_batches) * data.batch_size)
-            found = asked.assign(answer=self.answer_all(data, asked["question"].tolist()))
+            questions = data.references["test"].head(sum(self.trainer.num_test_batches) * data.batch_size)
+            found = questions.assign(answer=self.answer_all(data, questions["question"].tolist()))
             self.answered = found.assign(**answer_scores(found["answer"].tolist(), found["answers"].tolist()))
         return self.answered

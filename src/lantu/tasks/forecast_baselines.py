@@ -31,7 +31,7 @@ def fit(data: DataModule) -> list[Baseline]:
     }
     made = []
     for name, description in described.items():
-        begun = time.perf_counter()
+        started = time.perf_counter()
         fitted = _Ridge(module) if name == "classical" else None
         metrics: dict[str, float] = {}
         for split in ("val", "test"):
@@ -52,7 +52,7 @@ def fit(data: DataModule) -> list[Baseline]:
             metrics[f"{split}/mae"] = float(error.mean())
             metrics[f"{split}/rmse"] = float(np.sqrt(np.mean(error**2)))
             metrics[f"{split}/mase"] = float((error / np.array(data.spec["naive_error"])).mean())
-        made.append(Baseline(name, description, metrics, time.perf_counter() - begun))
+        made.append(Baseline(name, description, metrics, time.perf_counter() - started))
     return made
 
 

@@ -191,12 +191,12 @@ class Forecasting(Task):
             for step in range(self.horizon)
             for target in range(len(self.target_names))
         }
-        asked: Any = examples
-        if asked.answered is None:
+        windows: Any = examples
+        if windows.answered is None:
             return pd.DataFrame(columns)
-        known = asked.answered >= 0
-        frame = pd.DataFrame({name: values[known] for name, values in columns.items()}, index=asked.answered[known])
-        return frame.reindex(range(asked.rows))
+        known = windows.answered >= 0
+        frame = pd.DataFrame({name: values[known] for name, values in columns.items()}, index=windows.answered[known])
+        return frame.reindex(range(windows.rows))
 
     def output_signature(self) -> "Schema":
         from mlflow.types import ColSpec, Schema

@@ -104,9 +104,9 @@ class MaskedLanguageModeling(TokenTask):
         return total / self.weight(y).clamp(min=1)  # a few short texts may have no token chosen
 
     def observe(self, metrics: Metric | MetricCollection, output: Tensor, y: Tensor) -> None:
-        asked = y != NOT_ASKED
-        if asked.any():  # of a few short texts none may be
-            metrics.update(output[asked].argmax(dim=-1), y[asked])
+        is_scored = y != NOT_ASKED
+        if is_scored.any():  # of a few short texts none may be
+            metrics.update(output[is_scored].argmax(dim=-1), y[is_scored])
 
     def derived(self, stage: str, loss: Tensor) -> dict[str, Tensor]:
         return {} if stage == "train" else {f"{stage}/perplexity": torch.exp(loss)}

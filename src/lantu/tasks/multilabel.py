@@ -140,14 +140,14 @@ class MultiLabel(Task):
         models = {"trivial": ("the share of each label", DummyClassifier(strategy="prior")), **classical}
         made = []
         for name, (description, model) in models.items():
-            begun = time.perf_counter()
+            started = time.perf_counter()
             found = _answers(model, rows)
             metrics = {
                 f"{split}/{metric}": value
                 for split, answers in found.items()
                 for metric, value in _figures(answers, rows[split][1], data.spec["label_names"]).items()
             }
-            made.append(Baseline(name, description, metrics, time.perf_counter() - begun))
+            made.append(Baseline(name, description, metrics, time.perf_counter() - started))
         return made
 
     def _named(self, chosen: np.ndarray) -> list[str]:
@@ -184,17 +184,17 @@ def _figures(p: np.ndarray, y: np.ndarray, names: list[str]) -> dict[str, float]
 
 
 def _weights(
-    asked: str | list[float] | None, counts: list[int] | None, known: list[int] | None, *, labels: int
+    weights: str | list[float] | None, counts: list[int] | None, known: list[int] | None, *, labels: int
 ) -> Tensor | None:
-    if asked is None:
+    if weights is None:
         return None
-    if asked == "balanced":
+    if weights == "balanced":
         if counts is None or known is None:
             raise UserError("`task.positive_weight=balanced` needs the training counts, which these data do not tell.")
         have, of = torch.tensor(counts, dtype=torch.float32), torch.tensor(known, dtype=torch.float32)
         return (of - have).clamp(min=1) / have.clamp(min=1)
-    if isinstance(asked, str) or len(asked) != labels:
+    if isinstance(weights, str) or len(weights) != labels:
         raise UserError(
-            f"`task.positive_weight={asked}`: give null, balanced, or a list of {labels} numbers, one per label."
+            f"`task.positive_weight={weights}`: give null, balanced, or a list of {labels} numbers, one per label."
         )
-    return torch.tensor(asked, dtype=torch.float32)
+    return torch.tensor(weights, dtype=torch.float32)

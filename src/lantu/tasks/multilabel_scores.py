@@ -61,8 +61,8 @@ def overall(p: np.ndarray, y: np.ndarray, *, threshold: float) -> dict[str, floa
     known = ~np.isnan(y)
     right = (p >= threshold) == (y == 1)
     found = {"accuracy": float(right[known].mean()), "exact_match": float((right | ~known).all(axis=1).mean())}
-    hits, told, there = ((p >= threshold) & (y == 1)).sum(), ((p >= threshold) & known).sum(), (y == 1).sum()
-    return {**found, "f1_micro": float(2 * hits / (told + there))} if there else found
+    hits, predicted, there = ((p >= threshold) & (y == 1)).sum(), ((p >= threshold) & known).sum(), (y == 1).sum()
+    return {**found, "f1_micro": float(2 * hits / (predicted + there))} if there else found
 
 
 def by_label(p: np.ndarray, y: np.ndarray, names: list[str], *, threshold: float) -> dict[str, list[Any]]:
@@ -77,14 +77,14 @@ def by_label(p: np.ndarray, y: np.ndarray, names: list[str], *, threshold: float
         known = ~np.isnan(y[:, number])
         truth, score = y[known, number] == 1, p[known, number]
         two = 0 < truth.sum() < len(truth)
-        told = score >= threshold
+        predicted = score >= threshold
         values = (
             name,
             int(truth.sum()),
             int(known.sum()),
             float(metrics.roc_auc_score(truth, score)) if two else float("nan"),
             float(metrics.average_precision_score(truth, score)) if truth.any() else float("nan"),
-            float(2 * (told & truth).sum() / (told.sum() + truth.sum())) if truth.any() else float("nan"),
+            float(2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())) if truth.any() else float("nan"),
         )
         for key, value in zip(table, values, strict=True):
             table[key].append(value)

@@ -87,9 +87,9 @@ class Collector:
         """All kept batches as one; {} if there are none. With several ranks, of all of them, and all must call it."""
         batches = self._batches
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            gathered: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(gathered, batches)
-            batches = [batch for rank in gathered for batch in rank]
+            parts: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(parts, batches)
+            batches = [batch for rank in parts for batch in rank]
         return join(batches)
 
     def clear(self) -> None:

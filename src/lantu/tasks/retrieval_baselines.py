@@ -21,7 +21,7 @@ def retrieval_baselines(data: DataModule) -> list[Baseline]:
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     words = TfidfVectorizer(sublinear_tf=True).fit(data.texts_of("train"))
     pictures, training = _pixels(data, "train"), words.transform(data.texts_of("train"))
     random: dict[str, float] = {}
@@ -53,7 +53,7 @@ def retrieval_baselines(data: DataModule) -> list[Baseline]:
             "classical",
             f"tag lookup: the words of the {NEIGHBOURS} most similar training pictures",
             found,
-            time.perf_counter() - begun,
+            time.perf_counter() - started,
         ),
     ]
 

@@ -238,10 +238,10 @@ class SpeechSynthesis(Task):
         """Every sample alike (unigram), and from the one before it (bigram)."""
         found = []
         for name, description, order in (("trivial", "unigram", 1), ("classical", "bigram", 2)):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             bits = bits_of_counts({split: _codes(examples) for split, examples in data.splits.items()}, order=order)
             metrics = {f"{split}/bits_per_sample": value for split, value in bits.items()}
-            found.append(Baseline(name, f"{description} of mu-law codes", metrics, time.perf_counter() - begun))
+            found.append(Baseline(name, f"{description} of mu-law codes", metrics, time.perf_counter() - started))
         return found
 
 

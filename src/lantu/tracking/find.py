@@ -99,15 +99,15 @@ def _on_disk(run: str, store: Path) -> Path | None:
     return _last(store) if run == "last" else None
 
 
-def _refuse_other_file(path: Path, asked: str) -> None:
+def _refuse_other_file(path: Path, requested: str) -> None:
     """A checkpoint is a zip archive, or a pickle of old; anything else torch refuses in a paragraph on pickling."""
     try:
         with path.open("rb") as file:
             begins = file.read(2)
     except OSError as error:
-        raise UserError(f"`{asked}`: {path} cannot be read: {error.strerror}.") from error
+        raise UserError(f"`{requested}`: {path} cannot be read: {error.strerror}.") from error
     if begins and begins != b"PK" and begins[:1] != b"\x80":
-        raise UserError(f"`{asked}`: this file is no checkpoint; a run keeps its own as RUN/checkpoints/*.ckpt.")
+        raise UserError(f"`{requested}`: this file is no checkpoint; a run keeps its own as RUN/checkpoints/*.ckpt.")
 
 
 def _refuse(sentence: str) -> Any:

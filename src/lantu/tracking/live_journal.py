@@ -128,12 +128,12 @@ class LiveJournal:
         self._reset()
 
     def _open(self) -> None:
-        begun = Journal(self._folder.records)
+        new_journal = Journal(self._folder.records)
         earlier = self._folder.head()
         self.uid = earlier["run"] if earlier else uuid.uuid4().hex
         self._folder.owner.claim()
         self._pid = os.getpid()
-        begun.append(
+        new_journal.append(
             "begin",
             format=journal.FORMAT,
             version=journal.VERSION,
@@ -141,7 +141,7 @@ class LiveJournal:
             tracking_uri=redact(absolute(self._tracking_uri)) if self._tracking_uri else None,
             **self._begin,
         )
-        self._journal, self._ended = begun, False
+        self._journal, self._ended = new_journal, False
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, args=(self._stop,), daemon=True)
         self._keeper.start()
@@ -168,7 +168,7 @@ class LiveJournal:
             self.uploader = Uploader(self._folder, self.uri)
         self.uploader.release()
         failures = self._folder.upload_progress().failures
-        begun = moved = time.monotonic()
+        started = moved = time.monotonic()
         waiting = self._folder.waiting()
         while not self._folder.is_uploaded():
             now, progress = time.monotonic(), self._folder.upload_progress()
@@ -176,7 +176,7 @@ class LiveJournal:
             if still < waiting:
                 waiting, moved = still, now
             gone = self.uploader.has_ended() or progress.failures > failures
-            if gone or now - moved > PATIENCE_SECONDS or now - begun > LONGEST_PATIENCE_SECONDS:
+            if gone or now - moved > PATIENCE_SECONDS or now - started > LONGEST_PATIENCE_SECONDS:
                 self._warn_pending(progress.trouble)
                 return
             time.sleep(0.05)

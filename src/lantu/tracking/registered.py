@@ -46,8 +46,8 @@ def find(client: Any, name: str, *, alias: str | None = None, version: str | Non
     try:
         found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
     except MlflowException as error:
-        asked = f"models:/{name}@{alias}" if alias else f"models:/{name}/{version}"
-        raise UserError(f"`{asked}`: {_instead(client, name)}") from error
+        uri = f"models:/{name}@{alias}" if alias else f"models:/{name}/{version}"
+        raise UserError(f"`{uri}`: {_instead(client, name)}") from error
     return RegisteredVersion(name, str(found.version), str(found.run_id))
 
 

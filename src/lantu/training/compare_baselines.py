@@ -141,8 +141,8 @@ def _show(
         table.add_row(each.description, *cells)
     console.print("", table)
     for each in found:
-        said = ", ".join(f"{one.metric} {one}" for one in differences[each.name])
-        console.print(f"ahead of {each.description} (95%): {said}", soft_wrap=True, highlight=False)
+        differences_text = ", ".join(f"{one.metric} {one}" for one in differences[each.name])
+        console.print(f"ahead of {each.description} (95%): {differences_text}", soft_wrap=True, highlight=False)
     first = differences[found[0].name][0].metric
     lost = [each for each in found if (lead := differences[each.name][0]).high < 0 and lead.metric == first]
     if lost:

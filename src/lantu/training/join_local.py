@@ -26,8 +26,8 @@ def join() -> int:
     except Exception as error:
         # a sweep groups failures by their sentence, so it must not contain the run's folder
         of_a_sweep = composition.cfg.sweep.trial is not None
-        said = failure_message(error, Path() if of_a_sweep else Path(composition.cfg.paths.run))
-        report, status = {"error": said, "status": 1}, 1
+        message = failure_message(error, Path() if of_a_sweep else Path(composition.cfg.paths.run))
+        report, status = {"error": message, "status": 1}, 1
     draft = folder / f"{os.environ['LOCAL_RANK']}.draft"
     draft.write_text(json.dumps(report, default=str))
     draft.rename(draft.with_suffix(".json"))

@@ -26,7 +26,7 @@ def join() -> int:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        said = failure_message(error, Path(composition.cfg.paths.run))
-        print(f"lantu train: rank {os.environ['RANK']}: {said}", file=sys.stderr)
+        message = failure_message(error, Path(composition.cfg.paths.run))
+        print(f"lantu train: rank {os.environ['RANK']}: {message}", file=sys.stderr)
         return 1
     return 0

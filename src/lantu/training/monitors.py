@@ -38,8 +38,8 @@ def check_monitors(callbacks: dict[str, Callback], task: Task, trainer: Trainer,
             raise UserError(f"`{option}`: {_refusal(monitor, names)}")
         callback = callbacks[name]
         if isinstance(callback, BestCheckpoints | EarlyStopping) and not callback.has_mode:
-            told = task.metric_directions().get(monitor)
-            callback.use_mode(told or direction(monitor, option=f"callbacks.{name}.mode"))
+            known = task.metric_directions().get(monitor)
+            callback.use_mode(known or direction(monitor, option=f"callbacks.{name}.mode"))
 
 
 def check_objectives(objectives: str | Sequence[str], task: Task) -> None:

@@ -47,8 +47,8 @@ def diff() -> str:
 @cache  # installed packages do not change during a process, and listing them takes 0.25 s
 def packages() -> str:
     """Return all installed distributions in requirements format, one a line."""
-    said = [each.metadata for each in distributions()]
-    found = {each["Name"]: each["Version"] for each in said if each["Name"]}
+    every = [each.metadata for each in distributions()]
+    found = {each["Name"]: each["Version"] for each in every if each["Name"]}
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
 
 

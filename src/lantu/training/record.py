@@ -143,14 +143,14 @@ def _own_tags(cfg: DictConfig, composition: Composition, task: LightningModule) 
     chosen = {
         f"lantu.{group}": str(file) for group, file in composition.choices.items() if group in ("data", "model", "task")
     }
-    asked = sorted({each.lstrip("+~").partition("=")[0] for each in composition.overrides})
+    options = sorted({each.lstrip("+~").partition("=")[0] for each in composition.overrides})
     directions = task.metric_directions() if isinstance(task, Task) else {}
-    told = {name: mode for name, mode in directions.items() if known_direction(name) != mode}
-    if told:  # metrics whose direction cannot be derived from their names
-        chosen["lantu.directions"] = json.dumps(told)
+    directions_told = {name: mode for name, mode in directions.items() if known_direction(name) != mode}
+    if directions_told:  # metrics whose direction cannot be derived from their names
+        chosen["lantu.directions"] = json.dumps(directions_told)
     if cfg.notice:
         chosen["notice"] = str(cfg.notice)
-    return {**chosen, "lantu.asked": " ".join(asked), "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
+    return {**chosen, "lantu.asked": " ".join(options), "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
 
 
 def _parameters(cfg: DictConfig) -> dict[str, Any]:

@@ -128,8 +128,8 @@ def _permutation(encoded: pd.DataFrame, loss: np.ndarray, seed: int) -> tuple[pd
         drops.append(found.importances.mean(axis=1))
         truth.append(loss[test])
         predicted.append(forest.predict(cells[test]))
-    real, said = np.concatenate(truth), np.concatenate(predicted)
-    explained = 1 - float(((real - said) ** 2).sum() / ((real - real.mean()) ** 2).sum())
+    real, predictions = np.concatenate(truth), np.concatenate(predicted)
+    explained = 1 - float(((real - predictions) ** 2).sum() / ((real - real.mean()) ** 2).sum())
     shares = np.clip(np.array(drops), 0, None)
     shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
     mean = shares.mean(axis=0)
@@ -216,10 +216,10 @@ def _interactions(
     total, rows = float(forest.predict(cells).var()), []
     for first, second in combinations(names, 2):
         a, b = grids[first], grids[second]
-        asked = np.tile(background, (len(a) * len(b), 1))
-        asked[:, encoded.columns.get_loc(first)] = np.repeat(a, len(b) * len(background))
-        asked[:, encoded.columns.get_loc(second)] = np.tile(np.repeat(b, len(background)), len(a))
-        both = forest.predict(asked).reshape(len(a), len(b), -1).mean(axis=2)
+        points = np.tile(background, (len(a) * len(b), 1))
+        points[:, encoded.columns.get_loc(first)] = np.repeat(a, len(b) * len(background))
+        points[:, encoded.columns.get_loc(second)] = np.tile(np.repeat(b, len(background)), len(a))
+        both = forest.predict(points).reshape(len(a), len(b), -1).mean(axis=2)
         rest = both - both.mean(axis=0) - both.mean(axis=1, keepdims=True) + both.mean()
         rows.append((first, second, float((rest**2).mean()) / total if total else 0.0))
     table = pd.DataFrame(rows, columns=["first", "second", "share"])

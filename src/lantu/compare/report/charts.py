@@ -41,8 +41,8 @@ def ranking(analysis: Analysis, *, most: int = MOST_RANKED) -> str:
         if np.isfinite(row["low"]):
             start, end = axis(max(row["low"], low)), axis(min(row["high"], high))
             bar = f'<i style="left:{start:.2f}%;width:{end - start:.2f}%"></i>'
-            said = spread(float(row["mean"]), float(row["low"]), float(row["high"]), digits)
-            half = f" <small>{escape(said.strip())}</small>"
+            value_text = spread(float(row["mean"]), float(row["low"]), float(row["high"]), digits)
+            half = f" <small>{escape(value_text.strip())}</small>"
         seeds = "".join(f'<u style="left:{axis(v):.2f}%"></u>' for v in dots[label]) if len(dots[label]) > 1 else ""
         rows.append(
             f'<div class="{classes}"><div class="name">{escape(str(label))}</div><div class="track">{bar}{seeds}'
@@ -73,12 +73,12 @@ def importances(analysis: Analysis, depth: Depth, *, most: int = 8) -> str:
         x_names=[(0, "0"), (0.25, "25%"), (0.5, "50%"), (0.75, "75%"), (1, "100%")],
     )
     for place, (name, row) in enumerate(table.iterrows()):
-        said = analysis.groups.short.get(str(name), str(name))
+        label = analysis.groups.short.get(str(name), str(name))
         y = chart.y(place + 0.5)
-        chart.raw(f'<text class="note" x="124" y="{y + 4:.1f}" text-anchor="end">{escape(cut(said, 18))}</text>')
+        chart.raw(f'<text class="note" x="124" y="{y + 4:.1f}" text-anchor="end">{escape(cut(label, 18))}</text>')
         shares = [f"{how} {row[key]:.0%}" for how, key in _METHODS.items()]
-        told = f"{said}: {', '.join(shares)}"
-        chart.bar((0, float(row["permutation"])), (place + 0.24, place + 0.62), colour=svg.COLOURS[0], tip=told)
+        tooltip = f"{label}: {', '.join(shares)}"
+        chart.bar((0, float(row["permutation"])), (place + 0.24, place + 0.62), colour=svg.COLOURS[0], tip=tooltip)
         a, b = chart.x(float(row["permutation_low"])), chart.x(float(row["permutation_high"]))
         middle = chart.y(place + 0.43)
         chart.raw(
@@ -87,7 +87,7 @@ def importances(analysis: Analysis, depth: Depth, *, most: int = 8) -> str:
         )
         for method, mark, colour in (("ped_anova", "diamond", svg.COLOURS[1]), ("fanova", "triangle", svg.COLOURS[2])):
             if np.isfinite(row[method]):
-                chart.dot(float(row[method]), place + 0.78, colour=colour, mark=mark, size=3.6, tip=told)
+                chart.dot(float(row[method]), place + 0.78, colour=colour, mark=mark, size=3.6, tip=tooltip)
     keys = svg.legend(
         [
             ("permutation, with its spread", svg.COLOURS[0], "", "square"),
@@ -177,8 +177,8 @@ def distribution(analysis: Analysis) -> str:
     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
         if count:
             gap = 0.04 * (high - low)
-            told = f"{count} runs from {number(low)} to {number(high)}"
-            chart.bar((low + gap, high - gap), (0, count), colour=GREY, opacity=0.75, tip=told)
+            tooltip = f"{count} runs from {number(low)} to {number(high)}"
+            chart.bar((low + gap, high - gap), (0, count), colour=GREY, opacity=0.75, tip=tooltip)
     chart.upright(float(analysis.comparison.table["mean"].iloc[0]))
     left = len(values) - len(kept)
     more = f"; {left} worse {'run' if left == 1 else 'runs'} not shown" if left else ""

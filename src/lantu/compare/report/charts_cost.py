@@ -91,11 +91,11 @@ def _caption(cost: str) -> str:
 
 def _name_two(chart: svg.Chart, frame: pd.DataFrame, analysis: Analysis) -> None:
     """Words beside the best and the cheapest that is as good, one above the other where they would overlap."""
-    said = {analysis.winner: "best"}
+    labels = {analysis.winner: "best"}
     if analysis.cheapest and analysis.cheapest != analysis.winner:
-        said[analysis.cheapest] = "cheapest tied"
+        labels[analysis.cheapest] = "cheapest tied"
     above = -8.0
-    for label, words in said.items():
+    for label, words in labels.items():
         if label in frame.index:
             x, y = float(frame.loc[label, "cost"]), float(frame.loc[label, "score"])
             left = chart.x(x) > svg.WIDTH * 0.6
@@ -190,14 +190,14 @@ def tornado(found: Outlook, *, most: int = 8) -> str:
     )
     for place, (name, row) in enumerate(table.iterrows()):
         y = chart.y(place + 0.5)
-        said = str(name).replace("_", " ")
-        chart.raw(f'<text class="note" x="140" y="{y + 4:.1f}" text-anchor="end">{escape(cut(said, 22))}</text>')
+        words = str(name).replace("_", " ")
+        chart.raw(f'<text class="note" x="140" y="{y + 4:.1f}" text-anchor="end">{escape(cut(words, 22))}</text>')
         for end, value, colour in (
             (row["low"], row["from_value"], svg.COLOURS[4]),
             (row["high"], row["to_value"], svg.COLOURS[0]),
         ):
-            told = f"{said} at {number(float(value))}: {format_money(float(end))}"
-            chart.bar((base, float(end)), (place + 0.22, place + 0.78), colour=colour, tip=told)
+            tooltip = f"{words} at {number(float(value))}: {format_money(float(end))}"
+            chart.bar((base, float(end)), (place + 0.22, place + 0.78), colour=colour, tip=tooltip)
     chart.upright(base, dash="")
     keys = svg.legend(
         [("at the low end", svg.COLOURS[4], "", "square"), ("at the high end", svg.COLOURS[0], "", "square")]

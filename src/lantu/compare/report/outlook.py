@@ -118,7 +118,7 @@ _MONEY = ("cost", "value", "margin", "profit", "investment")
 def _figure(name: str, found: Outlook) -> str:
     value, (low, high) = found.likely[name], found.interval[name]
 
-    def said(each: float) -> str:
+    def as_text(each: float) -> str:
         if not np.isfinite(each):
             return "never" if name != "ROI" else MISSING
         if name == "ROI":
@@ -127,8 +127,8 @@ def _figure(name: str, found: Outlook) -> str:
             return format_money(each)
         return f"{each:,.0f}"
 
-    spread = f" <small>({said(low)} to {said(high)})</small>" if low != high and np.isfinite(low) else ""
-    return f"{said(value)}{spread}"
+    spread = f" <small>({as_text(low)} to {as_text(high)})</small>" if low != high and np.isfinite(low) else ""
+    return f"{as_text(value)}{spread}"
 
 
 def _formula(name: str) -> str:

@@ -177,10 +177,10 @@ class Chart:
     ) -> None:
         """A filled rectangle."""
         (a, b), (c, d) = sorted(map(self.x, x)), sorted(map(self.y, y))
-        told = f"<title>{escape(tip)}</title>" if tip else ""
+        title = f"<title>{escape(tip)}</title>" if tip else ""
         self._parts.append(
             f'<rect x="{a:.1f}" y="{c:.1f}" width="{max(b - a, 0.8):.1f}" height="{max(d - c, 0.8):.1f}" '
-            f'fill="{colour}" opacity="{opacity}">{told}</rect>'
+            f'fill="{colour}" opacity="{opacity}">{title}</rect>'
         )
 
     def upright(self, x: float, *, dash: str = "3 3") -> None:
@@ -195,10 +195,11 @@ class Chart:
             f'<path class="axis" d="M{self._left} {at:.1f}H{self.width - 12}" stroke-dasharray="{dash}"/>'
         )
 
-    def text(self, x: float, y: float, said: str, *, anchor: str = "start", dx: float = 6, dy: float = -6) -> None:
+    def text(self, x: float, y: float, content: str, *, anchor: str = "start", dx: float = 6, dy: float = -6) -> None:
         """Words beside a point."""
         a, b = self.x(x) + dx, self.y(y) + dy
-        self._parts.append(f'<text class="note" x="{a:.1f}" y="{b:.1f}" text-anchor="{anchor}">{escape(said)}</text>')
+        words = escape(content)
+        self._parts.append(f'<text class="note" x="{a:.1f}" y="{b:.1f}" text-anchor="{anchor}">{words}</text>')
 
     def raw(self, part: str) -> None:
         """Any SVG, in pixels."""

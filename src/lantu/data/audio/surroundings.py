@@ -63,8 +63,8 @@ class Surroundings:
         size, mels, frames = power.shape
         length = rooms.shape[2]
         alone = F.pad(power.reshape(1, size * mels, frames), (length - 1, 0))
-        heard = F.conv1d(alone, rooms.flip(2).reshape(size * mels, 1, length), groups=size * mels)
-        return heard.view(size, mels, frames)
+        reverberant = F.conv1d(alone, rooms.flip(2).reshape(size * mels, 1, length), groups=size * mels)
+        return reverberant.view(size, mels, frames)
 
     def with_noise(self, power: Tensor, *, begin: Tensor, decibels: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Mel power (N, mels, frames) with a stretch of noise.

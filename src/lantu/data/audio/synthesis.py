@@ -51,10 +51,10 @@ class SynthesisDataModule(SpeechDataModule):
         """Lower case with pauses, and a space at both ends for the silence there."""
         marked = "".join(f" {sign} " if sign in PAUSES else sign for sign in text)
         words = [part if part in PAUSES else normalised(part) for part in marked.split()]
-        said = " ".join(word for word in words if word)
+        sentence = " ".join(word for word in words if word)
         for sign in PAUSES:
-            said = said.replace(f" {sign}", sign)
-        return f" {said} " if any(sign.isalnum() for sign in said) else ""
+            sentence = sentence.replace(f" {sign}", sign)
+        return f" {sentence} " if any(sign.isalnum() for sign in sentence) else ""
 
     def selected(
         self, utterances: list[Utterance], split: np.ndarray, *, rate: int

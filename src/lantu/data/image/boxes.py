@@ -28,12 +28,12 @@ class Objects:
 NOTHING = Objects(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool))
 
 
-def class_names(raw: Boxes, asked: list[str] | None) -> list[str]:
+def class_names(raw: Boxes, given: list[str] | None) -> list[str]:
     """Names in the order of their numbers: those asked for, the source's own, or the labels that occur, sorted."""
     there = {label for labels in raw.rows["labels"] for label in labels}
     numbers = all(_is_number(label) for label in there)
-    if asked is not None:
-        return list(asked)
+    if given is not None:
+        return list(given)
     if raw.classes is not None:
         return raw.classes
     return [str(label) for label in sorted(there)] if numbers else sorted(map(str, there))

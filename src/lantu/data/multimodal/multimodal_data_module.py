@@ -211,8 +211,8 @@ class MultimodalDataModule(SupervisedDataModule):
         from sklearn.preprocessing import MaxAbsScaler
 
         name, model = linear_model(classifies=classifies)
-        told = {"image": "8x8 pixels", "text": "counts of tokens", "audio": "mel statistics"}
-        described = f"{name} regression on {' and '.join(told[each] for each in self.inputs)}"
+        descriptions = {"image": "8x8 pixels", "text": "counts of tokens", "audio": "mel statistics"}
+        described = f"{name} regression on {' and '.join(descriptions[each] for each in self.inputs)}"
         return described, make_pipeline(MaxAbsScaler(), model)
 
     def _cells(self, rows: pd.DataFrame, name: str) -> pd.Series:
@@ -225,8 +225,8 @@ class MultimodalDataModule(SupervisedDataModule):
     def _to_predict(self, rows: pd.DataFrame, *, named: str) -> MixedExamples:
         given = [name for name in self.inputs if self._has(rows, name)]
         if not given:
-            asked = " and ".join(f"`{name}`" for name in self.inputs)
-            raise UserError(f"{named} has none of the columns {asked}. There are: {', '.join(map(str, rows))}.")
+            input_names = " and ".join(f"`{name}`" for name in self.inputs)
+            raise UserError(f"{named} has none of the columns {input_names}. There are: {', '.join(map(str, rows))}.")
         read = {}
         for name, kind in self.inputs.items():
             cells = pd.Series([None] * len(rows), dtype=object)

@@ -63,7 +63,7 @@ class RowEncoder:
         """
         if any(column.name not in row for column in self.columns):
             row = self._renamed(row)
-        return [said for column in self.columns if (said := _warning(column, row[column.name]))]
+        return [sentence for column in self.columns if (sentence := _warning(column, row[column.name]))]
 
     def _renamed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """With letter case and spaces of names as in training."""

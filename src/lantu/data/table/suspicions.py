@@ -38,8 +38,8 @@ def _class_share(column: Column, values: pd.Series, classes: np.ndarray) -> floa
     np.add.at(table, (levels, classes), 1)
     if (table > 0).any(axis=1).sum() > len(levels) / 5:  # most values occur once or twice: they tell nothing
         return 0.0
-    told, commonest = table.max(axis=1).sum() / len(levels), table.sum(axis=0).max() / len(levels)
-    return float(told) if (1 - told) < 0.2 * (1 - commonest) else 0.0
+    predicted, commonest = table.max(axis=1).sum() / len(levels), table.sum(axis=0).max() / len(levels)
+    return float(predicted) if (1 - predicted) < 0.2 * (1 - commonest) else 0.0
 
 
 def _variance_share(column: Column, values: pd.Series, target: np.ndarray) -> float:

@@ -62,9 +62,9 @@ class Stretches(Dataset):
         if self.tags is not None:
             stretch = np.concatenate((self.tags[languages][:, None], stretch), axis=1)
             inside = np.concatenate((inside[:, :1], inside), axis=1)
-        x, y, asked = stretch[:, :-1], stretch[:, 1:], inside[:, 1:]
-        about = np.stack([languages, np.where(asked, self.sizes[y], 0).sum(axis=1)], axis=1)
-        return torch.from_numpy(x), torch.from_numpy(np.where(asked, y, NOT_ASKED)), torch.from_numpy(about)
+        x, y, scored = stretch[:, :-1], stretch[:, 1:], inside[:, 1:]
+        about = np.stack([languages, np.where(scored, self.sizes[y], 0).sum(axis=1)], axis=1)
+        return torch.from_numpy(x), torch.from_numpy(np.where(scored, y, NOT_ASKED)), torch.from_numpy(about)
 
 
 class Mixture(Stretches):

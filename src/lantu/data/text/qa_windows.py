@@ -50,9 +50,9 @@ class Windowed(Examples):
         begin, end = ends
         tokens, belongs, offsets = [], [], []
         targets: list[tuple[int, int, int]] = []
-        asked = tokenizer.encode_batch(questions, add_special_tokens=False)
+        encoded = tokenizer.encode_batch(questions, add_special_tokens=False)
         read = tokenizer.encode_batch(contexts, add_special_tokens=False)
-        for number, (question, context) in enumerate(zip(asked, read, strict=True)):
+        for number, (question, context) in enumerate(zip(encoded, read, strict=True)):
             front = [begin, *question.ids[:longest_question], end]
             room = length - len(front) - 1
             if room <= overlap:

@@ -139,9 +139,9 @@ def _of_two_classes(examples: pd.DataFrame, positive: str) -> dict[str, np.ndarr
     """Figures of each bootstrap sample (D,) by name."""
     weights = bootstrap_weights(len(examples))
     score = examples["score"].to_numpy(dtype=float)
-    truth, said = (examples[name].astype(str).to_numpy() == positive for name in ("target", "prediction"))
+    truth, predicted = (examples[name].astype(str).to_numpy() == positive for name in ("target", "prediction"))
     area = auc(score, truth, weights)
-    right, claimed, there = weights @ (truth & said), weights @ said, weights @ truth
+    right, claimed, there = weights @ (truth & predicted), weights @ predicted, weights @ truth
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "auroc": area, "gini": 2 * area - 1, "brier": weights @ (score - truth) ** 2 / len(examples),

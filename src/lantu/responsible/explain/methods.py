@@ -83,8 +83,8 @@ def attention(examples: Explained) -> Tensor:
     net.net.set_attn_implementation("eager")  # the only one that returns its weights
     try:
         with torch.no_grad():
-            asked = {"input_ids": examples.x, "attention_mask": attention_mask(examples.x, net.pad_id)}
-            layers = net.net(**asked, output_attentions=True).attentions
+            inputs = {"input_ids": examples.x, "attention_mask": attention_mask(examples.x, net.pad_id)}
+            layers = net.net(**inputs, output_attentions=True).attentions
     finally:
         net.net.set_attn_implementation(before)
     length = examples.x.shape[1]
@@ -140,7 +140,7 @@ FITTING = {
 }
 
 
-def methods_for(examples: Explained, asked: list[str] | None = None) -> list[str]:
+def methods_for(examples: Explained, names: list[str] | None = None) -> list[str]:
     """The methods that fit the inputs and the network, or those that were asked for.
 
     Raises:
@@ -155,10 +155,10 @@ def methods_for(examples: Explained, asked: list[str] | None = None) -> list[str
         fitting.remove("attention")
     if examples.kind == "picture" and (_named_layer(examples) or _last_convolution(examples.task.net)) is None:
         fitting.remove("grad_cam")
-    for each in asked or []:
+    for each in names or []:
         if each not in fitting:
             raise UserError(f"`methods=[{each}]` does not fit this model: there are {', '.join(fitting)}.")
-    return asked or fitting
+    return names or fitting
 
 
 def _grouped(found: Tensor, examples: Explained) -> Tensor:

@@ -167,10 +167,10 @@ def _quality(rebuilt: Rebuilt, folder: Path, trainer: Any) -> dict[str, dict[str
 def _show(folder: Path, form: str, found: dict[str, Any]) -> None:
     print(f"{folder / FILES[form]}  {found['bytes'] / 1e6:,.2f} MB")
     worst = max(found["largest"].values(), default=0.0)
-    said = (
+    message = (
         f"compared on {found['examples']} examples in {len(found['batches'])} batches: largest difference {worst:.2g}"
     )
-    print(said if found["precision"] == "float32" else f"{said} ({found['precision']})")
+    print(message if found["precision"] == "float32" else f"{message} ({found['precision']})")
     for name, values in found.get("quality", {}).items():
         print(f"  {name:<20} {values['trained']:.5g} trained, {values['exported']:.5g} {found['precision']}")
     fixed = [name for name, places in (found["dynamic"] or {}).items() if 0 not in places]

@@ -114,9 +114,9 @@ def _write_weights(rebuilt: Rebuilt, path: Path, *, bf16: bool) -> None:
 
 def _write_onnx(graph: Graph, path: Path) -> None:
     size = sum(each.numel() * each.element_size() for each in graph.program.state_dict.values())
-    said = StringIO()
+    output = StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said):
+        with warnings.catch_warnings(), redirect_stdout(output), redirect_stderr(output):
             warnings.simplefilter("ignore")
             logging.getLogger("onnxscript").setLevel(logging.ERROR)
             graph.program._guards_code = []  # ONNX has no guards, and torch 2.14 stumbles over those of lengths

@@ -81,15 +81,15 @@ class Server:
 
     async def predict(self, request: Request) -> Response:
         """Answer rows or files."""
-        asked = await read(request, max_bytes=self.limits.max_bytes, max_rows=self.limits.max_rows)
-        request.state.rows = asked.count
+        inputs = await read(request, max_bytes=self.limits.max_bytes, max_rows=self.limits.max_rows)
+        request.state.rows = inputs.count
         model = self.holder.current()
         if model.prompted:
-            answers = await text_api.respond(model, self.writer, asked.rows, asked.params)
+            answers = await text_api.respond(model, self.writer, inputs.rows, inputs.params)
         else:
-            answers, model = await self.batcher.ask(lambda each: _prepare(each, asked), asked.count)
-            if self.sample is not None and asked.rows:
-                self.sample.add(asked.rows)
+            answers, model = await self.batcher.ask(lambda each: _prepare(each, inputs), inputs.count)
+            if self.sample is not None and inputs.rows:
+                self.sample.add(inputs.rows)
         named = f"{model.name}/{model.version}"
         if ARROW in request.headers.get("accept", ""):
             return Response(as_arrow(answers, model=named), media_type=ARROW)
@@ -239,10 +239,10 @@ def build_app(server: Server) -> Application:
     return Application(server, guarded)
 
 
-def _prepare(model: ServedModel, asked: RequestInputs) -> Prepared:
-    if asked.files:
-        return model.prepare_files(asked.files)
-    return model.prepare_rows(asked.rows)
+def _prepare(model: ServedModel, inputs: RequestInputs) -> Prepared:
+    if inputs.files:
+        return model.prepare_files(inputs.files)
+    return model.prepare_rows(inputs.rows)
 
 
 def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:

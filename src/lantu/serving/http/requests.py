@@ -47,18 +47,18 @@ async def read(request: Request, *, max_bytes: int, max_rows: int) -> RequestInp
     if int(request.headers.get("content-length") or 0) > max_bytes:
         raise Refused(413, f"the request is larger than {max_bytes:,} bytes, the server's `max_bytes`.")
     if kind == "multipart/form-data":
-        asked = await _form(request, max_bytes)
+        inputs = await _form(request, max_bytes)
     else:
         body = await _body(request, max_bytes)
         if kind == ARROW:
-            asked = RequestInputs(rows=_arrow(body, max_bytes=max_bytes, max_rows=max_rows))
+            inputs = RequestInputs(rows=_arrow(body, max_bytes=max_bytes, max_rows=max_rows))
         else:
-            asked = _json(body) if kind in ("application/json", "text/json") else _raw(kind, body)
-    if not asked.count:
+            inputs = _json(body) if kind in ("application/json", "text/json") else _raw(kind, body)
+    if not inputs.count:
         raise Refused(422, 'the request holds no inputs: send {"inputs": [{...}]}, or files.')
-    if asked.count > max_rows:
-        raise Refused(413, f"the request holds {asked.count:,} inputs, and the server takes {max_rows:,} at once.")
-    return asked
+    if inputs.count > max_rows:
+        raise Refused(413, f"the request holds {inputs.count:,} inputs, and the server takes {max_rows:,} at once.")
+    return inputs
 
 
 async def json_body(request: Request, *, max_bytes: int) -> dict[str, Any]:

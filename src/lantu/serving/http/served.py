@@ -91,7 +91,7 @@ class ServedModel:
             x = torch.empty(len(rows), self._encoder.features)
             for place, row in enumerate(rows):
                 x[place] = torch.from_numpy(self._encoder.encode(row))
-            warnings = {place: said for place, row in enumerate(rows) if (said := self._encoder.warnings(row))}
+            warnings = {place: found for place, row in enumerate(rows) if (found := self._encoder.warnings(row))}
             return Prepared(x=x, rows=len(rows), warnings=warnings)
         return self._prepared(self.data.batches_of(pd.DataFrame(rows)), len(rows))
 
@@ -160,8 +160,8 @@ def _plain(value: Any) -> Any:
 
 def _with_gaps(records: list[Record], request: Prepared) -> list[Record]:
     """With a record that says why for each file that could not be read, and what of a row was not understood."""
-    for place, said in request.warnings.items():
-        records[place]["warnings"] = said
+    for place, sentences in request.warnings.items():
+        records[place]["warnings"] = sentences
     if not request.unreadable:
         return records
     answers = iter(records)

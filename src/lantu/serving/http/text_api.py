@@ -96,13 +96,13 @@ class TextApi:
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             raise Refused(422, "`messages` is a list that ends with the user's.")
-        asked = [each for each in messages if isinstance(each, dict) and each.get("role") == "user"]
-        text = _content(asked[-1].get("content")) if asked else None
+        questions = [each for each in messages if isinstance(each, dict) and each.get("role") == "user"]
+        text = _content(questions[-1].get("content")) if questions else None
         if not text:
             raise Refused(422, "the last message of `role: user` has no text in `content`.")
         unread = len(messages) - 1
-        said = f"{unread} of {len(messages)} messages were not read: this model answers the user's last one alone"
-        return await self._write(body, [text], chat=True, warnings=[said] if unread else [])
+        warning = f"{unread} of {len(messages)} messages were not read: this model answers the user's last one alone"
+        return await self._write(body, [text], chat=True, warnings=[warning] if unread else [])
 
     async def _write(
         self, body: dict[str, Any], texts: list[str], *, chat: bool, warnings: list[str] | None = None
@@ -211,15 +211,15 @@ async def _events(
     Args:
         read: tokens of the prompts, where the usage is asked for.
     """
-    begun: set[int] = set()
+    started: set[int] = set()
     wrote: dict[int, int] = {}
     async with aclosing(pieces):
         async for piece in _chained(first, pieces):
             wrote[piece.index] = piece.tokens
-            role = {} if piece.index in begun else {"role": "assistant"}
-            begun.add(piece.index)
-            told: dict[str, Any] = {"delta": {**role, "content": piece.text}} if chat else {"text": piece.text}
-            choice = {"index": piece.index, **told, "logprobs": None, "finish_reason": piece.reason}
+            role = {} if piece.index in started else {"role": "assistant"}
+            started.add(piece.index)
+            content: dict[str, Any] = {"delta": {**role, "content": piece.text}} if chat else {"text": piece.text}
+            choice = {"index": piece.index, **content, "logprobs": None, "finish_reason": piece.reason}
             yield _event({**about, "choices": [choice]})
     if read is not None:
         yield _event({**about, "choices": [], "usage": _usage(read, sum(wrote.values()))})

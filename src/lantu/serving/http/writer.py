@@ -83,26 +83,26 @@ class Group:
         for sequence, token in self.batch.step():
             text = by_sequence[sequence]
             text.tokens += token != text.model.task.end_id
-            said = text.writing.add(token)
+            piece = text.writing.add(token)
             reason = "stop" if text.writing.ended else "length" if text.tokens >= text.most else None
             if reason == "length":
-                said += text.writing.rest()
-            if said or reason:
-                text.deliver(Piece(text.index, said, text.tokens, reason))
+                piece += text.writing.rest()
+            if piece or reason:
+                text.deliver(Piece(text.index, piece, text.tokens, reason))
             if reason:
                 self._end(text)
 
     def _next_piece(self, text: Text) -> None:
         assert text.pieces is not None
         try:
-            said = next(text.pieces, None)
+            piece = next(text.pieces, None)
         except Exception as error:  # of this text's options
             text.deliver(error)
             self._end(text)
             return
-        text.tokens += len(self.model.data.encode(said)) if said else 0
-        reason = None if said is not None else "length" if text.tokens >= text.most else "stop"
-        text.deliver(Piece(text.index, said or "", text.tokens, reason))
+        text.tokens += len(self.model.data.encode(piece)) if piece else 0
+        reason = None if piece is not None else "length" if text.tokens >= text.most else "stop"
+        text.deliver(Piece(text.index, piece or "", text.tokens, reason))
         if reason:
             self._end(text)
 

@@ -61,6 +61,6 @@ class Processes:
         get_reusable_executor(max_workers=self._workers).shutdown(wait=True, kill_workers=bool(self._running))
 
 
-def worker_count(asked: int) -> int:
+def worker_count(requested: int) -> int:
     """Count workers as joblib does: -1 for every core, -2 for all but one."""
-    return asked if asked > 0 else max(1, cpu_count() + 1 + asked)
+    return requested if requested > 0 else max(1, cpu_count() + 1 + requested)

@@ -121,5 +121,5 @@ def open_pool(launcher: Launcher) -> Pool:
 
 def first_line(error: BaseException) -> str:
     """Format an exception in one line."""
-    said = str(error).strip().partition("\n")[0][:200]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    message = str(error).strip().partition("\n")[0][:200]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -125,8 +125,8 @@ class Submitted:
         try:
             submitted = self._executor.submit_array([Resumable(self._work, job) for job in jobs])
         except submitit.core.utils.FailedJobError as error:
-            said = [line.rpartition("error:")[2].strip() for line in str(error).splitlines() if "error:" in line]
-            reason = (said[-1] if said else first_line(error)).rstrip(".")
+            errors = [line.rpartition("error:")[2].strip() for line in str(error).splitlines() if "error:" in line]
+            reason = (errors[-1] if errors else first_line(error)).rstrip(".")
             raise UserError(
                 f"SLURM did not take the jobs: {reason.rstrip('.')}. See "
                 f"`hydra.launcher.partition`, `.account`, `.qos`, `.timeout_min`, `.gpus_per_node`; "
@@ -168,8 +168,8 @@ class Submitted:
             return ""
         where = "SLURM job" if self._cluster == "slurm" else "process"
         log = job.paths.stderr
-        said = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-        causes = [line for line in said if "error:" in line or "CANCELLED" in line or "oom" in line.lower()]
+        lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+        causes = [line for line in lines if "error:" in line or "CANCELLED" in line or "oom" in line.lower()]
         return f"{where} {job.job_id} ended early" + (f": {causes[-1].strip()[:200]}" if causes else f"; see {log}")
 
 

@@ -109,8 +109,8 @@ class Search:
         if state.status == "pruned":
             outcome = TrialState.PRUNED
         try:
-            told = values if outcome == TrialState.COMPLETE else None
-            self.study.tell(number, told, state=outcome, skip_if_finished=True)
+            reported = values if outcome == TrialState.COMPLETE else None
+            self.study.tell(number, reported, state=outcome, skip_if_finished=True)
         except RuntimeError:  # an exhausted grid sampler stops a loop that is not Optuna's own, which raises
             self._exhausted = True
 

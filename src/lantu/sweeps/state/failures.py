@@ -16,8 +16,8 @@ def failure_message(error: BaseException) -> str:
     if type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
         error = error.__cause__  # Hydra names the class that could not be built; its cause says why
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    said = first if isinstance(error, UserError) else f"{type(error).__name__}: {first}".rstrip(": ")
-    return redact(said)[:500]
+    message = first if isinstance(error, UserError) else f"{type(error).__name__}: {first}".rstrip(": ")
+    return redact(message)[:500]
 
 
 def record_failure(sweep: SweepFolder, trial: TrialFolder, reason: str, tracking: dict[str, Any] | None) -> None:

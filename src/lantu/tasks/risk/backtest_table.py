@@ -93,7 +93,7 @@ def classical_baselines(
     for name in models:
         description, forecast = CLASSICAL[name]
         options = {"window": window, "refit_every": refit_every} if name.startswith(("garch", "gjr")) else {}
-        begun = time.perf_counter()
+        started = time.perf_counter()
         scores: dict[str, list[float]] = {}
         for target in range(len(data.spec["target_names"])):
             values = data.series.values[:, target]
@@ -105,5 +105,5 @@ def classical_baselines(
                 for key in ("pinball", "fz0"):
                     scores.setdefault(f"test/{key}_{100 * level:g}", []).append(kept[key])
         metrics = {key: float(np.mean(each)) for key, each in scores.items()}
-        made.append(Baseline(name, description, metrics, time.perf_counter() - begun))
+        made.append(Baseline(name, description, metrics, time.perf_counter() - started))
     return made

@@ -139,11 +139,11 @@ class ResumeCheckpoint(Callback):
     def _restore(self, trainer: Trainer, pl_module: LightningModule, found: dict[str, Any]) -> None:
         trainer.fit_loop._restarting = False  # otherwise a ReduceLROnPlateau would not see this epoch's loss
         ranks, rank, device = found["ranks"], trainer.global_rank, trainer.strategy.root_device
-        gathered = [each["sums"] for each in ranks]
+        sums = [each["sums"] for each in ranks]
         if len(ranks) == trainer.world_size:
-            metric_state.restore(pl_module, gathered[rank])
+            metric_state.restore(pl_module, sums[rank])
         elif rank == 0:
-            metric_state.restore(pl_module, metric_state.reduce(pl_module, gathered))
+            metric_state.restore(pl_module, metric_state.reduce(pl_module, sums))
         set_random_state(ranks[rank % len(ranks)]["random"], device)
         _show_again(trainer, found)
 
@@ -202,6 +202,6 @@ def _show_again(trainer: Trainer, found: dict[str, Any]) -> None:
 def _of_all_ranks(own: Any, trainer: Trainer) -> list[Any]:
     if trainer.world_size == 1:
         return [own]
-    gathered: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(gathered, own)
-    return gathered
+    states: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(states, own)
+    return states

@@ -74,12 +74,12 @@ class Intelligibility(Callback):
             for number, each in enumerate(chosen)
         ]
         real = [decoded(each.codes) for each in chosen]
-        heard = [self._written_down(waves, task.sample_rate) for waves in (spoken, real)]
-        said = [self._model.data.written(each.text) for each in chosen]
-        self.table = {"text": said, "heard_in_generated": heard[0], "heard_in_recording": heard[1]}
+        transcripts = [self._written_down(waves, task.sample_rate) for waves in (spoken, real)]
+        references = [self._model.data.written(each.text) for each in chosen]
+        self.table = {"text": references, "heard_in_generated": transcripts[0], "heard_in_recording": transcripts[1]}
         found: dict[str, float] = {}
-        for name, texts in zip(("intelligibility", "recording"), heard, strict=True):
-            found |= {f"test/{name}_{kind}": value for kind, value in _error_rates(texts, said).items()}
+        for name, texts in zip(("intelligibility", "recording"), transcripts, strict=True):
+            found |= {f"test/{name}_{kind}": value for kind, value in _error_rates(texts, references).items()}
         pl_module.log_dict(found, sync_dist=trainer.world_size > 1)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -94,7 +94,8 @@ class Intelligibility(Callback):
         return [str(text) for text in self._model.task.respond(self._model.data, files)["text"]]
 
 
-def _error_rates(heard: list[str], said: list[str]) -> dict[str, float]:
+def _error_rates(hypotheses: list[str], references: list[str]) -> dict[str, float]:
     from torchmetrics.functional.text import char_error_rate, word_error_rate
 
-    return {"cer": float(char_error_rate(heard, said)), "wer": float(word_error_rate(heard, said))}
+    rates = {"cer": char_error_rate, "wer": word_error_rate}
+    return {name: float(rate(hypotheses, references)) for name, rate in rates.items()}

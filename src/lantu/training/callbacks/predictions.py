@@ -135,6 +135,6 @@ class Predictions(Callback):
 def _of_all_ranks(columns: Columns) -> Columns:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return columns
-    gathered: list[Columns] = [{} for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(gathered, columns)
-    return {name: [value for part in gathered for value in part.get(name, [])] for name in gathered[0]}
+    parts: list[Columns] = [{} for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, columns)
+    return {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}

@@ -85,8 +85,8 @@ def run_in_processes(composition: Composition, *, count: int) -> dict[str, Any]:
 
 def _report(folder: Path, rank: int) -> dict[str, Any]:
     """Return the report of a rank; empty if it exited without one."""
-    said = folder / f"{rank}.json"
-    return json.loads(said.read_text()) if said.is_file() else {}
+    report_file = folder / f"{rank}.json"
+    return json.loads(report_file.read_text()) if report_file.is_file() else {}
 
 
 def _started(folder: Path, count: int) -> list["subprocess.Popen[bytes]"]:

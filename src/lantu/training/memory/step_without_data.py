@@ -82,10 +82,10 @@ def counted(cfg: DictConfig) -> Iterator[None]:
         raise
     except Exception as error:
         what = f"`model={cfg.choices.get('model')}`" if cfg.get("choices") else str(cfg.model["_target_"])
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise UserError(
             f"the memory and FLOPs of a training step of {what} cannot be counted without running it "
-            f"({type(error).__name__}: {said[:200]}). A run measures them: "
+            f"({type(error).__name__}: {reason[:200]}). A run measures them: "
             "`cost/peak_memory_gib`, and an estimate of its duration after ten steps."
         ) from error
 
