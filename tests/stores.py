@@ -4,11 +4,12 @@ import atexit
 import os
 import shutil
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 
 import lantu
-from lantu.tracking.run_folder import RunFolder
+from lantu.tracking.run_folder import RunFolder, run_folders
 from lantu.tracking.store import embedded_uri, ensure_store
 from lantu.tracking.upload import upload_once
 
@@ -34,6 +35,17 @@ def uploaded(result: lantu.Result, store: Path) -> str:
     run_id = folder.upload_progress().run_id
     assert run_id is not None
     return run_id
+
+
+def uploaded_runs(store: Path) -> None:
+    """Wait until MLflow has all runs of a store, also where the machine is too busy for the command to wait.
+
+    A client must not be made before: where there is no database yet, it makes one of its own.
+    """
+    deadline = time.monotonic() + 200
+    while missing := [folder for folder in run_folders(store) if not folder.is_uploaded()]:
+        assert time.monotonic() < deadline, missing[0].log.read_text()
+        time.sleep(0.1)
 
 
 @cache

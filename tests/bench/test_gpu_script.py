@@ -2,13 +2,14 @@
 
 import json
 import os
-import subprocess
 import sys
 from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from tests.warm import run_warm
 
 REPO = Path(__file__).resolve().parent.parent.parent
 TINY = Namespace(tiny=True, cpu=True, nanogpt=None, profile=None, wait_for=None, batch=2)
@@ -41,12 +42,12 @@ def test_the_kernels_of_each_loop_are_listed(tmp_path, monkeypatch):
 
 def test_a_part_that_fails_does_not_stop_the_next(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPO / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    done = run_warm(
         [
             sys.executable, REPO / "scripts/bench/gpu.py", "--tiny", "--cpu", "--out", tmp_path, "--only", "gpt",
             "kernels", "--nanogpt", tmp_path / "nothing",
         ],
-        capture_output=True, text=True, check=False, env=environment,
+        env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "results.json").read_text())

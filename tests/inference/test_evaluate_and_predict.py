@@ -95,17 +95,18 @@ def test_pictures_and_texts_get_answers_with_their_class_names(
 
 
 def test_the_commands_write_tables_by_the_ending_and_text_to_the_terminal(
-    own_data: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    own_data: dict[str, list[str]], trained: Callable[[str], lantu.Result], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     file = own_data["csv"][0].partition("=")[2]
-    assert main(["train", *COMBINATIONS["csv"], *own_data["csv"], *OPTIONS]) == 0
+    monkeypatch.setenv("LANTU_HOME", trained("csv").cfg.paths.root)
     for name in ("answers.csv", "answers.parquet", "answers.jsonl"):
         assert main(["predict", "run=last", f"input={file}", f"output={name}"]) == 0
     tables = [pd.read_csv("answers.csv"), pd.read_parquet("answers.parquet"), pd.read_json("answers.jsonl", lines=True)]
     assert all(list(each["prediction"]) == list(tables[0]["prediction"]) and len(each) == 200 for each in tables)
     assert main(["evaluate", "run=last"]) == 0
-    assert main(["train", *COMBINATIONS["text_files"], *own_data["text_files"], *OPTIONS]) == 0
+    monkeypatch.setenv("LANTU_HOME", trained("text_files").cfg.paths.root)
     capsys.readouterr()
     assert main(["predict", "run=last", "prompt=The quick", "tokens=30"]) == 0
     whole = capsys.readouterr().out

@@ -11,7 +11,7 @@ import pytest
 from pytorch_lightning import Trainer
 from pytorch_lightning import __version__ as lightning_version
 
-from lantu.training.loop import lean_loop
+from lantu.training.loop import lean_loop, malloc
 from lantu.training.loop.lean_loop import RELIES_ON, LeanEpochLoop, make_lean, why_not_lean
 
 TESTED_VERSION = "2.6.6"
@@ -48,10 +48,9 @@ SOURCES = {
 """Hashes of the source, in the tested version, of what the lean loop relies on."""
 
 FAULTS = """
-import resource, sys
-from lantu.training.loop.malloc import keep_freed_memory
+import resource, runpy, sys
 if sys.argv[1] == "keep":
-    keep_freed_memory()
+    runpy.run_path(sys.argv[2])["keep_freed_memory"]()
 def fill():
     return bytearray(b"x") * 8_000_000
 fill()
@@ -99,7 +98,7 @@ def test_the_lean_loop_steps_aside_with_a_sentence(
 def test_freed_memory_is_kept_for_the_next_tensor_unless_it_is_switched_off() -> None:
     def page_faults(mode: str, switch: str) -> int:
         environment = {**os.environ, "LANTU_KEEP_MEMORY": switch}
-        command = [sys.executable, "-c", FAULTS, mode]
+        command = [sys.executable, "-c", FAULTS, mode, malloc.__file__]  # of itself: the package imports torch
         return int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
     kept, untouched, off = page_faults("keep", "1"), page_faults("leave", "1"), page_faults("keep", "0")

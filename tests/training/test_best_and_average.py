@@ -102,7 +102,8 @@ def test_a_run_stores_its_predictions_at_the_best_epoch_and_compare_uses_them(
 ) -> None:
     for lr in (0.001, 0.003):
         for seed in (0, 1):
-            result = trained(tmp_path, "trainer.max_epochs=2", f"optimizer.lr={lr}", f"seed={seed}")
+            chosen = ("trainer.max_epochs=2", "trainer.limit_train_batches=3", f"optimizer.lr={lr}", f"seed={seed}")
+            result = trained(tmp_path, *chosen)
     for split in ("val", "test"):
         frame = pd.read_parquet(result.run_dir / "predictions" / f"{split}.parquet")
         name = f"{split}/accuracy_best" if split == "val" else f"{split}/accuracy"

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from pytorch_lightning import Trainer
 
 from lantu.inference.rebuild import rebuild
+from tests.stores import uploaded_runs
 from tests.warm import WarmProcess
 
 COMMAND = [
@@ -44,6 +45,7 @@ def finish(process: "subprocess.Popen[str]", seconds: float = 120) -> tuple[int,
 
 
 def runs_of(folder: Path, experiment: str = "digits") -> list[object]:
+    uploaded_runs(folder / "mlruns")
     client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
     return client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
 

@@ -32,8 +32,8 @@ def recorded(result: lantu.Result) -> dict[str, list[tuple[int, float]]]:
 def test_the_default_run_learns_the_digits_and_all_of_it_is_in_mlflow(tmp_path: Path, train: Train) -> None:
     result = train("trainer.max_epochs=4", pictures=True, upload=True)
     assert result.metrics["test/accuracy"] >= 0.95
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     run_id = mlflow_run_of(result)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")  # would make a database where there is none yet
     assert result.run_id in (run_id, None)  # None: not within the patience of a run
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
