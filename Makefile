@@ -13,8 +13,9 @@ train: $(READY)  ## train the default run
 test: $(READY)  ## the tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(AGAIN) $(ARGS)
 
+# a third process, since one of them often waits for a cluster, a server, or a run that it is going to kill
 test-slow: $(READY)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup $(AGAIN) $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 3 --dist loadgroup --timeout 600 $(AGAIN) $(ARGS)
 
 lint: $(READY)  ## ruff, mypy, and the direction of imports
 	$(BIN)/ruff check .

@@ -25,6 +25,26 @@ SHORT = (
     "logger.mlflow.ship=false",
 )
 """A run of two steps that is recorded but not uploaded."""
+LONGEST = (
+    "test_a_cnn_on_fashion_mnist_beats_090_in_two_epochs",
+    "test_thirty_two_processes_fill_a_server_over_postgresql",
+    "test_the_second_trial_of_a_sweep_trains_as_the_first_in_a_folder_of_its_own",
+    "test_shakespeare_fast_reaches_nanogpts_loss",
+    "test_ten_sigkills_at_random_moments_lose_nothing",
+    "test_a_run_goes_on_with_split_weights_after_whole_copies_and_back",
+    "test_six_sigkills_at_random_moments_leave_exactly_the_planned_trials",
+    "test_a_rank_that_is_killed_ends_its_trial_in_a_sentence_and_the_sweep_goes_on",
+    "test_a_recurrent_network_tells_questions_apart",
+    "test_the_wheel_installs_into_an_environment_of_its_own_and_trains",
+    "test_a_rank_that_hangs_ends_the_run_in_a_sentence_that_names_it",
+)
+"""Slow tests of more than a minute and a half, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that in the end no process works on alone."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
