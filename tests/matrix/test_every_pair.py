@@ -38,8 +38,8 @@ ONE_MODEL = {
     "luna16_patches": "cnn", "mini_mias": "cnn", "orl_faces": "cnn", "hmda": "mlp", "lending_club": "scorecard",
 }  # fmt: skip
 """Data read by a module whose pairs with the other models are here already, under another name."""
-READ_ALIKE = {"asterisk_en", "asterisk_en_synthesis", "fillets_nl"}
-"""Data read as `speech_folder` or `synthesis_folder` is, with the same options."""
+READ_ALIKE = {"asterisk_en", "asterisk_en_synthesis", "fillets_nl", "image_parquet"}
+"""Data read as `speech_folder`, `synthesis_folder` or `webdataset` is, with the same options."""
 OF_ONE_KIND = {
     "clip",
     "siglip",

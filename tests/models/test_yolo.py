@@ -144,6 +144,16 @@ def test_sizes_are_chosen_by_two_numbers() -> None:
     assert sizes[0] < 4e6 < sizes[-1]
 
 
+def test_a_separable_head_has_few_weights_and_the_same_shapes() -> None:
+    x = torch.zeros(1, 3, 64, 64)
+    heads = [YOLO(3, 2, separable=separable).eval() for separable in (False, True)]
+    whole, separable = ([each.numel() for each in net.head.parameters()] for net in heads)
+    assert sum(separable) < sum(whole) / 3
+    assert all(
+        len({tuple(part.shape) for part in pair}) == 1 for pair in zip(heads[0](x)[:2], heads[1](x)[:2], strict=True)
+    )
+
+
 def test_pictures_that_cannot_be_halved_five_times_are_refused() -> None:
     with pytest.raises(lantu.UserError, match="multiples of 32"):
         YOLO(3, 2, width_factor=0.125)(torch.zeros(1, 3, 64, 50))

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 
 import lantu
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.models.margin_head import MarginHead
-from lantu.tasks.verification import contrastive_loss
+from lantu.tasks.verification import Verification, contrastive_loss, moved
 from lantu.tasks.verification_scores import (
     interval_over_people,
     pairs_of,
@@ -138,6 +140,28 @@ def test_contrastive_loss_is_that_of_its_pairs() -> None:
     y = torch.tensor([0, 0, 1])
     by_hand = ((1 - 0.6) ** 2 + (0.8 - 0.3) ** 2 + (0.96 - 0.3) ** 2) / 3
     assert contrastive_loss(embedding, y).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_an_embedding_is_the_mean_over_moved_and_mirrored_images() -> None:
+    x = torch.rand(2, 1, 20, 20)
+    still = torch.ones(1, 1, 20, 20)
+    assert all(torch.allclose(each, still) for each in moved(still, 0.1))
+    left, right = moved(x, 0.1)[0], moved(x, 0.1)[2]
+    assert len(moved(x, 0.1)) == 8
+    assert not torch.allclose(left, right)
+    shifted = torch.zeros(1, 1, 20, 20)
+    shifted[..., 10, 10] = 1
+    places = [divmod(int(each.argmax()), 20) for each in moved(shifted, 0.1)]
+    assert {row > 10 for row, _ in places} == {column > 10 for _, column in places} == {True, False}
+    task = Verification(
+        nn.Flatten(), class_names=["a", "b"], class_counts=[1, 1], embedding=400, shift=0.1, mirror=True,
+        optimizer=None, scheduler=None,
+    )  # fmt: skip
+    found = task.embed(x)
+    views = [x, *moved(x, 0.1)]
+    mean = sum(F.normalize(each.flatten(1), dim=1) for view in views for each in (view, view.flip(-1)))
+    assert torch.allclose(found, F.normalize(torch.as_tensor(mean), dim=1), atol=1e-5)
+    assert torch.allclose(found, task.embed(x.flip(-1)), atol=1e-5)
 
 
 def test_people_of_the_test_are_not_in_training(trained: lantu.Result) -> None:

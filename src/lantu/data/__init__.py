@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lantu.data.image.gallery import GalleryDataModule as GalleryDataModule
     from lantu.data.image.image_data_module import ImageDataModule as ImageDataModule
     from lantu.data.image.image_folder import image_folder as image_folder
+    from lantu.data.image.image_parquet import image_parquet as image_parquet
     from lantu.data.image.image_table import image_table as image_table
     from lantu.data.image.webdataset import webdataset as webdataset
     from lantu.data.multimodal.media_table import media_table as media_table

@@ -23,7 +23,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except Exception as error:  # what pandas wrote beside the table may be damaged, with whatever error that brings
-        raise UserError(_damaged(path, error)) from error
+        raise UserError(said_damaged(path, error)) from error
 
 
 def damage_of(path: Path) -> str | None:
@@ -34,7 +34,7 @@ def damage_of(path: Path) -> str | None:
         # texts that are no UTF-8 would otherwise be noticed when they are first used
         pq.read_table(path, page_checksum_verification=True).validate(full=True)
     except Exception as error:
-        return _damaged(path, error)
+        return said_damaged(path, error)
     return None
 
 
@@ -69,7 +69,8 @@ def _quiet_datasets() -> Any:
         datasets.logging.set_verbosity(before)
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def said_damaged(path: Path, error: Exception) -> str:
+    """A sentence about an error of a Parquet file."""
     return f"{path} is damaged, or is no Parquet file: {_first_line(error)}. Replace it with a whole copy."
 
 

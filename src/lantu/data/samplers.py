@@ -11,6 +11,8 @@ from lantu.errors import UserError
 
 BATCHES_SORTED = 50
 """Number of batches whose examples are sorted by length together."""
+BLOCKS_MIXED = 16
+"""Number of blocks of a file whose examples are shuffled together."""
 
 
 class Chosen(list[int]):
@@ -41,6 +43,8 @@ class TrainingBatches(Sampler[list[int]]):
         weights: (N,); examples are drawn with replacement in proportion to these. None: each once.
         epoch, start: where the first iteration starts: the epoch, and the number of its batches already done.
         lengths: of each example (size,); examples of similar length share a batch, which saves padding.
+        blocks: of each example (size,), the number of the part of a file that has to be read for it. Blocks come in
+            random order, and the examples of `BLOCKS_MIXED` blocks at a time, so that few parts are read at a time.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class TrainingBatches(Sampler[list[int]]):
         epoch: int = 0,
         start: int = 0,
         lengths: np.ndarray | None = None,
+        blocks: np.ndarray | None = None,
     ) -> None:
         self.size = size
         self.weights = weights
@@ -63,6 +68,7 @@ class TrainingBatches(Sampler[list[int]]):
         self.ranks, self.rank = num_replicas, rank
         self.shuffle = shuffle
         self.lengths = lengths
+        self.blocks = blocks
         self.micro_batches = 1
         """How many of these batches are cut from one; the epoch's examples are those of the batches that were cut."""
         self.seed = seed
@@ -107,6 +113,8 @@ class TrainingBatches(Sampler[list[int]]):
         if not self.shuffle:
             return np.arange(self.size)
         random = np.random.default_rng((self.seed, self.epoch))
+        if self.blocks is not None and self.weights is None:
+            return self._by_block(self.blocks, random)
         if self.weights is None:
             order = random.permutation(self.size)
             return order if self.lengths is None else self._by_length(order, random)
@@ -125,6 +133,12 @@ class TrainingBatches(Sampler[list[int]]):
         whole = self.size // batch_size * batch_size
         batches = ordered[:whole].reshape(-1, batch_size)
         return np.concatenate([batches[rng.permutation(len(batches))].ravel(), ordered[whole:]])
+
+    def _by_block(self, blocks: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Shuffle blocks, then the examples of `BLOCKS_MIXED` blocks at a time."""
+        names, of_example = np.unique(blocks, return_inverse=True)
+        mixed = random.permutation(len(names))[of_example] // BLOCKS_MIXED
+        return np.lexsort((random.random(self.size), mixed))
 
     def weight(self, number: int) -> float:
         """The weight of this rank's mean over a batch in the mean over the ranks.

@@ -1,6 +1,7 @@
 """Tell whether two images show the same person, also of people who were not there in training."""
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +54,8 @@ class Verification(Task):
         false_identifications: in `predict`, the share of strangers that may be accepted as someone of the gallery; the
             threshold is raised to that by the gallery's own images. None: that of comparing two images decides alone.
         mirror: outside training an embedding is the mean of those of an image and its mirror image.
+        shift: outside training it is also the mean of those of eight cut-outs: moved by this share of the side in both
+            directions, and enlarged or reduced by a twentieth; 0: of the image alone.
     """
 
     best_by = "val/eer"
@@ -69,11 +72,14 @@ class Verification(Task):
         margin: float | None = None,
         scale: float = 16.0,
         mirror: bool = True,
+        shift: float = 0.0,
         false_identifications: float | None = 0.01,
         **options: Any,
     ) -> None:
         super().__init__(net, **options)
-        self.class_names, self.mirror = list(class_names), mirror
+        if not 0 <= shift < 0.5:
+            raise UserError(f"`task.shift={shift}` is a share of the side, at least 0 and below 0.5.")
+        self.class_names, self.mirror, self.shift = list(class_names), mirror, shift
         if false_identifications is not None and not 0 <= false_identifications < 1:
             raise UserError(f"`task.false_identifications={false_identifications}` is a share, or null.")
         self.false_identifications = false_identifications
@@ -107,8 +113,9 @@ class Verification(Task):
 
     def embed(self, x: Tensor) -> Tensor:
         """Embeddings (N, D) of length 1."""
-        embedding = F.normalize(self.net(x), dim=1)
-        return F.normalize(embedding + F.normalize(self.net(x.flip(-1)), dim=1), dim=1) if self.mirror else embedding
+        views = [x, *(moved(x, self.shift) if self.shift else [])]
+        views += [view.flip(-1) for view in views] if self.mirror else []
+        return F.normalize(sum((F.normalize(self.net(view), dim=1) for view in views), torch.zeros(())), dim=1)
 
     def observe(self, metrics: MetricCollection, output: Tensor, y: Tensor) -> None:
         metrics.update(output, y)
@@ -231,6 +238,16 @@ class Verification(Task):
                 metrics |= {f"{split}/{key}": float(value) for key, value in scores.compute().items()}
             made.append(Baseline(name, description, metrics, time.perf_counter() - begun))
         return made
+
+
+def moved(x: Tensor, shift: float) -> list[Tensor]:
+    """Eight copies of images (N, C, H, W): moved by a share of the side along both axes, at two sizes."""
+    copies = []
+    for scale, along, down in product((0.95, 1.05), (-2 * shift, 2 * shift), (-2 * shift, 2 * shift)):
+        change = x.new_tensor([[scale, 0, along], [0, scale, down]]).expand(len(x), -1, -1)
+        grid = F.affine_grid(change, list(x.shape), align_corners=False)
+        copies.append(F.grid_sample(x, grid, padding_mode="border", align_corners=False))
+    return copies
 
 
 def contrastive_loss(embedding: Tensor, y: Tensor) -> Tensor:

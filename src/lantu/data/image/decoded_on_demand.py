@@ -1,14 +1,19 @@
 """Pictures that are decoded whenever a batch needs them, for sets whose pixels are too many to be kept."""
 
+import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch.utils.data import get_worker_info
 
+from lantu.data import cache_file
+from lantu.data.image.parquet_cell import ParquetCell
 from lantu.data.image.read_picture import Rendering, Shape, Unreadable, name_of, opened, read_picture
 from lantu.errors import UserError
 
@@ -33,7 +38,7 @@ class DecodedOnDemand:
     seed and the epoch alone, ranks share a batch without repeats, and a run resumes in the middle of an epoch.
 
     Args:
-        cells: paths, or {"path", "offset", "length"} of a part of a file, or the hub's {"bytes", "path"}.
+        cells: paths, {"path", "offset", "length"} of a part of a file, `ParquetCell`s, or the hub's {"bytes", "path"}.
         shape: height, width and channels to bring them to.
         rendering: how they become bytes.
     """
@@ -49,6 +54,13 @@ class DecodedOnDemand:
 
     def __len__(self) -> int:
         return len(self._cells)
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """Of each picture (N,) the number of its row group, where pictures lie in Parquet files; otherwise None."""
+        if not len(self) or not isinstance(self._cells[0], ParquetCell):
+            return None
+        return pd.MultiIndex.from_tuples([(cell.path, cell.group) for cell in self._cells]).factorize()[0]
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -88,11 +100,27 @@ class DecodedOnDemand:
             ) from None
 
 
-def headers(cells: pd.Series) -> tuple[dict[int, str], np.ndarray]:
+def headers(cells: pd.Series, *, cache: Path, content: str) -> tuple[dict[int, str], np.ndarray]:
     """Which pictures are none by their header, and why; and a hash (N,) uint64 of each one's place, name and size.
 
-    Pixels are not decoded, so neither pictures that are cut short nor copies are found.
+    Pixels are not decoded, so neither pictures that are cut short nor copies are found. The result is kept in `cache`.
+
+    Args:
+        content: of `decoding.content_key`.
     """
+    name = blake2b(f"headers|{content}".encode(), digest_size=12).hexdigest()
+    path = cache / "images" / f"{name}.safetensors"
+
+    def make() -> tuple[cache_file.Arrays, Callable[[], dict[str, Any]]]:
+        unreadable, hashes = _read_headers(cells)
+        return {"hashes": ("U64", iter([hashes]))}, lambda: {"unreadable": json.dumps(unreadable)}
+
+    file = cache_file.cached(path, make)
+    unreadable = {int(number): reason for number, reason in json.loads(file.facts["unreadable"]).items()}
+    return unreadable, file.arrays["hashes"]
+
+
+def _read_headers(cells: pd.Series) -> tuple[dict[int, str], np.ndarray]:
 
     def look(cell: Any) -> tuple[str | None, int]:
         try:
@@ -118,6 +146,7 @@ def sample(rows: np.ndarray) -> np.ndarray:
 
 
 def _size(cell: Any) -> int:
+    cell = cell.read() if isinstance(cell, ParquetCell) else cell
     if isinstance(cell, dict):
         if "length" in cell:
             return int(cell["length"])

@@ -19,6 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from lantu.data import cache_file
+from lantu.data.image.parquet_cell import ParquetCell
 from lantu.data.image.read_picture import (
     DEEP,
     Rendering,
@@ -181,9 +182,12 @@ def content_key(cells: pd.Series) -> str:
             digest.update(np.ascontiguousarray(cell).data)
         else:
             path = cell.get("path") if isinstance(cell, dict) else cell
+            path = cell.path if isinstance(cell, ParquetCell) else path
             try:
                 stat = os.stat(path)  # type: ignore[arg-type]
                 digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode(errors="surrogateescape"))
+                if isinstance(cell, ParquetCell):
+                    digest.update(f"{cell.column}\0{cell.group}\0{cell.row}\0".encode())
                 if isinstance(cell, dict) and "offset" in cell:
                     digest.update(f"{cell['offset']}\0{cell['length']}\0".encode())
             except (OSError, TypeError, ValueError):

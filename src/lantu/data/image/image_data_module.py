@@ -125,7 +125,7 @@ class ImageDataModule(SupervisedDataModule):
         self._pixels: Pixels
         if self.decode_each:
             self.report.say("pictures are decoded as batches need them; copies of pictures are not looked for")
-            unreadable, hashes = headers(cells)
+            unreadable, hashes = headers(cells, cache=self.cache, content=content)
             pictures = DecodedOnDemand(cells.tolist(), shape=self._shape, rendering=self._rendering)
             self._pixels = Pixels(pictures, hashes, unreadable, plain=0)
         else:
@@ -241,7 +241,9 @@ class ImageDataModule(SupervisedDataModule):
     def _order(self, split: str) -> dict[str, Any]:
         order = super()._order(split)
         if not self.balanced:
-            return order
+            blocks = self._pixels.array.blocks if self.decode_each else None
+            rows = self.splits[split].rows  # type: ignore[attr-defined]
+            return order if blocks is None else {**order, "blocks": blocks[rows]}
         if self.spec["task"] != "classification":
             raise UserError("`data.balanced=true` draws classes equally often, and this target is no class.")
         y = self.splits[split].y  # type: ignore[attr-defined]

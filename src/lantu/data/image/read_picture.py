@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lantu.data.image.medical import is_medical, read_levels
+from lantu.data.image.parquet_cell import ParquetCell
 from lantu.errors import UserError
 
 Shape = tuple[int, int, int]
@@ -54,7 +55,7 @@ def read_picture(cell: Any, shape: Shape | None = None, rendering: Rendering = R
     """One picture as bytes (H, W, C).
 
     Args:
-        cell: a path, an array, or the hub's {"bytes", "path"}.
+        cell: a path, an array, the hub's {"bytes", "path"}, or where a picture lies in a Parquet file.
         shape: height, width and channels to bring it to: scaled until it covers them, then cut to its middle, so that
             nothing is distorted. None: its own size, and one channel if it is grey.
 
@@ -140,7 +141,10 @@ def upright_size(picture: Image.Image) -> tuple[int, int]:
 
 def name_of(cell: Any, number: int) -> str:
     """What a picture is called: its path, or its number."""
-    if isinstance(cell, dict):
+    path: Any
+    if isinstance(cell, ParquetCell):
+        path = f"{cell.path}, row {cell.row} of row group {cell.group}"
+    elif isinstance(cell, dict):
         path = f"{cell['path']}, {cell['name']}" if "offset" in cell else cell.get("path")
     else:
         path = cell
@@ -150,6 +154,8 @@ def name_of(cell: Any, number: int) -> str:
 def _open(cell: Any) -> Image.Image:
     if isinstance(cell, np.ndarray):
         return _from_array(cell)
+    if isinstance(cell, ParquetCell):
+        cell = cell.read()
     if isinstance(cell, dict):
         if cell.get("bytes") is None and cell.get("path") is None:
             raise Unreadable("the cell is empty")
@@ -181,6 +187,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 
 def _is_empty(cell: Any) -> bool:
+    cell = cell.read() if isinstance(cell, ParquetCell) else cell
     if isinstance(cell, dict) and cell.get("bytes") is not None:
         return not cell["bytes"]
     path = cell.get("path") if isinstance(cell, dict) else cell

@@ -39,7 +39,7 @@ def webdataset(path: str) -> Raw:
     for shard in shards:
         found = _members(shard, others)
         rows += found
-        split += [_part(shard.relative_to(place.parent if place.is_file() else place))] * len(found)
+        split += [part_of(shard.relative_to(place.parent if place.is_file() else place))] * len(found)
     if not rows:
         raise UserError(f"`data.path={path}`: the shards hold no pictures, only {', '.join(others) or 'nothing'}.")
     frame = pd.DataFrame(rows)
@@ -92,8 +92,9 @@ def _columns(ending: str, text: str, where: str) -> dict[str, Any]:
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {"json": text}
 
 
-def _part(shard: Path) -> str:
+def part_of(shard: Path) -> str:
+    """train, val or test, by the folders above a shard or the beginning of its name."""
     for name in (*(part.lower() for part in shard.parts[:-1]), shard.name.lower().split("-")[0].split("_")[0]):
-        if name.removesuffix(".tar") in PARTS:
-            return PARTS[name.removesuffix(".tar")]
+        if name.partition(".")[0] in PARTS:
+            return PARTS[name.partition(".")[0]]
     return "train"

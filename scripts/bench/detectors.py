@@ -1,0 +1,91 @@
+"""Processor time of a training step: YOLO against torchvision's FCOS with as many weights, on the same pictures.
+
+    python scripts/bench/detectors.py [--data DIR] [--batch 4] [--steps 12] [--profile]
+
+A step is forward, loss, backward and AdamW, on one thread. Both networks run channels-last and contiguous, and the
+smaller figure of each counts. The networks take turns, so that a busy machine slows both down alike.
+"""
+
+import argparse
+import time
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from lantu.models import YOLO, TorchvisionDetector
+
+NETWORKS = {
+    "fcos": lambda: TorchvisionDetector("fcos", 3, 3),
+    "yolo": lambda: YOLO(3, 3, width_factor=0.6),
+}
+
+
+def pictures(batch: int, data: str | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Blood cells where the data lie, or as many boxes of their sizes on noise: x, boxes, labels."""
+    if data is not None:
+        from lantu.data import BoxDataModule
+
+        module = BoxDataModule(path=data, size=256, workers=0, cache="/tmp/lantu_bench_detectors")
+        module.prepare_data()
+        x, y = module.splits["train"].__getitems__(list(range(batch)))  # type: ignore[attr-defined]
+        return x, y["boxes"], y["labels"]
+    torch.manual_seed(0)
+    centre, half = torch.rand(batch, 14, 2) * torch.tensor([256, 192]), 8 + 16 * torch.rand(batch, 14, 2)
+    boxes = torch.cat([centre - half, centre + half], dim=-1).clamp(min=0)
+    return torch.randn(batch, 3, 192, 256), boxes, torch.randint(3, (batch, 14))
+
+
+class Run:
+    """A network in training, whose steps are timed."""
+
+    def __init__(self, name: str, *, channels_last: bool) -> None:
+        torch.manual_seed(0)
+        self.name, self.format = name, torch.channels_last if channels_last else torch.contiguous_format
+        self.net = NETWORKS[name]().train().to(memory_format=self.format)
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-4)
+        self.seconds: list[float] = []
+
+    def step(self, x: Tensor, boxes: Tensor, labels: Tensor) -> None:
+        begun = time.process_time()
+        losses = self.net(x.to(memory_format=self.format), boxes, labels).losses
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        self.optimizer.step()
+        self.seconds.append(time.process_time() - begun)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", help="a folder with the blood cells; without it: noise with as many boxes")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--profile", action="store_true", help="what YOLO's step spends its time on")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    batch = pictures(asked.batch, asked.data)
+    runs = [Run(name, channels_last=last) for last in (False, True) for name in NETWORKS]
+    for _ in range(asked.steps):
+        for run in runs:
+            run.step(*batch)
+    best: dict[str, float] = {}
+    for run in runs:
+        weights = sum(each.numel() for each in run.net.parameters()) / 1e6
+        seconds = median(run.seconds[2:])
+        best[run.name] = min(seconds, best.get(run.name, seconds))
+        least = min(run.seconds)
+        layout = "channels last" if run.format == torch.channels_last else "contiguous"
+        print(f"{run.name:5} {weights:5.1f} M weights, {layout:13}: {seconds:.3f} s a step, least {least:.3f}")
+    print(f"YOLO / FCOS: {best['yolo'] / best['fcos']:.2f}")
+    if asked.profile:
+        from torch.profiler import ProfilerActivity, profile
+
+        chosen = runs[-1]
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            for _ in range(3):
+                chosen.step(*batch)
+        print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=30))
+
+
+if __name__ == "__main__":
+    main()
