@@ -109,6 +109,9 @@ def measure(seed: int, name: str, folder: Path, variants: list[str], end: float)
 
 def encoded(data: Any, rows: Parts, y: np.ndarray, numbers: str, many: str) -> tuple[Parts, list[int]]:
     """Features (N, F) float32 of each split, and which of them are numbers."""
+    from lantu.data.table.column_values import read_numbers
+    from lantu.data.table.encode_columns import encode_column
+
     parts: list[Parts] = []
     numeric: list[int] = []
     width = 0
@@ -121,14 +124,14 @@ def encoded(data: Any, rows: Parts, y: np.ndarray, numbers: str, many: str) -> t
         parts.append(of_split)
 
     for column in data._columns:
-        own = {split: column.encode(rows[split][column.name]) for split in rows}
+        own = {split: encode_column(column, rows[split][column.name]) for split in rows}
         if column.kind not in ("number", "date") or column.binary:
             if not (column.others and many == "target_only"):
                 add(own, are_numbers=False)
             if column.others and many:
                 add(of_targets({split: rows[split][column.name] for split in rows}, y), are_numbers=True)
             continue
-        read = {split: column.read(rows[split][column.name]) for split in rows}
+        read = {split: read_numbers(column, rows[split][column.name]) for split in rows}
         values = {split: np.where(np.isfinite(found), found, column.median) for split, found in read.items()}
         first = 1 + column.scales
         add({split: own[split][:, first:] for split in own}, are_numbers=False)

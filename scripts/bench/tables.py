@@ -218,6 +218,8 @@ def baselines(data: Any) -> dict[str, float]:
 
 def raw_rows(data: Any, split: str) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows before they became features: numbers, and categories as texts."""
+    from lantu.data.table.column_values import read_numbers
+
     rows, part, target = data.arranged(data.source())
     rows = rows[part == split]
     frame = pd.DataFrame(index=rows.index)
@@ -225,7 +227,9 @@ def raw_rows(data: Any, split: str) -> tuple[pd.DataFrame, np.ndarray]:
         values = rows[column.name]
         is_text = column.kind in ("category", "text")
         frame[column.name] = (
-            values.astype(str).astype(object).where(values.notna(), "missing") if is_text else column.read(values)
+            values.astype(str).astype(object).where(values.notna(), "missing")
+            if is_text
+            else read_numbers(column, values)
         )
     return frame, target.encode(rows[data.target]).numpy().reshape(-1)
 
