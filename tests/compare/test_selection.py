@@ -9,7 +9,8 @@ from scipy import stats
 
 from lantu.compare.methods import selection
 from lantu.compare.methods.selection import Selected, selected
-from lantu.compare.methods.statistics import MOST_FOR_TUKEY, _spreads_alike, compare
+from lantu.compare.methods.spread_pooling import MOST_FOR_TUKEY, spreads_alike
+from lantu.compare.methods.statistics import compare
 
 Noise = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
@@ -36,7 +37,7 @@ def published(cells: np.ndarray) -> tuple[int, Selected]:
     order = np.argsort(cells.mean(axis=1), kind="stable")
     pooled = 3 <= len(cells) <= MOST_FOR_TUKEY and stats.bartlett(*cells).pvalue >= 0.1
     scores = list(cells[order])
-    shared = pooled or _spreads_alike(scores)
+    shared = pooled or spreads_alike(scores)
     return int(order[0]), selected(scores, winner=0, mode="min", level=0.95, shared=shared)
 
 

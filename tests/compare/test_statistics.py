@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from lantu.compare.methods.difference_tests import tukey
 from lantu.compare.methods.power import plan, power_of, seeds_needed
-from lantu.compare.methods.statistics import Comparison, compare, interval, tukey
+from lantu.compare.methods.score_intervals import interval
+from lantu.compare.methods.statistics import Comparison, compare
 from lantu.errors import UserError
 
 
