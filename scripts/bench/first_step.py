@@ -60,11 +60,12 @@ def child(overrides: list[str]) -> None:
     stages = Stages()
     import lantu
     from lantu.config.build import build, build_all
-    from lantu.training.run import build_task, completed, publish_facts
+    from lantu.training.build_task import build_task
+    from lantu.training.complete_config import complete_config, publish_facts
 
     stages.end("import")
     composition = lantu.compose(*overrides, "trainer.max_steps=1", "trainer.enable_progress_bar=false", "logger=none")
-    cfg = completed(composition)
+    cfg = complete_config(composition)
     stages.end("compose")
     data = build(cfg.data)
     publish_facts(cfg, data, composition)

@@ -28,7 +28,8 @@ from rich.table import Table
 import lantu
 from lantu.config.build import build
 from lantu.optim import parameter_groups
-from lantu.training.run import build_task, completed, publish_facts
+from lantu.training.build_task import build_task
+from lantu.training.complete_config import complete_config, publish_facts
 
 BARE = ("callbacks=none", "logger=none", "trainer.enable_progress_bar=false")
 QUIET = ("logger=none", "trainer.enable_progress_bar=false")
@@ -175,7 +176,7 @@ def run(
 def by_hand(composition: lantu.Composition, step_done: Callable[[], bool]) -> None:
     """What one would write: five lines around the same parts."""
     torch.manual_seed(0)
-    cfg = completed(composition)
+    cfg = complete_config(composition)
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
     task = build_task(cfg)

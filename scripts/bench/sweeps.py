@@ -20,15 +20,15 @@ import optuna, torch
 from pytorch_lightning import Trainer, seed_everything
 import lantu
 from lantu.config.build import build
-from lantu.training.run import build_task
+from lantu.training.build_task import build_task
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 def objective(trial):
-    from lantu.training.run import completed, publish_facts
+    from lantu.training.complete_config import complete_config, publish_facts
     rate = trial.suggest_float("lr", 1e-4, 1e-1, log=True)
     composition = lantu.compose("model=linear", f"optimizer.lr={rate}", "logger=none", "callbacks=none")
-    cfg = completed(composition)
+    cfg = complete_config(composition)
     seed_everything(0, verbose=False)
     data = build(cfg.data)
     publish_facts(cfg, data, composition)

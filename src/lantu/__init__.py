@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lantu.config.composing import Composition as Composition
     from lantu.config.composing import compose as compose
     from lantu.errors import UserError as UserError
-    from lantu.training.run import Result as Result
+    from lantu.training.result import Result as Result
     from lantu.training.run import run as run
 
 import_lazily()

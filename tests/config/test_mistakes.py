@@ -11,7 +11,7 @@ import pytest
 
 from lantu.cli.main import main
 from lantu.errors import UserError
-from lantu.tracking.find import refuse_silent
+from lantu.tracking.mlflow_runs import refuse_silent
 
 MISTAKES = {
     "modle=cnn": ["no option `modle`", "Did you mean `model`?"],

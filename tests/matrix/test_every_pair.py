@@ -20,7 +20,8 @@ from lantu.config.locations import shipped_conf
 from lantu.config.metric_names import is_logged
 from lantu.config.spec_fields import model_nodes
 from lantu.data import DataModule
-from lantu.training.run import build_task, completed, publish_facts
+from lantu.training.build_task import build_task
+from lantu.training.complete_config import complete_config, publish_facts
 from tests.conftest import SHORT
 
 Train = Callable[..., lantu.Result]
@@ -202,7 +203,7 @@ def test_every_further_pair_that_fits_takes_a_step(
 ) -> None:
     asked = [f"data={data}", f"model={model}", *options(data), *SMALL.get(model, QUICK)]
     composition = lantu.compose(*asked)
-    cfg = completed(composition)
+    cfg = complete_config(composition)
     node = {name: value for name, value in cfg.data.items() if name != "batch_size"}
     examples = read.setdefault(str(node), build(cfg.data))
     examples.batch_size = cfg.data.batch_size

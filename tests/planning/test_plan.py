@@ -61,9 +61,9 @@ def test_the_compute_optimal_size_has_the_lowest_loss_of_its_budget():
     ],
 )  # fmt: skip
 def test_presets_have_the_weights_that_their_makers_published(preset, vocabulary, weights):
+    from lantu.config.build import build
     from lantu.config.composing import compose
     from lantu.cost.step_memory import count_weights, fake_tensors
-    from lantu.training.run import build
 
     cfg = compose("data=text_files", "data.path=unread", "model=gpt", f"preset={preset}").cfg
     cfg.spec.update(vocab_size=vocabulary, context=64, boundary_id=None)

@@ -15,6 +15,7 @@ from lantu.errors import UserError
 from lantu.models.gpt import GPT
 from lantu.models.sharding import units
 from lantu.planning.plan import Job
+from lantu.training.complete_config import publish_facts
 from lantu.training.memory.step_without_data import (
     Batch,
     counted,
@@ -23,7 +24,6 @@ from lantu.training.memory.step_without_data import (
     step_without_data,
     task_without_data,
 )
-from lantu.training.run import publish_facts
 
 
 def job_of_tokens(composition: Composition, *, tokens: float, context: int, vocab_size: int) -> Job:

@@ -17,7 +17,8 @@ from lantu.compare.methods.pareto import PRICES, front
 from lantu.compare.report import svg
 from lantu.metric_direction import direction
 from lantu.registry.evidence import Evidence
-from lantu.tracking.find import _in_folder, _local_folder
+from lantu.tracking.find import checkpoint_in
+from lantu.tracking.mlflow_runs import local_folder
 
 MOST_RUNS = 1000
 P99, CO2E = "p99 ms", "cost/co2e_kg"
@@ -131,12 +132,12 @@ def _limit(gates: Mapping[str, Any], gate: str, option: str) -> float | None:
 
 def _p99(run: Any, tracking_uri: str | None) -> float:
     """Of a load test of the weights that the run has now; NaN where there is none."""
-    folder = _local_folder(run, tracking_uri)
+    folder = local_folder(run, tracking_uri)
     if folder is None or not (folder / "load.json").is_file():
         return np.nan
     try:
         load = json.loads((folder / "load.json").read_text(encoding="utf-8"))
-        checkpoint = _in_folder(folder)
+        checkpoint = checkpoint_in(folder)
         if checkpoint is None or load.get(KEY) is None or load[KEY] != digest_of(checkpoint):
             return np.nan
         return float(load["open"]["ms"]["p99"])

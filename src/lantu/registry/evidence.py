@@ -11,7 +11,8 @@ import pandas as pd
 import yaml
 
 from lantu.checkpoints.digest import KEY, digest_of
-from lantu.tracking.find import _in_folder, _local_folder
+from lantu.tracking.find import checkpoint_in
+from lantu.tracking.mlflow_runs import local_folder
 from lantu.tracking.registered import RegisteredVersion
 
 MOST_BYTES = 200_000_000
@@ -87,7 +88,7 @@ def gather(
     found.status = str(run.info.status)
     found.metrics = {str(name): float(value) for name, value in run.data.metrics.items()}
     found.groups = _names(params.get("fairness.group"))
-    found.folder = _local_folder(run, tracking_uri)
+    found.folder = local_folder(run, tracking_uri)
     _read_privacy(found, client, run)
     found.lineage = {"MLflow run": run.info.run_id}
     for label, value in (
@@ -126,7 +127,7 @@ def gather(
 def _weights(client: Any, found: Evidence, place: Path) -> str | None:
     """The digest of what serves: of the run's checkpoint here, or as the MLflow model in its artifacts states it."""
     if found.folder is not None:
-        checkpoint = _in_folder(found.folder)
+        checkpoint = checkpoint_in(found.folder)
         return digest_of(checkpoint) if checkpoint is not None else None
     path = _file(client, found, "model/MLmodel", place)
     try:

@@ -23,7 +23,8 @@ from lantu.registry.launch_lines import lines_of
 from lantu.registry.line import Line
 from lantu.registry.missing_evidence import cheapest, with_prices
 from lantu.registry.mlflow_registry import Registry
-from lantu.tracking.find import find_run, refuse_silent
+from lantu.tracking.find import find_run
+from lantu.tracking.mlflow_runs import refuse_silent
 from lantu.tracking.registered import REGISTERED, RegisteredVersion, find
 from lantu.tracking.store import artifact_location, embedded_uri, ensure_store
 from lantu.whole_files import write_whole

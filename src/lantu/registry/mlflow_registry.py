@@ -126,10 +126,10 @@ class Registry:
 
 def open_registry(cfg: Any) -> Registry:
     """The registry that a command's `paths` name."""
-    from lantu.tracking.find import _client
+    from lantu.tracking.mlflow_runs import open_client
     from lantu.tracking.store import embedded_uri
 
-    client = _client(str(cfg.get("run") or cfg.get("name")), Path(cfg.paths.store), cfg.paths.tracking_uri)
+    client = open_client(str(cfg.get("run") or cfg.get("name")), Path(cfg.paths.store), cfg.paths.tracking_uri)
     return Registry(client, cfg.paths.tracking_uri or embedded_uri(cfg.paths.store))
 
 

@@ -22,7 +22,7 @@ from lantu.tracking.owner import place
 from lantu.tracking.store import absolute
 
 if TYPE_CHECKING:
-    from lantu.training.run import Result
+    from lantu.training.result import Result
 
 PARENT = "parent.json"
 """The file in a sweep's folder that holds the parent run's identity, for the loggers of its trials."""

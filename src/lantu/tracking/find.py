@@ -1,30 +1,26 @@
 """Find the checkpoint of `run=...` or `resume=...`; imports nothing heavy for a file or folder."""
 
-import os
 import re
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from math import isfinite
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from lantu.errors import UserError
-from lantu.metric_direction import direction
-from lantu.notices import warn_once
-from lantu.redaction import redact
+from lantu.tracking.mlflow_runs import (
+    CHECKPOINTS,
+    best_run,
+    check_artifact_place,
+    download_checkpoint,
+    local_folder,
+    open_client,
+    readable_errors,
+    run_by_id,
+)
 from lantu.tracking.registered import REGISTERED, RegisteredVersion, resolve
 from lantu.tracking.run_folder import RunFolder
 
 AUTO = "auto"
-CHECKPOINTS = ("best.ckpt", "last.ckpt")
 EXPORTED = "preparation.ckpt"
 """The checkpoint's counterpart in a folder that `lantu export` wrote."""
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-ANSWER_SECONDS = 10.0
-"""Time limit for a connection to a server, in seconds; MLflow itself would retry for minutes."""
 
 
 def find_checkpoint(run: str, *, store: Path, tracking_uri: str | None = None) -> Path:
@@ -74,17 +70,17 @@ def place_to_resume(resume: str, *, store: Path, tracking_uri: str | None = None
             f"MLflow run, or auto."
         )
     try:
-        client = _client(resume, store, tracking_uri)
-        with _answers(resume, store, tracking_uri):
-            found = _by_id(client, resume)
+        client = open_client(resume, store, tracking_uri)
+        with readable_errors(resume, store, tracking_uri):
+            found = run_by_id(client, resume)
     except UserError as error:
         raise UserError(str(error).replace(f"`run={resume}`", f"`resume={resume}`").split(" `run=last`")[0]) from error
-    local = _local_folder(found, tracking_uri)
+    local = local_folder(found, tracking_uri)
     if local is not None:
         return str(local)
-    with _answers(resume, store, tracking_uri):
-        _check_artifact_place(found, tracking_uri)
-        return str(_downloaded(client, found.info.run_id, store, names=CHECKPOINTS[::-1], fetch=fetch))
+    with readable_errors(resume, store, tracking_uri):
+        check_artifact_place(found, tracking_uri)
+        return str(download_checkpoint(client, found.info.run_id, store, names=CHECKPOINTS[::-1], fetch=fetch))
 
 
 def _on_disk(run: str, store: Path) -> Path | None:
@@ -93,7 +89,7 @@ def _on_disk(run: str, store: Path) -> Path | None:
         _refuse_other_file(path, f"run={run}")
         return path
     if path.is_dir():
-        return _in_folder(path) or _refuse(f"`run={run}`: there is no checkpoint in that folder.")
+        return checkpoint_in(path) or _refuse(f"`run={run}`: there is no checkpoint in that folder.")
     if path.suffix == ".ckpt":
         _refuse(f"`run={run}`: there is no such checkpoint file.")
     return _last(store) if run == "last" else None
@@ -114,7 +110,7 @@ def _refuse(sentence: str) -> Any:
     raise UserError(sentence)
 
 
-def _in_folder(folder: Path) -> Path | None:
+def checkpoint_in(folder: Path) -> Path | None:
     places = [folder / "checkpoints" / name for name in CHECKPOINTS]
     places += [folder / name for name in (*CHECKPOINTS, EXPORTED)]
     return next((place for place in places if place.is_file()), None)
@@ -124,92 +120,31 @@ def _last(store: Path) -> Path:
     """The newest run's best checkpoint: run folders are named by the time they began."""
     kept = sorted((store / "runs").glob("**/checkpoints"), key=lambda folder: folder.stat().st_mtime)
     for folder in reversed(kept):
-        found = _in_folder(folder.parent)
+        found = checkpoint_in(folder.parent)
         if found:
             return found
     raise UserError(f"`run=last`: no run under {store / 'runs'} has kept a checkpoint. Train one first: `lantu train`.")
 
 
-def _client(run: str, store: Path, tracking_uri: str | None) -> Any:
-    if tracking_uri is None and not (store / "mlflow.db").is_file():
-        raise UserError(f"`run={run}`: there is no file, folder or MLflow store of that name ({store} has no runs).")
-    if tracking_uri is not None:
-        refuse_silent(tracking_uri)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 take minutes
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri or f"sqlite:///{store.resolve() / 'mlflow.db'}")
-
-
-def refuse_silent(tracking_uri: str) -> None:
-    """Raise a `UserError` if no server answers at the address; stores without a server are not checked."""
-    address = urlsplit(tracking_uri)
-    if address.scheme not in ("http", "https") or not address.hostname:
-        return
-    if address.scheme in getproxies() and not proxy_bypass(address.hostname):
-        return  # reached through a proxy, whose matter it is
-    try:
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname, port), timeout=ANSWER_SECONDS).close()
-    except (OSError, ValueError) as error:  # the latter of a port that is none
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            f"the MLflow server at {address.scheme}://{address.netloc.rpartition('@')[2]} does not answer ({reason}). "
-            "Name another with `paths.tracking_uri=...`, or null for the runs of this folder."
-        ) from error
-
-
 def _from_mlflow(run: str, store: Path, tracking_uri: str | None, *, fetch: bool) -> Path:
-    client = _client(run, store, tracking_uri)
-    with _answers(run, store, tracking_uri):
+    client = open_client(run, store, tracking_uri)
+    with readable_errors(run, store, tracking_uri):
         found = _in_mlflow(client, run)
-        local = _local_folder(found, tracking_uri)
-        kept = _in_folder(local) if local is not None else None
+        local = local_folder(found, tracking_uri)
+        kept = checkpoint_in(local) if local is not None else None
         if kept is not None:
             return kept
-        _check_artifact_place(found, tracking_uri)
-        return _downloaded(client, found.info.run_id, store, fetch=fetch)
-
-
-def _local_folder(run: Any, tracking_uri: str | None) -> Path | None:
-    """The run's folder, where it is on this machine.
-
-    The path is from the server, which could name any folder. So for a server's run it is used only if the folder's own
-    record confirms that it is this run's, and a message says so.
-    """
-    folder = Path(run.data.tags.get("lantu.run_dir", "/nowhere"))
-    if not folder.is_dir():
-        return None
-    if urlsplit(tracking_uri or "").scheme in ("http", "https"):
-        if RunFolder(folder).upload_progress().run_id != run.info.run_id:
-            return None
-        warn_once(f"run {run.info.run_id} is read from {folder} on this machine")
-    return folder
-
-
-def _check_artifact_place(run: Any, tracking_uri: str | None) -> None:
-    """Refuse a server's run whose artifacts are said to lie in a folder of this machine that MLflow would not use.
-
-    Raises:
-        UserError: naming the folder.
-    """
-    place = urlsplit(str(run.info.artifact_uri))
-    if urlsplit(tracking_uri or "").scheme not in ("http", "https") or place.scheme not in ("", "file"):
-        return
-    if Path(place.path).parts[-2:] != (run.info.run_id, "artifacts") or ".." in Path(place.path).parts:
-        raise UserError(
-            f"the MLflow server says that the files of run {run.info.run_id} lie in {place.path} on this machine, "
-            "which is no place where MLflow keeps them. Nothing was read."
-        )
+        check_artifact_place(found, tracking_uri)
+        return download_checkpoint(client, found.info.run_id, store, fetch=fetch)
 
 
 def _in_mlflow(client: Any, run: str) -> Any:
     """The MLflow run that is meant: the best of an experiment, that of a registered model, or one by its id or name."""
     if run.startswith("best:"):
-        return _best_of(client, run.removeprefix("best:"))
+        return best_run(client, run.removeprefix("best:"))
     if run.startswith(REGISTERED):
         return client.get_run(resolve(client, run).run_id)
-    return _by_id(client, run)
+    return run_by_id(client, run)
 
 
 def find_registered(uri: str, *, store: Path, tracking_uri: str | None) -> RegisteredVersion:
@@ -218,8 +153,8 @@ def find_registered(uri: str, *, store: Path, tracking_uri: str | None) -> Regis
     Raises:
         UserError: the URI is none, or nothing is registered under it.
     """
-    client = _client(uri, store, tracking_uri)
-    with _answers(uri, store, tracking_uri):
+    client = open_client(uri, store, tracking_uri)
+    with readable_errors(uri, store, tracking_uri):
         return resolve(client, uri)
 
 
@@ -231,8 +166,8 @@ def find_run(run: str, *, store: Path, tracking_uri: str | None = None) -> tuple
     """
     if run == "last" or Path(run).expanduser().exists():
         run = _recorded_id(_on_disk(run, store), run)
-    client = _client(run, store, tracking_uri)
-    with _answers(run, store, tracking_uri):
+    client = open_client(run, store, tracking_uri)
+    with readable_errors(run, store, tracking_uri):
         return client, _in_mlflow(client, run)
 
 
@@ -246,112 +181,3 @@ def _recorded_id(checkpoint: Path | None, run: str) -> str:
     if found is None:
         raise UserError(f"`run={run}`: {folder} is not in MLflow yet; `lantu sync` uploads it.")
     return str(found)
-
-
-@contextmanager
-def _answers(run: str, store: Path, tracking_uri: str | None) -> Iterator[None]:
-    """Convert the errors that MLflow raises for a server or a damaged database to a `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        reason = redact(next(iter(str(error).splitlines()), "") or type(error).__name__)[:300]
-        if tracking_uri is None:
-            raise UserError(
-                f"`run={run}`: MLflow's database {store / 'mlflow.db'} cannot be read ({reason}). "
-                f"`lantu sync --rebuild --store {store}` makes it again from the runs' journals; a run folder or a "
-                f"checkpoint file works without it."
-            ) from error
-        raise UserError(f"`run={run}`: the MLflow server's answer cannot be used ({reason}).") from error
-
-
-def _best_of(client: Any, experiment: str) -> Any:
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        from lantu.suggestions import did_you_mean
-
-        names = [each.name for each in client.search_experiments()]
-        raise UserError(
-            f"`run=best:{experiment}`: there is no experiment of that name.{did_you_mean(experiment, names)} "
-            f"There are: {', '.join(names)}."
-        )
-    runs = [run for run in _pages(client, found.experiment_id) if "lantu.baseline" not in run.data.tags]
-    monitors = {_monitor(run) for run in runs}
-    if len(monitors) > 1:
-        raise UserError(
-            f"`run=best:{experiment}`: its runs kept their best checkpoint by different metrics "
-            f"({', '.join(sorted(name for name, _ in monitors))}). Name a run: `lantu runs` lists them."
-        )
-    metric, mode = next(iter(monitors), ("val/loss", "min"))
-    valued = [(value, run) for run in runs if (value := _best_value(client, run, metric, mode)) is not None]
-    if not valued:
-        raise UserError(f"`run=best:{experiment}`: no finished run there has logged `{metric}`.")
-    return (min if mode == "min" else max)(valued, key=lambda each: each[0])[1]
-
-
-def _pages(client: Any, experiment_id: str) -> Iterator[Any]:
-    """All finished runs of an experiment, the newest first."""
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], "attributes.status = 'FINISHED'", max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _monitor(run: Any) -> tuple[str, str]:
-    """The metric by which a run kept its best checkpoint, and its direction."""
-    params = run.data.params
-    metric = params.get("callbacks.checkpoint.monitor", "val/loss")
-    return metric, direction(metric, params.get("callbacks.checkpoint.mode", "auto"))
-
-
-def _best_value(client: Any, run: Any, metric: str, mode: str) -> float | None:
-    """The metric at a run's best epoch; None where it was not logged, or is not a number."""
-    value = run.data.metrics.get(f"{metric}_best")
-    if value is None and metric in run.data.metrics:  # a run that did not note its best epoch
-        values = [each.value for each in client.get_metric_history(run.info.run_id, metric) if isfinite(each.value)]
-        value = (min if mode == "min" else max)(values, default=None)
-    return value if value is not None and isfinite(value) else None
-
-
-def _by_id(client: Any, run: str) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run)
-    except MlflowException:
-        pass
-    everywhere = [each.experiment_id for each in client.search_experiments()]
-    begins = [each for each in client.search_runs(everywhere) if each.info.run_id.startswith(run)]
-    named = [each for each in client.search_runs(everywhere) if each.info.run_name == run]
-    for matches in (begins, named):
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            raise UserError(
-                f"`run={run}` means {len(matches)} runs: {', '.join(each.info.run_id for each in matches[:5])}."
-            )
-    raise UserError(
-        f"`run={run}`: there is no run with that id or name. `run=last`, `run=best:EXPERIMENT`, "
-        "a run folder and a checkpoint file work too; `lantu runs` lists what is here."
-    )
-
-
-def _downloaded(
-    client: Any, run_id: str, store: Path, names: tuple[str, ...] = CHECKPOINTS, *, fetch: bool = True
-) -> Path:
-    """The local path of a run's checkpoint; with `fetch` it is downloaded."""
-    if not RUN_ID.fullmatch(run_id):  # it becomes a folder's name
-        raise UserError("the MLflow server answers with a run id that is none.")
-    folder = store / "cache" / "downloads" / run_id
-    kept = [each.path for each in client.list_artifacts(run_id, "checkpoints")]
-    for name in (f"checkpoints/{each}" for each in names):
-        if name in kept and not fetch:
-            return folder / name
-        if name in kept:
-            folder.mkdir(parents=True, exist_ok=True)
-            return Path(client.download_artifacts(run_id, name, str(folder)))
-    raise UserError(f"The run {run_id} has no checkpoint among its artifacts, and its folder is not on this machine.")

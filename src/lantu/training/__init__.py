@@ -14,7 +14,9 @@ with gc_paused():
     from lantu.training.callbacks.text_samples import Samples
     from lantu.training.callbacks.transformers_folder import TransformersFolder
     from lantu.training.distributed.fsdp2 import Sharded
-    from lantu.training.run import Result, run, train
+    from lantu.training.fit_and_test import train
+    from lantu.training.result import Result
+    from lantu.training.run import run
     from lantu.training.trainer import Trainer
 
 __all__ = [

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lantu import units
 from lantu.slice_names import SLICE
-from lantu.training.run import Result
+from lantu.training.result import Result
 
 SHOWN_FIRST = ("map", "map_50", "accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bits_per_byte", "loss")
 

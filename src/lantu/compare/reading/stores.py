@@ -14,7 +14,7 @@ def open_reader(tracking_uri: str) -> Reader:
 
         return SqlReader(tracking_uri)
     from lantu.compare.reading.server import ServerReader
-    from lantu.tracking.find import refuse_silent
+    from lantu.tracking.mlflow_runs import refuse_silent
 
     refuse_silent(tracking_uri)
     return ServerReader(tracking_uri)
