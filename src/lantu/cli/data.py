@@ -19,7 +19,7 @@ from lantu.extras import require
 from lantu.whole_files import write_whole
 
 HELP = """\
-Say what training would find in the data, without training: `lantu data data=NAME [data.OPTION=VALUE ...]`
+Inspect data as training would read them: `lantu data data=NAME [data.OPTION=VALUE ...]`
 
   lantu data data=csv data.path=loans.csv data.target=status
   labels=true                        labels that may be wrong, by predictions of a model that has not seen the row
@@ -29,7 +29,7 @@ Say what training would find in the data, without training: `lantu data data=NAM
   annotators=[a,b,c]                 how far the labels in these columns agree (Krippendorff, Fleiss, Cohen)
   report=FILE.html json=FILE.json    where the report is written (default: paths.store/data/NAME.html and .json)
 
-It lists what each column is, what is missing or cannot be read, keys, inputs that tell the target too well, equal rows,
+It lists what each column is, what is missing or cannot be read, keys, inputs that leak the target, equal rows,
 the classes of each split and the positive one.
 """
 OWN = ("report", "json", "labels", "near", "coverage", "drift", "annotators")

@@ -76,7 +76,7 @@ Apply a run's model to new data: `{program} run=WHICH input=PATH [output=FILE]`
   input=FILE or FOLDER         a table (CSV, Parquet), a folder of images, a text file
   output=predictions.csv       .csv, .parquet or .jsonl, by the ending; none: the terminal
 
-A language model writes on: `{program} run=last prompt="To be" tokens=300 temperature=0.8 top_k=40`
+A language model continues a prompt: `{program} run=last prompt="To be" tokens=300 temperature=0.8 top_k=40`
 """,
     "explain": """\
 Explain a run's predictions: `{program} run=WHICH input=PATH [output=FOLDER]`
@@ -85,8 +85,8 @@ Explain a run's predictions: `{program} run=WHICH input=PATH [output=FOLDER]`
   input=FILE or FOLDER         a table, a folder of images, a text file; examples=16 of it
   methods=[shapley]            integrated_gradients, grad_cam, occlusion, shapley; none named: all that fit
 
-Pictures get integrated gradients, Grad-CAM and occlusion, tables Shapley values, texts token attributions. Each is
-measured: do the predictions fall when what it marks is deleted, and does it change when the weights are random?
+Images get integrated gradients, Grad-CAM and occlusion, tables Shapley values, texts token attributions. Each method is
+tested for faithfulness: by deleting the inputs that it ranks highest, and by randomising the weights.
 """,
     "card": """Write a run's model card: `{program} run=WHICH [output=FOLDER]`
 
@@ -94,15 +94,15 @@ measured: do the predictions fall when what it marks is deleted, and does it cha
   output=FOLDER                none: card/ in the run's folder
 
 It writes card.md and card.html (the format of Hugging Face) and annex_iv.md (technical documentation of the EU AI Act)
-from what the run knows. What a person must still write is marked.
+from the run's record. Sections that a person must write are marked.
 """,
-    "monitor": """Judge new data: `{program} run=WHICH new=FILE [reference=FILE]`
+    "monitor": """Check new data for drift: `{program} run=WHICH new=FILE [reference=FILE]`
 
   run=...                      as for evaluate: last, an id, best:EXPERIMENT, a checkpoint
-  new=FILE                     rows since the model was put to use; performance too, if the target is among the columns
+  new=FILE                     rows since deployment; with the target among the columns, performance is checked too
   reference=FILE               rows to compare with; none: the training rows' quantiles, kept in the checkpoint
 
-Exit status: 0 no comparison shows a change, 3 one does, 2 a mistake in what was asked.
+Exit status: 0 no comparison shows a change, 3 at least one does, 2 an option is wrong.
 """,
     "export": """\
 Write a run's network for other runtimes: `{program} run=WHICH [format=onnx]`
@@ -112,18 +112,18 @@ Write a run's network for other runtimes: `{program} run=WHICH [format=onnx]`
   input=FILE                   examples to compare on, where the run's data are not here
   output=FOLDER                none: export/FORMAT in the run's folder
 
-Nothing is written unless the export answers as the trained network does. `lantu predict run=FOLDER` answers from it.
+Nothing is written unless the outputs equal those of the trained network. `lantu predict run=FOLDER` predicts with it.
 """,
     "serve": """\
-Answer over HTTP: `{program} run=WHICH [port=8000]`
+Serve a run's model over HTTP: `{program} run=WHICH [port=8000]`
 
-  run=models:/credit@champion  a registered model; a promotion is followed without losing a request
+  run=models:/credit@champion  a registered model; after a promotion the new version takes over without a lost request
   run=...                      as for predict, or a folder that `lantu export` wrote
   host=0.0.0.0                 other machines too: LANTU_SERVE_TOKEN must hold a token
   max_batch=64 timeout=30      and further limits: `{program} --cfg job`
 
 POST /predict takes {{"inputs": [{{...}}]}} or files; / is a page to try it; /metrics is for Prometheus. A language
-model answers /v1/completions and /v1/chat/completions too.
+model has /v1/completions and /v1/chat/completions too.
 """,
     "load": """\
 Load a model's server on this machine: `{program} run=WHICH [seconds=10] [clients=16] [rate=100]`
@@ -136,24 +136,24 @@ Load a model's server on this machine: `{program} run=WHICH [seconds=10] [client
 Register a run's model: `{program} run=WHICH name=NAME [alias=candidate]`
 
   run=best:EXPERIMENT          or last, an id, a run folder
-  --force "REASON"             although the run has not finished; the reason is kept
+  --force "REASON"             register an unfinished run; the reason is recorded
 """,
     "promote": """\
 Move an alias to a better version: `{program} name=NAME [from=candidate] [to=champion] [gate=default]`
 
   gate=strict                  conf/gate/*.yaml; one option: gate.latency.p99_ms=50
-  --force "REASON"             although a gate is not met; the reason is kept
+  --force "REASON"             promote although a gate fails; the reason is recorded
 """,
     "rollback": """\
-Give an alias back to the version before: `{program} name=NAME [alias=champion] [reason="..."]`
+Move an alias back to its previous version: `{program} name=NAME [alias=champion] [reason="..."]`
 """,
     "launch": """\
-One page that says go, no-go or not yet: `{program} run=WHICH [name=NAME] [gate=strict] [output=launch.html]`
+Write a page that recommends go, no-go or not yet: `{program} run=WHICH [name=NAME] [gate=strict] [output=launch.html]`
 
   run=models:/NAME@candidate   compares with NAME's champion
 """,
     "compare": """\
-From runs to a decision: `{program} sweep=NAME`
+Compare runs and recommend one: `{program} sweep=NAME`
 
   sweep=NAME  experiment=NAME  runs=[ID,ID]  filter="..."    which runs; none named: the newest sweep or experiment
   metric=val/loss              what decides; another such as metric=val/accuracy

@@ -36,7 +36,7 @@ def sync_main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         "lantu sync",
         description="Upload unsynced runs to MLflow: metrics with their times, parameters, tags, "
-        "artifacts, final status. Twice is the same as once.",
+        "artifacts, final status. Running it again changes nothing.",
     )
     add_store_option(parser)
     parser.add_argument(
@@ -48,7 +48,7 @@ def sync_main(argv: list[str]) -> int:
     parser.add_argument(
         "--rebuild",
         action="store_true",
-        help="make the store's damaged or deleted MLflow database again from the runs' journals",
+        help="rebuild a damaged or deleted MLflow database from the runs' journals",
     )
     options = parser.parse_args(argv)
     if options.rebuild:

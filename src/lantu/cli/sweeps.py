@@ -26,9 +26,9 @@ EVERY = 1.0
 
 def sweeps_main(argv: list[str]) -> int:
     """List the sweeps, or show one with its trials; returns 0."""
-    parser = argparse.ArgumentParser("lantu sweeps", description="How it stands with the sweeps of this folder.")
+    parser = argparse.ArgumentParser("lantu sweeps", description="Show the state of the sweeps in this folder.")
     parser.add_argument("name", nargs="?", help="show this one, with its trials")
-    parser.add_argument("--watch", action="store_true", help="go on showing until it has ended")
+    parser.add_argument("--watch", action="store_true", help="keep updating until the sweep has ended")
     add_store_option(parser)
     add_json_option(parser)
     options = parser.parse_args(argv)

@@ -1,1 +1,1 @@
-"""Judge new data against those that a model was trained on."""
+"""Check new data for drift from the data that a model was trained on."""
