@@ -1,4 +1,4 @@
-"""What the readers of annotation formats share: what they return, and how they find pictures and parts."""
+"""What the readers of annotation formats share: their result, and how they find pictures and splits."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Annotations:
 
 
 class AnnotatedPictures:
-    """The pictures under a folder, found by their path or, where that is enough, by their name."""
+    """The pictures under a folder, looked up by path or, if it is unique, by file name."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -46,7 +46,7 @@ class AnnotatedPictures:
             self._by_name.setdefault(file.name, []).append(file)
 
     def called(self, name: str, *, near: Path) -> Path | None:
-        """The picture that an annotation file in the folder `near` calls `name`."""
+        """Return the picture that an annotation file in the folder `near` calls `name`; None: not found."""
         for folder in (near, self.root):
             if (folder / name).is_file():
                 return folder / name
@@ -56,7 +56,7 @@ class AnnotatedPictures:
 
 
 def part_of(path: Path) -> str | None:
-    """The part that a folder or a file is named after: train/1.jpg, images/val/1.jpg, instances_train2017.json."""
+    """Return the split in a path's names: train/1.jpg, images/val/1.jpg, instances_train2017.json; None: none."""
     for name in path.parts:
         words = re.findall(r"[a-z]+", name.rpartition(".")[0].lower() if name == path.name else name.lower())
         part = next((PARTS[word] for word in words if word in PARTS), None)
@@ -66,7 +66,7 @@ def part_of(path: Path) -> str | None:
 
 
 def four_numbers(boxes: Any) -> np.ndarray:
-    """Boxes as (M, 4); one without four numbers is not a number, and so counted later."""
+    """Return boxes as float64 (M, 4); NaN for one without four numbers, so that `clean` counts it."""
     return np.array(list(_each_four(boxes)), dtype=np.float64).reshape(-1, 4)
 
 

@@ -1,7 +1,7 @@
-"""Random changes of training pictures, each drawn by seed, epoch and example alone.
+"""Random augmentation of training pictures, determined by seed, epoch and example alone.
 
-What is drawn depends neither on global random numbers nor on the worker process, so a resumed run goes on exactly, and
-any number of workers trains on the same pictures.
+It depends neither on the global random state nor on the worker process. So a resumed run continues exactly, and any
+number of workers produces the same pictures.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ from lantu.errors import UserError
 
 POLICIES = ("randaugment", "trivial")
 _FLIP, _SHIFT_Y, _SHIFT_X, _ERASE, _AREA, _ASPECT, _ERASE_Y, _ERASE_X, _TRANSFORMS = range(9)
-"""What the uniform random numbers of an example decide."""
+"""What each uniform random number of an example decides."""
 
 
 class Draws(NamedTuple):
-    """What the random changes of a batch depend on."""
+    """What the augmentation of a batch depends on."""
 
     seed: int
     epoch: int
@@ -31,11 +31,11 @@ class Draws(NamedTuple):
     """How often each of them came before in this epoch (N,)."""
 
     def uniform(self, purpose: int) -> np.ndarray:
-        """One number in [0, 1) for each example (N,)."""
+        """Return a number in [0, 1) for each example (N,)."""
         return (self.bits(purpose) >> np.uint64(11)) * 2.0**-53
 
     def bits(self, purpose: int) -> np.ndarray:
-        """64 random bits for each example (N,)."""
+        """Return 64 random bits for each example (N,)."""
         mixed = np.zeros(len(self.examples), dtype=np.uint64)
         for part in (self.seed, self.epoch, self.examples, self.repeats, purpose):
             mixed = _mix(mixed ^ np.asarray(part, dtype=np.uint64))
@@ -43,14 +43,14 @@ class Draws(NamedTuple):
 
 
 class Augment:
-    """Changes of training pictures. Flips, shifts and erasing are made for a whole batch at once and cost little.
+    """Augmentation of training pictures. Flips, shifts and erasing work on a whole batch at once and cost little.
 
     Args:
         flip: probability that a picture is mirrored left to right; not for pictures with writing.
-        shift: how far pictures are moved at most in each direction, as a share of their side; borders are drawn out.
+        shift: largest translation in each direction, as a share of the side; border pixels are repeated.
         erase: probability that a rectangle of 2% to 33% of a picture is replaced by its mean colour (Zhong et al.
             2020).
-        zoom: smallest share of a picture's area that is cut out and scaled to its size; 1: all of it.
+        zoom: smallest share of a picture's area that is cropped and scaled back to its size; 1: no cropping.
         policy: randaugment (Cubuk et al. 2020) or trivial (TrivialAugment, Müller and Hutter 2021), of torchvision.
         magnitude: of randaugment, 0 to 30.
         transforms: further ones of torchvision.transforms.v2, applied to each picture.
@@ -96,7 +96,7 @@ class Augment:
         self.cutmix = cutmix
 
     def pictures(self, x: Tensor, draws: Draws) -> Tensor:
-        """Changed copies of pictures (N, H, W, C), bytes in and out."""
+        """Return augmented copies of pictures, uint8 (N, H, W, C)."""
         if self.zoom < 1 or self.policy or self.transforms:
             x = self._each(x, draws)
         if self.flip:
@@ -107,7 +107,7 @@ class Augment:
         return self._erased(x, draws) if self.erase else x
 
     def mixed(self, x: Tensor, y: Tensor, draws: Draws, *, classes: int | None) -> tuple[Tensor, Tensor]:
-        """Pairs of pictures (N, C, H, W) mixed, and their targets.
+        """Mix pairs of pictures (N, C, H, W), and their targets in the same shares, by mixup or CutMix.
 
         Args:
             classes: how many there are; targets (N,) become shares of the classes (N, classes). None: targets are
@@ -130,10 +130,10 @@ class Augment:
         return x, targets * share + targets.roll(1, 0) * (1 - share)
 
     def _each(self, x: Tensor, draws: Draws) -> Tensor:
-        """torchvision's transforms of each picture, whose random numbers are seeded for each."""
+        """Apply torchvision's transforms to each picture, with torch's generator seeded for each."""
         pipeline = self._pipeline(x.shape[1], x.shape[2])
         changed = torch.empty_like(x)
-        with _own_random_numbers():
+        with _restored_random_state():
             for number, seed in enumerate(draws.bits(_TRANSFORMS).tolist()):
                 torch.default_generator.manual_seed(seed >> 1)
                 picture = x[number].permute(2, 0, 1)
@@ -182,8 +182,8 @@ class Augment:
 
 
 @contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """Torch's random numbers are put back as they were, since dropout goes on with them."""
+def _restored_random_state() -> Iterator[None]:
+    """Restore torch's random state afterwards: dropout continues from it."""
     before = torch.default_generator.get_state()
     try:
         yield
@@ -192,7 +192,7 @@ def _own_random_numbers() -> Iterator[None]:
 
 
 def _mix(bits: np.ndarray) -> np.ndarray:
-    """The finalizer of SplitMix64 (Steele et al. 2014), which spreads every bit over all."""
+    """The finalizer of SplitMix64 (Steele et al. 2014): each input bit changes about half of the output bits."""
     bits = bits + np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -200,7 +200,7 @@ def _mix(bits: np.ndarray) -> np.ndarray:
 
 
 def _pasted(x: Tensor, partner: Tensor, kept: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Pictures with a rectangle of their partner's, and the share of each that is its own."""
+    """CutMix: return pictures with a rectangle of their partner's, and the share (N,) of each that is its own."""
     x, share = x.clone(), torch.empty_like(kept)
     height, width = x.shape[-2:]
     for number, own in enumerate(kept.tolist()):

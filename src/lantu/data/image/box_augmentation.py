@@ -1,4 +1,4 @@
-"""Random changes of pictures that their boxes follow, drawn from (seed, epoch, example) alone: so runs can resume."""
+"""Random augmentation of pictures with their boxes, determined by seed, epoch and example alone."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,13 +18,13 @@ Sample = tuple[Tensor, Tensor, Tensor]
 
 
 class BoxAugmentation:
-    """Mosaic, then transforms of torchvision, then boxes cut to the picture.
+    """Mosaic, then transforms of torchvision, then boxes clipped to the picture.
 
     Args:
         transforms: of `torchvision.transforms.v2`, by any names, applied in order; None is left out.
-        mosaic: share of examples that are put together of four pictures (Bochkovskiy et al. 2020).
-        mosaic_until: share of the epochs after which pictures are whole again (Ge et al. 2021).
-        visible: share of a box that must still be seen for it to be kept.
+        mosaic: share of the examples that are mosaics of four pictures (Bochkovskiy et al. 2020).
+        mosaic_until: share of the epochs after which there are no more mosaics (Ge et al. 2021).
+        visible: smallest share of a box's area inside the picture with which the box is kept.
     """
 
     def __init__(
@@ -46,18 +46,18 @@ class BoxAugmentation:
     def __call__(
         self, load: Callable[[int], Sample], example: int, *, size: int, seed: int, epoch: int, progress: float
     ) -> Sample:
-        """One training example.
+        """Return one augmented training example.
 
         Args:
-            load: gives the sample of a number.
-            example: of how many (`size`).
-            seed, epoch: with the example they decide everything random.
+            load: returns the sample of an example's number.
+            example: its number, below `size`.
+            seed, epoch: with the number they determine all random choices.
             progress: share of the epochs that are done.
         """
         random = np.random.default_rng((seed, epoch, example))
         if progress < self.mosaic_until and random.random() < self.mosaic:
             others = random.integers(size, size=3).tolist()
-            image, boxes, labels = put_together([load(number) for number in (example, *others)], random)
+            image, boxes, labels = mosaic_of([load(number) for number in (example, *others)], random)
         else:
             image, boxes, labels = load(example)
         height, width = image.shape[-2:]
@@ -73,7 +73,7 @@ class BoxAugmentation:
         return image, cut[seen], labels[seen]
 
     def _transformed(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Picture and boxes changed alike, and by how much each box grew."""
+        """Return picture and boxes transformed together, and each box's area over the one before (M,)."""
         assert self.transform is not None
         height, width = image.shape[-2:]
         options: dict[str, Any] = {"format": "XYXY", "canvas_size": (height, width)}
@@ -86,8 +86,8 @@ class BoxAugmentation:
         return changed.as_subclass(Tensor), moved.as_subclass(Tensor), _areas(moved.as_subclass(Tensor)) / before
 
 
-def put_together(samples: list[Sample], random: np.random.Generator) -> Sample:
-    """Four pictures around a random point: each is cut to its quarter, at a random scale."""
+def mosaic_of(samples: list[Sample], random: np.random.Generator) -> Sample:
+    """Return a mosaic of four pictures around a random point, each cropped to its quarter at a random scale."""
     height, width = samples[0][0].shape[-2:]
     y = int(height * random.uniform(0.3, 0.7))
     x = int(width * random.uniform(0.3, 0.7))

@@ -121,7 +121,7 @@ class BoxDataModule(DataModule):
         objects = np.array([NOTHING] * len(cells), dtype=object)
         kept = self._of_rows(readable)
         objects[readable] = clean(kept, headers.sizes[readable], classes, self.report, numbered=numbered)
-        keep = readable & ~self._occurs_twice(headers.hashes, readable)
+        keep = readable & ~self._duplicates(headers.hashes, readable)
         split = self._divided(objects, keep)
         if "shape" not in self.learned:
             train = np.flatnonzero(keep & (split == "train"))
@@ -221,15 +221,15 @@ class BoxDataModule(DataModule):
             self._origin, rows=self._origin.rows[mask].reset_index(drop=True), split=self._origin.split[mask]
         )
 
-    def _occurs_twice(self, hashes: np.ndarray, readable: np.ndarray) -> np.ndarray:
-        """Which training pictures (N,) are the same file as another one, of any part."""
+    def _duplicates(self, hashes: np.ndarray, readable: np.ndarray) -> np.ndarray:
+        """Return which training pictures (N,) are the same file as another one, of any split."""
         twice = np.zeros(len(hashes), bool)
         twice[readable] = repeated(hashes[readable], self._origin.split[readable])
         self.report.note(int(twice.sum()), "training pictures that occur twice left out")
         return twice
 
     def _divided(self, objects: np.ndarray, keep: np.ndarray) -> np.ndarray:
-        """The part of each picture (N,)."""
+        """Return the split of each picture (N,)."""
         split = self._origin.split.astype("<U5")
         if self.group is None:
             strata = np.array([len(each.boxes) > 0 for each in objects], int)
@@ -247,7 +247,7 @@ class BoxDataModule(DataModule):
         return np.where(divided[of_row] == "other", split, divided[of_row])
 
     def _groups(self, group: str) -> np.ndarray:
-        """What each picture (N,) belongs to, as text."""
+        """Return the group of each picture (N,), as text."""
         rows = self._origin.rows
         if group in rows:
             return rows[group].astype(str).to_numpy(dtype=str)
@@ -285,12 +285,12 @@ class BoxDataModule(DataModule):
         return BoxPictures(canvases, rows, sizes, objects, finish=finish, augment=augment, progress=self._progress)
 
     def _progress(self, epoch: int) -> float:
-        """Share of the training that is done before an epoch; 0 where it is not known how many there are."""
+        """Return the share of the training before an epoch; 0 where the number of epochs is not known."""
         epochs = (self.trainer.max_epochs or 0) if self.trainer else 0
         return epoch / epochs if epochs > 0 else 0.0
 
     def _to_predict(self, cells: list[Any]) -> tuple[BoxPictures, dict[int, str]]:
-        """The pictures that can be read, and why others cannot."""
+        """Return the pictures that can be read, and why the others cannot."""
         canvases = Canvases(cells, tuple(self.learned["shape"]))
         headers = read_headers(cells)
         unreadable = headers.unreadable | canvases.damaged(but=headers.unreadable)

@@ -1,4 +1,4 @@
-"""Read pictures with boxes as people keep them: COCO, YOLO, Pascal VOC, and the hub's folders. Nothing is converted."""
+"""Read pictures with boxes in the usual formats: COCO, YOLO, Pascal VOC, and the hub's folders, without conversion."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -39,17 +39,17 @@ class Boxes(Raw):
 
 
 def read_boxes(path: str, *, layout: str | None = None, box_format: str = "xywh") -> Boxes:
-    """Pictures and boxes of a folder, or of one COCO file.
+    """Read the pictures and boxes of a folder, or of one COCO file.
 
     Args:
-        path: the folder; its parts are told by folders or files called train, validation (or val, valid) and test.
+        path: the folder; folders or files called train, validation (or val, valid) and test are its splits.
         layout: coco (JSON with images, annotations, categories), yolo (a .txt beside each picture, or in `labels`
             where pictures lie in `images`), voc (an .xml for each picture), hub (metadata.jsonl or Parquet); None:
             found.
         box_format: of the hub's layout, one of `FORMATS`.
 
     Raises:
-        UserError: no such folder, nothing of that layout in it, or a file that cannot be read.
+        UserError: there is no such folder, it has nothing of that layout, or a file cannot be read.
     """
     place = Path(path).expanduser()
     if not place.exists():
@@ -81,7 +81,7 @@ def read_boxes(path: str, *, layout: str | None = None, box_format: str = "xywh"
 
 
 def from_objects(raw: Raw, *, box_format: str = "xywh", objects: str = "objects") -> Boxes:
-    """The hub's layout: a column `objects` with `bbox` and `categories` (or other names in `KEYS`), per picture.
+    """Read the hub's layout: a column `objects` with `bbox` and `categories` (or other names in `KEYS`), per picture.
 
     Raises:
         UserError: there is no such column, or it lacks boxes or categories.

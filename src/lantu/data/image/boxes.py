@@ -1,4 +1,4 @@
-"""Boxes of many pictures: brought to one format, and those that cannot be right counted and left out."""
+"""Convert the boxes of many pictures to one format; impossible ones are counted and left out."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,7 @@ NOTHING = Objects(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(
 
 
 def class_names(raw: Boxes, given: list[str] | None) -> list[str]:
-    """Names in the order of their numbers: those asked for, the source's own, or the labels that occur, sorted."""
+    """Return the class names in the order of their numbers: `given`, the source's own, or the sorted labels."""
     there = {label for labels in raw.rows["labels"] for label in labels}
     numbers = all(_is_number(label) for label in there)
     if given is not None:
@@ -40,7 +40,7 @@ def class_names(raw: Boxes, given: list[str] | None) -> list[str]:
 
 
 def clean(raw: Boxes, sizes: np.ndarray, names: list[str], report: Report, *, numbered: bool) -> list[Objects]:
-    """The boxes of every picture; what is wrong with any is counted in the report, with the pictures' names.
+    """Return the valid boxes of every picture; problems are counted in the report, with the pictures' names.
 
     Args:
         sizes: width and height (N, 2) of each picture.
@@ -59,7 +59,7 @@ def clean(raw: Boxes, sizes: np.ndarray, names: list[str], report: Report, *, nu
             raise UserError(f"{raw.name}: {called(image, number)} has {len(boxes)} boxes and {len(labels)} categories.")
         corners = as_corners(boxes, raw.box_format) * (np.tile(size, 2) if raw.relative else 1.0)
         chosen = np.array([_number_of(label, places, numbered=numbered, where=raw.name) for label in labels], np.int64)
-        keep, problems, corners = _judged(corners, chosen, size)
+        keep, problems, corners = _check(corners, chosen, size)
         for problem, count in problems.items():
             found.setdefault(problem, []).extend([called(image, number)] * count)
         cleaned.append(Objects(corners[keep].astype(np.float32), chosen[keep], np.array(crowd, bool)[keep]))
@@ -68,8 +68,8 @@ def clean(raw: Boxes, sizes: np.ndarray, names: list[str], report: Report, *, nu
     return cleaned
 
 
-def _judged(boxes: np.ndarray, labels: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, dict[str, int], np.ndarray]:
-    """Which boxes (M,) to keep, how many have which problem, and the boxes cut to the picture."""
+def _check(boxes: np.ndarray, labels: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, dict[str, int], np.ndarray]:
+    """Return which boxes (M,) are valid, how many have which problem, and the boxes clipped to the picture."""
     finite = np.isfinite(boxes).all(axis=1)
     boxes = np.nan_to_num(boxes, posinf=0, neginf=0)
     sized = finite & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -90,7 +90,7 @@ def _judged(boxes: np.ndarray, labels: np.ndarray, size: np.ndarray) -> tuple[np
 
 
 def as_corners(boxes: np.ndarray, box_format: str) -> np.ndarray:
-    """Boxes (M, 4) of one of `box_sources.FORMATS` as x1, y1, x2, y2."""
+    """Return boxes (M, 4), in one of `box_sources.FORMATS`, as x1, y1, x2, y2."""
     first, second = boxes[:, :2], boxes[:, 2:]
     if box_format == "xywh":
         return np.hstack([first, first + second])
@@ -98,7 +98,7 @@ def as_corners(boxes: np.ndarray, box_format: str) -> np.ndarray:
 
 
 def called(image: Any, number: int) -> str:
-    """What a picture is called in a report."""
+    """Return the name of a picture in reports: its file name, or its number."""
     path = image.get("path") if isinstance(image, dict) else image
     return path.replace("\\", "/").rpartition("/")[2] if isinstance(path, str) else f"number {number}"
 

@@ -10,7 +10,7 @@ SMALLEST = 64
 
 
 def contact_sheet(before: np.ndarray, after: np.ndarray, *, columns: int = 8) -> Image.Image:
-    """Pairs of pictures (N, H, W, C) of bytes, in rows of so many pairs: as they are, and beside that as changed."""
+    """Return pairs of pictures, uint8 (N, H, W, C), on one sheet: each original beside its changed copy."""
     scale = max(1, -(-SMALLEST // before.shape[2]))
     height, width = before.shape[1] * scale, before.shape[2] * scale
     pair = 2 * width + 4 * GAP

@@ -1,4 +1,4 @@
-"""Pictures of any size on a canvas of one size: scaled to fit, their shape kept, the rest filled up with grey."""
+"""Letterboxing: pictures of any size on a canvas of one size, their aspect ratio kept, with grey beside them."""
 
 from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +23,12 @@ BLOCK = 64
 
 @dataclass(frozen=True)
 class Headers:
-    """What the beginnings of files say."""
+    """Sizes, channels and hashes of many files, read from their headers and bytes."""
 
     sizes: np.ndarray
     """Width and height (N, 2) in pixels, upright; 0 where a picture cannot be read."""
     channels: int
-    """The most of any: 1 grey, 3 colour."""
+    """The largest number of any: 1 grey, 3 colour."""
     hashes: np.ndarray
     """(N,) uint64 of each file's bytes."""
     unreadable: dict[int, str]
@@ -36,7 +36,7 @@ class Headers:
 
 
 def read_headers(cells: Sequence[Any]) -> Headers:
-    """Sizes of all pictures, and hashes by which equal files are found."""
+    """Return the sizes of all pictures, and hashes that are equal for equal files."""
     with ThreadPoolExecutor() as threads:
         found = list(threads.map(_header, cells))
     return Headers(
@@ -48,7 +48,7 @@ def read_headers(cells: Sequence[Any]) -> Headers:
 
 
 def canvas_shape(sizes: np.ndarray, *, size: int, channels: int) -> Shape:
-    """The smallest canvas, in steps of 32 pixels, that pictures fit on once their longer side is `size`.
+    """Return the smallest canvas, in steps of 32 pixels, that holds all pictures once their longer side is `size`.
 
     Args:
         sizes: width and height (N, 2) of the training pictures.
@@ -59,7 +59,7 @@ def canvas_shape(sizes: np.ndarray, *, size: int, channels: int) -> Shape:
 
 
 def letterbox(cell: Any, shape: Shape, rendering: Rendering = PLAIN) -> np.ndarray:
-    """One picture at the upper left of a canvas (H, W, C), as bytes.
+    """Return one picture at the upper left of a canvas, uint8 (H, W, C).
 
     Raises:
         Unreadable: with the reason.
@@ -79,20 +79,20 @@ def letterbox(cell: Any, shape: Shape, rendering: Rendering = PLAIN) -> np.ndarr
 
 
 def scaled_size(size: tuple[int, int], shape: Shape) -> tuple[int, int]:
-    """The width and height that a picture of some width and height has on a canvas."""
+    """Return the width and height on a canvas of a picture with a width and height."""
     scale = min(shape[1] / size[0], shape[0] / size[1])
     return min(shape[1], max(1, round(size[0] * scale))), min(shape[0], max(1, round(size[1] * scale)))
 
 
 class Canvases:
-    """Pictures on canvases, decoded once into a memory-mapped file, or each time where that would be too large.
+    """Letterboxed pictures, decoded once into a memory-mapped file, or at each access if that would be too large.
 
     Args:
         cells: paths, arrays, or the hub's {"bytes", "path"}.
         shape: of the canvas.
-        key: changes when the pictures change; None: decoded each time.
+        key: changes when the pictures change; None: they are decoded at each access.
         cache: folder for the file.
-        limit: bytes that the file may have.
+        limit: largest size of the file, in bytes.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Canvases:
     ) -> None:
         self.cells, self.shape = cells, shape
         self.unreadable: dict[int, str] = {}
-        """The pictures that cannot be read, and why; where they are decoded each time that is not known before."""
+        """The pictures that cannot be read, and why; empty where they are decoded at each access."""
         self._pixels: np.ndarray | None = None
         if key is not None and cache is not None and len(cells) * int(np.prod(shape)) <= limit:
             name = blake2b(f"{key}|{shape}|{len(cells)}".encode(), digest_size=12).hexdigest()
@@ -112,11 +112,11 @@ class Canvases:
         return len(self.cells)
 
     def __getitem__(self, number: int) -> np.ndarray:
-        """One canvas (H, W, C)."""
+        """Return one canvas, uint8 (H, W, C)."""
         return letterbox(self.cells[number], self.shape) if self._pixels is None else self._pixels[number]
 
     def damaged(self, *, but: Container[int]) -> dict[int, str]:
-        """The pictures that cannot be decoded, and why: of all `but` some. Decodes them all."""
+        """Decode all pictures `but` some; return those that cannot be decoded, and why."""
 
         def why(number: int) -> str | None:
             try:
@@ -127,7 +127,8 @@ class Canvases:
 
         numbers = [number for number in range(len(self.cells)) if number not in but]
         with ThreadPoolExecutor() as threads:
-            return {number: said for number, said in zip(numbers, threads.map(why, numbers), strict=True) if said}
+            reasons = zip(numbers, threads.map(why, numbers), strict=True)
+            return {number: reason for number, reason in reasons if reason}
 
     def _decoded(self) -> Any:
         unreadable: dict[int, str] = {}
@@ -149,7 +150,7 @@ class Canvases:
 
 
 def _header(cell: Any) -> tuple[int, int, int, int, str | None]:
-    """Width, height, channels and the hash of a file, and why it cannot be read."""
+    """Return width, height, channels and hash of a file, and why it cannot be read; None: it can."""
     try:
         with opened(cell) as picture:
             height, width = upright_size(picture)
