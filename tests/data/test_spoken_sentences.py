@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from lantu.data import SlotDataModule, SpeechDataModule, spoken_sentences
+from lantu.data import SlotDataModule, SpeechDataModule, joined_recordings, spoken_sentences
 from lantu.data.audio.spoken_sentences import composed, phrased
 from lantu.errors import UserError
 
@@ -77,3 +77,23 @@ def test_spoken_commands_join_real_recordings_in_training_alone_and_are_made_onc
     speech = SpeechDataModule(source=lambda: spoken_sentences(str(orders), real="none", **options))  # type: ignore[arg-type]
     speech.prepare_data()
     assert {name: len(part) for name, part in speech.splits.items()} == {"train": 16, "val": 2, "test": 2}  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="the program espeak-ng is not installed")
+def test_voices_speak_the_words_of_strings_in_training_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "words"
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    lines = ["file_name,label,speaker"]
+    for number in range(12):
+        soundfile.write(folder / f"{number}.wav", 0.1 * rng.normal(size=2000), 8000)
+        lines.append(f"{number}.wav,{('yes', 'no')[number % 2]},{('ann', 'bob', 'eve')[number % 3]}")
+    (folder / "metadata.csv").write_text("\n".join(lines))
+    raw = joined_recordings(
+        str(folder), held_out={"speaker": ["eve"]}, words=["yes", "no"], voices=3, spoken=str(tmp_path / "made")
+    )
+    made = raw.rows["speaker"].str.startswith("espeak-")
+    assert set(raw.split[made]) == {"train"}
+    assert raw.rows["speaker"][made].nunique() == 3
+    assert set(raw.rows["speaker"][raw.split == "test"]) == {"eve"}
+    assert all(Path(file).is_file() for files in raw.rows["audio"] for file in files)

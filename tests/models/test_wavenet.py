@@ -8,20 +8,32 @@ import torch
 from torch import Tensor
 
 from lantu.models.text_frames import best_durations
-from lantu.models.wavenet import SILENCE, WaveNet
+from lantu.models.wavenet import SILENCE, WaveNet, mixture_log_probs
 from lantu.models.wavenet_generation import cached_logits, generate
 
 HOP = 8
 
 
-@pytest.fixture(params=["characters", "mels", "none"])
+@pytest.fixture(params=["characters", "mels", "none", "logistics"])
 def net(request: pytest.FixtureRequest) -> WaveNet:
-    return made(request.param)
+    return made("mels", output="logistics") if request.param == "logistics" else made(request.param)
 
 
-def made(condition: str) -> WaveNet:
+def made(condition: str, **options: str) -> WaveNet:
     torch.manual_seed(0)
-    small = WaveNet(HOP, 5, 7, 2, condition=condition, channels=6, skip=9, layers=5, dilations=3, width=10).eval()
+    small = WaveNet(
+        HOP,
+        5,
+        7,
+        2,
+        condition=condition,
+        channels=6,
+        skip=9,
+        layers=5,
+        dilations=3,
+        width=10,
+        **options,  # type: ignore[arg-type]
+    ).eval()
     torch.nn.init.normal_(small.head.weight)  # an untrained network's choices hardly depend on anything
     return small
 
@@ -47,6 +59,28 @@ def cond_of(net: WaveNet) -> Tensor | None:
 def naive_logits(net: WaveNet, cond: Tensor | None, codes: Tensor) -> Tensor:
     before = torch.cat([torch.full_like(codes[:, :1], SILENCE), codes[:, :-1]], dim=1)
     return net.logits(before, cond).transpose(0, 1)
+
+
+def test_a_mixture_of_logistics_is_the_integral_of_its_density_over_each_code() -> None:
+    outputs = torch.tensor([0.3, -0.7, 0.1, -0.9, 0.2, 1.1, -2.0, -4.5, -0.5])  # weights, means, log scales of three
+    weights, means, scales = outputs[:3].double().softmax(0), outputs[3:6].double(), outputs[6:].double().exp()
+    fine = torch.linspace(-12, 12, 600_001, dtype=torch.float64)
+    z = (fine[:, None] - means) / scales
+    density = (weights * torch.exp(-z.abs()) / (scales * (1 + torch.exp(-z.abs())) ** 2)).sum(1)
+    codes = ((fine * 255 + 255) / 2).round().clamp(0, 255).long()
+    expected = torch.zeros(256, dtype=torch.float64).index_add_(0, codes, density * (fine[1] - fine[0]))
+    found = mixture_log_probs(outputs).double().exp()
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-6)
+    assert float(found.sum()) == pytest.approx(1, abs=1e-5)
+    some = torch.tensor([0, 17, 255])
+    torch.testing.assert_close(mixture_log_probs(outputs, some), mixture_log_probs(outputs)[some])
+
+
+def test_a_mixture_has_gradients_however_far_a_sample_is_from_every_mean() -> None:
+    outputs = torch.tensor([0.0, -1.0, -7.0], requires_grad=True)
+    mixture_log_probs(outputs, torch.tensor([255])).sum().backward()
+    assert outputs.grad is not None
+    assert float(outputs.grad[1]) > 100
 
 
 @pytest.mark.parametrize("fused", [True, False])

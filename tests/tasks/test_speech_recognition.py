@@ -18,6 +18,7 @@ from torchmetrics.text import WordErrorRate
 import lantu
 from lantu.cli.main import main
 from lantu.data import SpeechDataModule, joined_recordings
+from lantu.data.audio.byte_pairs import divided, learned_symbols
 from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.samplers import Chosen, TrainingBatches
 from lantu.errors import UserError
@@ -68,6 +69,39 @@ def test_beam_search_finds_the_likeliest_text_where_greedy_search_need_not(score
     unsure = np.log(np.array([[0.6, 0.4, 1e-9], [0.6, 0.4, 1e-9]]))
     assert greedy(unsure.argmax(-1), CHARACTERS) == ""
     assert beam_search(unsure, CHARACTERS) == "a"
+
+
+def test_beam_search_over_pieces_sums_over_all_divisions_of_a_text() -> None:
+    pieces = ["a", "b", "ab"]
+    scores = torch.randn(5, 4, generator=torch.Generator().manual_seed(3)).log_softmax(-1).numpy()
+    found: Counter[str] = Counter()
+    for path in itertools.product(range(4), repeat=len(scores)):
+        text = greedy(np.array(path), pieces)
+        found[text] += float(np.exp(sum(scores[frame, symbol] for frame, symbol in enumerate(path))))
+    assert beam_search(scores, pieces, beam=500) == max(found, key=lambda text: found[text])
+
+
+def test_byte_pairs_are_learned_from_transcripts_and_join_to_them_again() -> None:
+    texts = ["three one four", "one one two", "four three two"] * 5
+    symbols = learned_symbols(texts, 40)
+    assert {" one", "three"} <= set(symbols)
+    places = {symbol: number for number, symbol in enumerate(symbols)}
+    for text in [*texts, "to the hero"]:
+        assert "".join(divided(text, places)) == text
+    assert divided("one two", places) == ["one", " two"]
+    assert divided("one", {sign: number for number, sign in enumerate(learned_symbols(texts, None))}) == list("one")
+    with pytest.raises(UserError, match="have 10 characters"):
+        learned_symbols(texts, 5)
+
+
+def test_words_of_pieces_have_times_as_well() -> None:
+    pieces = [" ", "e", "n", "o", "t", "w", "ne", "one", " t", " tw", " two"]
+    scores = torch.full((8, 12), -9.0)
+    scores[:, 0] = 0.0
+    for frame, symbol in ((1, "one"), (5, " two")):
+        scores[frame, pieces.index(symbol) + 1] = 9.0
+    found = word_times(scores.log_softmax(-1), "one two", pieces, seconds=0.02)
+    assert [(each["word"], each["start"]) for each in found] == [("one", 0.02), ("two", 0.1)]
 
 
 def test_beam_search_states_the_errors_of_greedy_search_as_well() -> None:

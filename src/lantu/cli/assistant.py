@@ -12,7 +12,7 @@ Answer recordings with trained runs:
   lantu assistant input=FILE.wav STAGE=RUN ...   one recording, in the terminal
   lantu assistant port=8090 STAGE=RUN ...        a page on this machine with a microphone, until Ctrl-C
 
-  understand=RUN    speech straight to slots (experiment=voice_assistant)
+  understand=RUN    speech straight to slots (experiment=voice_assistant), or what was recognised to slots
   recognise=RUN     speech to text (model=ctc)
   intent=RUN        what was recognised, to a class (data=text_table)
   answer=RUN        what was recognised, to an answer (experiment=customer_service)

@@ -19,7 +19,8 @@ DATA = _named(
     "lantu.data",
     """AudioDataModule BoxDataModule DialogueDataModule GalleryDataModule IdentificationDataModule
     ImageDataModule ImageTextDataModule MultilingualDataModule MultimodalDataModule QuestionDataModule SlotDataModule
-    SpeechDataModule SynthesisDataModule TableDataModule TextDataModule TokenDataModule SeriesDataModule""",
+    SlotTextDataModule SpeechDataModule SynthesisDataModule TableDataModule TextDataModule TokenDataModule
+    SeriesDataModule""",
 )
 """The node `data` itself."""
 AUGMENTATIONS = _named("lantu.data", "Augment BoxAugmentation")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lantu.data.multimodal.multimodal_data_module import MultimodalDataModule as MultimodalDataModule
     from lantu.data.multimodal.pairs import ImageTextDataModule as ImageTextDataModule
     from lantu.data.multimodal.slot_data_module import SlotDataModule as SlotDataModule
+    from lantu.data.multimodal.slot_texts import SlotTextDataModule as SlotTextDataModule
     from lantu.data.series.series_data_module import SeriesDataModule as SeriesDataModule
     from lantu.data.series.series_sources import day_range as day_range
     from lantu.data.series.series_sources import equal_weight as equal_weight

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STAGES = {
-    "understand": "a run of task=slot_filling, from speech straight to slots",
+    "understand": "a run of task=slot_filling, from speech straight to slots or from what was recognised",
     "recognise": "a run of task=speech_recognition, which writes down what is said",
     "intent": "a text classifier of what was recognised",
     "answer": "a run of task=answering, which answers what was recognised",
@@ -82,18 +82,21 @@ def assist(recording: bytes, models: Mapping[str, Rebuilt]) -> Iterator[Step]:
     import pandas as pd
 
     heard, reply = "", ""
-    if "understand" in models:
-        frame, seconds = _asked(models, "understand", [recording], needs="confidence")
-        slots = [name.removesuffix("_probability") for name in frame if name.endswith("_probability")]
-        if not slots:
-            raise _wrong("understand", frame)
-        filled = {name: frame[name][0] for name in slots if frame[name][0]}
-        reply = ", ".join(f"{name}: {value}" for name, value in filled.items()) or "nothing was understood"
-        yield Step("understand", reply, float(frame["confidence"][0]), seconds)
+    listens = "understand" in models and models["understand"].data.takes_recordings
+    if listens:
+        step = _understood(models, [recording])
+        reply = step.text
+        yield step
     if "recognise" in models:
         frame, seconds = _asked(models, "recognise", [recording], needs="text")
         heard = str(frame["text"][0])
         yield Step("recognise", heard, float(frame["confidence"][0]) if "confidence" in frame else None, seconds)
+    if "understand" in models and not listens:
+        if "recognise" not in models:
+            raise UserError("`understand=` names a run that reads texts: add `recognise=RUN`, which writes them down.")
+        step = _understood(models, pd.DataFrame({models["understand"].data.schema()[0]["name"]: [heard]}))
+        reply = step.text
+        yield step
     if "intent" in models:
         column = models["intent"].data.schema()[0]["name"]
         frame, seconds = _asked(models, "intent", pd.DataFrame({column: [heard]}), needs="prediction")
@@ -107,6 +110,17 @@ def assist(recording: bytes, models: Mapping[str, Rebuilt]) -> Iterator[Step]:
     if "speak" in models:
         frame, seconds = _asked(models, "speak", pd.DataFrame({"text": [reply]}), needs="audio")
         yield Step("speak", reply, None, seconds, audio=frame["audio"][0])
+
+
+def _understood(models: Mapping[str, Rebuilt], inputs: Any) -> Step:
+    """The slots of a recording, or of what was recognised."""
+    frame, seconds = _asked(models, "understand", inputs, needs="confidence")
+    slots = [name.removesuffix("_probability") for name in frame if name.endswith("_probability")]
+    if not slots:
+        raise _wrong("understand", frame)
+    filled = {name: frame[name][0] for name in slots if frame[name][0]}
+    text = ", ".join(f"{name}: {value}" for name, value in filled.items()) or "nothing was understood"
+    return Step("understand", text, float(frame["confidence"][0]), seconds)
 
 
 def _asked(

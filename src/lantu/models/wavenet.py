@@ -28,6 +28,8 @@ CHUNK_FRAMES = 100
 
 SILENCE = 128
 """The code of 0."""
+SMALLEST_LOG_SCALE = -7.0
+"""Of a logistic distribution in a mixture: a tenth of a code's width."""
 
 
 class WaveNet(nn.Module):
@@ -45,6 +47,9 @@ class WaveNet(nn.Module):
         dilations: doublings before the dilation begins at 1 again: 9 for 1, 2, ..., 256.
         width: channels of the text front end and of the network that smooths frames.
         dropout: in the text front end.
+        output: classes: a probability for each of the 256 codes. logistics: a mixture of logistic distributions over
+            the codes' values (Salimans et al. 2017; van den Oord et al. 2018).
+        mixtures: logistic distributions of a mixture.
     """
 
     def __init__(
@@ -61,8 +66,14 @@ class WaveNet(nn.Module):
         dilations: int = 9,
         width: int = 96,
         dropout: float = 0.1,
+        output: str = "classes",
+        mixtures: int = 10,
     ) -> None:
         super().__init__()
+        if output not in ("classes", "logistics"):
+            raise UserError(f"`model.output={output}`: samples are predicted as classes or by logistics.")
+        if mixtures < 1:
+            raise UserError(f"`model.mixtures={mixtures}` must be at least 1.")
         if condition not in ("characters", "mels", "none"):
             raise UserError(f"`model.condition={condition}`: WaveNet is conditioned on characters, mels or none.")
         if condition == "characters" and not characters:
@@ -76,7 +87,8 @@ class WaveNet(nn.Module):
         self.layers = nn.ModuleList(Layer(channels, dilation=each) for each in self.dilations)
         self.skip = nn.Linear(layers * channels, skip)
         self.hidden = nn.Linear(skip, skip)
-        self.head = nn.Linear(skip, CLASSES)
+        self.mixtures = mixtures if output == "logistics" else 0
+        self.head = nn.Linear(skip, 3 * mixtures if self.mixtures else CLASSES)
         self.text = TextFrames(characters, bands, width=width, dropout=dropout) if condition == "characters" else None
         self.smooth = nn.Conv1d(bands, width, 5, padding=2) if condition == "mels" else None
         # what conditions each layer's gated unit, for all layers at once
@@ -124,13 +136,16 @@ class WaveNet(nn.Module):
                 codes[:, begin * self.hop - 1 : end * self.hop - 1] if begin else _delayed(codes[:, : end * self.hop])
             )
             skipped = done - begin * self.hop  # context alone: scored in the chunk before
-            logits = self.logits(
+            found = self._outputs(
                 before,
                 self.conditioning(None if cond is None else cond[:, :, begin:end], batch.get("speaker")),
                 skip=skipped,
             )
             here = codes[:, done : end * self.hop]
-            losses = F.cross_entropy(logits.flatten(0, 1), here.T.flatten(), reduction="none").view(-1, len(codes)).T
+            if self.mixtures:
+                losses = -mixture_log_probs(found, here.T[..., None])[..., 0].T
+            else:
+                losses = F.cross_entropy(found.flatten(0, 1), here.T.flatten(), reduction="none").view(-1, len(codes)).T
             nats = nats + (losses * inside[:, done : end * self.hop]).sum(1)
             done = end * self.hop
         return {"nats": nats, **parts}
@@ -148,6 +163,14 @@ class WaveNet(nn.Module):
 
     def logits(self, before: Tensor, cond: Tensor | None, *, skip: int = 0) -> Tensor:
         """Scores (T - skip, N, 256) of the samples that follow each of `before` (N, T), the first `skip` left out."""
+        return self.scores(self._outputs(before, cond, skip=skip))
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Scores (..., 256) of the codes from the last layer's outputs: logits, or a mixture's log probabilities."""
+        return mixture_log_probs(outputs) if self.mixtures else outputs
+
+    def _outputs(self, before: Tensor, cond: Tensor | None, *, skip: int = 0) -> Tensor:
+        """Of the last layer (T - skip, N, outputs)."""
         x = self.embed(before.T)
         gated = []
         for number, layer in enumerate(self.layers):
@@ -174,6 +197,9 @@ class WaveNet(nn.Module):
             waves = torch.randn(1, self.channels) * 6
             self.embed.weight.copy_(torch.sin(value * waves + torch.rand(1, self.channels) * 2 * math.pi))
             self.head.weight.mul_(0.1)
+            if self.mixtures:  # evenly spread over the codes
+                weights, scales = torch.zeros(self.mixtures), torch.full((self.mixtures,), -2.0)
+                self.head.bias.copy_(torch.cat([weights, torch.linspace(-0.8, 0.8, self.mixtures), scales]))
             if self.speaker is not None:
                 self.speaker.weight.mul_(0.1)
 
@@ -199,6 +225,31 @@ class Layer(nn.Module):
             a = (a + cond) if len(cond) == 1 else (a.unflatten(0, (-1, hop)) + cond[:, None]).flatten(0, 1)
         z = torch.tanh(a[..., : self.channels]) * torch.sigmoid(a[..., self.channels :])
         return x + self.out(z), z
+
+
+def mixture_log_probs(outputs: Tensor, codes: Tensor | None = None) -> Tensor:
+    """Log probabilities of codes under mixtures of K logistic distributions over their values, -1 to 1.
+
+    A code has what lies nearer to its value than to its neighbours', the first and the last code also what is beyond
+    them, so that all 256 sum to 1.
+
+    Args:
+        outputs: (..., 3 × K): the logits of the weights, the means, the logarithms of the scales.
+        codes: (..., C); None: all 256.
+    """
+    weights, means, log_scales = outputs.float().unflatten(-1, (3, -1)).unbind(-2)
+    if codes is None:
+        codes = torch.arange(CLASSES, device=outputs.device).expand(*weights.shape[:-1], -1)
+    half = 1 / (CLASSES - 1)
+    value = ((2 * codes - (CLASSES - 1)) * half)[..., None].float()  # (..., C, 1)
+    steepness = log_scales.clamp(min=SMALLEST_LOG_SCALE).neg().exp()[..., None, :]
+    above = (value + half - means[..., None, :]) * steepness
+    below = (value - half - means[..., None, :]) * steepness
+    # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), whose logarithm is exact in the tails
+    first, last = (codes == 0)[..., None], (codes == CLASSES - 1)[..., None]
+    inner = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-2 * half * steepness))
+    each = torch.where(first, F.logsigmoid(above), torch.where(last, F.logsigmoid(-below), inner))
+    return (each + weights.log_softmax(-1)[..., None, :]).logsumexp(-1)
 
 
 def cut(frames: Tensor, begin: Tensor, count: int) -> Tensor:

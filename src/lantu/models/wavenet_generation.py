@@ -70,7 +70,8 @@ def _stepwise(
             z = torch.tanh(a[:, : net.channels]) * torch.sigmoid(a[:, net.channels :])
             gated.append(z)
             x = x + layer.out(z)  # type: ignore[operator]
-        logits = net.head(torch.relu(net.hidden(torch.relu(net.skip(torch.cat(gated, dim=-1))))))
+        outputs = net.head(torch.relu(net.hidden(torch.relu(net.skip(torch.cat(gated, dim=-1))))))
+        logits = net.scores(outputs)
         if known is None:
             before = _drawn(logits, uniform[:, time], temperature)
         else:
@@ -102,7 +103,7 @@ def _fused(
             own = np.ascontiguousarray(cond[:, row].float().cpu().numpy())
         run(
             codes[row], scores[row], known is not None, own, net.hop, uniform[row].double().cpu().numpy(),
-            float(temperature), np.array(net.dilations), *weights,
+            float(temperature), net.mixtures, np.array(net.dilations), *weights,
         )  # fmt: skip
     return torch.from_numpy(codes), torch.from_numpy(scores)
 
@@ -138,13 +139,16 @@ def _compiled() -> Callable[..., Any]:
     return _made[0]
 
 
-def _run(  # noqa: PLR0912, PLR0917 - one loop without calls is what makes it fast
+def _run(  # noqa: PLR0912, PLR0915, PLR0917 - one loop without calls is what makes it fast
     codes: np.ndarray, scores: np.ndarray, known: bool, cond: np.ndarray, hop: int, uniform: np.ndarray,
-    temperature: float, dilations: np.ndarray, embed: np.ndarray, now: np.ndarray, past: np.ndarray,
+    temperature: float, mixtures: int, dilations: np.ndarray, embed: np.ndarray, now: np.ndarray, past: np.ndarray,
     bias: np.ndarray, out: np.ndarray, out_bias: np.ndarray, skip: np.ndarray, skip_bias: np.ndarray,
     hidden: np.ndarray, hidden_bias: np.ndarray, head: np.ndarray, head_bias: np.ndarray,
 ) -> None:  # fmt: skip
-    """Fill `codes` (T,), or `scores` (T, 256) of known codes. Weights are (layers, inputs, outputs)."""
+    """Fill `codes` (T,), or `scores` (T, 256) of known codes. Weights are (layers, inputs, outputs).
+
+    `mixtures` is the number of logistic distributions that the last layer describes; 0: it gives 256 logits.
+    """
     layers, channels, doubled = now.shape
     width = skip.shape[2]
     begin = np.zeros(layers + 1, dtype=np.int64)
@@ -156,7 +160,9 @@ def _run(  # noqa: PLR0912, PLR0917 - one loop without calls is what makes it fa
     z = np.empty(channels, dtype=np.float32)
     h = np.empty(width, dtype=np.float32)
     g = np.empty(width, dtype=np.float32)
-    logits = np.empty(head.shape[1], dtype=np.float32)
+    outputs = np.empty(head.shape[1], dtype=np.float32)
+    logits = np.empty(256, dtype=np.float32)
+    chances = np.empty(256, dtype=np.float64)
     before = 128
     for time in range(len(codes)):
         frame = min(time // hop, cond.shape[0] - 1)
@@ -188,12 +194,37 @@ def _run(  # noqa: PLR0912, PLR0917 - one loop without calls is what makes it fa
                 hi = h[i]
                 for j in range(width):
                     g[j] += hi * hidden[i, j]
-        logits[:] = head_bias
+        outputs[:] = head_bias
         for i in range(width):
             if g[i] > 0:
                 gi = g[i]
-                for j in range(len(logits)):
-                    logits[j] += gi * head[i, j]
+                for j in range(len(outputs)):
+                    outputs[j] += gi * head[i, j]
+        if mixtures:  # as `mixture_log_probs`
+            chances[:] = 1e-30
+            total = 0.0
+            highest = outputs[:mixtures].max()
+            for k in range(mixtures):
+                total += np.exp(np.float64(outputs[k] - highest))
+            for k in range(mixtures):
+                share = np.exp(np.float64(outputs[k] - highest)) / total
+                mean = np.float64(outputs[mixtures + k])
+                steep = np.exp(-max(np.float64(outputs[2 * mixtures + k]), -7.0))
+                inside = -np.expm1(-2 * steep / 255)
+                for j in range(256):
+                    value = (2 * j - 255) / 255
+                    p = 1.0
+                    if j < 255:
+                        p /= 1 + np.exp(-(value + 1 / 255 - mean) * steep)
+                    if j > 0:
+                        p /= 1 + np.exp((value - 1 / 255 - mean) * steep)
+                    if 0 < j < 255:
+                        p *= inside
+                    chances[j] += share * p
+            for j in range(256):
+                logits[j] = np.log(chances[j])
+        else:
+            logits[:] = outputs
         if known:
             scores[time] = logits
             before = codes[time]

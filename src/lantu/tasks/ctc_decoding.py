@@ -30,42 +30,56 @@ def beam_search(
 
     Args:
         log_probs: (T, symbols), the blank first.
-        characters: of the symbols from 1 on; a space parts words.
+        characters: the symbols from 1 on, characters or pieces of words; a space parts words.
         words: only words that it knows may occur.
         beam: texts that are followed at a time.
         weight: of the word model's log probability.
         bonus: log probability added for every word, against too few of them.
     """
-    beams: dict[str, tuple[float, float]] = {
-        "": (0.0, NEVER)
-    }  # text: log probability ending in a blank, in its last sign
+    # a text and its last symbol: the log probability of ending in a blank, and in that symbol
+    beams: dict[tuple[str, int], tuple[float, float]] = {("", BLANK): (0.0, NEVER)}
     language: dict[str, float] = {"": 0.0}
     for frame in log_probs:
         likely = {number for number in np.argsort(frame)[::-1][: beam + 1] if frame[number] > frame.max() - 12}
         likely.add(BLANK)  # the words may allow none of the others
-        following: dict[str, list[float]] = defaultdict(lambda: [NEVER, NEVER])
-        for text, (blank, sign) in beams.items():
+        following: dict[tuple[str, int], list[float]] = defaultdict(lambda: [NEVER, NEVER])
+        for key, (blank, sign) in beams.items():
+            text, last = key
             both = _sum(blank, sign)
             for number in sorted(likely):
                 score = float(frame[number])
                 if number == BLANK:
-                    following[text][0] = _sum(following[text][0], both + score)
+                    following[key][0] = _sum(following[key][0], both + score)
                     continue
-                character = characters[number - 1]
-                if text[-1:] == character:
-                    following[text][1] = _sum(following[text][1], sign + score)
+                if number == last:
+                    following[key][1] = _sum(following[key][1], sign + score)
                     reached = blank
                 else:
                     reached = both
-                longer = text + character
+                longer = text + characters[number - 1]
                 if longer not in language:
-                    gain = _gain(text, character, words, weight=weight, bonus=bonus)
+                    gain = _gains(text, characters[number - 1], words, weight=weight, bonus=bonus)
                     language[longer] = language[text] + gain if gain is not None else NEVER
                 if language[longer] > NEVER:
-                    following[longer][1] = _sum(following[longer][1], reached + score)
-        kept = sorted(following, key=lambda text: _sum(*following[text]) + language[text], reverse=True)[:beam]
-        beams = {text: (following[text][0], following[text][1]) for text in kept}
-    return max(beams, key=lambda text: _sum(*beams[text]) + _ended(text, language, words, weight, bonus))
+                    each = following[longer, int(number)]
+                    each[1] = _sum(each[1], reached + score)
+        kept = sorted(following, key=lambda key: _sum(*following[key]) + language[key[0]], reverse=True)[:beam]
+        beams = {key: (following[key][0], following[key][1]) for key in kept}
+    totals: dict[str, float] = {}  # a text may have been reached by several divisions into symbols
+    for (text, _), scores in beams.items():
+        totals[text] = _sum(totals.get(text, NEVER), _sum(*scores))
+    return max(totals, key=lambda text: totals[text] + _ended(text, language, words, weight, bonus))
+
+
+def _gains(text: str, piece: str, words: WordModel | None, *, weight: float, bonus: float) -> float | None:
+    """What the word model adds when a text goes on with a piece; None: it must not."""
+    total = 0.0
+    for character in piece:
+        gain = _gain(text, character, words, weight=weight, bonus=bonus)
+        if gain is None:
+            return None
+        total, text = total + gain, text + character
+    return total
 
 
 def _sum(first: float, second: float) -> float:

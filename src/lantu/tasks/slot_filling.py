@@ -154,14 +154,14 @@ class SlotFilling(Task):
         yield "worst_recordings", worst.head(50)
 
     def samples(self, data: DataModule, *, stage: str = "val") -> dict[str, Any]:
-        """Of the test: F1 and exact match with babble, and milliseconds from a recording's samples to its slots."""
+        """Of the test: F1 and exact match of recordings with babble, and milliseconds from an input to its slots."""
         if stage != "test" or "test" not in data.splits:
             return {}
         found: dict[str, Any] = {}
         training = self.training
         self.eval()
         with torch.inference_mode():
-            for level in self.noise_levels:
+            for level in self.noise_levels if data.takes_recordings else ():
                 scores = SlotScores([])
                 for batch in data.loader(data.noisy("test", level)):
                     x, y = batch
@@ -169,15 +169,20 @@ class SlotFilling(Task):
                 name = f"{level:g}".replace("-", "minus_").replace(".", "_")
                 found |= {f"test/snr_{name}_db_{key}": float(value) for key, value in scores.compute().items()}
             seconds = []
-            for wave in data.first_waves("test", LATENCIES):
+            for each in data.first_inputs("test", LATENCIES):
                 begun = time.perf_counter()
-                self.respond(data, [wave])
+                self.respond(data, [each])
                 seconds.append(time.perf_counter() - begun)
             found["test/answer_latency_ms"] = 1000 * float(np.median(seconds))
         self.train(training)
         return found
 
     def usage(self, run_dir: Path) -> list[tuple[str, str]]:
+        if self._trainer is not None and not self.trainer.datamodule.takes_recordings:
+            return [
+                ("lantu predict run=last input=TABLE", "fill the slots of texts"),
+                ("lantu assistant recognise=RUN understand=last input=FILE.wav", "after a recogniser"),
+            ]
         return [
             ("lantu predict run=last input=FOLDER", "fill the slots of recordings"),
             ("lantu assistant understand=last input=FILE.wav", "one recording, with confidence and time"),

@@ -38,7 +38,7 @@ class SpeechRecognition(Task):
     split.
 
     Args:
-        characters: of the symbols from 1 on.
+        characters: the symbols from 1 on: characters and, with `data.byte_pairs`, pieces of words.
         frame_seconds: from one input of the network to the next; None: predictions have no times of words.
         decoder: greedy, or beam: prefix beam search.
         lexicon: with `decoder=beam`, only the words of the training transcripts may occur, scored by a bigram model of
@@ -137,10 +137,10 @@ class SpeechRecognition(Task):
         found = []
         for scores, length in zip(log_probs, output["lengths"].tolist(), strict=True):
             if greedily or self.decoder == "greedy":
-                found.append(greedy(scores[:length].argmax(-1), self.characters))
+                text = greedy(scores[:length].argmax(-1), self.characters)
             else:
                 text = beam_search(scores[:length], self.characters, words=self.words, beam=self.beam)
-                found.append(" ".join(text.split()))
+            found.append(" ".join(text.split()))
         return found
 
     def collect(self, output: dict[str, Tensor], y: dict[str, Any]) -> Outputs:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lantu.data.audio.byte_pairs import divided
 from lantu.tasks.ctc_decoding import BLANK
 
 
@@ -19,13 +20,13 @@ def word_times(log_probs: Tensor, text: str, characters: Sequence[str], *, secon
     Args:
         log_probs: (T, symbols) of a recording, the blank first.
         text: words parted by single spaces.
-        characters: of the symbols from 1 on.
+        characters: the symbols from 1 on, characters or pieces of words.
         seconds: of a frame.
     """
     from torchaudio.functional import forced_align, merge_tokens
 
     number = {sign: place for place, sign in enumerate(characters, start=BLANK + 1)}
-    spoken = [sign for sign in text if sign in number]
+    spoken = divided(text, number)
     if not spoken or len(spoken) + _repeats(spoken) > len(log_probs):
         return []
     targets = torch.tensor([[number[sign] for sign in spoken]], dtype=torch.int32)
@@ -33,9 +34,11 @@ def word_times(log_probs: Tensor, text: str, characters: Sequence[str], *, secon
     spans = merge_tokens(path[0], scores[0].exp(), blank=BLANK)
     found: list[dict[str, Any]] = []
     begun = False
-    for sign, span in zip(spoken, spans, strict=True):
-        if sign == " ":
+    for symbol, span in zip(spoken, spans, strict=True):
+        sign = symbol.removeprefix(" ")
+        if sign != symbol:
             begun = False
+        if not sign:
             continue
         if not begun:
             found.append({"word": "", "start": round(span.start * seconds, 3), "scores": []})

@@ -2,11 +2,7 @@
 
 import json
 import re
-import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +10,9 @@ import numpy as np
 import pandas as pd
 
 from lantu.data.audio.audio_folder import audio_folder
+from lantu.data.audio.espeak import ACCENTS, RATE, TIMBRES, Voice, speak_all
 from lantu.data.sources import Raw
 from lantu.errors import UserError
-from lantu.whole_files import write_whole
-
-ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
-"""Of eSpeak NG's English."""
-TIMBRES = (*(f"m{number}" for number in range(1, 9)), *(f"f{number}" for number in range(1, 6)), "klatt2", "klatt4")
-"""Variants of a voice, such as en-us+f3."""
-RATE = 8000
-"""Samples per second that are kept."""
 
 
 def spoken_sentences(
@@ -31,7 +20,7 @@ def spoken_sentences(
     *,
     sentences: list[str],
     slots: list[str],
-    spoken: str,
+    spoken: str | None,
     count: int = 1500,
     real: str = "all",
     mirror: str | None = None,
@@ -51,7 +40,7 @@ def spoken_sentences(
             round brackets, and what is in square brackets only where its slot is filled. A slot that is filled must
             occur in every pattern.
         slots: the columns.
-        spoken: a folder in which the recordings are kept.
+        spoken: a folder in which the recordings are kept. None, with `real=none`: the text alone, nothing is spoken.
         count: commands.
         real: all: the commands are added to the real training recordings. held_out: they replace them. none: there are
             no real recordings, and one command in ten is for validation and one in ten for the test.
@@ -63,6 +52,8 @@ def spoken_sentences(
     """
     if real not in ("all", "held_out", "none"):
         raise UserError(f"`data.source.real={real}`: real recordings are used in all parts (all), held_out or none.")
+    if spoken is None and real != "none":
+        raise UserError(f"`data.source.spoken=null`: recordings beside real ones (`data.source.real={real}`) are kept.")
     if count < 10:
         raise UserError(f"`data.source.count={count}` must be at least 10.")
     raw = audio_folder(path, mirror=mirror, held_out=held_out, elsewhere=elsewhere)
@@ -71,10 +62,11 @@ def spoken_sentences(
         raise UserError(f"`data.slots`: {raw.name} has no column `{unknown[0]}`. There are: {', '.join(raw.rows)}.")
     orders = composed(raw.rows[raw.split == "train"], sentences=sentences, slots=slots, count=count, seed=seed)
     asked = blake2b(json.dumps([orders, ACCENTS, TIMBRES, RATE]).encode(), digest_size=8).hexdigest()
-    folder = Path(spoken).expanduser() / asked
-    made = pd.DataFrame(orders).assign(audio=[str(folder / f"{number}.ogg") for number in range(count)])
-    if not (folder / "whole").is_file():
-        _speak_all(made, folder)
+    made = pd.DataFrame(orders)
+    if spoken is not None:
+        voices = [Voice(each["voice"], each["pace"], each["pitch"]) for each in orders]
+        files = speak_all(made["transcription"].tolist(), voices, Path(spoken).expanduser() / asked)
+        made = made.assign(audio=files)
     part = np.where(np.arange(count) % 10 == 0, "test", np.where(np.arange(count) % 10 == 1, "val", "train"))
     key = f"{raw.key}-{asked}-{real}"
     if real == "none":
@@ -105,9 +97,8 @@ def composed(
         filled = {name: None if pd.isna(value) or not str(value).strip() else str(value).strip()
                   for name, value in drawn.items()}  # fmt: skip
         text = phrased(sentences[int(rng.integers(len(sentences)))], filled, rng)
-        voice = f"{ACCENTS[int(rng.integers(len(ACCENTS)))]}+{TIMBRES[int(rng.integers(len(TIMBRES)))]}"
-        spoken = {"voice": voice, "pace": int(rng.integers(110, 200)), "pitch": int(rng.integers(15, 85))}
-        made.append({"transcription": text, **filled, **spoken})
+        voice = Voice.drawn(rng)
+        made.append({"transcription": text, **filled, "voice": voice.name, "pace": voice.pace, "pitch": voice.pitch})
     return made
 
 
@@ -122,31 +113,3 @@ def phrased(pattern: str, filled: dict[str, str | None], rng: np.random.Generato
     text = re.sub(r"\(([^()]*)\)", lambda part: part[1].split("|")[int(rng.integers(part[1].count("|") + 1))], text)
     text = re.sub(r"\{(\w+)\}", lambda part: filled.get(part[1]) or "", text)
     return " ".join(text.replace(" ,", ",").split()).strip(" ,")
-
-
-def _speak_all(orders: pd.DataFrame, folder: Path) -> None:
-    """Write every command as OGG, and a file `whole` when all are there."""
-    if shutil.which("espeak-ng") is None:
-        raise UserError(
-            "spoken commands need the program espeak-ng, which is not installed: `apt-get install espeak-ng`, or "
-            "`data.source.spoken=DIR` with the recordings that another machine has made."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(_speak, orders.to_dict("records")))
-    write_whole(folder / "whole", f"{len(orders)} recordings\n")
-
-
-def _speak(order: dict[str, Any]) -> None:
-    """Speak one command, at `RATE`, and write it to its file."""
-    import soundfile
-    import soxr
-
-    asked = ["espeak-ng", "-v", order["voice"], "-s", str(order["pace"]), "-p", str(order["pitch"]), "--stdout"]
-    done = subprocess.run(asked, input=order["transcription"].encode(), capture_output=True, check=False)
-    try:
-        wave, rate = soundfile.read(BytesIO(done.stdout), dtype="float32")
-    except soundfile.SoundFileError as error:
-        said = done.stderr.decode(errors="replace").strip() or "it wrote no sound"
-        raise UserError(f"espeak-ng cannot speak with the voice {order['voice']}: {said}.") from error
-    soundfile.write(order["audio"], soxr.resample(wave, rate, RATE), RATE, format="OGG", subtype="VORBIS")

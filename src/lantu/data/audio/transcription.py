@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lantu.data.audio.audio_folder import own_folder
 from lantu.data.audio.augmentation import Augment
+from lantu.data.audio.byte_pairs import learned_symbols
 from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.audio.features import LogMel, Standard
 from lantu.data.audio.recordings import (
@@ -51,6 +52,8 @@ class SpeechDataModule(DataModule):
         normalise: training: log-mels are standardised by the mean and deviation of the training split; recording: then
             also by those of the recording itself (cepstral mean and variance normalisation), which takes away what is
             constant of a voice, a microphone or a room, and needs the whole recording.
+        byte_pairs: symbols of the recogniser, pieces of words among them, learned from the training transcripts; None:
+            characters.
         augment: options of `Augment`, for training.
         batch_seconds: seconds of a training batch, padding counted: recordings of similar duration share a batch, of
             long ones fewer. None: `batch_size` recordings.
@@ -77,6 +80,7 @@ class SpeechDataModule(DataModule):
         window: float = 0.025,
         hop: float = 0.010,
         normalise: str = "training",
+        byte_pairs: int | None = None,
         augment: dict[str, Any] | None = None,
         batch_seconds: float | None = None,
         inputs: str | None = None,
@@ -97,7 +101,7 @@ class SpeechDataModule(DataModule):
                 f"`data.normalise={normalise}`: log-mels are standardised by the training split or by each recording: "
                 "training or recording."
             )
-        self.normalise = normalise
+        self.normalise, self.byte_pairs = normalise, byte_pairs
         if batch_seconds is not None and not batch_seconds > 0:
             raise UserError(f"`data.batch_seconds={batch_seconds}` must be more than 0, or null.")
         self.features, self.batch_seconds = features, batch_seconds
@@ -187,7 +191,7 @@ class SpeechDataModule(DataModule):
         frames = torch.cat([mel(torch.from_numpy(each.wave)[None])[0] for each in utterances], dim=1)
         return {
             "rate": rate,
-            "characters": sorted(set("".join(each.text for each in utterances))),
+            "characters": learned_symbols([each.text for each in utterances], self.byte_pairs),
             "mean": frames.mean(1).tolist(),
             "std": frames.std(1).clamp(min=1e-5).tolist(),
         }

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lantu.data.audio.augmentation import Augment, Draws
+from lantu.data.audio.byte_pairs import divided
 from lantu.data.audio.features import Standard
 from lantu.data.audio.surroundings import Surroundings
 from lantu.data.samplers import Chosen
@@ -36,7 +37,7 @@ class Utterances(Dataset):
     Args:
         features: of each recording (mels, frames), standardised by `standard`.
         texts: what is said; None: batches are inputs alone.
-        characters: of the symbols from 1 on.
+        characters: the symbols from 1 on: characters and, with byte pairs, pieces of words.
         standard: how the features were standardised; None: they are waveforms.
         by_recording: give every band of every recording the mean 0 and the deviation 1, after augmentation.
     """
@@ -82,7 +83,7 @@ class Utterances(Dataset):
         if self.texts is None:
             return inputs
         texts = [self.texts[each] for each in indices]
-        tokens = [torch.tensor([self._numbers[sign] for sign in text if sign in self._numbers]) for text in texts]
+        tokens = [torch.tensor([self._numbers[part] for part in divided(text, self._numbers)]) for text in texts]
         sizes = torch.tensor([len(each) for each in tokens])
         return inputs, {
             "tokens": torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True), "lengths": sizes, "texts": texts,

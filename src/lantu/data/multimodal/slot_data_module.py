@@ -102,22 +102,22 @@ class SlotDataModule(DataModule):
         self.source = source or own_folder(path)
         if not slots:
             raise UserError("`data.slots` must name the columns of the slots, such as `data.slots=[drink,size]`.")
-        self.audio, self.intent = audio, intent
+        self.column, self.intent = audio, intent
         self.columns = list(slots)
         self.prefixes = sorted(prefixes or [], key=len, reverse=True)
-        self.kind = Audio(sample_rate=sample_rate, seconds=seconds, mels=mels, window=window, hop=hop)
+        self.kind: Any = Audio(sample_rate=sample_rate, seconds=seconds, mels=mels, window=window, hop=hop)
         self.augment = Augment.of(augment)
 
     def read(self) -> None:
         raw = self.source()
         self._origin = raw
-        named = [self.audio, *self.columns, *([self.intent] if self.intent else [])]
+        named = [self.column, *self.columns, *([self.intent] if self.intent else [])]
         for column in named:
             if column not in raw.rows:
                 near = did_you_mean(column, list(raw.rows))
                 raise UserError(f"{raw.name} has no column `{column}`.{near} There are: {', '.join(raw.rows)}.")
-        state = self.learned.get("audio")
-        read = self.kind.read(raw.rows[self.audio], state, cache=self.cache, report=self.report)
+        state = self.learned.get(self.kind.name)
+        read = self.kind.read(raw.rows[self.column], state, cache=self.cache, report=self.report)
         split = completed(raw.split, self.shares, strata=np.zeros(len(raw.rows), dtype=int), seed=self.split_seed)
         kept = read.present & ~self._repeated(read, split)
         check_sizes(split[kept], self.shares, unit=self.unit)
@@ -131,27 +131,35 @@ class SlotDataModule(DataModule):
             empty = [slot.name for slot in slots if len(slot.values) == 1]
             self.report.note(len(empty), "slots that no training recording fills left out", names=empty)
             self.learned = {
-                "audio": self.kind.learn(read, training),
+                self.kind.name: self.kind.learn(read, training),
                 "slots": [asdict(slot) for slot in slots if len(slot.values) > 1],
             }
         codes = self._codes(raw.rows, split=split)
-        self._waves: dict[str, list[np.ndarray]] = {}
+        self._values: dict[str, list[Any]] = {}
         for name in SPLITS:
             rows = np.flatnonzero(kept & (split == name))
             if len(rows):
-                self._waves[name] = [read.values[row] for row in rows]
-                self.splits[name] = self._examples(self._waves[name], codes[torch.from_numpy(rows)])
+                self._values[name] = [read.values[row] for row in rows]
+                self.splits[name] = self._examples(self._values[name], codes[torch.from_numpy(rows)])
                 content = read.hashes[rows].tobytes() + codes[torch.from_numpy(rows)].numpy().tobytes()
                 self.fingerprints[name] = blake2b(content, digest_size=16).hexdigest()
+        self._finish(raw, read.values, kept=int(kept.sum()), trained=trained)
+        sizes = [slot.sizes for slot in self.slots]
+        self.spec = {
+            **self._facts(),
+            "slots": self.learned["slots"],
+            "slot_sizes": [sum(each) for each in sizes],
+            "outputs": sum(map(sum, sizes)),
+        }
+
+    def _finish(self, raw: Raw, waves: list[np.ndarray], *, kept: int, trained: bool) -> None:
+        """Attach the augmentation and say what was read."""
         mel = LogMel(rate=self.learned["audio"]["rate"], **self.kind.mel_options)
         self.augment.attach(self.splits["train"], mel, self.report, trained=trained)
-        self._set_spec()
-        minutes = sum(len(wave) for wave in read.values) / self.learned["audio"]["rate"] / 60
+        minutes = sum(len(wave) for wave in waves) / self.learned["audio"]["rate"] / 60
         if not any(str(name).lower() in ("speaker", "speaker_id", "client_id") for name in raw.rows):
             self.report.say("no speakers are named: one voice may be in training and in another part")
-        self.report.title = (
-            f"{raw.name}: {int(kept.sum()):,} recordings, {minutes:.0f} minutes, {len(self.slots)} slots"
-        )
+        self.report.title = f"{raw.name}: {kept:,} recordings, {minutes:.0f} minutes, {len(self.slots)} slots"
 
     @property
     def slots(self) -> list[Slot]:
@@ -160,23 +168,13 @@ class SlotDataModule(DataModule):
 
     def noisy(self, split: str, decibels: float) -> Spectrograms:
         """A split with babble, four voices of training, so many decibels below each recording; always the same."""
-        rng = np.random.default_rng(0)
-        voices = self._waves["train"]
-        mixed = []
-        for wave in self._waves[split]:
-            babble = np.zeros(len(wave), dtype=np.float32)
-            for number in rng.integers(len(voices), size=VOICES):
-                voice = np.resize(voices[number], len(wave))
-                babble += voice / max(float(np.sqrt(np.mean(voice**2))), 1e-6)
-            power = np.mean(wave**2) / max(float(np.mean(babble**2)), 1e-12)
-            mixed.append((wave + babble * np.sqrt(power / 10 ** (decibels / 10))).astype(np.float32))
         clean = self.splits[split]
         assert isinstance(clean, Spectrograms)
-        return self._examples(mixed, clean.y)
+        return self._examples(with_babble(self._values[split], self._values["train"], decibels=decibels), clean.y)
 
-    def first_waves(self, split: str, count: int) -> list[np.ndarray]:
+    def first_inputs(self, split: str, count: int) -> list[Any]:
         """The first waveforms (samples,) of a split, as they were read."""
-        return self._waves[split][:count]
+        return self._values[split][:count]
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         waves, files = read_for_prediction(path, rate=self.learned["audio"]["rate"])
@@ -238,10 +236,10 @@ class SlotDataModule(DataModule):
         standard = Standard.of(state["mean"], state["std"])
         return Spectrograms(self.kind.encode(column, state), y, standard=standard)
 
-    def _set_spec(self) -> None:
+    def _facts(self) -> dict[str, Any]:
+        """The inputs' part of the spec."""
         x = self.splits["train"].x  # type: ignore[attr-defined]
-        sizes = [slot.sizes for slot in self.slots]
-        self.spec = {
+        return {
             "kind": "audio",
             "channels": 1,
             "height": x.shape[2],
@@ -249,10 +247,21 @@ class SlotDataModule(DataModule):
             "width": x.shape[3],
             "features": int(np.prod(x.shape[1:])),
             "sample_rate": self.learned["audio"]["rate"],
-            "slots": self.learned["slots"],
-            "slot_sizes": [sum(each) for each in sizes],
-            "outputs": sum(map(sum, sizes)),
         }
+
+
+def with_babble(waves: list[np.ndarray], voices: list[np.ndarray], *, decibels: float) -> list[np.ndarray]:
+    """Recordings with four voices drawn for each, so many decibels below it; always the same."""
+    rng = np.random.default_rng(0)
+    mixed = []
+    for wave in waves:
+        babble = np.zeros(len(wave), dtype=np.float32)
+        for number in rng.integers(len(voices), size=VOICES):
+            voice = np.resize(voices[number], len(wave))
+            babble += voice / max(float(np.sqrt(np.mean(voice**2))), 1e-6)
+        power = np.mean(wave**2) / max(float(np.mean(babble**2)), 1e-12)
+        mixed.append((wave + babble * np.sqrt(power / 10 ** (decibels / 10))).astype(np.float32))
+    return mixed
 
 
 def divided(text: str, prefixes: Iterable[str]) -> tuple[str, str]:
