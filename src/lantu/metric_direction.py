@@ -42,6 +42,10 @@ PHRASES = {
 }
 """Words that tell a direction only together, as regular expressions."""
 SUFFIXES = ("_best", "_epoch", "_step")
+MAIN_MEASURES = (
+    *("map", "map_50", "accuracy", "f1", "auroc", "wer", "r2", "rmse", "mae", "perplexity", "bits_per_byte", "loss"),
+)
+"""Measures that a person looks for first, where a run has more than can be shown."""
 
 
 def direction(metric: str, mode: str = "auto", *, option: str = "mode") -> str:

@@ -18,6 +18,7 @@ from lantu.compare.report import svg
 from lantu.metric_direction import direction
 from lantu.registry.evidence import Evidence
 from lantu.tracking.find import checkpoint_in
+from lantu.tracking.further import metrics_of
 from lantu.tracking.mlflow_runs import local_folder
 
 MOST_RUNS = 1000
@@ -87,8 +88,9 @@ def prices_of(
     rows: dict[str, dict[str, Any]] = {}
     found = client.search_runs([run.info.experiment_id], "attributes.status = 'FINISHED'", max_results=MOST_RUNS)
     for each in found:
-        if quality in each.data.metrics and digest in {one.dataset.digest for one in each.inputs.dataset_inputs}:
-            rows[each.info.run_id] = {**each.data.metrics, P99: _p99(each, tracking_uri), "name": each.info.run_name}
+        metrics = metrics_of(each)
+        if quality in metrics and digest in {one.dataset.digest for one in each.inputs.dataset_inputs}:
+            rows[each.info.run_id] = {**metrics, P99: _p99(each, tracking_uri), "name": each.info.run_name}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     if len(frame) < 2:
         return []

@@ -12,6 +12,7 @@ import yaml
 
 from lantu.checkpoints.digest import KEY, digest_of
 from lantu.tracking.find import checkpoint_in
+from lantu.tracking.further import metrics_of, params_of
 from lantu.tracking.mlflow_runs import local_folder
 from lantu.tracking.registered import RegisteredVersion
 
@@ -83,10 +84,10 @@ def gather(
         version: of the registry.
         tracking_uri: of the store; a server's word for a folder of this machine is checked.
     """
-    tags, params = run.data.tags, run.data.params
+    tags, params = run.data.tags, params_of(run)
     found = Evidence(run.info.run_id, name=run.info.run_name or "", version=version.version if version else "")
     found.status = str(run.info.status)
-    found.metrics = {str(name): float(value) for name, value in run.data.metrics.items()}
+    found.metrics = {str(name): float(value) for name, value in metrics_of(run).items()}
     found.groups = _names(params.get("fairness.group"))
     found.folder = local_folder(run, tracking_uri)
     _read_privacy(found, client, run)
@@ -177,7 +178,7 @@ def _read_privacy(found: Evidence, client: Any, run: Any) -> None:
     account = _content(found.folder / "privacy.json") if found.folder is not None else None
     if account is not None:  # of a run that has not ended, all that it may spend
         epsilons.append(float(account["epsilon"]))
-    delta = (account or {}).get("delta", run.data.params.get("privacy.delta"))
+    delta = (account or {}).get("delta", params_of(run).get("privacy.delta"))
     parent = run.data.tags.get("mlflow.parentRunId")
     of_sweep = _metric_of(client, parent, "privacy/epsilon") if epsilons and parent else None
     if of_sweep is not None:
@@ -193,7 +194,7 @@ def _metric_of(client: Any, run_id: str, metric: str) -> float | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        value: float | None = client.get_run(run_id).data.metrics.get(metric)
+        value: float | None = metrics_of(client.get_run(run_id)).get(metric)
     except MlflowException:  # deleted for good
         return None
     return value

@@ -11,6 +11,7 @@ from lantu.compare.methods.power import seeds_needed
 from lantu.metric_direction import direction
 from lantu.registry.evidence import Evidence
 from lantu.registry.line import Line
+from lantu.tracking.further import metrics_of, params_of
 from lantu.units import format_money
 
 SECONDS = {"latency": 30.0, "cost": 30.0, "errors": 30.0, "rollback": 5.0, "export": 60.0, "drift": 60.0, "card": 30.0}
@@ -84,10 +85,10 @@ def _seeds(line: Line, candidate: Evidence, champion: Evidence | None, client: A
 def _values(client: Any, evidence: Evidence, metric: str) -> list[float]:
     """A metric of the runs that differ from one in their seed alone."""
     run = client.get_run(evidence.run_id)
-    own = _setting(run.data.params)
+    own = _setting(params_of(run))
     found = client.search_runs([run.info.experiment_id], "attributes.status = 'FINISHED'", max_results=MOST_RUNS)
-    alike = [each for each in found if _setting(each.data.params) == own and metric in each.data.metrics]
-    return [float(each.data.metrics[metric]) for each in alike]
+    alike = [metrics_of(each) for each in found if _setting(params_of(each)) == own]
+    return [float(each[metric]) for each in alike if metric in each]
 
 
 def _setting(params: Mapping[str, str]) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 import json
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -15,6 +17,7 @@ from lantu.tracking.store import artifact_location, database_of, ensure_store, t
 RUN_TAG = "lantu.run"  # our own id of a run, which makes creating it idempotent
 PERMANENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
 _TABLES = "mlflow.loggedArtifacts"  # where MLflow's UI looks for tables
+_MODELS = "mlflow.log-model.history"  # and for models
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens in the UI as training, not as chat
 
 
@@ -35,6 +38,7 @@ class Destination:
         self.client = MlflowClient(tracking_uri=uri)
         self.run_id = ""
         self.params: dict[str, str] = {}
+        self.metrics: dict[str, float] = {}
         self._tags: dict[str, str] = {}
 
     def open(self, begin: Record, run_id: str | None) -> bool:
@@ -51,9 +55,15 @@ class Destination:
         if not run.info.run_id:
             raise MlflowException("the server answers without a run id")  # kept, it would never be asked for again
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
-        self.params, self._tags = dict(run.data.params), dict(run.data.tags)
+        self.params, self.metrics = dict(run.data.params), dict(run.data.metrics)
+        self._tags = dict(run.data.tags)
         self._status = run.info.status
         return created
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The run's tags, as far as they were found or sent."""
+        return self._tags
 
     def log(self, metrics: list[Metric], params: dict[str, str], tags: dict[str, str]) -> int:
         """Send one batch within MLflow's limits, and return how many values MLflow refuses for good.
@@ -86,6 +96,16 @@ class Destination:
         entry = {"path": path, "type": "table"}
         if entry not in tables:
             self.log([], {}, {_TABLES: json.dumps([*tables, entry])})
+
+    def note_model(self, folder: Path, path: str) -> None:
+        """Tell the UI that an artifact is a model, as MLflow's `log_model` does."""
+        described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        entry = {"run_id": self.run_id, "artifact_path": path}
+        known = ("utc_time_created", "flavors", "model_uuid", "mlflow_version")
+        entry |= {name: described[name] for name in known if name in described}
+        models = json.loads(self._tags.get(_MODELS, "[]"))
+        others = [each for each in models if each.get("artifact_path") != path]
+        self.log([], {}, {_MODELS: json.dumps([*others, entry], default=str)})
 
     def upload(self, path: str, to: str | None) -> None:
         """Copy a file or folder to the run's artifacts, over what has the same name there."""

@@ -215,6 +215,18 @@ class RunLogger(Logger):
             self._open().append("params", values=values)
 
     @rank_zero_only
+    def choose_columns(self, params: Sequence[str], *, monitor: str) -> None:
+        """Say which parameters and metrics MLflow shows as columns; without this call it shows all.
+
+        The others are kept in files of the run, and as far as a comparison needs them in tags.
+
+        Args:
+            params: names of parameters.
+            monitor: the metric that decides; `MetricColumns` tells which others are columns.
+        """
+        self._open().append("columns", params=list(params), monitor=monitor)
+
+    @rank_zero_only
     def log_tags(self, tags: Mapping[str, Any]) -> None:
         """Record tags; a later value replaces an earlier one. Long ones are kept whole as
         `tags/<name>.txt`."""

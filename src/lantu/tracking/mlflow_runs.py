@@ -15,6 +15,7 @@ from lantu.errors import UserError
 from lantu.metric_direction import direction
 from lantu.notices import warn_once
 from lantu.redaction import redact
+from lantu.tracking.further import metrics_of, params_of
 from lantu.tracking.run_folder import RunFolder
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
@@ -107,14 +108,14 @@ def _pages(client: Any, experiment_id: str) -> Iterator[Any]:
 
 def _monitor(run: Any) -> tuple[str, str]:
     """The metric by which a run kept its best checkpoint, and its direction."""
-    params = run.data.params
+    params = params_of(run)
     metric = params.get("callbacks.checkpoint.monitor", "val/loss")
     return metric, direction(metric, params.get("callbacks.checkpoint.mode", "auto"))
 
 
 def _value_at_best(client: Any, run: Any, metric: str, mode: str) -> float | None:
     """The metric at a run's best epoch; None where it was not logged, or is not a number."""
-    value = run.data.metrics.get(f"{metric}_best")
+    value = metrics_of(run).get(f"{metric}_best")
     if value is None and metric in run.data.metrics:  # a run that did not note its best epoch
         values = [each.value for each in client.get_metric_history(run.info.run_id, metric) if isfinite(each.value)]
         value = (min if mode == "min" else max)(values, default=None)

@@ -5,7 +5,9 @@ from typing import Any
 
 from mlflow.entities import Metric
 
+from lantu.tracking.column_split import ColumnSplit
 from lantu.tracking.destination import Destination, metric
+from lantu.tracking.further import FILE
 from lantu.tracking.journal import Reader, Record
 from lantu.tracking.names import digest, is_cut, to_mlflow
 from lantu.tracking.run_folder import RunFolder, UploadProgress
@@ -52,6 +54,8 @@ class RunUpload:
         if created:
             self.progress = UploadProgress()  # the run is new in this store, so all of it is uploaded
         self.progress.run_id, self.progress.experiment_id = self._to.run_id, self._to.experiment_id
+        self._split = ColumnSplit(folder.records, self.progress.offset, self._to.tags, self._to.metrics)
+        self._to.params |= self._split.further_params
         self._keep()
 
     def advance(self) -> bool:
@@ -73,6 +77,7 @@ class RunUpload:
             if not batch.has_room(0):
                 batch = self._send(batch)
                 self._acknowledge(offset)
+        batch.tags |= self._split.tags()
         self._send(batch)
         if reader.damaged:
             self.progress.damaged += reader.damaged
@@ -80,7 +85,7 @@ class RunUpload:
         self._acknowledge(reader.offset)
 
     def _on_metrics(self, record: Record, batch: Batch) -> Batch:
-        for name, value in record["values"].items():
+        for name, value in self._split.metric_columns(record).items():
             batch = self._fit(batch, len(name) + 120)
             batch.metrics.append(metric(name, value, record))
             self._remember(name, batch)
@@ -89,6 +94,10 @@ class RunUpload:
     def _on_params(self, record: Record, batch: Batch) -> Batch:
         for name, value in record["values"].items():
             key = to_mlflow(name)
+            if not self._split.is_column(name) and key not in self._to.params:
+                self._to.params[key] = value
+                self._split.keep_param(key, value)
+                continue
             if batch.params.get(key, value) != value:
                 batch = self._send(batch)  # a change: `Destination.log` compares it with the value sent before
             batch = self._fit(batch, len(json.dumps(value)) + len(name) + 40)
@@ -109,6 +118,10 @@ class RunUpload:
 
     def _on_table(self, record: Record, batch: Batch) -> Batch:
         self._to.note_table(record["path"])
+        return batch
+
+    def _on_columns(self, record: Record, batch: Batch) -> Batch:
+        self._split.begin(record)
         return batch
 
     def _on_begin(self, record: Record, batch: Batch) -> Batch:
@@ -154,9 +167,19 @@ class RunUpload:
                     {},
                     {"lantu.ended": "the process died without a word (killed, out of memory, lost machine)"},
                 )
-            self._to.end(status, self.progress.ended_at or self._last_sign())
+            ended_at = self.progress.ended_at or self._last_sign()
+            if status == "FINISHED":
+                self._show_best(ended_at)
+            if self._split.write_points(self.folder.path / FILE):
+                self._to.upload(str(self.folder.path / FILE), None)
+            self._to.end(status, ended_at)
             self.progress.status = status
             self._keep()
+
+    def _show_best(self, at: int) -> None:
+        """Make the last value of validation metrics, by which MLflow sorts, that of the model that was kept."""
+        found = self._split.best_values().items()
+        self._to.log([metric(name, value, {"t": at, "step": step}) for name, (step, value) in found], {}, {})
 
     def _last_sign(self) -> int:
         return int(self.folder.records.stat().st_mtime * 1000)
@@ -166,6 +189,10 @@ class RunUpload:
         for ticket in self.folder.spool.tickets():
             try:
                 self._to.upload(str(ticket.copy), ticket.to)
+                if (ticket.copy / "MLmodel").is_file():
+                    self._to.note_model(
+                        ticket.copy, f"{ticket.to}/{ticket.copy.name}" if ticket.to else ticket.copy.name
+                    )
             except Exception as error:  # one that is refused must not block the others
                 failed = error
             else:

@@ -21,7 +21,9 @@ from lantu.metric_direction import known_direction
 from lantu.redaction import redact, redact_tree
 from lantu.tasks import Task
 from lantu.tracking import RunLogger
+from lantu.tracking.columns import parameter_columns
 from lantu.training import provenance
+from lantu.training.monitors import DEFAULT
 
 NO_PARAMETERS = (
     *("name", "paths", "logger", "sweep", "resume", "callbacks.pruning"),
@@ -70,6 +72,10 @@ def record_run(
     """Record a run: its origin at the start, its files and its final status at the end, also after an error."""
     tracker = next((each for each in loggers if isinstance(each, RunLogger)), None)
     parameters = _parameters(cfg)
+    asked = _asked(composition)
+    if tracker is not None and trainer.is_global_zero and not trainer.fast_dev_run:
+        monitor = getattr(trainer.checkpoint_callback, "monitor", None) or DEFAULT
+        tracker.choose_columns(parameter_columns(parameters, asked), monitor=monitor)
     if trainer.is_global_zero and not trainer.fast_dev_run:
         _write_files(cfg, composition, data)
         for logger in loggers:
@@ -143,14 +149,18 @@ def _own_tags(cfg: DictConfig, composition: Composition, task: LightningModule) 
     chosen = {
         f"lantu.{group}": str(file) for group, file in composition.choices.items() if group in ("data", "model", "task")
     }
-    options = sorted({each.lstrip("+~").partition("=")[0] for each in composition.overrides})
     directions = task.metric_directions() if isinstance(task, Task) else {}
     directions_told = {name: mode for name, mode in directions.items() if known_direction(name) != mode}
     if directions_told:  # metrics whose direction cannot be derived from their names
         chosen["lantu.directions"] = json.dumps(directions_told)
     if cfg.notice:
         chosen["notice"] = str(cfg.notice)
-    return {**chosen, "lantu.asked": " ".join(options), "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
+    return {**chosen, "lantu.asked": " ".join(_asked(composition)), "lantu.run_dir": str(Path(cfg.paths.run).resolve())}
+
+
+def _asked(composition: Composition) -> list[str]:
+    """The names that were typed, such as `optimizer.lr` and `model`."""
+    return sorted({each.lstrip("+~").partition("=")[0] for each in composition.overrides})
 
 
 def _parameters(cfg: DictConfig) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from lantu import units
+from lantu.metric_direction import MAIN_MEASURES
 from lantu.slice_names import SLICE
 from lantu.training.result import Result
-
-SHOWN_FIRST = ("map", "map_50", "accuracy", "f1", "auroc", "r2", "rmse", "mae", "perplexity", "bits_per_byte", "loss")
 
 
 def show(result: Result, console: Console | None = None) -> None:
@@ -87,7 +86,7 @@ def _cost(result: Result) -> str:
 
 
 def _rank(name: str) -> tuple[int, str]:
-    return (SHOWN_FIRST.index(name) if name in SHOWN_FIRST else len(SHOWN_FIRST), name)
+    return (MAIN_MEASURES.index(name) if name in MAIN_MEASURES else len(MAIN_MEASURES), name)
 
 
 def _short(path: Path) -> str:

@@ -47,6 +47,8 @@ def curves(
     frame = reader.history(list(wanted.index), [metric, *METERED.values()], points=300)
     if frame.empty:
         return {}
+    # a run's last point repeats the best epoch's value, so that MLflow sorts by it
+    frame = frame.drop_duplicates(["run", "key", "step"])
     starts = runs.info["start"].astype(float)
     batch = samples_per_step(runs)
     single: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {axis: {} for axis in AXES}

@@ -1,6 +1,7 @@
 """Runs as frames, whichever store they were read from."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -199,6 +200,45 @@ def wide(rows: list[Any], ids: "pd.Index[str]", dtype: str) -> pd.DataFrame:
     cells = np.full((len(ids), len(names)), np.nan if dtype == "float64" else None, dtype=dtype)
     cells[places, codes] = np.asarray(value, dtype=dtype)
     return pd.DataFrame(cells, index=ids, columns=names).sort_index(axis=1)
+
+
+def with_further(
+    params: pd.DataFrame, constants: dict[str, str], further: Mapping[str, Mapping[str, str]]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Parameters with those that runs keep beside MLflow's columns.
+
+    Args:
+        params: those that vary, by run.
+        constants: those that are the same in every run.
+        further: by run id; runs that share settings may share one mapping.
+    """
+    if not further:
+        return params, constants
+    ids = params.index
+    distinct = list({id(each): each for each in further.values()}.values())
+    everywhere = len(further) == len(ids)
+    same = {}
+    if everywhere:
+        for name, value in distinct[0].items():
+            if name not in params and all(each.get(name) == value for each in distinct[1:]):
+                same[name] = value
+    settled = same.keys() | constants.keys()
+    rows = [(run, *each) for run, kept in further.items() for each in kept.items() if each[0] not in settled]
+    rest = wide(rows, ids, "object")
+    whole = params.combine_first(rest) if len(rest.columns) else params
+    found = {**constants, **same}
+    for name in rest:
+        if whole[name].notna().all() and whole[name].nunique() == 1:
+            found[name] = str(whole[name].iloc[0])
+    whole = whole.drop(columns=[name for name in found if name in whole])
+    return whole.sort_index(axis=1), found
+
+
+def further_score(further: Mapping[str, Mapping[str, list[float]]], metric: str, mode: str) -> pd.DataFrame:
+    """score and step of a metric that runs keep beside MLflow's columns, by run."""
+    place = 2 if mode == "min" else 3
+    rows = {run: (kept[metric][place], kept[metric][1]) for run, kept in further.items() if metric in kept}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["score", "step"], dtype=float)
 
 
 def unknown(what: str, name: str, known: list[str]) -> UserError:

@@ -1,13 +1,15 @@
 """Read a tracking server, or any other store, through MLflow's own client."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lantu.compare.reading.run_frames import INFINITE, TAGS, Runs, Selection, unknown, wide
+from lantu.compare.reading.further_points import further_points
+from lantu.compare.reading.run_frames import INFINITE, TAGS, Runs, Selection, further_score, unknown, wide
 from lantu.errors import UserError
+from lantu.tracking.further import METRICS, from_tags, metrics_of, params_of
 
 PAGE = 1000
 """Runs asked for at a time."""
@@ -21,6 +23,7 @@ class ServerReader:
     def __init__(self, tracking_uri: str) -> None:
         from mlflow import MlflowClient
 
+        self._uri = tracking_uri
         self._client = MlflowClient(tracking_uri)
         self._found: dict[str, Any] = {}
 
@@ -71,29 +74,37 @@ class ServerReader:
     def read(self, info: pd.DataFrame, *, metric: str, mode: str) -> Runs:
         """See `Reader.read`."""
         ids = info.index
-        all_params = wide(self._cells(ids, "params"), ids, "object")
+        all_params = wide(self._cells(ids, params_of), ids, "object")
         same = [name for name in all_params if all_params[name].notna().all() and all_params[name].nunique() == 1]
-        metrics = wide(self._cells(ids, "metrics"), ids, "float64")
-        tags = wide([row for row in self._cells(ids, "tags") if row[1] in TAGS], ids, "object")
-        curves = self.history(list(ids), [metric], points=2000)
+        metrics = wide(self._cells(ids, metrics_of), ids, "float64")
+        tags = wide([row for row in self._cells(ids, lambda run: run.data.tags) if row[1] in TAGS], ids, "object")
+        curves = self._columns_history(list(ids), [metric], points=2000)
         by_run = curves.groupby("run")
+        scores = pd.DataFrame({"score": by_run["value"].agg(mode), "step": by_run["step"].max()}, index=ids)
+        scores = scores.astype(float).combine_first(further_score(self._further(ids), metric, mode)).reindex(ids)
         return Runs(
             info=info,
             params=all_params.drop(columns=same),
             constants={name: str(all_params[name].iloc[0]) for name in same},
             metrics=metrics.mask(metrics.abs() >= INFINITE),
-            score=by_run["value"].agg(mode).reindex(ids).astype(float),
+            score=scores["score"],
             tags=tags,
-            steps=by_run["step"].max().reindex(ids).astype(float),
+            steps=scores["step"],
         )
 
     def metric_names(self, info: pd.DataFrame) -> list[str]:
         """See `Reader.metric_names`."""
-        return sorted({key for run_id in info.index for key in self._found[run_id].data.metrics})
+        return sorted({key for run_id in info.index for key in metrics_of(self._found[run_id])})
 
     def history(self, ids: list[str], keys: list[str], *, points: int) -> pd.DataFrame:
         """See `Reader.history`."""
-        rows = [row for key in keys for row in self._curves(ids, key, points)]
+        further = further_points(self._uri, self._further(ids), keys, points=points)
+        return self._columns_history(ids, keys, points=points, further=further)
+
+    def _columns_history(
+        self, ids: list[str], keys: list[str], *, points: int, further: Iterable[tuple[str, str, int, int, float]] = ()
+    ) -> pd.DataFrame:
+        rows = [*(row for key in keys for row in self._curves(ids, key, points)), *further]
         frame = pd.DataFrame(rows, columns=["run", "key", "step", "timestamp", "value"])
         frame = frame[np.isfinite(frame["value"].astype(float)) & (frame["value"].abs() < INFINITE)]
         return frame.sort_values(["run", "key", "step", "timestamp"], ignore_index=True)
@@ -110,7 +121,7 @@ class ServerReader:
 
     def params_of(self, run: str) -> dict[str, str]:
         """See `Reader.params_of`."""
-        return dict(self._client.get_run(run).data.params)
+        return params_of(self._client.get_run(run))
 
     def matching(self, written: str) -> list[str]:
         """The ids of the runs that a filter matches."""
@@ -144,10 +155,13 @@ class ServerReader:
             if not token:
                 return
 
-    def _cells(self, ids: Any, what: str) -> list[tuple[str, str, Any]]:
-        return [
-            (run_id, key, value) for run_id in ids for key, value in getattr(self._found[run_id].data, what).items()
-        ]
+    def _cells(self, ids: Any, what: Callable[[Any], Mapping[str, Any]]) -> list[tuple[str, str, Any]]:
+        return [(run_id, key, value) for run_id in ids for key, value in what(self._found[run_id]).items()]
+
+    def _further(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """By run, the metrics that it keeps beside its columns."""
+        found = {run: self._found.get(run) or self._client.get_run(run) for run in ids}
+        return {run: kept for run, each in found.items() if (kept := from_tags(each.data.tags, METRICS))}
 
     def _curves(self, ids: list[str], key: str, points: int) -> Iterator[tuple[str, str, int, int, float]]:
         store = self._client._tracking_client.store

@@ -15,9 +15,20 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DatabaseError
 
-from lantu.compare.reading.run_frames import INFINITE, TAGS, Runs, Selection, unknown, wide
+from lantu.compare.reading.further_points import further_points
+from lantu.compare.reading.run_frames import (
+    INFINITE,
+    TAGS,
+    Runs,
+    Selection,
+    further_score,
+    unknown,
+    wide,
+    with_further,
+)
 from lantu.errors import UserError
 from lantu.redaction import redact
+from lantu.tracking.further import METRICS, PARAMS, PREFIX, from_tags
 
 MANY = 250_000
 """Points of curves beyond which the database is asked to thin them."""
@@ -77,8 +88,12 @@ class SqlReader:
                 f"AND key IN ({', '.join(repr(each) for each in TAGS)})",
                 ids,
             )
-        metrics = wide(latest, ids, "float64")
+            further = self._further(connection, ids)
+        params, constants = with_further(params, constants, further[PARAMS])
+        last = [(run, key, value[0]) for run, kept in further[METRICS].items() for key, value in kept.items()]
+        metrics = wide([*last, *latest], ids, "float64")
         scores = pd.DataFrame(best, columns=["run", "score", "step"]).set_index("run").reindex(ids).astype(float)
+        scores = scores.combine_first(further_score(further[METRICS], metric, mode)).reindex(ids)
         return Runs(
             info=info,
             params=params,
@@ -93,7 +108,9 @@ class SqlReader:
         """See `Reader.metric_names`."""
         with self._connect() as connection:
             query = f"SELECT DISTINCT key FROM latest_metrics WHERE {self._among()}"
-            return sorted(row[0] for row in self._rows(connection, query, info.index))
+            columns = {row[0] for row in self._rows(connection, query, info.index)}
+            further = self._further(connection, info.index)[METRICS]
+        return sorted(columns.union(*further.values()))
 
     def history(self, ids: list[str], keys: list[str], *, points: int) -> pd.DataFrame:
         """See `Reader.history`."""
@@ -115,6 +132,8 @@ class SqlReader:
                         FROM metrics WHERE {where}) AS numbered
                     WHERE place = number - 1 OR place % ((number + {points - 1}) / {points}) = 0"""
             rows = self._rows(connection, query, ids, **bound)
+            further = self._further(connection, ids)[METRICS]
+        rows += further_points(self._uri, further, keys, points=points)
         frame = pd.DataFrame(rows, columns=["run", "key", "step", "timestamp", "value"])
         frame = frame[frame["value"].abs() < INFINITE]
         return frame.sort_values(["run", "key", "step", "timestamp"], ignore_index=True)
@@ -134,7 +153,8 @@ class SqlReader:
         """See `Reader.params_of`."""
         with self._connect() as connection:
             found = connection.execute(text("SELECT key, value FROM params WHERE run_uuid = :run"), {"run": run})
-            return {str(key): str(value) for key, value in found}
+            columns = {str(key): str(value) for key, value in found}
+            return {**self._further(connection, [run])[PARAMS].get(run, {}), **columns}
 
     def _wanted(self, connection: Connection, selection: Selection) -> list[str] | None:
         """The run ids that are meant; None: every run."""
@@ -225,6 +245,15 @@ class SqlReader:
             query = f"SELECT run_uuid, key, value FROM params WHERE key IN ({named}) AND {self._among()}"
             rows = self._rows(connection, query, ids, **{f"key{place}": key for place, key in enumerate(varying)})
         return wide(rows, ids, "object"), constants
+
+    def _further(self, connection: Connection, ids: Any) -> dict[str, dict[str, Any]]:
+        """What the runs keep beside their columns, by kind and run."""
+        query = f"SELECT run_uuid, key, value FROM tags WHERE key LIKE '{PREFIX}%' AND {self._among()}"
+        tags: dict[str, dict[str, str]] = {}
+        for run, key, value in self._rows(connection, query, ids):
+            tags.setdefault(str(run), {})[key] = value
+        kinds = {kind: {run: from_tags(kept, kind) for run, kept in tags.items()} for kind in (PARAMS, METRICS)}
+        return {kind: {run: kept for run, kept in found.items() if kept} for kind, found in kinds.items()}
 
     def _among(self, column: str = "run_uuid") -> str:
         """A condition on run ids that takes any number of them as one bound value."""
