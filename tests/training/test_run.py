@@ -13,6 +13,8 @@ from mlflow import MlflowClient
 
 import lantu
 from lantu.errors import UserError
+from lantu.tracking.columns import MOST_METRICS, MOST_PARAMS
+from lantu.tracking.further import metrics_of, params_of
 from tests.conftest import SHORT, mlflow_run_of
 
 Train = Callable[..., lantu.Result]
@@ -43,9 +45,11 @@ def test_the_default_run_learns_the_digits_and_all_of_it_is_in_mlflow(tmp_path: 
     stages = {
         f"{stage}/{name}" for stage in ("val", "test") for name in ("accuracy", "f1", "auroc", "precision", "recall")
     }
-    assert stages | {"train/loss", "train/lr", "val/loss", "model/parameters"} <= run.data.metrics.keys()
+    assert stages | {"train/loss", "train/lr", "val/loss", "model/parameters"} <= metrics_of(run).keys()
+    assert len(run.data.params) <= MOST_PARAMS < len(params_of(run))
+    assert len(run.data.metrics) <= MOST_METRICS < len(metrics_of(run))
     assert run.data.metrics["test/accuracy"] == pytest.approx(result.metrics["test/accuracy"], abs=1e-6)
-    assert len(client.get_metric_history(run_id, "val/loss")) == 4
+    assert len({each.step for each in client.get_metric_history(run_id, "val/loss")}) == 4
     assert {each.dataset.name for each in run.inputs.dataset_inputs} == {"digits (scikit-learn)"}
     assert len(run.inputs.dataset_inputs) == 3
     tags = run.data.tags

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lantu.compare import comparison_table as tables
 from lantu.compare.comparability import differing_losses, shared_metric
-from lantu.compare.methods.curves import Curve, curves, samples_per_step
+from lantu.compare.methods.curves import Curve, curves, hardware_use, samples_per_step
 from lantu.compare.methods.groups import Groups, group
 from lantu.compare.methods.importance import Importance, importance
 from lantu.compare.methods.pareto import available_costs, cheapest_alike, front
@@ -116,6 +116,8 @@ class Depth:
 
     importance: Importance
     curves: dict[str, dict[str, Curve]]
+    hardware: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
+    """By metric and group, minutes and how busy the machine was."""
     law: Law | Refused
     usd_per_flop: float
     outlooks: dict[str, Outlook]
@@ -281,6 +283,7 @@ def deepen(analysis: Analysis, reader: Reader) -> Depth:
     return Depth(
         importance=importance(analysis.comparison.scored["mean"], analysis.groups, mode=analysis.mode),
         curves=curves(reader, analysis.runs, analysis.groups, metric=analysis.metric, shown=shown),
+        hardware=hardware_use(reader, analysis.runs, analysis.groups, shown=shown),
         law=law,
         usd_per_flop=usd_per_flop,
         outlooks=outlooks,

@@ -10,6 +10,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from lantu import loggers, units
 from lantu.cost import preflight, work
 from lantu.cost.energy import EnergyMeter
+from lantu.cost.hardware import HardwareUse
 from lantu.cost.prices import Budget, Economics
 from lantu.cost.totals import Totals
 from lantu.intervals import broadcast_from_rank_zero, log_interval, steps_done
@@ -50,6 +51,7 @@ class CostMeter(Callback):
         """The cost when the last stage ended, named as it is logged."""
         self.stopped_by: str | None = None
         self._energy: EnergyMeter | None = None
+        self._hardware: HardwareUse | None = None
         self._example: Any = None  # a batch of one example's inputs, to count and to time with
         self._looked_at_a_batch = False
         self._flops_per_sample = 0.0
@@ -64,6 +66,7 @@ class CostMeter(Callback):
         if self._energy is None and not trainer.fast_dev_run:
             device = trainer.strategy.root_device
             self._energy = EnergyMeter(self.economics, gpu=device.index if device.type == "cuda" else None)
+            self._hardware = HardwareUse(device)
             self._begun = time.monotonic()
             self._batch_begun = self._begun
 
@@ -201,7 +204,10 @@ class CostMeter(Callback):
         total = self.total(trainer)
         cost = self.cost(trainer)
         peak = work.peak_flops(trainer.strategy.root_device, str(trainer.precision))
-        self._log(trainer, cost | (total.speed(devices=trainer.world_size, peak_flops=peak) if total.steps else {}))
+        use = self._hardware.look() if self._hardware and trainer.is_global_zero else {}
+        self._log(
+            trainer, use | cost | (total.speed(devices=trainer.world_size, peak_flops=peak) if total.steps else {})
+        )
         reason = self.budget.exceeded(usd=cost["cost/usd"], kwh=cost["cost/kwh"], hours=total.seconds / 3600)
         if reason and not self.stopped_by and _is_fitting(trainer):
             self.stopped_by = reason

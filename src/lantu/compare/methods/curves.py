@@ -16,6 +16,12 @@ AXES = {
     "kwh": "kilowatt hours",
 }
 METERED = {"usd": "cost/usd", "kwh": "cost/kwh"}
+HARDWARE = {
+    "system/cpu_percent": "busy processors, % of all",
+    "system/memory_gib": "memory, GiB",
+    "system/gpu_percent": "busy GPU, %",
+    "system/gpu_memory_gib": "GPU memory, GiB",
+}
 POINTS = 60
 """Points of a drawn curve."""
 
@@ -69,6 +75,27 @@ def curves(
         axis: {label: _together(single[axis][label]) for label in shown if label in single[axis]}
         for axis in AXES
         if single[axis]
+    }
+
+
+def hardware_use(
+    reader: Reader, runs: Runs, groups: Groups, *, shown: list[str]
+) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """What the first run of each group used of its machine: minutes and values, by metric and group.
+
+    Runs that ended before a second look at the machine have no curve.
+    """
+    wanted = groups.of_run[groups.of_run.isin(shown) & runs.score.notna()]
+    first = {str(run): str(label) for run, label in wanted.groupby(wanted).head(1).items()}
+    frame = reader.history(list(first), list(HARDWARE), points=POINTS)
+    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for (run, key), part in frame.sort_values("timestamp").groupby(["run", "key"], sort=False):
+        if len(part) > 1:
+            minutes = (part["timestamp"].to_numpy(dtype=float) - float(runs.info.loc[run, "start"])) / 60_000
+            found.setdefault(str(key), {})[first[str(run)]] = (minutes, part["value"].to_numpy(dtype=float))
+    ordered = {name: found[name] for name in HARDWARE if name in found}
+    return {
+        name: {label: by_group[label] for label in shown if label in by_group} for name, by_group in ordered.items()
     }
 
 

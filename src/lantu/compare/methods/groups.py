@@ -102,6 +102,11 @@ def group(runs: Runs, *, by: Iterable[str] | None = None, ignore: Iterable[str] 
     return Groups(of_run=label, settings=settings, short=short, seed=seed, folded=folded, folds=_folds(runs))
 
 
+def is_incidental(name: str) -> bool:
+    """Whether a parameter varies without making a run another configuration."""
+    return _any(name, INCIDENTAL)
+
+
 def _folds(runs: Runs) -> int | None:
     """How many folds the runs' data were cut into, where runs differ in their fold."""
     if FOLD not in runs.params:

@@ -1,12 +1,13 @@
 """Pictures made of many lines: learning curves and parallel coordinates."""
 
 from html import escape
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lantu.compare.analysis import Analysis, Depth
-from lantu.compare.methods.curves import AXES
+from lantu.compare.methods.curves import AXES, HARDWARE
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, words
 
@@ -48,7 +49,35 @@ def learning_curves(analysis: Analysis, depth: Depth) -> str:
         parts.append(f'<figure id="curves-{axis}">{chart.done()}{svg.legend(entries[::-1])}</figure>')
     first = next(iter(depth.curves))
     style = "".join(rules) + f"@media print {{ #curves-{first} {{ display: block; }} }}"
-    return f'<style>{style}</style><div class="tabs">{"".join(parts)}</div>'
+    script = Path(__file__).with_name("smoothing.js").read_text(encoding="utf-8")
+    tabs = f'<div class="tabs" data-smooth>{"".join(parts)}</div>'
+    return f"<style>{style}</style>{tabs}{_SLIDER}<script>{script}</script>"
+
+
+_SLIDER = (
+    '<label id="smoothing-label" class="note" hidden>smoothing <input id="smoothing" type="range" min="0" max="98" '
+    'value="0"> <output id="smoothing-value" for="smoothing">0.00</output></label>'
+)
+
+
+def hardware(analysis: Analysis, depth: Depth) -> str:
+    """A picture for each part of the machine: how busy it was over the minutes of one run of each configuration."""
+    pictures = []
+    for name, by_group in depth.hardware.items():
+        chart = svg.Chart(
+            svg.limits(*(x for x, _ in by_group.values()), pad=0.01),
+            svg.limits(np.zeros(1), *(y for _, y in by_group.values())),
+            x_label=AXES["minutes"],
+            y_label=HARDWARE[name],
+            title=f"{HARDWARE[name]} over time",
+        )
+        entries = []
+        for place, (label, (x, y)) in enumerate(by_group.items()):
+            colour, dash = svg.COLOURS[place % 7], svg.DASHES[place % 7]
+            chart.line(x, y, colour=colour, dash=dash)
+            entries.append((label, colour, dash, ""))
+        pictures.append(f"<figure>{chart.done()}{svg.legend(entries)}</figure>")
+    return f'<div class="charts">{"".join(pictures)}</div>'
 
 
 _TABS = {"step": "step", "minutes": "time", "samples": "samples", "usd": "money", "kwh": "energy"}
@@ -112,4 +141,4 @@ def parallel(analysis: Analysis) -> str:
             if -0.01 <= y <= 1.01:
                 parts.append(f'<text class="note" x="{x + 5:.1f}" y="{274 - 230 * y:.1f}">{escape(text)}</text>')
     picture = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Parallel coordinates">{"".join(parts)}</svg>'
-    return f'<div class="wide">{picture}</div>'
+    return f'<div class="wide" tabindex="0" role="region" aria-label="All settings at once">{picture}</div>'

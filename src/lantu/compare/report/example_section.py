@@ -82,7 +82,7 @@ def _matrix(label: str, counts: pd.DataFrame) -> str:
     rows = ""
     for name in counts.index:
         cells = "".join(
-            f'<td class="n" style="background:color-mix(in srgb, var(--best) {60 * shares.loc[name, column]:.0f}%, '
+            f'<td class="n" style="background:color-mix(in srgb, var(--best) {38 * shares.loc[name, column]:.0f}%, '
             f'transparent)">{counts.loc[name, column]:,}</td>'
             for column in counts.columns
         )

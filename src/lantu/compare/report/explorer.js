@@ -316,12 +316,17 @@
     const place = find("difference"), [a, b] = state.picked;
     place.hidden = b === undefined;
     if (b === undefined) return;
-    const rows = columns.filter((column) => said(column, a) !== said(column, b)).map((column) => {
-      const line = document.createElement("tr");
-      line.append(element("th", column.name), element("td", said(column, a) || "–"), element("td", said(column, b) || "–"));
+    const { names, words, rows: settings, of, left_out: leftOut } = data.settings;
+    const all = [...columns.map((column) => [column.name, said(column, a), said(column, b)]),
+      ...names.map((name, at) => [name, ...[a, b].map((row) => words[settings[of[row]][at]] ?? "")])];
+    const rows = all.filter(([, one, other]) => one !== other).map(([name, one, other]) => {
+      const line = document.createElement("tr"), head = element("th", name);
+      head.scope = "row";
+      line.append(head, element("td", one || "–"), element("td", other || "–"));
       return line;
     });
     find("differing").replaceChildren(...rows);
+    find("left-out").textContent = leftOut ? `${leftOut} further settings vary; they are left out of this page for its size.` : "";
     find("one").textContent = data.ids[a].slice(0, 8);
     find("other").textContent = data.ids[b].slice(0, 8);
   }

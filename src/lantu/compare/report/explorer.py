@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.compare.analysis import Analysis
+from lantu.compare.methods.groups import is_incidental
 from lantu.compare.report.listing import run_address
 from lantu.compare.report.outlook import scrolling, section
 from lantu.metric_direction import known_direction
@@ -28,6 +29,9 @@ MOST_RUNS = 20_000
 SHARE_OF_BEST = 0.25
 """How many of them are the best ones, where there are more runs; the others are drawn at random."""
 DIGITS = 5
+MOST_CELLS = 100_000
+"""Of settings that are no columns, and letters of their values; about three bytes each."""
+MOST_LETTERS = 300
 
 
 def explorer_section(analysis: Analysis) -> str:
@@ -76,10 +80,12 @@ def explorer_data(analysis: Analysis) -> dict[str, Any]:
         _column("ended", _endings(analysis).reindex(order), axis=False),
         _column("order", pd.Series(np.arange(1, len(order) + 1, dtype=float), index=order), axis=False, table=False),
     ]
+    shown = {str(name) for name in varied}
     link = run_address(analysis, experiment="EXPERIMENT", run="RUN")
     return {
         "columns": columns,
         "ids": [str(run) for run in order],
+        "settings": _further_settings(analysis, order, shown=shown),
         "link": link,
         "experiments": [str(each) for each in runs.info["experiment_id"].reindex(order)] if link else [],
         "score": analysis.metric,
@@ -87,6 +93,26 @@ def explorer_data(analysis: Analysis) -> dict[str, Any]:
         "x": across,
         "colour": colour,
     }
+
+
+def _further_settings(analysis: Analysis, order: "pd.Index[str]", *, shown: set[str]) -> dict[str, Any]:
+    """Settings that vary and are no columns, for the difference of two runs: each combination once.
+
+    Returns:
+        names; words that the codes stand for; rows of codes, -1 for none; and for each run its row. Empty, but for
+        `left_out`, where they would make the page too large.
+    """
+    params = analysis.runs.params.reindex(order)
+    names = [str(name) for name in params if name not in shown and not is_incidental(str(name)) and name != "seed"]
+    if not names:
+        return {"names": [], "words": [], "rows": [], "of": [], "left_out": 0}
+    texts = params[names].astype(object).where(params[names].notna(), None)
+    codes, words = pd.factorize(texts.to_numpy().ravel())
+    rows, of = np.unique(codes.reshape(len(order), len(names)), axis=0, return_inverse=True)
+    said = [f"{word[:MOST_LETTERS]}…" if len(word) > MOST_LETTERS else word for word in map(str, words)]
+    if rows.size + sum(map(len, said)) > MOST_CELLS:
+        return {"names": [], "words": [], "rows": [], "of": [], "left_out": len(names)}
+    return {"names": names, "words": said, "rows": rows.tolist(), "of": of.ravel().tolist(), "left_out": 0}
 
 
 def drawn(score: pd.Series, *, mode: str, most: int = MOST_RUNS) -> np.ndarray:
@@ -168,7 +194,7 @@ _PICTURES = (
 _DIFFERENCE = (
     '<div data-part="difference" class="difference" hidden><h3>What differs</h3><table><thead><tr><td></td>'
     '<th data-part="one"></th><th data-part="other"></th></tr></thead>'
-    '<tbody data-part="differing"></tbody></table></div>'
+    '<tbody data-part="differing"></tbody></table><p class="note" data-part="left-out"></p></div>'
 )
 _NOTE = (
     '<div data-part="noting" hidden><label>Note on the ticked runs <input data-part="note" type="text" '

@@ -45,6 +45,7 @@ def page(analysis: Analysis, depth: Depth, decision: Decision) -> str:
         _trade_offs(analysis),
         _mattered(analysis, depth),
         _curves(analysis, depth),
+        _hardware(analysis, depth),
         slices_section(analysis),
         examples_section(analysis),
         forecast_section(analysis, depth),
@@ -237,6 +238,16 @@ def _mattered(analysis: Analysis, depth: Depth) -> str:
 def _curves(analysis: Analysis, depth: Depth) -> str:
     lead = "The best configurations; bands reach from the lowest to the highest seed and end at the frame."
     return section("Learning curves", lead, charts_lines.learning_curves(analysis, depth))
+
+
+def _hardware(analysis: Analysis, depth: Depth) -> str:
+    if not depth.hardware:
+        return ""
+    lead = (
+        "One run of each of the best configurations, with its data workers, at most every ten seconds. A processor or "
+        "GPU that is not busy waits for something: data, or the other one."
+    )
+    return section("Hardware use over time", lead, charts_lines.hardware(analysis, depth))
 
 
 def _method(analysis: Analysis) -> str:

@@ -1,0 +1,66 @@
+"""How busy the machine is: the share of processors and GPU that a run keeps busy, and the memory that it holds."""
+
+import os
+import time
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+GIB = 2**30
+
+
+class HardwareUse:
+    """Measures this process with its data workers, since the last look.
+
+    Args:
+        device: the GPU of this process, or another device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._seconds = time.monotonic()
+        self._busy = _processor_seconds()
+
+    def look(self) -> dict[str, float]:
+        """Figures named as they are logged, in percent and GiB; a part that cannot be measured is left out."""
+        now, busy = time.monotonic(), _processor_seconds()
+        elapsed, spent = now - self._seconds, max(0.0, busy - self._busy)
+        self._seconds, self._busy = now, busy
+        found = {"system/memory_gib": _resident() / GIB}
+        if elapsed > 0:
+            found["system/cpu_percent"] = 100 * spent / elapsed / (os.cpu_count() or 1)
+        if self._device.type == "cuda":
+            found["system/gpu_memory_gib"] = torch.cuda.memory_reserved(self._device) / GIB
+            with suppress(RuntimeError, OSError, ImportError):  # without NVML, or a driver that refuses
+                found["system/gpu_percent"] = float(torch.cuda.utilization(self._device))
+        return found
+
+
+def _family() -> list[Any]:
+    import psutil
+
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+def _processor_seconds() -> float:
+    """Of this process and those that it started and that still run; a worker that has ended takes its share along."""
+    total = 0.0
+    for each in _family():
+        times = _asked(each, "cpu_times")
+        total += times.user + times.system if times else 0.0
+    return total
+
+
+def _resident() -> float:
+    return float(sum(found.rss for each in _family() if (found := _asked(each, "memory_info"))))
+
+
+def _asked(process: Any, what: str) -> Any:
+    import psutil
+
+    try:
+        return getattr(process, what)()
+    except psutil.Error:  # it has just ended
+        return None
