@@ -243,7 +243,7 @@ def test_names_from_runs_cannot_write_html(tmp_path: Path) -> None:
     write_report(analyse(reader, Selection(experiments=("<b>bold</b>",)), Options()), reader, file)
     text = file.read_text(encoding="utf-8")
     assert bad not in text
-    assert text.count("<script") == 2  # the explorer's data and program
+    assert text.count("<script") == 3  # the slider, the explorer's data and its program
     assert "<b>bold" not in text
 
 
