@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from lantu.lazy_imports import gc_paused
+from tests.warm import run_warm
 
 LIST = """
 import importlib, json, pkgutil, sys
@@ -29,17 +31,42 @@ print(json.dumps([loaded, found]))
 """
 
 
-def listed(before: str, asked: dict[str, dict[str, str]]) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Of a fresh process: which of the heavy modules it has loaded, and torchmetrics' names and what they stand for."""
-    command = [sys.executable, "-c", before + LIST]
-    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
+OFF = """
+from lantu import lazy_dynamo, lazy_imports
+assert not [each for each in sys.meta_path if type(each).__module__.startswith("lantu.lazy")]
+import torch._dynamo, torchmetrics.utilities
+assert "torch._dynamo.eval_frame" in sys.modules and lazy_dynamo.is_loaded()
+assert "accuracy" in vars(torchmetrics.functional)
+"""
+OTHER_VERSIONS = """
+from lantu import lazy_dynamo, lazy_imports
+lazy_dynamo.TESTED = lazy_imports.TESTED = ((90, 0), (91, 0))
+import torch._dynamo, torchmetrics.utilities
+assert "torch._dynamo.eval_frame" in sys.modules and lazy_dynamo.is_loaded()
+assert "accuracy" in vars(torchmetrics.functional)
+"""
+
+
+def said_by(program: str, *, switch: str = "1", standard_input: str = "") -> str:
+    """What a fresh process says."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{program}"], input=standard_input, capture_output=True, text=True,
+        check=False, env={**os.environ, "LANTU_LAZY_IMPORTS": switch},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    loaded, found = json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
+
+
+def listed(
+    before: str, asked: dict[str, dict[str, str]], *, switch: str = "1"
+) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Of a fresh process: which of the heavy modules it has loaded, and torchmetrics' names and what they stand for."""
+    loaded, found = json.loads(said_by(before + LIST, switch=switch, standard_input=json.dumps(asked)).splitlines()[-1])
     return loaded, found
 
 
 def test_torchmetrics_means_the_same_by_every_name_but_loads_it_when_asked() -> None:
-    _, without = listed("", {})
+    _, without = listed(OFF, {}, switch="0")  # the switch leaves every import as it is
     loaded, found = listed("import lantu.training, lantu.data, lantu.models", without)
     assert loaded == []
     assert len(without) > 30
@@ -96,29 +123,15 @@ assert counted > 0, "nothing was compiled"
 
 
 @pytest.mark.parametrize("first_use", ["import torch._dynamo.eval_frame", "torch.compile(net)"])
-def test_the_compiler_is_loaded_when_something_is_compiled_and_works_as_usual(first_use: str) -> None:
-    program = COMPILED.replace("FIRST_USE", first_use)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+def test_the_compiler_is_loaded_when_something_is_compiled_and_works_as_usual(first_use: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(COMPILED.replace("FIRST_USE", first_use))
+    done = run_warm([sys.executable, program], cwd=tmp_path)  # after all that a training imports
     assert done.returncode == 0, done.stderr
 
 
-def test_other_versions_and_the_switch_import_as_usual() -> None:
-    program = """
-import os, sys
-from lantu import lazy_dynamo, lazy_imports
-if sys.argv[1] == "0":
-    assert not [each for each in sys.meta_path if type(each).__module__.startswith("lantu.lazy")]
-else:
-    lazy_dynamo.TESTED = lazy_imports.TESTED = ((90, 0), (91, 0))
-import torch._dynamo, torchmetrics.utilities
-assert "torch._dynamo.eval_frame" in sys.modules and lazy_dynamo.is_loaded()
-assert "accuracy" in vars(torchmetrics.functional)
-"""
-    for switch in ("0", "1"):
-        environment = {**os.environ, "LANTU_LAZY_IMPORTS": switch}
-        command = [sys.executable, "-c", program, switch]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+def test_other_versions_import_as_usual() -> None:
+    said_by(OTHER_VERSIONS)
 
 
 def test_a_metric_still_plots_itself() -> None:

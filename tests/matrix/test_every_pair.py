@@ -4,6 +4,7 @@ A whole run takes seconds. Every data set and every model has one; further pairs
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,7 @@ MODELS = [name for name, node in model_nodes().items() if "???" not in leaves(no
 WITH_BOXES = {"bccd", "detection_folder", "mini_mias_boxes", "road_cars"}
 """Data whose pairs with all detectors are tested in tests/tasks/test_detection.py."""
 ONE_MODEL = {
-    "digit_strings": "ctc",
+    "digit_strings": "ctc", "spoken_orders": "ctc", "coffee_orders_spoken": "slot_network",
     "coffee_orders": "slot_network", "command_folder": "slot_network", "fsdd": "speech_cnn", "image_table": "cnn",
     "webdataset": "cnn",
     "image_text": "siglip", "multimodal_table": "fusion_audio", "openclipart": "clip",
@@ -68,7 +69,15 @@ PAIRS = [
     and (model not in OF_ONE_KIND or data == "digits" or model in FITS[data])
 ]
 CONF = Path(str(shipped_conf()))
-FROM_THE_MIRROR = {data for data in FITS if "${paths.mirror}" in (CONF / "data" / f"{data}.yaml").read_text()}
+
+
+def is_of_the_mirror(data: str) -> bool:
+    """Whether a data set, or one that it is made from, lies in the mirror folder."""
+    text = (CONF / "data" / f"{data}.yaml").read_text()
+    return "${paths.mirror}" in text or any(map(is_of_the_mirror, re.findall(r"^  - ([a-z]\w*)$", text, re.MULTILINE)))
+
+
+FROM_THE_MIRROR = set(filter(is_of_the_mirror, FITS))
 SUBWORDS = ["data.level=bpe", "data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 QUICK = ["data.batch_size=16", "trainer.limit_val_batches=3", "trainer.limit_test_batches=3"]
 SMALL = {
@@ -94,6 +103,8 @@ LITTLE = {
     "openclipart": ["data.size=32"],
     "chatterbot_answers": ["data.context=16", "data.alike=null", "data.vocab_size=1000"],
     "daily_prices": ["data.refit_every=9000", "data.scale=volatility"],
+    "coffee_orders_spoken": ["data.source.count=20"],
+    "spoken_orders": ["data.source.count=60"],
     "digit_strings": ["data.source.repeats=1", "task.decoder=greedy", "task.lexicon=false"],
     "sp500": ["data.refit_every=9000", "data.scale=volatility", "model.hidden=8"],
     "udhr_identification": ["data.shortest=14000"],
