@@ -258,7 +258,7 @@ class Forecasting(Task):
         for target, name in list(enumerate(self.target_names))[:4]:
             shown = "forecast" if len(self.target_names) == 1 else f"forecast_{name}"
             yield shown, over_time(
-                data.times("test"), truth[:, 0, target], value[:, 0, target], name=name,
+                data.times("test")[: len(truth)], truth[:, 0, target], value[:, 0, target], name=name,
                 band=None if band is None else band[:, 0, target],
             )  # fmt: skip
         if self.horizon > 1:

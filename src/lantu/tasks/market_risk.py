@@ -139,8 +139,8 @@ class MarketRisk(Forecasting):
         from lantu.tasks.risk.risk_figures import violations_over_time
 
         data: Any = self.trainer.datamodule
-        times = data.times("test")
         raw = outputs["output"]
+        times = data.times("test")[: len(outputs["y"])]  # `trainer.limit_test_batches` measures the first of them
         found = self.predictions(raw)
         truth = self._in_units(outputs["y"], raw)[:, 0].double().numpy()
         var, es = (found[name][:, 0].double().numpy() for name in ("var", "es"))
