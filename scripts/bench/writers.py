@@ -10,6 +10,7 @@ are counted.
 """
 
 import argparse
+import gc
 import os
 import shutil
 import signal
@@ -50,13 +51,18 @@ def measure(folder: Path, uri: str, database: str, asked: argparse.Namespace) ->
     import mlflow  # noqa: F401 - forked processes have it
     import sqlalchemy
 
-    import lantu.tracking.run_upload  # noqa: F401
+    import lantu.tracking.run_upload
+    import lantu.tracking.upload  # noqa: F401
+    from lantu.tracking import RunLogger  # noqa: F401 - imports torch, which each process would else hold for itself
 
-    begun = time.time()
+    gc.collect()
+    gc.freeze()  # else each process's collector would write to what it shares with this one
+    begun, free = time.time(), available_mebibytes()
     children = [fork(write, folder, number, uri, asked) for number in range(asked.writers)]
     latencies: list[float] = []
+    least = [free]
     stop = threading.Event()
-    probe = threading.Thread(target=watch, args=(uri, latencies, stop))
+    probe = threading.Thread(target=watch, args=(uri, latencies, least, stop))
     probe.start()
     failed = sum(os.waitpid(child, 0)[1] != 0 for child in children)
     ended = time.time()
@@ -81,6 +87,7 @@ def measure(folder: Path, uri: str, database: str, asked: argparse.Namespace) ->
         f"{1000 * latencies[int(0.95 * len(latencies))]:.0f} ms, longest {1000 * latencies[-1]:.0f} ms "
         f"({len(latencies)} probes)"
     )
+    print(f"memory: {free - min(least):,.0f} MiB at most taken by all processes, other programs' changes included")
 
 
 def write(folder: Path, number: int, uri: str, asked: argparse.Namespace) -> None:
@@ -114,16 +121,27 @@ def write(folder: Path, number: int, uri: str, asked: argparse.Namespace) -> Non
     sys.exit(os.waitpid(uploader, 0)[1])
 
 
-def watch(uri: str, latencies: list[float], stop: threading.Event) -> None:
-    """Log a point every half second, and note how long that takes."""
+def watch(uri: str, latencies: list[float], least: list[float], stop: threading.Event) -> None:
+    """Log a point every half second, and note how long that takes and how little memory is available."""
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     client = MlflowClient(uri)
     run = client.create_run(client.create_experiment("probe")).info.run_id
     while not stop.wait(0.5):
         begun = time.perf_counter()
-        client.log_metric(run, "probe", 1.0, step=len(latencies))
-        latencies.append(time.perf_counter() - begun)
+        try:
+            client.log_metric(run, "probe", 1.0, step=len(latencies))
+            latencies.append(time.perf_counter() - begun)
+        except MlflowException as error:  # uploaders send again, too
+            print(f"the server refuses a probe after {time.perf_counter() - begun:.0f} s: {str(error)[:150]}")
+        least.append(available_mebibytes())
+
+
+def available_mebibytes() -> float:
+    """What the system could give to programs before it runs out of memory."""
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) / 1024
 
 
 def fork(function, *words):  # type: ignore[no-untyped-def]

@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+SHORT = 200
+"""Characters of a text up to which its redacted form is kept."""
 HIDDEN = "REDACTED"  # a plain word in YAML, JSON, shells and URIs, so that what is left still parses
 _NOT_SECRET = {"PWD", "OLDPWD"}  # folders
 
@@ -42,7 +44,13 @@ _CONFIG = re.compile(
 
 def redact(text: str) -> str:
     """The text with every credential in it replaced by `REDACTED`."""
-    for value in _secret_values(tuple(os.environ.items())):
+    secrets = _secret_values(tuple(os.environ.items()))
+    # a run redacts each of its parameters four times, and a sweep's trials have nearly the same ones
+    return _redacted_once(text, secrets) if len(text) <= SHORT else _redacted(text, secrets)
+
+
+def _redacted(text: str, secrets: tuple[str, ...]) -> str:
+    for value in secrets:
         text = text.replace(value, HIDDEN)
     text = _IN_URI.sub(_user, text)
     text = _BEARER.sub(rf"\1 {HIDDEN}", text)
@@ -51,6 +59,9 @@ def redact(text: str) -> str:
     for pattern in (_CONFIG, _IN_QUERY):
         text = pattern.sub(rf"\1{HIDDEN}", text)
     return _SHAPES.sub(HIDDEN, text)
+
+
+_redacted_once = lru_cache(maxsize=4096)(_redacted)
 
 
 def redact_value(name: str, value: str) -> str:
@@ -80,11 +91,11 @@ def _user(match: re.Match[str]) -> str:
 
 
 @lru_cache(maxsize=8)  # a run redacts hundreds of texts in one environment
-def _secret_values(environment: tuple[tuple[str, str], ...]) -> list[str]:
+def _secret_values(environment: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     """Secret values in the environment, longest first, so that no part of one stays behind."""
     found = {value for name, value in environment if len(value) >= 8 and is_secret(name) and name not in _NOT_SECRET}
     for _, value in environment:  # such as MLFLOW_TRACKING_URI, whose password a library may print by itself
         for match in _IN_URI.finditer(value):
             password = match[0].partition(":")[2]
             found |= {each for each in (password, unquote(password)) if len(each) >= 6}
-    return sorted(found, key=len, reverse=True)
+    return tuple(sorted(found, key=len, reverse=True))

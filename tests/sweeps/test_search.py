@@ -6,6 +6,8 @@ from pathlib import Path
 import optuna
 import pytest
 from mlflow.store.tracking.dbmodels.models import Base
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sqlalchemy import create_engine
 
@@ -35,6 +37,24 @@ def test_every_sampler_searches(sampler: str, sweep: Sweep, the_sweep: Find) -> 
     for trial in done:
         told = the_sweep("mine").trial(trial.number).state()
         assert trial.values == [told.values["val/loss_best"]]
+
+
+def test_the_journal_gives_the_trials_that_optunas_own_reader_finds(tmp_path: Path) -> None:
+    path = str(tmp_path / "study.log")
+    study = optuna.create_study(study_name="mine", storage=open_storage(path))
+    running = []
+    for step in range(8):
+        if step == 5:
+            study.enqueue_trial({"x": 0.5})
+        running.append(study.ask())
+        running[-1].suggest_float("x", 0, 1)
+        if step % 3 == 2:  # in another order than they began
+            study.tell(running.pop(), 1.0)
+            study.tell(running.pop(0), state=TrialState.FAIL)
+        theirs = optuna.load_study(study_name="mine", storage=JournalStorage(JournalFileBackend(path)))
+        for states in (None, (TrialState.WAITING,), (TrialState.COMPLETE,), (TrialState.RUNNING, TrialState.FAIL)):
+            assert study.get_trials(False, states) == theirs.get_trials(False, states)
+    assert study.trials[5].params == {"x": 0.5}
 
 
 def test_a_search_is_continued_to_its_number_of_trials(sweep: Sweep, the_sweep: Find) -> None:

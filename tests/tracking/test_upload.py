@@ -10,6 +10,10 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
+from sqlalchemy import QueuePool, create_engine
+from sqlalchemy.exc import TimeoutError
 
 from lantu.tracking import RunLogger, embedded_uri, from_mlflow
 from lantu.tracking.destination import Destination
@@ -201,6 +205,33 @@ def test_one_value_that_mlflow_refuses_does_not_keep_back_the_others(open_run: O
     run = client.get_run(run.info.run_id)
     assert [each.step for each in client.get_metric_history(run.info.run_id, "a")] == [2, 3, 4, 6, 7, 8, 1]
     assert (run.data.params["p"], run.data.tags["t"]) == ("v", "v")
+
+
+def test_values_are_not_given_up_because_a_server_has_no_connection_free(
+    open_run: OpenRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = open_run()
+    logger.log_metrics({"a": 1.0}, 1)
+    client, run = upload(logger)
+    to = Destination(logger.tracking_uri)
+    begin = RunFolder(logger.run_dir).head()
+    assert begin is not None
+    to.open(begin, run.info.run_id)
+
+    def exhausted(*_: object, **__: object) -> None:
+        engine = create_engine("sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01)
+        try:
+            with engine.connect(), engine.connect():
+                pass
+        except TimeoutError as error:  # as mlflow.store.db.utils does
+            raise MlflowException(message=error, error_code=BAD_REQUEST) from error
+
+    with monkeypatch.context() as during:
+        during.setattr(to.client, "log_batch", exhausted)
+        with pytest.raises(MlflowException, match="QueuePool"):
+            to.log([Metric("a", 2.0, 1, 2)], {}, {})
+    assert to.log([Metric("a", 2.0, 1, 2)], {}, {}) == 0
+    assert len(client.get_metric_history(run.info.run_id, "a")) == 2
 
 
 def test_text_and_steps_that_a_store_cannot_hold_are_made_to_fit(open_run: OpenRun) -> None:

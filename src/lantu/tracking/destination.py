@@ -16,6 +16,8 @@ from lantu.tracking.store import artifact_location, database_of, ensure_store, t
 
 RUN_TAG = "lantu.run"  # our own id of a run, which makes creating it idempotent
 PERMANENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
+BUSY = "QueuePool limit"
+"""In the message of a server whose connections to the database are all in use; it answers with BAD_REQUEST."""
 _TABLES = "mlflow.loggedArtifacts"  # where MLflow's UI looks for tables
 _MODELS = "mlflow.log-model.history"  # and for models
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens in the UI as training, not as chat
@@ -137,7 +139,7 @@ class Destination:
                 )
             return 0
         except MlflowException as error:
-            if error.error_code not in PERMANENT:
+            if error.error_code not in PERMANENT or BUSY in str(error.message):
                 raise
             self._check_not_deleted()
             if len(given) == 1:

@@ -211,10 +211,12 @@ def open_study(
 
 def open_storage(uri: str) -> "BaseStorage":
     """Open a database by its URI, or a journal file by its path."""
-    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages import get_storage
     from optuna.storages.journal import JournalFileBackend
 
-    return get_storage(uri) if "://" in uri else JournalStorage(JournalFileBackend(uri))
+    from lantu.sweeps.search.study_journal import StudyJournal
+
+    return get_storage(uri) if "://" in uri else StudyJournal(JournalFileBackend(uri))
 
 
 def journal_of(folder: SweepFolder) -> str:
