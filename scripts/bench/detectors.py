@@ -1,6 +1,6 @@
 """Processor time of a training step: YOLO against torchvision's FCOS with as many weights, on the same pictures.
 
-    python scripts/bench/detectors.py [--data DIR] [--batch 4] [--steps 12] [--profile]
+    python scripts/bench/detectors.py [--pair resnet50] [--data DIR] [--batch 4] [--steps 12] [--profile]
 
 A step is forward, loss, backward and AdamW, on one thread. Both networks run channels-last and contiguous, and the
 smaller figure of each counts. The networks take turns, so that a busy machine slows both down alike.
@@ -8,17 +8,22 @@ smaller figure of each counts. The networks take turns, so that a busy machine s
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 from statistics import median
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lantu.models import YOLO, TorchvisionDetector
 
-NETWORKS = {
-    "fcos": lambda: TorchvisionDetector("fcos", 3, 3),
-    "yolo": lambda: YOLO(3, 3, width_factor=0.6),
+PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "resnet50": ({"backbone": "resnet50", "width": 256}, {"width_factor": 1.05}),
+    "resnet18": ({"backbone": "resnet18", "width": 256}, {"width_factor": 0.8}),
+    "narrow": ({"backbone": "resnet18", "width": 64}, {"width_factor": 0.64}),
 }
+"""FCOS and a YOLO of as many weights: torchvision's own form, the same on a smaller backbone, and `model=fcos` here."""
 
 
 def pictures(batch: int, data: str | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,10 +44,9 @@ def pictures(batch: int, data: str | None) -> tuple[Tensor, Tensor, Tensor]:
 class Run:
     """A network in training, whose steps are timed."""
 
-    def __init__(self, name: str, *, channels_last: bool) -> None:
-        torch.manual_seed(0)
+    def __init__(self, name: str, net: nn.Module, *, channels_last: bool) -> None:
         self.name, self.format = name, torch.channels_last if channels_last else torch.contiguous_format
-        self.net = NETWORKS[name]().train().to(memory_format=self.format)
+        self.net: Any = net.train().to(memory_format=self.format)
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-4)
         self.seconds: list[float] = []
 
@@ -58,13 +62,19 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", help="a folder with the blood cells; without it: noise with as many boxes")
+    parser.add_argument("--pair", choices=list(PAIRS), default="resnet50")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--profile", action="store_true", help="what YOLO's step spends its time on")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     batch = pictures(asked.batch, asked.data)
-    runs = [Run(name, channels_last=last) for last in (False, True) for name in NETWORKS]
+    fcos, yolo = PAIRS[asked.pair]
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "fcos": partial(TorchvisionDetector, "fcos", 3, 3, **fcos),
+        "yolo": partial(YOLO, 3, 3, **yolo),
+    }
+    runs = [Run(name, make(), channels_last=last) for last in (False, True) for name, make in makers.items()]
     for _ in range(asked.steps):
         for run in runs:
             run.step(*batch)

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from lantu.data import Augment, ImageDataModule, webdataset
+from lantu.data import Augment, ImageDataModule, image_parquet, webdataset
 
 SIDE, BATCH = 224, 64
 
@@ -53,6 +53,19 @@ def shard(folder: Path, place: Path) -> Path:
             member = tarfile.TarInfo(str(file.relative_to(folder)))
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
+    return place
+
+
+def parquet(folder: Path, place: Path) -> Path:
+    """The same files in one Parquet file in the hub's layout, 100 in a row group as the hub writes them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    place.mkdir()
+    files = sorted(folder.rglob("*.jpg"))
+    pictures = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    table = pa.table({"image": pictures, "label": [file.parent.name for file in files]})
+    pq.write_table(table, place / "train-00000-of-00001.parquet", row_group_size=100)
     return place
 
 
@@ -121,7 +134,7 @@ def main() -> None:
             make(folder, given.count)
         files = [str(file) for file in sorted(folder.rglob("*.jpg"))]
         light, crops = Augment(flip=0.5, shift=0.125), Augment(flip=0.5, zoom=0.08)
-        tar = shard(folder, root / "shards")
+        tar, hub = shard(folder, root / "shards"), parquet(folder, root / "hub")
         torch.set_num_threads(1)  # as in a worker
         count = given.workers
         loaders = {
@@ -131,6 +144,9 @@ def main() -> None:
             "data=image_folder, random crops": ours(count, root, crops, path=str(folder)),
             "data=webdataset augment=light": ours(
                 count, root, light, source=lambda: webdataset(str(tar)), target="label"
+            ),
+            "data=image_parquet augment=light": ours(
+                count, root, light, source=lambda: image_parquet(str(hub)), target="label"
             ),
         }
         rows: dict[str, float] = {}

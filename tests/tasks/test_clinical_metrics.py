@@ -96,3 +96,5 @@ def test_without_both_classes_no_interval_is_made_up() -> None:
     metric = AUROCInterval()
     metric.update(torch.tensor([0.2, 0.8]), torch.tensor([1, 1]))
     assert metric.compute() == {}
+    metric.update(torch.tensor([0.3, 0.1, 0.4]), torch.tensor([1, 0, 0]))
+    assert set(metric.compute()) == set(metric.parts), "so that `sweep.objective=test/auroc_low` is known"

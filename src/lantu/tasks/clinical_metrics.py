@@ -47,6 +47,8 @@ class AUROCInterval(BinaryAUROC):
     """
 
     higher_is_better = None
+    parts = ("auroc_low", "auroc_high")
+    """The names that `compute` gives."""
 
     def __init__(self, level: float = 0.95, **options: Any) -> None:
         super().__init__(**options)

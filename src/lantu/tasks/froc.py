@@ -34,6 +34,10 @@ class FROC:
 def froc(scores: np.ndarray, target: np.ndarray, scans: np.ndarray, *, seed: int = 0) -> FROC:
     """The FROC of candidates. Each positive candidate counts as one finding.
 
+    Scans are those that candidates name. A scan without any candidate is not known here, though it has no false
+    positive and belongs among the scans: false positives per scan are then too many, and the sensitivity at each rate
+    too low. A finding without a candidate is not counted as missed, which makes the sensitivity too high.
+
     Args:
         scores: (N,); target: whether each is a finding (N,), some of them; scans: that each is of (N,), any values.
     """

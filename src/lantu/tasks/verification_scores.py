@@ -24,6 +24,8 @@ class VerificationScores(Metric):
     """
 
     full_state_update = False
+    parts = ("eer", "rank1_accuracy", *(f"tar_at_far_{name}" for name in FALSE_ACCEPTS))
+    """The names that `compute` gives, where pairs are enough."""
     embeddings: list[Tensor]
     people: list[Tensor]
 
