@@ -49,17 +49,18 @@ TARGETS = {
 IGNORED = {"everyday/loans_full_schema.csv": ["grade", "sub_grade"]}
 """Columns that copy the target."""
 TABM = ["model=tabm", "optimizer.lr=2e-3", "optimizer.weight_decay=3e-4"]
+ONE_HOT = "data.categories=one_hot"
 MODELS = {
     "mlp": ["model=mlp"],
-    "mlp auto": ["model=mlp", "data.numbers=auto"],
-    "mlp standard": ["model=mlp", "data.numbers=standard"],
-    "mlp quantile": ["model=mlp", "data.numbers=quantile"],
+    "mlp auto": ["model=mlp", "data.numbers=auto", ONE_HOT],
+    "mlp standard": ["model=mlp", "data.numbers=standard", ONE_HOT],
+    "mlp quantile": ["model=mlp", "data.numbers=quantile", ONE_HOT],
     "tabm": TABM,
-    "tabm auto": [*TABM, "data.numbers=auto"],
-    "tabm standard": [*TABM, "data.numbers=standard"],
-    "tabm quantile": [*TABM, "data.numbers=quantile"],
+    "tabm auto": [*TABM, "data.numbers=auto", ONE_HOT],
+    "tabm standard": [*TABM, "data.numbers=standard", ONE_HOT],
+    "tabm quantile": [*TABM, "data.numbers=quantile", ONE_HOT],
 }
-"""Without `data.numbers`, its default."""
+"""Without `data.numbers`, the default encodings."""
 RECIPE = [
     "callbacks=[checkpoint,early_stopping,finite_loss]", "trainer.max_epochs=60", "data.batch_size=128",
     "trainer.enable_progress_bar=false",

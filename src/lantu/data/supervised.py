@@ -78,6 +78,10 @@ class SupervisedDataModule(DataModule, ArrangedRows):
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         """Examples of rows, with targets if there are any."""
 
+    def prepared_training(self, rows: pd.DataFrame, y: Tensor) -> Examples:
+        """Examples of the training rows; a modality may encode them unlike later ones."""
+        return self.prepared(rows, y)
+
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """The part of `spec` that describes the inputs."""
@@ -94,7 +98,8 @@ class SupervisedDataModule(DataModule, ArrangedRows):
             if len(chosen):
                 part = rows.iloc[chosen]
                 self.rows[name] = part[self.carried]
-                self.splits[name] = self.prepared(part, target.encode(part[self.target]))
+                prepared = self.prepared_training if name == "train" else self.prepared
+                self.splits[name] = prepared(part, target.encode(part[self.target]))
                 self.fingerprints[name] = blake2b(hashes[chosen].tobytes(), digest_size=16).hexdigest()
         y = self.splits["train"].y  # type: ignore[attr-defined]
         self.spec = {**self.facts(), **target.facts(y)}

@@ -43,7 +43,8 @@ DATA_RANGES: dict[str, Rule] = {
     "data.woe.bins": integer(2, 1000),
     "data.woe.least": number(0, 0.5, above=True, below=True),
     "data.woe.monotone": BOOLEAN,
-    "data.numbers": one_of("auto", "standard", "quantile", "woe"),
+    "data.numbers": one_of("piecewise", "auto", "standard", "quantile", "woe"),
+    "data.categories": one_of("one_hot", "target"),
     "data.classes": list_of(TEXT | number() | BOOLEAN) | NULL,
     # time series
     "data.season": integer(1, 10**6),

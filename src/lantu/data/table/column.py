@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lantu.data import dates
+from lantu.data.table.target_features import TargetFeatures
 from lantu.data.table.text_features import TextFeatures
 
 QUANTILE_LEVELS = np.linspace(0.005, 0.995, 100)
@@ -23,7 +24,9 @@ class Column:
     missing one is replaced by the median, and a further feature marks it if training had missing values. A date has its
     phase in the year, the week and the day besides, as sine and cosine. A category becomes one feature per value seen
     in training. A value that was not seen, or is missing, has a feature of its own if training had such values, and is
-    all zeros otherwise. Text becomes the principal components of its words' TF-IDF weights.
+    all zeros otherwise. A column with many categories has the mean target of the value's training rows and their number
+    besides. A number with edges has, for each piece between two of them, how far through it lies. Text becomes the
+    principal components of its words' TF-IDF weights.
     """
 
     name: str
@@ -57,6 +60,12 @@ class Column:
     """The state of `TextFeatures`; empty: the column's words have no features."""
     woe: dict[str, Any] = field(default_factory=dict)
     """The state of `Bins`; empty: the column is not encoded as weight of evidence."""
+    scores: list[float] = field(default_factory=list)
+    """Normal scores of the quantiles; empty: those of QUANTILE_LEVELS."""
+    edges: list[float] = field(default_factory=list)
+    """Rising; between two neighbours lies a piece of the piecewise linear encoding. Empty: there is none."""
+    target: dict[str, Any] = field(default_factory=dict)
+    """The state of `TargetFeatures`; empty: the mean targets of its categories are no features."""
 
     @property
     def features(self) -> list[str]:
@@ -65,10 +74,14 @@ class Column:
             return [self.name]
         names = [self.name] if self.kind in ("number", "date", "boolean") else []
         names += [f"{self.name} rank"] * self.scales
+        names += [f"{self.name} piece {place}" for place in range(len(self.edges) - 1)]
         names += [f"{self.name} {part} of {cycle}" for cycle in self.cycles for part in ("sine", "cosine")]
         names += [f"{self.name}={value}" for value in self.categories]
         names += [f"{self.name}=another"] * self.others
         names += [f"{self.name} words {place}" for place in range(TextFeatures.width(self.text))]
+        width = TargetFeatures.width(self.target)
+        names += [f"{self.name} mean target {place}" for place in range(width - 1)]
+        names += [f"{self.name} frequency"] * bool(width)
         return [*names, f"{self.name} missing"] if self.marks_missing else names
 
     @property

@@ -7,18 +7,24 @@ import pandas as pd
 
 from lantu.data.table.column import CYCLES, QUANTILE_LEVELS, Column
 from lantu.data.table.column_values import Say, as_category, category_codes, missing_categories, normalize, read_numbers
+from lantu.data.table.target_features import TargetFeatures
 from lantu.data.table.text_features import TextFeatures
 from lantu.data.table.woe import Bins, Options, of_levels, of_numbers
 from lantu.errors import UserError
 
+PIECES_BEYOND = 3.0
+"""Widths of the first or last piece that a value beyond it counts as at most."""
 MOST_DEVIATIONS = 1e6
 """Standard deviations from the mean that a value counts as at most, so that 1e300 in a later file is no infinity."""
 
 
-def encode(rows: pd.DataFrame, columns: list[Column], say: Say | None = None) -> np.ndarray:
+def encode(
+    rows: pd.DataFrame, columns: list[Column], say: Say | None = None, *, training: np.ndarray | None = None
+) -> np.ndarray:
     """Return the features of all columns, float32 (N, features).
 
     Args:
+        training: targets (N, T) where these are the training rows, so that none is told its own target.
         say: is told what could not be read.
 
     Raises:
@@ -29,13 +35,16 @@ def encode(rows: pd.DataFrame, columns: list[Column], say: Say | None = None) ->
     lacking = [name for name, found in names.items() if found is None]
     if lacking:
         raise UserError(f"The table lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}.")
-    return np.hstack([encode_column(column, rows[names[column.name]], say) for column in columns])
+    return np.hstack([encode_column(column, rows[names[column.name]], say, training=training) for column in columns])
 
 
-def encode_column(column: Column, values: pd.Series, say: Say | None = None) -> np.ndarray:
+def encode_column(
+    column: Column, values: pd.Series, say: Say | None = None, *, training: np.ndarray | None = None
+) -> np.ndarray:
     """Return the features of one column, float32 (N, features).
 
     Args:
+        training: targets (N, T) where these are the training values, so that none is told its own target.
         say: is told, in a sentence, how many values could not be read or were not seen in training.
     """
     if column.woe:
@@ -43,6 +52,8 @@ def encode_column(column: Column, values: pd.Series, say: Say | None = None) -> 
     if column.has_categories:
         features = _category_features(column, values, say)
         missing = missing_categories(values)
+        if column.target:
+            features.append(_target_features(column, values, training))
     else:
         found = read_numbers(column, values, say)
         missing = ~np.isfinite(found)
@@ -103,8 +114,27 @@ def _scaled(column: Column, found: np.ndarray, say: Say | None) -> list[np.ndarr
     if column.quantiles:
         from scipy.special import ndtri
 
-        features.append(np.interp(found, column.quantiles, ndtri(QUANTILE_LEVELS))[:, None])
+        features.append(np.interp(found, column.quantiles, column.scores or ndtri(QUANTILE_LEVELS))[:, None])
+    if column.edges:
+        features.append(_pieces(column, found))
     return features
+
+
+def _pieces(column: Column, found: np.ndarray) -> np.ndarray:
+    """How far numbers (N,) are through each piece (N, pieces), from 0 to 1; below and above the ends go on to -3 and 3.
+
+    Piecewise linear encoding (Gorishniy et al. 2022, arXiv 2203.05556).
+    """
+    edges = np.array(column.edges)
+    through = (found[:, None] - edges[:-1]) / np.diff(edges)
+    low, high = np.zeros(len(edges) - 1), np.ones(len(edges) - 1)
+    low[0], high[-1] = -PIECES_BEYOND, PIECES_BEYOND
+    return through.clip(low, high)
+
+
+def _target_features(column: Column, values: pd.Series, training: np.ndarray | None) -> np.ndarray:
+    features, texts = TargetFeatures(column.target), as_category(values)
+    return features.encode(texts) if training is None else features.encode_training(texts, training)
 
 
 def _phases(column: Column, moments: np.ndarray) -> list[np.ndarray]:

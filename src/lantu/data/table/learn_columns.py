@@ -12,6 +12,7 @@ from lantu.data.table.column import CYCLES, QUANTILE_LEVELS, Column
 from lantu.data.table.column_values import as_category, read_numbers
 from lantu.data.table.encode_columns import bin_column
 from lantu.data.table.kinds import FEW, Kind, kinds_of, present
+from lantu.data.table.target_features import TargetFeatures
 from lantu.data.table.text_features import TextFeatures
 from lantu.data.table.woe import Options
 from lantu.errors import UserError
@@ -22,6 +23,10 @@ LEAST_OF_A_CATEGORY = 5
 """Training rows that one of those must have."""
 SEVERAL_WORDS = 1.5
 """Mean words of a column with more than FEW categories from which on its words have features too."""
+PIECES = 16
+"""Of the piecewise linear encoding of a number, with as many training rows in each as ties allow."""
+MOST_VALUES = 250_000_000
+"""Rows × columns × pieces, of 4 bytes each, up to which numbers are encoded piecewise."""
 OUTLYING = 5.0
 """Standard deviations from the mean; a column with a value beyond is skewed or has outliers."""
 
@@ -35,22 +40,28 @@ def learn(
     keep: frozenset[str] = frozenset(),
     words: bool = True,
     binning: tuple[np.ndarray, Options] | None = None,
+    targets: np.ndarray | None = None,
 ) -> list[Column]:
     """Learn the encoding of each column of the training rows; columns that cannot help are reported and left out.
 
     Args:
-        numbers: standard, quantile (ranks, which outliers and skew do not disturb), or auto: standardised, and as
-            ranks besides where a column has values far from the mean.
+        numbers: standard, quantile (ranks, which outliers and skew do not disturb), auto: standardised, and as ranks
+            besides where a column has values far from the mean, or piecewise: standardised, as ranks, and piecewise
+            linear between quantiles.
         day_first: how 03/04/2020 is read where a column does not decide it.
         keep: columns that are inputs even if they look like keys.
         words: learn features of free text; False where only the report is wanted.
         binning: whether each row is of the positive class (N,), and how to bin: every column becomes its weight of
             evidence; None: no binning.
+        targets: (N, T), of which columns with many categories have the mean of each category as features; None: none.
 
     Raises:
         UserError: no column is left.
     """
     kinds = kinds_of(rows, day_first=day_first, keep=keep)
+    if numbers == "piecewise" and len(rows) * len(kinds) * PIECES > MOST_VALUES:
+        report.say(f"{len(rows):,} training rows, too many for the memory of a piecewise encoding: `data.numbers=auto`")
+        numbers = "auto"
     learned, scattered = [], []
     for name, kind in kinds.items():
         report.columns.append(_describe(rows[name], kind))
@@ -59,7 +70,7 @@ def learn(
         if kind.name in ("key", "constant", "nested"):
             continue
         if kind.name in ("category", "text"):
-            column = _learn_categories(name, kind, rows[name], words=words)
+            column = _learn_categories(name, kind, rows[name], words=words, targets=targets)
         else:
             column = _learn_numbers(name, kind, rows[name], numbers=numbers)
         if column.quantiles and not column.scales and numbers != "quantile":
@@ -128,10 +139,13 @@ def _learn_numbers(name: str, kind: Kind, values: pd.Series, *, numbers: str) ->
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = float(filled.mean()), float(filled.std())
     ranks, scales = numbers == "quantile", False
+    learned: dict[str, Any] = {}
     if not np.isfinite([mean, std]).all():
         mean, std, ranks = 0.0, 1.0, True
     elif numbers == "auto" and kind.name == "number" and std > 0:
         scales = ranks = bool(np.abs(filled - mean).max() > OUTLYING * std)
+    elif numbers == "piecewise" and kind.name != "boolean" and std > 0:
+        learned |= _piecewise(filled)
     learned = {
         "scales": scales,
         "mean": mean,
@@ -141,11 +155,31 @@ def _learn_numbers(name: str, kind: Kind, values: pd.Series, *, numbers: str) ->
         "marks_missing": len(finite) < len(found),
         "binary": kind.name == "number" and set(np.unique(finite)) == {0.0, 1.0},
         "cycles": _cycles(finite) if kind.name == "date" else [],
+        **learned,
     }
     return Column(**{**asdict(blank), **learned})
 
 
-def _learn_categories(name: str, kind: Kind, values: pd.Series, *, words: bool) -> Column:
+def _piecewise(found: np.ndarray) -> dict[str, Any]:
+    """How a number (N,) is encoded by its rank and piecewise linear; nothing for one of two values."""
+    quantiles = np.quantile(found, QUANTILE_LEVELS)
+    edges = np.unique(np.quantile(found, np.linspace(0, 1, PIECES + 1)))
+    if len(np.unique(found)) < 3 or not np.all(np.isfinite(np.diff(edges))):
+        return {}
+    if len(different := np.unique(quantiles)) < 2:
+        return {}
+    from scipy.special import ndtri
+
+    scores = ndtri(QUANTILE_LEVELS)
+    return {
+        "scales": True,
+        "quantiles": different.tolist(),
+        "scores": [float(scores[quantiles == value].mean()) for value in different],
+        "edges": edges.tolist() if len(edges) > 2 else [],
+    }
+
+
+def _learn_categories(name: str, kind: Kind, values: pd.Series, *, words: bool, targets: np.ndarray | None) -> Column:
     texts = as_category(present(values))
     counts = texts.value_counts()
     categories, others, rare = sorted(counts.index), False, 0.0
@@ -163,6 +197,7 @@ def _learn_categories(name: str, kind: Kind, values: pd.Series, *, words: bool) 
         rare=rare,
         text=TextFeatures.learn(texts).state if words and has_words else {},
         marks_missing=len(texts) < len(values),
+        target=TargetFeatures.learn(as_category(values), targets).state if others and targets is not None else {},
     )
 
 

@@ -7,6 +7,7 @@ A data frame of one row costs milliseconds; this takes microseconds. Columns of 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from math import isfinite, isnan
 from typing import Any
 
@@ -15,7 +16,8 @@ import pandas as pd
 
 from lantu.data.table.column import QUANTILE_LEVELS, Column
 from lantu.data.table.column_values import normalize, normalized_places, read_numbers
-from lantu.data.table.encode_columns import MOST_DEVIATIONS, encode_column
+from lantu.data.table.encode_columns import MOST_DEVIATIONS, PIECES_BEYOND, encode_column
+from lantu.data.table.target_features import TargetFeatures
 from lantu.data.values import FALSE, TRUE, is_missing
 from lantu.errors import UserError
 
@@ -122,10 +124,21 @@ def _scaling(column: Column) -> Callable[[float], list[float]]:
         return lambda found: [standardised(found)]
     from scipy.special import ndtri
 
-    quantiles, scores = np.array(column.quantiles), ndtri(QUANTILE_LEVELS)
+    quantiles, scores = np.array(column.quantiles), np.array(column.scores or ndtri(QUANTILE_LEVELS))
     if column.scales:
-        return lambda found: [standardised(found), float(np.interp(found, quantiles, scores))]
+        pieces = _pieces(column.edges)
+        return lambda found: [standardised(found), float(np.interp(found, quantiles, scores)), *pieces(found)]
     return lambda found: [float(np.interp(found, quantiles, scores))]
+
+
+def _pieces(edges: list[float]) -> Callable[[float], list[float]]:
+    """As `encode_columns` has a number's pieces."""
+    last = len(edges) - 2
+    pieces = [
+        (low, high - low, -PIECES_BEYOND if place == 0 else 0.0, PIECES_BEYOND if place == last else 1.0)
+        for place, (low, high) in enumerate(pairwise(edges))
+    ]
+    return lambda found: [min(max((found - low) / width, least), most) for low, width, least, most in pieces]
 
 
 def _read(column: Column, value: Any) -> float:
@@ -170,6 +183,7 @@ def _category(column: Column) -> Encoder:
     places = {name: place for place, name in enumerate(column.categories)}
     normalized = normalized_places(column)
     count, others, marks = len(places), column.others, column.marks_missing
+    target = TargetFeatures(column.target) if column.target else None
 
     def encode(value: Any) -> list[float]:
         text = _text(value)
@@ -182,6 +196,8 @@ def _category(column: Column) -> Encoder:
             features[place] = 1.0
         if others:
             features.append(float(place < 0 and not absent))
+        if target is not None:
+            features += target.encode_one(text)
         if marks:
             features.append(float(absent))
         return features

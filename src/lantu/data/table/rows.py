@@ -18,6 +18,7 @@ from lantu.data.table.encode_columns import encode
 from lantu.data.table.learn_columns import learn
 from lantu.data.table.reference import reference
 from lantu.data.table.suspicions import suspicious
+from lantu.data.table.target_features import MOST_TARGETS
 from lantu.data.table.woe import Options
 from lantu.errors import UserError
 
@@ -36,21 +37,25 @@ class TableRows(ArrangedRows):
         day_first: bool | None,
         numbers: str,
         woe: dict[str, Any] | None = None,
+        categories: str = "one_hot",
     ) -> None:
         """Take the options that concern columns.
 
         Raises:
-            UserError: there is no such scale.
+            UserError: there is no such encoding.
         """
-        if numbers not in ("auto", "standard", "quantile", "woe"):
+        if numbers not in ("piecewise", "auto", "standard", "quantile", "woe"):
             raise UserError(
-                f"`data.numbers={numbers}`: numbers are brought to one scale as auto, standard, quantile, or woe "
-                "(weight of evidence)."
+                f"`data.numbers={numbers}`: numbers are encoded as piecewise, auto, standard, quantile, or woe (weight "
+                "of evidence)."
             )
+        if categories not in ("one_hot", "target"):
+            raise UserError(f"`data.categories={categories}`: categories are encoded as one_hot or target.")
         self.ignore = ignore or []
         self.keep = keep or []
         self.day_first = day_first
         self.numbers = numbers
+        self.categories = categories
         self.binning = Options.of(woe)
 
     def learn(self, rows: pd.DataFrame) -> dict[str, Any]:
@@ -67,9 +72,22 @@ class TableRows(ArrangedRows):
             keep=frozenset(self.keep),
             words=self.words and self.numbers != "woe",
             binning=(self._positive(rows), self.binning) if self.numbers == "woe" else None,
+            targets=self.targets_of(rows) if self.words else None,
         )
         suspicious(inputs, rows[self.target], learned, self.report)
         return {"columns": state(learned), "reference": reference(inputs, learned)}
+
+    def targets_of(self, rows: pd.DataFrame) -> np.ndarray | None:
+        """What categories are encoded by: (N, 1), or (N, classes) of three classes or more; None: not by the target."""
+        if self.categories != "target" or self.numbers == "woe":
+            return None
+        target = labels.restored(self.learned["target"])
+        if isinstance(target, labels.Numbers):
+            return (pd.to_numeric(rows[self.target]).to_numpy(dtype=np.float64) - target.mean)[:, None] / target.std
+        if not isinstance(target, labels.Classes) or len(target.names) > MOST_TARGETS:
+            return None
+        codes = target.codes(rows[self.target])
+        return (codes[:, None] == np.arange(len(target.names))[len(target.names) == 2 :]).astype(np.float64)
 
     def _positive(self, rows: pd.DataFrame) -> np.ndarray:
         """Whether each row (N,) is of the positive class.

@@ -19,6 +19,7 @@ from lantu.data.table.column import Column
 from lantu.data.table.encode_columns import encode
 from lantu.data.table.reference import reference
 from lantu.data.table.rows import TableRows, own_file
+from lantu.data.table.target_features import TargetFeatures
 from lantu.data.table.woe import Bins
 from lantu.errors import UserError
 from lantu.notices import warn_once
@@ -34,9 +35,11 @@ class TableDataModule(SupervisedDataModule, TableRows):
         ignore: columns that must not be learned from, such as an id.
         keep: columns to learn from even if they look like keys.
         day_first: whether 03/04/2020 is the third of April; None: as the column decides, else by its separator.
-        numbers: auto (mean 0, deviation 1, and the normal scores of ranks besides for a column with outliers or skew),
-            standard (the former alone), quantile (the latter alone), or woe:
-            every column, categories too, is binned and replaced by its weight of evidence for one of two classes.
+        numbers: piecewise (standardised, normal scores of ranks, and piecewise linear between 16 quantiles), auto
+            (standardised, and ranks besides for a column with outliers or skew), standard, quantile (ranks alone), or
+            woe: every column, categories too, is binned and replaced by its weight of evidence for one of two classes.
+        categories: target: columns of more than 50 categories have the mean target of each category as features
+            besides; one_hot: not.
         woe: how it is binned: bins (at most), least (share of the rows in each) and monotone.
         options: of `SupervisedDataModule`.
     """
@@ -53,11 +56,12 @@ class TableDataModule(SupervisedDataModule, TableRows):
         day_first: bool | None = None,
         numbers: str = "standard",
         woe: dict[str, Any] | None = None,
+        categories: str = "one_hot",
         duplicates: str = "auto",
         **options: Any,
     ) -> None:
         super().__init__(source=source or own_file(path), duplicates=duplicates, **options)
-        self.set_columns(ignore=ignore, keep=keep, day_first=day_first, numbers=numbers, woe=woe)
+        self.set_columns(ignore=ignore, keep=keep, day_first=day_first, numbers=numbers, woe=woe, categories=categories)
 
     def table_columns(self) -> list[dict[str, Any]]:
         return list(self.learned.get("columns") or [])
@@ -65,6 +69,10 @@ class TableDataModule(SupervisedDataModule, TableRows):
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         # of training rows, what could not be read is said once, by the first pass over them
         return Examples(torch.from_numpy(encode(rows, self._columns, self._say)), y)
+
+    def prepared_training(self, rows: pd.DataFrame, y: Tensor) -> Examples:
+        features = encode(rows, self._columns, self._say, training=self.targets_of(rows))
+        return Examples(torch.from_numpy(features), y)
 
     def facts(self) -> dict[str, Any]:
         names = [feature for column in self._columns for feature in column.features]
@@ -119,6 +127,9 @@ class TableDataModule(SupervisedDataModule, TableRows):
         for column in self._columns:
             if column.woe or (column.kind in ("number", "date") and not column.binary):
                 places += range(first, first + 1 + column.scales)
+            if column.target:
+                last = first + len(column.features) - column.marks_missing
+                places += range(last - TargetFeatures.width(column.target), last)
             first += len(column.features)
         return places
 
