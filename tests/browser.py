@@ -66,6 +66,13 @@ class Browser(AbstractContextManager["Browser"]):
         self._ask("Page.navigate", self._session, url=url)
         self.wait("document.readyState == 'complete' && location.href != 'about:blank'")
 
+    def look_at(self, *, width: int, dark: bool = False) -> None:
+        """Give the window a width in pixels, and the person a preference for light or dark."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self._ask("Emulation.setDeviceMetricsOverride", self._session, **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._ask("Emulation.setEmulatedMedia", self._session, features=[scheme])
+
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""
         asked = {"expression": script, "returnByValue": True, "awaitPromise": True, "userGesture": True}

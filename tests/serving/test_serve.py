@@ -21,6 +21,7 @@ import torch
 import lantu
 from lantu.config.build import build
 from lantu.config.composing import compose
+from lantu.data.table.column import Column
 from lantu.errors import UserError
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
@@ -33,6 +34,7 @@ pytest.importorskip("multipart", reason="needs the extra `serve`")
 from starlette.testclient import TestClient
 
 from lantu.serving.http.app import build_app
+from lantu.serving.http.request_sample import RequestSample
 
 QUIET = ["++callbacks.figures=null", "test=false", "save_model=false"]
 
@@ -390,6 +392,24 @@ def test_a_sample_of_the_requests_is_judged_by_the_monitor_and_holds_no_free_tex
     kept.assign(age=(kept["age"].astype(float) + 40).astype(str)).to_parquet(tmp_path / "older.parquet")
     later = judge(rebuilt, build(TRAINER), table.run_dir, new=tmp_path / "older.parquet", **options)
     assert any("age" in each for each in later.drifted)
+
+
+def test_after_a_promotion_requests_are_kept_by_the_columns_of_the_new_model(tmp_path: Path) -> None:
+    age = Column("age", "number", "double")
+    sample = RequestSample(tmp_path / "kept", [age], share=1.0, redact=["age"])
+    sample.add([{"age": 31, "city": "Turin"}])
+    sample.use([Column("city", "category", "string", categories=["Turin"]), Column("remark", "text", "string")])
+    sample.add([{"age": 31, "city": "Turin", "remark": "call me"}])
+    sample.close()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.name.startswith("Thread-"):
+            thread.join(10)
+    kept = [pd.read_parquet(each) for each in sorted((tmp_path / "kept").iterdir())]
+    assert sorted(map(list, kept)) == [["age"], ["city", "remark"]]
+    now = next(each for each in kept if "city" in each)
+    assert now["city"].tolist() == ["Turin"]
+    assert now["remark"].isna().all()
+    assert now.attrs["lantu.redacted"] == ["remark"]
 
 
 @pytest.mark.parametrize("option", ["max_texts=0", "max_batch=0", "timeout=0"])

@@ -81,12 +81,12 @@ def make_server(cfg: DictConfig, token: str | None) -> Any:
 
 def _sample(cfg: DictConfig, model: Any) -> Any:
     """What keeps a share of the requests; raises a `UserError` where that cannot be."""
-    from lantu.data.table.column import Column
     from lantu.serving.http.request_sample import RequestSample
+    from lantu.serving.http.served import table_columns
 
     if cfg.sample_folder is None:
         raise UserError(f"`sample={cfg.sample}` keeps rows of requests: say where, `sample_folder=DIR`.")
-    columns = [Column(**each) for each in model.data.table_columns()]
+    columns = table_columns(model)
     if not columns:
         raise UserError("`sample` keeps rows of tables, and this model takes none.")
     folder = Path(cfg.sample_folder).expanduser()

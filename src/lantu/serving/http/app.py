@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from lantu.serving.http.description import openapi
 from lantu.serving.http.holder import Holder, described
 from lantu.serving.http.request_sample import RequestSample
 from lantu.serving.http.requests import ARROW, Refused, RequestInputs, as_arrow, read
-from lantu.serving.http.served import Prepared, ServedModel
+from lantu.serving.http.served import Prepared, ServedModel, table_columns
 from lantu.serving.http.try_page import page
 from lantu.serving.http.watching import Watch
 from lantu.serving.http.writer import Writer
@@ -69,6 +70,7 @@ class Server:
         """
         self.hosts = hosts
         self.sample = sample
+        self._sampled: ServedModel | None = None
         self.holder = holder
         self.watch = watch
         self.limits = limits
@@ -89,11 +91,19 @@ class Server:
         else:
             answers, model = await self.batcher.ask(lambda each: _prepare(each, inputs), inputs.count)
             if self.sample is not None and inputs.rows:
-                self.sample.add(inputs.rows)
+                self._keep(self.sample, model, inputs.rows)
         named = f"{model.name}/{model.version}"
         if ARROW in request.headers.get("accept", ""):
             return Response(as_arrow(answers, model=named), media_type=ARROW)
         return JSONResponse({"predictions": answers, "model": named})
+
+    def _keep(self, sample: RequestSample, model: ServedModel, rows: list[dict[str, Any]]) -> None:
+        """Keep a share of the rows, by the columns of the model that answered them."""
+        if model is not self._sampled:
+            if self._sampled is not None:
+                sample.use(table_columns(model))
+            self._sampled = model
+        sample.add(rows)
 
     async def health(self, request: Request) -> Response:
         return JSONResponse({"status": "alive"})

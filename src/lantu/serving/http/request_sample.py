@@ -54,9 +54,9 @@ class RequestSample:
         except OSError as error:
             raise UserError(f"`sample_folder={folder}` cannot be made: {error.strerror}.") from error
         self.folder = folder
-        self.columns = columns
         self.share = share
-        self.redacted = sorted({*redact, *(each.name for each in columns if each.kind == "text" or each.text)})
+        self._redact = frozenset(redact)
+        self._take(columns)
         self._room = most_rows - _rows_in(folder)
         self._random = random.Random()
         self._rows: list[dict[str, str | None]] = []
@@ -70,19 +70,38 @@ class RequestSample:
         if not chosen and not self._rows:
             return
         with self._turn:
+            if not self.columns:
+                return
             self._room -= len(chosen)
             self._rows += [self._kept(row) for row in chosen]
             if len(self._rows) < AT_ONCE and time.monotonic() - self._since < SECONDS:
                 return
             rows_now, self._rows = self._rows, []
             self._since = time.monotonic()
-        threading.Thread(target=self._write, args=(rows_now,)).start()
+            columns, redacted = self.columns, self.redacted
+        threading.Thread(target=self._write, args=(rows_now, columns, redacted)).start()
+
+    def use(self, columns: list[Column]) -> None:
+        """Keep the columns of another model from now on, as after a promotion; earlier rows go to a file of theirs.
+
+        Columns of text are left empty, as before; a name in `redact` that the new model does not have redacts nothing.
+        """
+        with self._turn:
+            rows, before, redacted = self._rows, self.columns, self.redacted
+            self._rows = []
+            self._take(columns)
+        threading.Thread(target=self._write, args=(rows, before, redacted)).start()
+
+    def _take(self, columns: list[Column]) -> None:
+        self.columns = columns
+        texts = {each.name for each in columns if each.kind == "text" or each.text}
+        self.redacted = sorted(texts | (self._redact & {each.name for each in columns}))
 
     def close(self) -> None:
         """Write what was not written yet."""
         with self._turn:
             rows, self._rows = self._rows, []
-        self._write(rows)
+        self._write(rows, self.columns, self.redacted)
 
     def _kept(self, row: Mapping[str, Any]) -> dict[str, str | None]:
         return {
@@ -90,13 +109,13 @@ class RequestSample:
             for each in self.columns
         }
 
-    def _write(self, rows: list[dict[str, str | None]]) -> None:
+    def _write(self, rows: list[dict[str, str | None]], columns: list[Column], redacted: list[str]) -> None:
         import pandas as pd
 
         if not rows:
             return
-        frame = pd.DataFrame(rows, columns=[each.name for each in self.columns], dtype=str)
-        frame.attrs[REDACTED] = self.redacted
+        frame = pd.DataFrame(rows, columns=[each.name for each in columns], dtype=str)
+        frame.attrs[REDACTED] = redacted
         with self._turn:
             self._files += 1
             name = f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{self._files:04d}"

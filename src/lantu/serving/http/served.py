@@ -45,6 +45,11 @@ class Prepared:
     """Values of a row that were taken as missing, by its place."""
 
 
+def table_columns(model: "ServedModel") -> list[Column]:
+    """The columns of the table that a model was trained on; [] for other data."""
+    return [Column(**each) for each in model.data.table_columns()]
+
+
 class ServedModel:
     """One version of a model.
 

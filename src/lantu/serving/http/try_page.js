@@ -19,11 +19,13 @@ async function ask(body,headers){
     found.predictions.forEach(shown);
   }catch(error){why.textContent='No answer: '+error.message}
 }
+const conversation=[];  // the whole of it is sent each time, as clients of the API do; the answer says what was not read
 async function write(prompt){  // tokens appear as they are written; what was asked before stays above
   why.textContent='';
+  const messages=[...conversation,{role:'user',content:prompt}];
   const asked=made('p',prompt),text=made('pre','');asked.className='muted';out.append(asked,text);
   const options={stream:true,max_tokens:Number(form.querySelector('#tokens').value),
-    temperature:Number(form.querySelector('#temperature').value),messages:[{role:'user',content:prompt}]};
+    temperature:Number(form.querySelector('#temperature').value),messages};
   try{
     const reply=await fetch('v1/chat/completions',{method:'POST',body:JSON.stringify(options),
       headers:{...head(),'Content-Type':'application/json'}});
@@ -32,9 +34,15 @@ async function write(prompt){  // tokens appear as they are written; what was as
     for(;;){const {done,value}=await reader.read();if(done)break;
       const events=(rest+value).split('\n\n');rest=events.pop();
       for(const each of events){if(each==='data: [DONE]')continue;
-        for(const choice of JSON.parse(each.slice(6)).choices)text.textContent+=choice.delta.content||''}}
+        const part=JSON.parse(each.slice(6));
+        if(part.warnings&&!out.querySelector('.warning')){
+          const said=made('p',part.warnings.join(' '));said.className='muted warning';text.after(said)}
+        for(const choice of part.choices)text.textContent+=choice.delta.content||''}}
+    conversation.push(messages.at(-1),{role:'assistant',content:text.textContent});
   }catch(error){why.textContent='No answer: '+error.message}
 }
+const anew=document.querySelector('#anew');
+if(anew)anew.addEventListener('click',()=>{conversation.length=0;out.replaceChildren();why.textContent=''});
 form.addEventListener('submit',event=>{
   event.preventDefault();
   const prompt=form.querySelector('[data-writes]'),file=document.querySelector('#file');

@@ -26,12 +26,13 @@ def page(model: ServedModel, *, needs_token: bool) -> str:
     token = '<label for="token">Token</label><input id="token" type="password">' if needs_token else ""
     script = "".join(each.read_text(encoding="utf-8") for each in (RECORDING, SCRIPT))
     button = "Write" if _writes(model) else "Predict"
+    anew = ' <button type="button" id="anew">New conversation</button>' if _writes(model) else ""
     title = escape(f"{model.name} {model.version}")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style>'
         f"<main><h1>{escape(model.name)}</h1><p class=muted>version {escape(model.version)}</p>"
-        f"<form>{token}{_fields(model)}<button>{button}</button></form>"
+        f"<form>{token}{_fields(model)}<button>{button}</button>{anew}</form>"
         '<p role="alert" id="why"></p><div id="answer" aria-live="polite"></div></main>'
         f"<script>{script}</script></html>"
     )
