@@ -15,7 +15,7 @@ from lantu.models import GPT
 from lantu.models.generate import generate
 from lantu.optim import parameter_groups
 from lantu.optim.muon import Muon
-from lantu.training.callbacks.small import Interruptible
+from lantu.training.callbacks.interruptible import Interruptible
 from lantu.training.loop.lean_loop import LeanEpochLoop
 
 pytestmark = [

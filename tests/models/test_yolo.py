@@ -8,7 +8,8 @@ from torch import Tensor
 from torchvision.ops import box_iou, complete_box_iou_loss
 
 import lantu
-from lantu.models.yolo import YOLO, assign, distribution_loss, grid_of, overlaps
+from lantu.models.yolo import YOLO
+from lantu.models.yolo_assignment import assign, distribution_loss, grid_of, overlaps
 
 
 @pytest.fixture

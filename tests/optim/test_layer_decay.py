@@ -15,7 +15,7 @@ from lantu.errors import UserError
 from lantu.models import CNN, MLP, Upscale
 from lantu.optim import cosine, fine_tune
 from lantu.optim.layer_decay import layer_numbers
-from lantu.tasks.optimization import configured
+from lantu.tasks.optimization import optimizer_config
 
 
 def bert(layers: int = 3) -> nn.Module:
@@ -30,7 +30,7 @@ def rates(net: nn.Module, *, lr: float = 1.0) -> dict[str, float]:
         gradient_clip_val=None, precision="32-true", estimated_stepping_batches=10, max_steps=-1
     )
     factory = partial(torch.optim.AdamW, lr=lr)
-    optimizer = configured(net, trainer, optimizer=factory, scheduler=partial(cosine))["optimizer"]
+    optimizer = optimizer_config(net, trainer, optimizer=factory, scheduler=partial(cosine))["optimizer"]
     found = {id(each): group["lr"] for group in optimizer.param_groups for each in group["params"]}
     return {name: found.get(id(each), 0.0) for name, each in net.named_parameters()}
 

@@ -30,7 +30,7 @@ from lantu.tasks.error_rates import error_rates
 from lantu.tasks.speech_recognition import edits
 from lantu.tasks.word_models import Lexicon, NGrams
 from lantu.tasks.word_times import word_times
-from lantu.training.callbacks.small import Interruptible
+from lantu.training.callbacks.interruptible import Interruptible
 
 CHARACTERS = ["a", "b"]
 

@@ -18,7 +18,7 @@ from lantu.inference.rebuild import rebuild
 from lantu.tasks.spectral_distortion import mel_cepstral_distortion, warped_mean
 from lantu.tasks.waveform_baselines import bits_of_counts
 from lantu.training import Intelligibility
-from lantu.training.callbacks.small import Interruptible
+from lantu.training.callbacks.interruptible import Interruptible
 
 RATE = 8000
 SMALL = [

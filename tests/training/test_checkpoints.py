@@ -23,7 +23,7 @@ from lantu.checkpoints.checkpoint_file import LAST, PREVIOUS, CheckedFiles, refu
 from lantu.checkpoints.load import load
 from lantu.errors import UserError
 from lantu.inference.rebuild import rebuild
-from lantu.training.callbacks.small import BestCheckpoints
+from lantu.training.callbacks.best_checkpoints import BestCheckpoints
 
 Train = Callable[..., lantu.Result]
 QUIET = ("model=mlp", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false", "test=false")

@@ -19,7 +19,7 @@ import lantu
 from lantu.data.batches import Examples
 from lantu.data.samplers import Chosen
 from lantu.training.callbacks.exact_resume import KEY
-from lantu.training.callbacks.small import Interruptible
+from lantu.training.callbacks.interruptible import Interruptible
 
 COMMON = (
     "trainer=cpu", "trainer.deterministic=true", "trainer.log_every_n_steps=3", "trainer.enable_progress_bar=false",

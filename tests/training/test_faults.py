@@ -18,7 +18,7 @@ from torch import nn
 import lantu
 from lantu.errors import Fault, is_full_disk, is_full_shared_memory
 from lantu.training.callbacks.finite_loss import first_not_finite
-from lantu.training.callbacks.small import Interruptible
+from lantu.training.callbacks.interruptible import Interruptible
 from lantu.training.faults import _cuda_advice, largest_that_fits
 
 QUIET = (

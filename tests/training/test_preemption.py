@@ -16,7 +16,7 @@ from pytorch_lightning import Callback
 
 import lantu
 from lantu.training.callbacks.exact_resume import KEY
-from lantu.training.callbacks.small import Interruptible
+from lantu.training.callbacks.interruptible import Interruptible
 
 QUEUED_AGAIN = 7
 SMALL = (

@@ -102,7 +102,7 @@ def test_a_run_whose_folder_is_gone_goes_on_from_the_checkpoint_that_mlflow_keep
 
 
 def test_an_id_that_no_run_has_is_refused(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no file, folder or MLflow store of that name"):
+    with pytest.raises(UserError, match="there is no file or folder of that name"):
         train(*QUIET, "resume=0123456789abcdef")
 
 

@@ -21,7 +21,7 @@ from lantu.sweeps.state.objective import objective_value
 from lantu.sweeps.state.status import Watcher
 from lantu.sweeps.state.sweep_folder import SweepFolder, sweep_folders, sweeps_of
 
-EVERY = 1.0
+REFRESH_SECONDS = 1.0
 
 
 def sweeps_main(argv: list[str]) -> int:
@@ -40,7 +40,7 @@ def sweeps_main(argv: list[str]) -> int:
     if options.name is None:
         sweeps = list(sweep_folders(options.store))
         if options.json:
-            print(as_json([_told(each) for each in sweeps]))
+            print(as_json([_as_dict(each) for each in sweeps]))
             return 0
         if not sweeps:
             console.print(f"No sweep in {options.store} yet: `lantu train -m optimizer.lr=1e-3,1e-2` is one.")
@@ -52,7 +52,7 @@ def sweeps_main(argv: list[str]) -> int:
     if not sweep.exists():
         raise UserError(unknown(sweeps_of(options.store), options.name))
     if options.json:
-        print(as_json([_told(sweep, trials=True)]))
+        print(as_json([_as_dict(sweep, trials=True)]))
     elif options.watch and console.is_terminal:
         _watch(sweep, console)
     else:
@@ -60,25 +60,25 @@ def sweeps_main(argv: list[str]) -> int:
     return 0
 
 
-def _told(sweep: SweepFolder, *, trials: bool = False) -> dict[str, Any]:
-    """A sweep as plain values, with its trials if asked for."""
+def _as_dict(sweep: SweepFolder, *, trials: bool = False) -> dict[str, Any]:
+    """Return a sweep as plain values, with its trials if `trials` is set."""
     status, content = Watcher(sweep).look(), sweep.content()
     best = status.best
     objectives = list(content["objectives"])
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "name": sweep.name, "began": datetime.fromtimestamp(content["created"], UTC).isoformat(timespec="seconds"),
         "running": sweep.owner.is_alive(), "objectives": objectives, "trials": dict(status.counts),
         "best": {"trial": best.name, "metric": best.metric, "value": best.value} if best else None, **sweep.spent(),
     }  # fmt: skip
     if trials:
-        found["each_trial"] = [
+        values["each_trial"] = [
             {
                 "number": each.number, "name": each.name, "status": state.status,
                 "seconds": state.ended - state.started if state.ended else None, "values": state.values,
             }
             for each in sweep.trials() for state in [each.state()]
         ]  # fmt: skip
-    return found
+    return values
 
 
 def _overview(sweeps: list[SweepFolder]) -> Table:
@@ -103,7 +103,7 @@ def _watch(sweep: SweepFolder, console: Console) -> None:
             live.update(_overview([sweep]), refresh=True)
             if not sweep.owner.is_alive() or not watcher.look().counts:
                 return
-            time.sleep(EVERY)
+            time.sleep(REFRESH_SECONDS)
 
 
 def _show(sweep: SweepFolder, console: Console) -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lantu.compare.analysis import Analysis, Depth, Options, analyse
+from lantu.compare.analysis import Analysis, Options, analyse
 from lantu.compare.comparison_table import number
+from lantu.compare.depth import Depth
 from lantu.compare.reading.run_frames import Reader, Selection
 from lantu.compare.reading.stores import open_reader
 from lantu.compare.recommendation import Decision

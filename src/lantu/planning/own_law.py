@@ -27,7 +27,8 @@ def forecast_from(experiment: str, *, tracking_uri: str, job: Job) -> Forecast:
     Raises:
         UserError: there is no such experiment, or its runs do not identify a law; the message says why.
     """
-    from lantu.compare.analysis import Options, analyse, fitted_law
+    from lantu.compare.analysis import Options, analyse
+    from lantu.compare.depth import fitted_law
     from lantu.compare.methods.scaling import Refused, effective_samples
     from lantu.compare.reading.run_frames import Selection
     from lantu.compare.reading.stores import open_reader

@@ -17,7 +17,7 @@ OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 SchedulerFactory = Callable[..., LRScheduler | ReduceLROnPlateau | None]
 
 
-def configured(
+def optimizer_config(
     net: nn.Module,
     trainer: pl.Trainer,
     *,
@@ -25,7 +25,7 @@ def configured(
     scheduler: SchedulerFactory | None,
     optimizers: int = 1,
 ) -> dict[str, Any]:
-    """An optimizer of a network with its schedule, as Lightning's `configure_optimizers` returns it.
+    """Return the optimizer of a network with its schedule, as Lightning's `configure_optimizers` does.
 
     Args:
         net: its weights are optimized; weight decay is taken off biases and norms.

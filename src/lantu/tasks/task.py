@@ -14,7 +14,7 @@ from lantu.errors import UserError, lacks
 from lantu.models.sharding import is_sharded, shard
 from lantu.optim import l1_norm
 from lantu.tasks.loss_weighting import Shares
-from lantu.tasks.optimization import OptimizerFactory, SchedulerFactory, check_manual, configured
+from lantu.tasks.optimization import OptimizerFactory, SchedulerFactory, check_manual, optimizer_config
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.task_metrics import TaskMetrics, detached
 
@@ -172,7 +172,7 @@ class Task(TaskMetrics):
         """
         optimizer, scheduler = optimizer or self._optimizer, scheduler or self._scheduler
         assert optimizer is not None, "a task without an optimizer can evaluate, not train"
-        return configured(net, self.trainer, optimizer=optimizer, scheduler=scheduler, optimizers=optimizers)
+        return optimizer_config(net, self.trainer, optimizer=optimizer, scheduler=scheduler, optimizers=optimizers)
 
     def step_schedules(self) -> None:
         """Step the schedules that change at every step; for tasks with manual optimization, once a batch."""

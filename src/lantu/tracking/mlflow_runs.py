@@ -26,7 +26,7 @@ ANSWER_SECONDS = 10.0
 
 def open_client(run: str, store: Path, tracking_uri: str | None) -> Any:
     if tracking_uri is None and not (store / "mlflow.db").is_file():
-        raise UserError(f"`run={run}`: there is no file, folder or MLflow store of that name ({store} has no runs).")
+        raise UserError(f"`run={run}`: there is no file or folder of that name, and {store} has no runs in MLflow.")
     if tracking_uri is not None:
         refuse_silent(tracking_uri)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 take minutes

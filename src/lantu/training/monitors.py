@@ -12,7 +12,8 @@ from lantu.metric_direction import direction
 from lantu.slice_names import SLICE, parts_of
 from lantu.suggestions import did_you_mean
 from lantu.tasks import Task
-from lantu.training.callbacks.small import BestCheckpoints, EarlyStopping
+from lantu.training.callbacks.best_checkpoints import BestCheckpoints
+from lantu.training.callbacks.early_stopping import EarlyStopping
 
 DEFAULT = "val/loss"
 """What the best checkpoint is chosen by unless the config or the task says otherwise."""

@@ -150,9 +150,9 @@ def _own_tags(cfg: DictConfig, composition: Composition, task: LightningModule) 
         f"lantu.{group}": str(file) for group, file in composition.choices.items() if group in ("data", "model", "task")
     }
     directions = task.metric_directions() if isinstance(task, Task) else {}
-    directions_told = {name: mode for name, mode in directions.items() if known_direction(name) != mode}
-    if directions_told:  # metrics whose direction cannot be derived from their names
-        chosen["lantu.directions"] = json.dumps(directions_told)
+    own_directions = {name: mode for name, mode in directions.items() if known_direction(name) != mode}
+    if own_directions:  # metrics whose direction cannot be derived from their names
+        chosen["lantu.directions"] = json.dumps(own_directions)
     if cfg.notice:
         chosen["notice"] = str(cfg.notice)
     return {**chosen, "lantu.asked": " ".join(_asked(composition)), "lantu.run_dir": str(Path(cfg.paths.run).resolve())}

@@ -21,8 +21,8 @@ from lantu.tracking import RunLogger
 from lantu.training import faults, record
 from lantu.training.build_task import build_task, make_efficient
 from lantu.training.callbacks.exact_resume import ResumeCheckpoint, resume_points
+from lantu.training.callbacks.interruptible import Interruptible
 from lantu.training.callbacks.preemption import Preemption, in_a_submitted_job
-from lantu.training.callbacks.small import Interruptible
 from lantu.training.complete_config import as_plain, complete_config, publish_facts
 from lantu.training.distributed import local_ranks, torchrun
 from lantu.training.fit_and_test import best_checkpoint, train, validate_short_run

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.analysis import Analysis
+from lantu.compare.depth import Depth
 from lantu.compare.recommendation.cautions import cautions
 from lantu.compare.recommendation.choice import choose
 from lantu.compare.recommendation.cost_sentences import business_case, forecast, most_important, total_cost

@@ -2,8 +2,9 @@
 
 import math
 
-from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import number
+from lantu.compare.depth import Depth
 from lantu.compare.methods.scaling import Law
 from lantu.compare.phrases import counted, digits_for, interval
 from lantu.units import format_money

@@ -5,8 +5,9 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import number, spread
+from lantu.compare.depth import Depth
 from lantu.compare.phrases import digits_for
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, without_worst, words

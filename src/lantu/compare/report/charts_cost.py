@@ -5,8 +5,9 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import number
+from lantu.compare.depth import Depth
 from lantu.compare.methods.pareto import front, prices, telling_costs
 from lantu.compare.methods.roi import Outlook
 from lantu.compare.methods.scaling import Law, budget_curve

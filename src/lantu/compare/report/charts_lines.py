@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.analysis import Analysis
+from lantu.compare.depth import Depth
 from lantu.compare.methods.curves import AXES, HARDWARE
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, words

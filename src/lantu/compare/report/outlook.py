@@ -4,8 +4,9 @@ from html import escape
 
 import numpy as np
 
-from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import MISSING, compact, number
+from lantu.compare.depth import Depth
 from lantu.compare.methods.roi import FORMULAS, Outlook
 from lantu.compare.methods.scaling import Law, Refused
 from lantu.compare.phrases import digits_for, interval

@@ -5,8 +5,9 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from lantu.compare.analysis import Analysis, Depth, deepen
+from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import TIED, number, rounded
+from lantu.compare.depth import Depth, deepen
 from lantu.compare.phrases import counted
 from lantu.compare.reading.run_frames import Reader
 from lantu.compare.recommendation import Decision, decide

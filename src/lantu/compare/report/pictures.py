@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lantu.compare.analysis import Analysis, Depth
+from lantu.compare.analysis import Analysis
+from lantu.compare.depth import Depth
 from lantu.compare.methods.pareto import front, telling_costs
 from lantu.compare.report.svg import COLOURS, spans_magnitudes
 from lantu.metric_direction import direction

@@ -1,4 +1,4 @@
-"""Examine a data module for what is doubtful, and add it to its report."""
+"""Look for doubtful labels, near duplicates and gaps in a data module, and add them to its report."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from lantu.errors import UserError
 
 
 def add_label_errors(module: Any, report: Report) -> None:
-    """Labels of the training split that may be wrong.
+    """Report labels of the training split that may be wrong.
 
     Raises:
         UserError: the data have no classes, or no classical model to predict them with.
@@ -45,7 +45,7 @@ def add_label_errors(module: Any, report: Report) -> None:
 
 
 def add_near_duplicates(module: Any, report: Report) -> None:
-    """Texts or pictures of any split that nearly repeat.
+    """Report texts or pictures of any split that are near duplicates.
 
     Raises:
         UserError: the data are neither.
@@ -88,7 +88,7 @@ def add_near_duplicates(module: Any, report: Report) -> None:
 
 
 def add_coverage(module: Any, report: Report) -> None:
-    """How much of validation and test the training split covers, and how diverse each of its classes is.
+    """Report how much of validation and test the training split covers, and how diverse each of its classes is.
 
     Raises:
         UserError: the data have no features that distances can be measured between.
@@ -140,10 +140,10 @@ def add_coverage(module: Any, report: Report) -> None:
 
 
 def add_agreement(module: Any, report: Report, annotators: list[str]) -> None:
-    """How far the labels in several columns agree, over all rows of the source.
+    """Report how far the labels in several columns agree, over all rows of the source.
 
     Raises:
-        UserError: a column is not there.
+        UserError: the data lack one of the columns.
     """
     from lantu.data.quality.agreement import agreement
 

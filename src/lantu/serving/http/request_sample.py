@@ -1,4 +1,4 @@
-"""Keep a share of the requests for `lantu monitor`, without what a column was not trained to hold."""
+"""Store a share of the requests for `lantu monitor`, limited to values of the kinds that training had."""
 
 import random
 import re
@@ -14,31 +14,31 @@ from lantu.data.values import is_boolean, is_missing, number
 from lantu.errors import UserError
 
 OTHER = "(other)"
-"""Stands for a category that training did not have: it could be anything, such as a name in the wrong field."""
+"""Replaces a category that training did not have: it could be anything, such as a name in the wrong field."""
 REDACTED = "lantu.redacted"
-"""The attribute of a file that lists the columns whose values were not kept."""
+"""The attribute of a file that lists the columns whose values were not stored."""
 AT_ONCE = 500
-"""Rows of a file at most."""
+"""The most rows of a file."""
 SECONDS = 60
-"""Until rows are written, when fewer have come."""
+"""Time after which fewer rows are written."""
 _DATE = re.compile(r"[\d.:/+ TZ-]{4,40}")
 
 
 class RequestSample:
-    """Rows of requests, in Parquet files of a folder.
+    """A sample of the rows of requests, in Parquet files of a folder.
 
-    Every value is kept as text, and only what its column holds by training: numbers, known categories, truth values,
-    dates of digits. Columns of text, and those in `redact`, are empty.
+    Values are stored as text, and only those of the kind that the column had in training: numbers, known categories,
+    booleans, dates of digits. Columns of text, and those in `redact`, are left empty.
 
     Args:
-        folder: is made.
+        folder: created if it does not exist.
         columns: of the training table.
-        share: of the rows, between 0 and 1.
+        share: of the rows that are stored, above 0 and at most 1.
         redact: columns that are left empty.
-        most_rows: in all files of the folder; the sampling ends there.
+        most_rows: rows in all files of the folder at which sampling ends.
 
     Raises:
-        UserError: an option is out of its range, or the folder cannot be made.
+        UserError: an option is out of its range, or the folder cannot be created.
     """
 
     def __init__(
@@ -57,23 +57,23 @@ class RequestSample:
         self.share = share
         self._redact = frozenset(redact)
         self._take(columns)
-        self._room = most_rows - _rows_in(folder)
+        self._rows_left = most_rows - _rows_in(folder)
         self._random = random.Random()
         self._rows: list[dict[str, str | None]] = []
         self._since = time.monotonic()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._files = 0
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Keep a share of a request's rows."""
-        chosen = [row for row in rows if self._random.random() < self.share][: max(self._room, 0)]
+        """Store a share of a request's rows."""
+        chosen = [row for row in rows if self._random.random() < self.share][: max(self._rows_left, 0)]
         if not chosen and not self._rows:
             return
-        with self._turn:
+        with self._lock:
             if not self.columns:
                 return
-            self._room -= len(chosen)
-            self._rows += [self._kept(row) for row in chosen]
+            self._rows_left -= len(chosen)
+            self._rows += [self._storable(row) for row in chosen]
             if len(self._rows) < AT_ONCE and time.monotonic() - self._since < SECONDS:
                 return
             rows_now, self._rows = self._rows, []
@@ -82,11 +82,11 @@ class RequestSample:
         threading.Thread(target=self._write, args=(rows_now, columns, redacted)).start()
 
     def use(self, columns: list[Column]) -> None:
-        """Keep the columns of another model from now on, as after a promotion; earlier rows go to a file of theirs.
+        """Store the columns of another model from now on, as after a promotion; earlier rows go to a file of their own.
 
         Columns of text are left empty, as before; a name in `redact` that the new model does not have redacts nothing.
         """
-        with self._turn:
+        with self._lock:
             rows, before, redacted = self._rows, self.columns, self.redacted
             self._rows = []
             self._take(columns)
@@ -98,14 +98,14 @@ class RequestSample:
         self.redacted = sorted(texts | (self._redact & {each.name for each in columns}))
 
     def close(self) -> None:
-        """Write what was not written yet."""
-        with self._turn:
+        """Write the rows that are still in memory."""
+        with self._lock:
             rows, self._rows = self._rows, []
         self._write(rows, self.columns, self.redacted)
 
-    def _kept(self, row: Mapping[str, Any]) -> dict[str, str | None]:
+    def _storable(self, row: Mapping[str, Any]) -> dict[str, str | None]:
         return {
-            each.name: None if each.name in self.redacted else kept_value(each, row.get(each.name))
+            each.name: None if each.name in self.redacted else storable_value(each, row.get(each.name))
             for each in self.columns
         }
 
@@ -116,7 +116,7 @@ class RequestSample:
             return
         frame = pd.DataFrame(rows, columns=[each.name for each in columns], dtype=str)
         frame.attrs[REDACTED] = redacted
-        with self._turn:
+        with self._lock:
             self._files += 1
             name = f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{self._files:04d}"
         part = self.folder / f".{name}.part"
@@ -125,8 +125,8 @@ class RequestSample:
         part.replace(self.folder / f"{name}.parquet")
 
 
-def kept_value(column: Column, value: Any) -> str | None:
-    """A value as its column may hold it; None for none, and for what the column was not trained to hold."""
+def storable_value(column: Column, value: Any) -> str | None:
+    """Return a value as text; None for a missing one, and for one of another kind than the column had in training."""
     if value is None or isinstance(value, list | dict):
         return None
     text = str(value).strip()

@@ -13,10 +13,10 @@ from lantu.tasks.outputs import Collector
 
 
 class Figures(Callback):
-    """The learning curve after fitting, and what `task.figures` draws of the last validation and of the test.
+    """Draw the learning curve after fitting, and the figures of `task.figures` for the last validation and the test.
 
-    Figures are written to `figures/` in the run's folder and handed to every logger that keeps artifacts; tables are
-    handed over as `tables/NAME.json`. A figure that cannot be drawn is left out, and said.
+    Figures are written to `figures/` in the run's folder and passed to every logger that keeps artifacts, tables as
+    `tables/NAME.json`. A figure that cannot be drawn is left out with a warning.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Figures(Callback):
             self._outputs[stage].add(outputs)
 
     def _draw(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
-        """Draw and hand over a stage's figures; all ranks must call it, since each has a part of the outputs."""
+        """Draw and log a stage's figures; all ranks must call it, since each has a part of the outputs."""
         if stage not in getattr(task, "figure_stages", ()):
             return
         collected = self._outputs[stage]
@@ -79,7 +79,7 @@ class Figures(Callback):
                 f"the figures of the {stage} stage leave out {left_out:,} examples: outputs beyond "
                 f"{collected.limit / 2**30:.0f} GiB are not kept."
             )
-        for name, figure in _drawn(task, stage, outputs):
+        for name, figure in _drawable(task, stage, outputs):
             if hasattr(figure, "savefig") or hasattr(figure, "save"):
                 log_figure(trainer, figure, name if stage == "test" or stage in name else f"{name}_{stage}")
             else:
@@ -87,8 +87,8 @@ class Figures(Callback):
                 log_table(trainer, table, f"tables/{name}.json")
 
 
-def _drawn(task: Any, stage: str, outputs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The task's figures, up to the first one that cannot be drawn: a drawing must not end a run that has trained."""
+def _drawable(task: Any, stage: str, outputs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the task's figures up to the first one that cannot be drawn, which must not end a trained run."""
     try:
         yield from task.figures(stage, outputs)
     except Exception as error:
