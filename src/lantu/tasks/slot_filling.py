@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MetricCollection
 
 from lantu.data.data_module import DataModule
 from lantu.errors import UserError
 from lantu.tasks.baselines import Baseline
 from lantu.tasks.outputs import Outputs
+from lantu.tasks.slot_scores import SlotScores
 from lantu.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class SlotFilling(Task):
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         losses = []
-        for logits, target in zip(output.split(self.sizes, dim=1), self._asked(y).T, strict=True):
+        for logits, target in zip(output.split(self.sizes, dim=1), self._scored_targets(y).T, strict=True):
             known = target != UNKNOWN
             each = F.cross_entropy(logits.float(), target.clamp(min=0), reduction="none")
             losses.append(torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1))
@@ -170,9 +171,9 @@ class SlotFilling(Task):
                 found |= {f"test/snr_{name}_db_{key}": float(value) for key, value in scores.compute().items()}
             seconds = []
             for each in data.first_inputs("test", LATENCIES):
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 self.respond(data, [each])
-                seconds.append(time.perf_counter() - begun)
+                seconds.append(time.perf_counter() - started)
             found["test/answer_latency_ms"] = 1000 * float(np.median(seconds))
         self.train(training)
         return found
@@ -190,43 +191,18 @@ class SlotFilling(Task):
 
     @classmethod
     def baselines(cls, data: DataModule) -> list[Baseline]:
-        """Each slot's commonest value, and logistic regression on the mean and deviation of each mel band."""
-        from sklearn.dummy import DummyClassifier
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
+        from lantu.tasks.slot_baselines import slot_baselines
 
         task = cls(nn.Identity(), slots=data.spec["slots"])
-        rows = {name: data.classical_features(name, np.arange(len(data.splits[name]))) for name in data.splits}  # type: ignore[arg-type]
-        models = {
-            "trivial": ("the commonest value of each slot", lambda: DummyClassifier(strategy="most_frequent")),
-            "classical": (
-                "logistic regression on the mean and deviation of each mel band",
-                lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=500, C=0.1)),
-            ),
-        }
-        made = []
-        for name, (description, make) in models.items():
-            begun = time.perf_counter()
-            x, y = rows["train"]
-            fitted = [make().fit(x, y[:, place]) for place in range(y.shape[1])]
-            metrics: dict[str, float] = {}
-            for split in (each for each in ("val", "test") if each in rows):
-                own, truth = rows[split]
-                numbers = torch.from_numpy(np.stack([model.predict(own) for model in fitted], axis=1))
-                scores = SlotScores([slot.name for slot in task.slots])
-                scores.update(*task.judged(numbers, torch.from_numpy(truth)))
-                metrics |= {f"{split}/{key}": float(value) for key, value in scores.compute().items()}
-            made.append(Baseline(name, description, metrics, time.perf_counter() - begun))
-        return made
+        return slot_baselines(data, [slot.name for slot in task.slots], task.judged)
 
-    def _asked(self, y: Tensor) -> Tensor:
+    def _scored_targets(self, y: Tensor) -> Tensor:
         """Targets (N, choices) without the prefixes of empty slots."""
-        asked = y.clone()
+        targets = y.clone()
         for first, slot in self._places():
             if slot.prefixes:
-                asked[:, first + 1] = torch.where(y[:, first] == 0, UNKNOWN, y[:, first + 1])
-        return asked
+                targets[:, first + 1] = torch.where(y[:, first] == 0, UNKNOWN, y[:, first + 1])
+        return targets
 
     def _places(self) -> Iterator[tuple[int, Any]]:
         """Each slot with the place of its first choice."""
@@ -246,52 +222,3 @@ class SlotFilling(Task):
         texts = self._texts(numbers)
         rows = zip(*texts.values(), strict=True)
         return [", ".join(f"{name}: {text}" for name, text in zip(texts, row, strict=True) if text) for row in rows]
-
-
-class SlotScores(Metric):
-    """Micro-averaged precision, recall and F1 of filled slots, exact match, and the accuracy of each slot.
-
-    Args:
-        names: of the slots, for `accuracy_NAME`; empty: those are left out.
-    """
-
-    full_state_update = False
-    counts: Tensor
-    exact: Tensor
-    seen: Tensor
-    right: Tensor
-
-    def __init__(self, names: list[str], **options: Any) -> None:
-        super().__init__(**options)
-        self.names = names
-        self.parts = (
-            "slot_f1",
-            "slot_precision",
-            "slot_recall",
-            "exact_match",
-            *(f"accuracy_{name}" for name in names),
-        )
-        self.add_state("counts", default=torch.zeros(3, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("right", default=torch.zeros(max(len(names), 1), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("exact", default=torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("seen", default=torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, right: Tensor, predicted: Tensor, filled: Tensor) -> None:
-        """Add recordings, as `SlotFilling.judged` gives them: (N, slots) each."""
-        hits = right & predicted & filled
-        self.counts += torch.stack([hits.sum(), predicted.sum(), filled.sum()])
-        self.right += right.sum(0) if self.names else 0
-        self.exact += right.all(1).sum()
-        self.seen += len(right)
-
-    def compute(self) -> dict[str, Tensor]:
-        hits, predicted, filled = self.counts.double()
-        found = {
-            "slot_f1": 2 * hits / (predicted + filled).clamp(min=1),
-            "slot_precision": hits / predicted.clamp(min=1),
-            "slot_recall": hits / filled.clamp(min=1),
-            "exact_match": self.exact.double() / self.seen.clamp(min=1),
-        }
-        shares = self.right.double() / self.seen.clamp(min=1)
-        found |= {f"accuracy_{name}": share for name, share in zip(self.names, shares, strict=False)}
-        return {name: value.float() for name, value in found.items()}
