@@ -33,7 +33,7 @@ def is_full_disk(error: BaseException | None) -> bool:
 
 
 def is_full_shared_memory(message: str) -> bool:
-    """Whether torch says that /dev/shm, through which its processes hand over batches, has no room for a tensor."""
+    """Whether torch reports that /dev/shm, through which its processes pass batches, is full."""
     return "</torch_" in message
 
 

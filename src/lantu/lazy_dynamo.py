@@ -91,7 +91,7 @@ _not_disabled: list[Any] = []
 
 
 def _load(module: ModuleType) -> None:
-    """Fill the module with what it stands for."""
+    """Import the real module and copy its names into this one."""
     module.__class__ = ModuleType
     for name in STAND_INS:
         delattr(module, name)

@@ -1,4 +1,4 @@
-"""Start sooner: put off imports that a run may never use.
+"""Start sooner: defer imports that a run may never use.
 
 `import lantu.training` takes 4.1 processor seconds instead of 8.6; `import torch` alone takes 2.5 (medians of three on
 two cores, torch 2.14, Lightning 2.6; the parts below are partly estimated):
@@ -41,7 +41,7 @@ SWITCH = "LANTU_LAZY_IMPORTS"
 
 
 def import_lazily() -> None:
-    """Put off what can be put off, unless it is switched off; what has been imported already stays as it is."""
+    """Defer what can be deferred, unless it is switched off; modules that are already imported stay unchanged."""
     if os.environ.get(SWITCH, "1").lower() in ("0", "false", "no"):
         return
     import_dynamo_when_used()
@@ -180,7 +180,7 @@ class _Package(ModuleType):
 
 
 def _noted(body: list[ast.stmt], at_once: set[str]) -> Iterator[ast.stmt]:
-    """The statements, with `from torchmetrics.x import y` put off unless the file itself uses `y`."""
+    """Yield the statements, with `from torchmetrics.x import y` deferred unless the file itself uses `y`."""
     for each in body:
         if isinstance(each, ast.If):
             each.body = list(_noted(each.body, at_once)) or [ast.Pass()]

@@ -1,4 +1,4 @@
-"""Near misses: what a person probably meant by a name that does not exist."""
+"""Suggest existing names for one that does not exist."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

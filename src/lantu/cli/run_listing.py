@@ -1,4 +1,4 @@
-"""What `lantu runs` tells of each run on local disk: its id, best score, date, cost, and whether MLflow has it."""
+"""What `lantu runs` lists of each run on local disk: its id, best score, date, cost, and whether MLflow has it."""
 
 import json
 import re

@@ -22,7 +22,7 @@ REFUSALS = {
     804: "a library for forward compatibility is in front of the driver's own, and this GPU does not support that",
     999: "for a reason that it does not know; `nvidia-smi` may",
 }
-"""What CUDA's numbers mean when a driver that is there does not start."""
+"""What CUDA's error numbers mean when an installed driver does not start."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ _UNPACK = {
     "a database": "Export its table as CSV.",
     "a PDF file": "Export its table or text.",
 }
-"""What files begin with that are often taken for texts, and what to do about it."""
+"""The first bytes of files that are often mistaken for texts, and what to do about them."""
 _CODE_PAGES = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "mac_roman", "koi8_r"),
     *("gb18030", "big5", "cp932", "euc_jp", "euc_kr"),

@@ -157,7 +157,7 @@ def kind_of(values: pd.Series, asked: str = "auto") -> str:
 
 
 def loose(text: str) -> str:
-    """A class's name without what a person does not tell classes apart by: letter case and spaces."""
+    """Return a class name without letter case and repeated spaces, which do not distinguish classes."""
     return " ".join(str(text).casefold().split())
 
 

@@ -180,7 +180,7 @@ def text_files(path: str, *, name: str | None = None) -> Raw:
 
 def _only_texts(folder: Path) -> list[Path]:
     there = [each for each in folder.iterdir() if not each.name.startswith(".")]
-    # beside folders, a text only describes what lies in them
+    # beside folders, a text only describes their content
     return there if there and all(each.suffix == ".txt" and each.is_file() for each in there) else []
 
 

@@ -142,7 +142,7 @@ def notation(texts: list[str]) -> tuple[str, str, bool]:
         return ",", unit, True
     if only_point or not np.any(point != comma):
         return ".", unit, only_point > 0
-    # both notations read all; a number does not begin with a zero and go on in thousands
+    # both notations read all values; but 0,123 cannot be a thousand: a number has no leading zero
     zeros = {text.lstrip("+-(").translate(_SPACES)[:2] for text in texts}
     if "0," in zeros and "0." not in zeros:
         return ",", unit, True

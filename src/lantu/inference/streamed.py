@@ -37,7 +37,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where finished parts wait until all are there."""
+        """Where finished parts are kept until all are finished."""
         return self.output.with_name(f".{self.output.name}.parts")
 
     def identity(self) -> dict[str, Any]:

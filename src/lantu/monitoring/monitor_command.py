@@ -150,7 +150,7 @@ def judge(
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model says of the rows, and said of those of its own splits."""
+    """The model's predictions for the new rows, and for those of its own splits."""
 
     run: Path
     before: pd.DataFrame | None

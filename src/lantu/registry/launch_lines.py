@@ -10,7 +10,7 @@ from lantu.registry.line import Line
 from lantu.units import format_money
 
 TODO = "TO BE WRITTEN BY A PERSON"
-"""What stands in a model card where nobody has written yet; see `lantu.responsible.card`."""
+"""The placeholder in a model card where text is missing; see `lantu.responsible.card`."""
 
 
 def lines_of(

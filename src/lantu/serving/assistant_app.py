@@ -55,7 +55,7 @@ def build_assistant(models: Mapping[str, Rebuilt], runs: Mapping[str, str]) -> F
 
 
 def _lines(recording: bytes, models: Mapping[str, Rebuilt], lock: threading.Lock) -> Iterator[str]:
-    """A line of JSON as each stage is done; the last one is an error where a stage could not go on."""
+    """Yield a line of JSON as each stage ends; the last one is an error if a stage failed."""
     with lock:
         try:
             for step in assist(recording, models):

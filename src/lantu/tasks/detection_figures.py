@@ -59,7 +59,7 @@ def curve(matches: Sequence[Match], label: int) -> tuple[np.ndarray, np.ndarray,
 
 
 def confusion(found: Sequence[Boxes], truth: Sequence[Boxes], names: Sequence[str], *, threshold: float) -> Figure:
-    """Which classes are taken for which, and for background: true ones in rows, predicted ones in columns."""
+    """The confusion matrix of classes and background: true ones in rows, predicted ones in columns."""
     count = len(names)
     table = np.zeros((count + 1, count + 1), int)
     for pair in zip(found, truth, strict=True):

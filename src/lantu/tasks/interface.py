@@ -141,7 +141,7 @@ class TaskInterface(pl.LightningModule):
             return self.to_frame(self.predicted(batches), batches.dataset)
 
     def predicted(self, batches: Iterable[Any]) -> Outputs:
-        """The predictions of batches, computed on the task's device and brought to the host."""
+        """Return the predictions of batches, computed on the task's device and copied to the host."""
         placed = (move_data_to_device(batch, self.device) for batch in batches)
         return join([to_host(self.predict_step(batch, number)) for number, batch in enumerate(placed)])
 

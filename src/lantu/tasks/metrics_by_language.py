@@ -31,7 +31,7 @@ class OfLanguages:
     total: Tensor
     size: Tensor
     columns: dict[str, list[Any]]
-    """What else is said of each language, in their order."""
+    """Further columns of the table for each language, in their order."""
     largest_first: bool = False
     """Whether more is better."""
     of_all: dict[str, Tensor] = field(default_factory=dict)

@@ -15,7 +15,7 @@ NEIGHBOURS = 5
 
 
 def retrieval_baselines(data: DataModule) -> list[Baseline]:
-    """Chance, and tag lookup: the words of the five most similar training pictures stand for a picture.
+    """Chance, and tag lookup: a picture is described by the words of the five most similar training pictures.
 
     Pictures are compared by 8×8 pixels, words by the cosine of their TF-IDF weights.
     """

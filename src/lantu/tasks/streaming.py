@@ -29,7 +29,7 @@ class IncrementalDetokenizer:
         self._before = len(decode(self._tokens))
         self._text = ""
         self._shown = 0
-        # what could become a stop text is held back until it is known not to be one
+        # characters that may be the start of a stop text are not final yet
         self._held = max((len(text) for text in stop), default=1) - 1
 
     def add(self, token: int) -> str:

@@ -38,7 +38,7 @@ def is_cut(name: str) -> bool:
 
 
 def digest(name: str) -> str:
-    """Sixteen hexadecimal digits that stand for a name."""
+    """Return sixteen hexadecimal digits that identify a name."""
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 

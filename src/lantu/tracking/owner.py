@@ -34,7 +34,7 @@ class Owner:
             os.utime(self.path)
 
     def release(self) -> None:
-        """Give up the ownership; the process goes on."""
+        """Give up the ownership while the process continues."""
         self.path.unlink(missing_ok=True)
 
     def is_me(self) -> bool:

@@ -38,7 +38,7 @@ class UploadProgress:
     metrics: int = 0
     """Metric values among them."""
     ended: str | None = None
-    """The final status in the journal, as far as it was read; None while the run goes on."""
+    """The final status in the journal, as far as it was read; None: the run has not ended."""
     ended_at: int | None = None
     status: str | None = None
     """The final status that was sent to MLflow."""

@@ -40,7 +40,7 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def _remove_unused(folder: Path, cfg: DictConfig) -> None:
-    """Remove the folder that Hydra made, if nothing was put there: the run was refused, or goes on in another one."""
+    """Remove Hydra's folder if it is empty: the run was refused, or resumes in another one."""
     log = folder / f"{HydraConfig.get().job.name}.log"
     of_a_trial = HydraConfig.get().mode == RunMode.MULTIRUN and folder.resolve() == Path(cfg.paths.run).resolve()
     if of_a_trial or not log.is_file() or list(folder.iterdir()) != [log] or log.stat().st_size:
@@ -50,7 +50,7 @@ def _remove_unused(folder: Path, cfg: DictConfig) -> None:
 
 
 def _stopped(run_dir: Path) -> KeyboardInterrupt:
-    """Say how to go on."""
+    """Print how to continue."""
     checkpoints = list((run_dir / "checkpoints").glob("*.ckpt"))
     how = (
         f"the same command with `resume={run_dir}` goes on from its newest checkpoint"

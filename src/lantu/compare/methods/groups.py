@@ -150,7 +150,7 @@ def _determines(leader: np.ndarray, follower: np.ndarray) -> bool:
 
 
 def numbers(column: pd.Series) -> pd.Series:
-    """The column as numbers if all that is there is a number (or None), otherwise as it is."""
+    """Return the column as numbers if every value is a number or None, otherwise unchanged."""
     texts = column.dropna()
     known = texts[texts != "None"]
     converted = pd.to_numeric(known, errors="coerce")

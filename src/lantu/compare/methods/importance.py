@@ -19,7 +19,7 @@ import pandas as pd
 from lantu.compare.methods.groups import Groups
 
 FEWEST = 8
-"""Configurations below which nothing is said."""
+"""Configurations below which importances are not estimated."""
 MOST = 300
 """Configurations that the slow methods look at; more are sampled."""
 
@@ -36,7 +36,7 @@ class Importance:
     explained: float
     """R squared of the forest on configurations that it has not seen."""
     refused: str | None = None
-    """Why nothing is said."""
+    """Why importances are not estimated; empty: they are."""
 
 
 def importance(score: pd.Series, groups: Groups, *, mode: str, seed: int = 0, bootstrap: int = 10) -> Importance:

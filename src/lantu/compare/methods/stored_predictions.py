@@ -17,7 +17,7 @@ from scipy import stats
 from lantu.decisions.scores import Reliability, reliability, wilson
 
 FEWEST_EXAMPLES = 8
-"""Examples below which nothing is said about them."""
+"""Examples below which their part of the uncertainty is not estimated."""
 SHOWN_ROWS = 20
 """Rows on which two models disagree that are listed."""
 

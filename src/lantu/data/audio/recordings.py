@@ -1,4 +1,4 @@
-"""Read recordings: WAV, FLAC, OGG and MP3 through soundfile, brought to one sample rate and one channel."""
+"""Read recordings: WAV, FLAC, OGG and MP3 through soundfile, resampled to one rate and mixed down to mono."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor

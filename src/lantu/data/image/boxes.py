@@ -18,7 +18,7 @@ class Objects:
     """The boxes of one picture."""
 
     boxes: np.ndarray
-    """(M, 4) float32: x1, y1, x2, y2 in pixels of the picture as it lies on the disk."""
+    """(M, 4) float32: x1, y1, x2, y2 in pixels of the original picture."""
     labels: np.ndarray
     """(M,) int64 class numbers."""
     crowd: np.ndarray

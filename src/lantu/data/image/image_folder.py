@@ -11,7 +11,7 @@ from lantu.data.sources import PARTS, Raw
 from lantu.errors import UserError
 
 SIDECARS = {".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".html", ".pdf", ".license"}
-"""Endings of texts about pictures, of which nothing is said."""
+"""Endings of texts about pictures; they are passed over silently."""
 
 
 def image_folder(path: str) -> Raw:

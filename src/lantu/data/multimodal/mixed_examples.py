@@ -83,17 +83,17 @@ class MixedExamples(Dataset):
         return x, {name: target[indices] for name, target in self.targets.items()}
 
     def _hidden(self, present: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
-        """Without the inputs that this epoch hides; an example whose last one it would be keeps all of them."""
-        kept = {
+        """Return which inputs stay after some are hidden at random; an example that would lose all keeps all."""
+        shown = {
             name: there & (draws.uniform(_HIDE + number) >= self.hide)
             for number, (name, there) in enumerate(present.items())
         }
-        alone = ~np.any(list(kept.values()), axis=0)
-        return {name: np.where(alone, present[name], there) for name, there in kept.items()}
+        loses_all = ~np.any(list(shown.values()), axis=0)
+        return {name: np.where(loses_all, present[name], there) for name, there in shown.items()}
 
 
 def without_mixing(augment: Augment | None) -> Augment | None:
-    """The augmentation of pictures that stand beside other inputs.
+    """Return the augmentation, for pictures that have other inputs beside them.
 
     Raises:
         UserError: it mixes pictures, whose other inputs cannot be mixed.

@@ -1,4 +1,4 @@
-"""From a table to series: times in order, numbers, gaps and missing values counted. Knows no torch."""
+"""From a table to series: times in order, numbers, gaps and missing values counted. Imports no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

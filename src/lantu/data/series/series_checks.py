@@ -1,4 +1,4 @@
-"""Refuse impossible options of a series data module, and parts of the series without a window. Knows no torch."""
+"""Refuse impossible options of a series data module, and parts of the series without a window. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""From the rows of a table to the series that are forecast: read, filled and transformed. Knows no torch."""
+"""From the rows of a table to the series that are forecast: read, filled and transformed. Imports no torch."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the report says of series, their parts and their windows. Knows no torch."""
+"""What the report says of series, their parts and their windows. Imports no torch."""
 
 from collections.abc import Sequence
 

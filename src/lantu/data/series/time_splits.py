@@ -1,4 +1,4 @@
-"""Cut series by time into training, validation and test, once or again and again as time goes on. Knows no torch."""
+"""Split series by time into training, validation and test, once or walking forward. Imports no torch."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The scale of each window, which its own past gives. Knows no torch."""
+"""The scale of each window, which its own past gives. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SCALES = ("train", "window", "volatility", "gjr")
 
 @dataclass(frozen=True)
 class Scaling:
-    """How windows are brought to one scale.
+    """How windows are scaled.
 
     Args:
         how: train (mean and deviation of the training part), window (mean and deviation of the window itself; Kim et

@@ -39,7 +39,7 @@ class SeriesWindows(Dataset):
         self.context, self.horizon, self.scaling = context, horizon, scaling
         self.times = times
         self.answered: np.ndarray | None = None
-        """The row of the input that each example's forecast stands beside (N,); -1: none."""
+        """The row of the input that each example's forecast is written to (N,); -1: none."""
         self.rows = 0
         """Rows of the input."""
 

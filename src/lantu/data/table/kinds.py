@@ -14,7 +14,7 @@ Name = Literal["number", "boolean", "date", "category", "text", "key", "constant
 FEW = 50
 """A column of texts with at most so many different ones is a category, whatever they look like."""
 ENOUGH = 0.95
-"""Share of a column's values, of those that are there, that must read as numbers or dates."""
+"""Share of a column's non-missing values that must read as numbers or dates."""
 _SAMPLE = 2_000
 """Different values that are looked at to find a column's notation."""
 _LEAST_ROWS = 20
@@ -35,7 +35,7 @@ class Kind:
     format: str = ""
     """Of dates."""
     share: float = 1.0
-    """Of the values that are there: how many read as such."""
+    """Share of the non-missing values that read as such."""
     notes: list[str] = field(default_factory=list)
     """What was assumed, as sentences that begin with the column's name."""
     sure: bool = True
@@ -72,7 +72,7 @@ def kinds_of(
 
 
 def present(values: pd.Series) -> pd.Series:
-    """The values that are there: neither empty nor a text such as "n/a"."""
+    """Return the non-missing values: neither empty nor a text such as "n/a"."""
     found = values.dropna()
     if pd.api.types.is_numeric_dtype(found) or pd.api.types.is_datetime64_any_dtype(found):
         return found

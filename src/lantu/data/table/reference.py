@@ -1,4 +1,4 @@
-"""What the training rows looked like, column by column: kept in the checkpoint, so that new rows can be compared."""
+"""The distribution of each training column, stored in the checkpoint for comparison with new rows."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from lantu.data.table.column_values import as_category, missing_categories, read
 from lantu.data.table.learn_columns import MOST_CATEGORIES
 
 POINTS = 400
-"""Values that stand for a column's distribution; a distribution function is right to within 1 / POINTS."""
+"""Quantiles that describe a column's distribution; the distribution function is exact to within 1 / POINTS."""
 
 
 def reference(rows: pd.DataFrame, columns: list[Column]) -> dict[str, Any]:
-    """Each column's rows, missing values, and its distribution: `points` of a number, `counts` of categories."""
+    """Return each column's rows, missing values and distribution: `points` of numbers, `counts` of categories."""
     return {"columns": {each.name: described(rows[each.name], each) for each in columns}}
 
 
 def described(values: pd.Series, column: Column) -> dict[str, Any]:
-    """The distribution of a column's values.
+    """Describe the distribution of a column's values.
 
     Returns:
         `rows`, `missing`; of numbers and dates `points` (evenly spaced order statistics), `low` and `high`; of

@@ -191,7 +191,7 @@ class DifferentialPrivacy(Callback):
         return self._batches
 
     def _key(self, run_dir: Path, *, resumes: bool) -> Secret:
-        """The run's key: made for a new run, read for one that goes on."""
+        """Return the run's key: new for a new run, read for a resumed one."""
         if self.key.is_file():
             if not resumes:
                 raise UserError(

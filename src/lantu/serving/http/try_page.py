@@ -1,4 +1,4 @@
-"""A small page to try a model by hand: a form for rows, files for pictures and sound, a text to go on from."""
+"""A small page to try a model by hand: a form for rows, files for pictures and sound, a prompt for text."""
 
 import json
 from html import escape

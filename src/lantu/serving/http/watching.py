@@ -1,4 +1,4 @@
-"""What a server tells of itself: Prometheus metrics, and a log line for each request without its content."""
+"""Monitor a server: Prometheus metrics, and a log line for each request without its content."""
 
 import json
 import sys

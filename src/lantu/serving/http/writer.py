@@ -50,7 +50,7 @@ class Text:
 
 @dataclass
 class Group:
-    """The texts of one model; after a reload the old model's go on to their end."""
+    """The texts of one model; after a reload the old model finishes those that it has begun."""
 
     model: ServedModel
     batch: RunningBatch | None

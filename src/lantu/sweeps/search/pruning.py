@@ -63,7 +63,7 @@ class Pruning(Callback):
         return optuna.trial.Trial(study, found._trial_id)
 
     def state_dict(self) -> dict[str, Any]:
-        """A continued trial goes on reporting where it stopped."""
+        """A resumed trial reports from the step at which it stopped."""
         return {"validations": self._validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
