@@ -21,9 +21,14 @@ from lantu.models import YOLO, TorchvisionDetector
 PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "resnet50": ({"backbone": "resnet50", "width": 256}, {"width_factor": 1.05}),
     "resnet18": ({"backbone": "resnet18", "width": 256}, {"width_factor": 0.8}),
+    "resnet50_separable": (
+        {"backbone": "resnet50", "width": 256},
+        {"width_factor": 1.05, "depth_factor": 0.67, "separable": True},
+    ),
+    "resnet18_separable": ({"backbone": "resnet18", "width": 256}, {"width_factor": 0.95, "separable": True}),
     "narrow": ({"backbone": "resnet18", "width": 64}, {"width_factor": 0.64}),
 }
-"""FCOS and a YOLO of as many weights: torchvision's own form, the same on a smaller backbone, and `model=fcos` here."""
+"""FCOS and a YOLO of as many weights: torchvision's form, on a smaller backbone, and as narrow as `model=fcos`."""
 
 
 def pictures(batch: int, data: str | None) -> tuple[Tensor, Tensor, Tensor]:

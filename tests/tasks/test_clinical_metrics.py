@@ -87,7 +87,7 @@ def test_they_are_added_to_a_run_by_its_config(tmp_path: object, capsys: pytest.
     assert "Not for patients" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("recipe", ["lung_ct", "mammography"])
+@pytest.mark.parametrize("recipe", ["lung_ct", "mammography", "mammography_where"])
 def test_medical_recipes_say_what_they_may_not_be_used_for(recipe: str) -> None:
     assert "not for diagnosis" in lantu.compose(f"experiment={recipe}").cfg.notice
 

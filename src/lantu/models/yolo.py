@@ -37,7 +37,7 @@ class YOLO(nn.Module):
         depth_factor: for the number of blocks: 0.33 nano and small, 0.67 medium, 1 large.
         width_factor: for the channels: 0.25 nano, 0.5 small, 0.75 medium, 1 large.
         most_channels: at most so many in a stage, before `width_factor`.
-        separable: the head's 3×3 convolutions are a depthwise and a 1×1 one, which saves a third of a step's time.
+        separable: the head's 3×3 convolutions are a depthwise and a 1×1 one.
         bins: values of a side's distribution; a side is at most bins - 1 strides from its point.
         topk: points that may answer for an object.
         class_weight, box_weight, bins_weight: of the parts of the loss.
