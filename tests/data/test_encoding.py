@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lantu.data import TextDataModule, TokenDataModule
 from lantu.data.csv_dialect import read_csv
 from lantu.data.encoding import encoding_of, read_text
 from lantu.data.read_table import read_table
+from lantu.data.table_chunks import chunk_files
 from lantu.data.text.corpus import Text
 from lantu.errors import UserError
 
@@ -118,3 +120,11 @@ def test_lines_to_predict_for_are_read_in_their_encoding(tmp_path: Path) -> None
     (tmp_path / "new.txt").write_text("schön tag\nübel tag\n", encoding="utf-16")
     _, found = made.predict_rows(tmp_path / "new.txt")
     assert found["text"].tolist() == ["schön tag", "übel tag"]
+
+
+def test_json_lines_in_utf_16_are_cut_as_the_whole_file_is_read(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"name": ["é", "ü", "中"], "x": [1, 2, 3]})
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(rows.to_json(orient="records", lines=True, force_ascii=False).encode("utf-16"))
+    parts = [read_table(each)[0] for each in chunk_files(path, tmp_path, rows=2)]
+    assert pd.concat(parts, ignore_index=True).equals(read_table(path)[0])

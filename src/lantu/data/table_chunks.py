@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lantu.data.csv_dialect import find_dialect
+from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.errors import UserError
 from lantu.notices import warn_once
 
@@ -47,14 +48,20 @@ def _of_parquet(path: Path, folder: Path, rows: int) -> Iterator[Path]:
 
 
 def _of_jsonl(path: Path, folder: Path, rows: int) -> Iterator[Path]:
-    with path.open("rb") as file:
-        lines = (line for line in file if line.strip())
-        number = 0
-        while part := [*islice(lines, rows)]:
-            chunk = folder / f"{number:06d}.jsonl"
-            chunk.write_bytes(b"".join(line if line.endswith(b"\n") else line + b"\n" for line in part))
-            yield chunk
-            number += 1
+    encoding = encoding_of(path)
+    if is_code_page(encoding):
+        warn_once(code_page_notice(encoding))
+    try:
+        with path.open(encoding=encoding, newline="\n") as file:
+            lines = (line.strip() for line in file if line.strip())
+            number = 0
+            while part := [*islice(lines, rows)]:
+                chunk = folder / f"{number:06d}.jsonl"
+                chunk.write_text("".join(f"{line}\n" for line in part), encoding="utf-8")
+                yield chunk
+                number += 1
+    except UnicodeError as error:
+        raise UserError(f"{path} cannot be read as {encoding}: {error}.") from error
 
 
 def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:

@@ -45,7 +45,7 @@ def _priced(
     if line.gate in SECONDS:
         hourly = candidate.usd_per_hour
         usd = SECONDS[line.gate] / 3600 * hourly if hourly is not None else 0.0
-        return replace(line, usd=usd, remedy=f"{line.remedy}   (about {SECONDS[line.gate]:.0f} s of this machine)")
+        return replace(line, usd=usd, remedy=f"{line.remedy}  # about {SECONDS[line.gate]:.0f} s of this machine")
     if line.examples is not None:
         labels = line.examples * usd_per_label if usd_per_label is not None else None
         sentence = line.remedy if labels is None else f"{line.remedy} (about {format_money(labels)})"
