@@ -177,7 +177,7 @@ def shown(value: Any) -> str:
 def has_gpu() -> bool:
     """Whether NVIDIA's driver shows a GPU."""
     sys.path.insert(0, str(ROOT / "src"))
-    from lantu.config.hardware import gpus
+    from lantu.config.accelerators import gpus
 
     return bool(gpus().generations)
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lantu.config.hardware import Gpus, check_gpus, gpus
+from lantu.config.accelerators import Gpus, check_gpus, gpus
 from lantu.errors import UserError
 
 

@@ -94,7 +94,7 @@ def extras() -> Iterator[Finding]:
 def devices() -> Iterator[Finding]:
     """GPUs as NVIDIA's driver tells, without torch."""
     try:
-        from lantu.config.hardware import REFUSALS, gpus
+        from lantu.config.accelerators import REFUSALS, gpus
 
         found = gpus()
     except Exception as error:  # a package is missing, or a driver library is of another kind

@@ -11,9 +11,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from lantu.config.accelerators import check_hardware
 from lantu.config.checking import check
 from lantu.config.composing import HYDRA_VERSION, compose, normalised
-from lantu.config.hardware import check_hardware
 from lantu.config.locations import add_user_conf, check_writable, shipped_conf
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.errors import UserError, full_disk, is_full_disk

@@ -8,9 +8,9 @@ from pytorch_lightning import Trainer, seed_everything
 
 from lantu.checkpoints.checkpoint_file import write_checked
 from lantu.checkpoints.embedded_config import Recipe
+from lantu.config.accelerators import check_hardware, look_for_gpus_quickly
 from lantu.config.build import build, build_all, groups_of
 from lantu.config.composing import Composition
-from lantu.config.hardware import check_hardware, look_for_gpus_quickly
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
 from lantu.data.samplers import check_share

@@ -160,12 +160,8 @@ class BoxDataModule(DataModule):
         return [{"name": "image", "type": "binary"}]
 
     def origin(self) -> dict[str, Any]:
-        return {
-            "name": self._origin.name,
-            "source_type": self._origin.source_type,
-            "source": json.dumps(self._origin.source),
-            "schema": None,
-        }
+        source = json.dumps(self._origin.source)
+        return {"name": self._origin.name, "source_type": self._origin.source_type, "source": source, "schema": None}
 
     def row_ids(self, split: str) -> list[Any] | None:
         """The names of the pictures' files."""

@@ -177,15 +177,8 @@ class SeriesDataModule(DataModule):
             self.fingerprints[name] = fingerprint_of(self.series.times[begin:end], self.series.values[begin:end])
 
     def _windows(self, series: Series, origins: np.ndarray, folds: np.ndarray, *, horizon: int) -> SeriesWindows:
-        return SeriesWindows(
-            series.values,
-            origins,
-            folds,
-            context=self.context,
-            horizon=horizon,
-            scaling=self._scaling,
-            times=series.times,
-        )
+        options: dict[str, Any] = {"context": self.context, "horizon": horizon, "scaling": self._scaling}
+        return SeriesWindows(series.values, origins, folds, times=series.times, **options)
 
     @property
     def _scaling(self) -> Scaling:
