@@ -164,11 +164,17 @@ def _check_ranges(cfg: DictConfig) -> None:
             raise UserError(wrong)
 
 
+@lru_cache(maxsize=8)
+def _groups(_: tuple[Path, ...]) -> frozenset[str]:
+    """The config groups, with those of the user's folders."""
+    with config_search():
+        return frozenset(every_group())
+
+
 def _check_kinds(composition: Composition) -> None:
     """A value that was typed for an option without a rule keeps the kind of the default."""
     typed = [each for each in composition.overrides if not each.startswith(("+", "~", "hydra"))]
-    with config_search():
-        groups = set(every_group())
+    groups = _groups(tuple(user_confs()))
     setting = [each for each in typed if "/" not in each.partition("=")[0] and each.partition("=")[0] not in groups]
     if not setting:
         return

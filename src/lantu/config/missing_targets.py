@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 from lantu.config.signatures import module_file, parsed_file
@@ -47,6 +48,7 @@ def _not_in(file: Path, module: str, name: str) -> str | None:
     return f"`{module}` ({_short(file)}) does not define `{name}`. {hint}"
 
 
+@lru_cache(maxsize=256)  # of trees that `parsed_file` keeps: a sweep checks the same modules for every trial
 def _names_of(tree: ast.Module) -> set[str] | None:
     """The names that a module has once imported; None where they are made at run time."""
     names = {"__name__", "__file__", "__doc__"}
