@@ -35,7 +35,7 @@ RUNS = {
     "tabm": ["data=breast_cancer"],
     "cnn": ["data=digits"],
     "resnet": ["data=digits"],
-    "inception": ["data=digits"],
+    "inception": ["data=digits", "trainer.max_steps=60"],
     "speech_cnn": ["data=fsdd"],
     "ctc": ["data=digit_strings", "data.source.repeats=1", "task.decoder=greedy", "task.lexicon=false"],
     "ctc recurrent": ["data=digit_strings", "data.source.repeats=1", "task.decoder=greedy", "task.lexicon=false",

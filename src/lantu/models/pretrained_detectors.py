@@ -144,7 +144,7 @@ class TorchvisionDetector(nn.Module):
 
         features = list(self.net.backbone(x).values())
         heads = self.net.head(features)
-        anchors = self.net.anchor_generator(ImageList(x, [tuple(x.shape[-2:])] * len(x)), features)
+        (anchors,) = self.net.anchor_generator(ImageList(x, [tuple(x.shape[-2:])]), features)  # of every image alike
         losses = None
         if boxes is not None and labels is not None:
             targets = [
@@ -152,15 +152,16 @@ class TorchvisionDetector(nn.Module):
                 for box, label in zip(boxes, labels, strict=True)
             ]
             each = [[feature.shape[-2] * feature.shape[-1] for feature in features]] if self.centerness else []
-            losses = self.net.compute_loss(targets, heads, anchors, *each)
+            losses = self.net.compute_loss(targets, heads, [anchors] * len(x), *each)
         scores = heads["cls_logits"].float().sigmoid()
         if self.centerness:
             scores = (scores * heads["bbox_ctrness"].float().sigmoid()).sqrt()
         answers = heads["bbox_regression"].float()
+        repeated = anchors.expand(answers.shape[0], -1, -1)  # not by len(x), which a trace for export would fix
         found = (
-            self.net.box_coder.decode(answers, torch.stack(anchors))
+            self.net.box_coder.decode(answers, repeated)
             if self.centerness
-            else torch.stack([self.net.box_coder.decode_single(*pair) for pair in zip(answers, anchors, strict=True)])
+            else self.net.box_coder.decode_single(answers.flatten(0, 1), repeated.flatten(0, 1)).view_as(answers)
         )
         return Detections(found, scores, losses)
 

@@ -84,7 +84,9 @@ class TabM(nn.Module):
         parts = [x]
         if self.embeddings is not None:
             parts.append(self.embeddings(x[:, self.places]).flatten(1))
-        answers = self.body(torch.cat(parts, dim=1))
+        # what `self.body` does with numbers; its check by len(x) would fix the batch of a trace for export
+        members = self.body.ensemble_view(torch.cat(parts, dim=1))
+        answers = self.body.output(self.body.backbone(members))
         if self.training:
             return answers
         if self.task == "regression":
