@@ -85,6 +85,8 @@ DATA_RANGES: dict[str, Rule] = {
     # audio
     "data.features": one_of("mels", "waveform"),
     "data.normalise": one_of("training", "recording"),
+    "data.byte_pairs": integer(2, 10**6) | NULL,
+    "data.source.voices": integer(0, 10**4),
     "data.batch_seconds": POSITIVE | NULL,
     "data.segment": POSITIVE,
     "data.lead_in": NONNEGATIVE,

@@ -52,6 +52,8 @@ def joined_recordings(
             raise UserError(f"`data.source`: {raw.name} has no column `{column}`: {', '.join(raw.rows.columns)}.")
     if not 1 <= shortest <= longest or repeats < 1:
         raise UserError("`data.source.shortest`, `.longest` and `.repeats` must be at least 1, the second the largest.")
+    if voices < 0:
+        raise UserError(f"`data.source.voices={voices}` must be at least 0.")
     names = list(words or DIGITS)
     rng = np.random.default_rng(seed)
     split = raw.split.astype("<U5")
