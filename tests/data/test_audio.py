@@ -13,7 +13,7 @@ from lantu.cli.main import main
 from lantu.data import AudioDataModule, audio_folder
 from lantu.data.audio.augmentation import DRAWS, Augment
 from lantu.data.audio.features import FLOOR, LogMel, Standard
-from lantu.data.audio.recordings import read_recordings, waves_of
+from lantu.data.audio.recordings import audio_files, read_recordings, waves_of
 from lantu.data.audio.surroundings import Surroundings
 from lantu.data.cleaning_report import Report
 from lantu.data.samplers import Chosen
@@ -222,3 +222,11 @@ def test_a_folder_of_recordings_trains_evaluates_and_predicts(
     answers = (tmp_path / "answers.csv").read_text().splitlines()
     assert len(answers) == 21
     assert sum(",high," in line for line in answers) >= 15
+
+
+def test_links_that_lead_nowhere_and_folders_are_no_recordings(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "there.wav").write_bytes(b"RIFF")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "link.wav").symlink_to(tmp_path / "nothing")
+    assert [file.name for file in audio_files(tmp_path)] == ["there.wav"]
+    assert "folder.wav, link.wav" in capsys.readouterr().err

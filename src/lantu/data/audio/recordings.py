@@ -11,6 +11,7 @@ import numpy as np
 
 from lantu.data.cleaning_report import Report
 from lantu.errors import UserError
+from lantu.notices import warn_once
 
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".au")
 SILENT_PEAK = 1e-4
@@ -127,12 +128,20 @@ def name_of(cell: Any, number: int) -> str:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """Every recording under a folder in order of path; hidden files and folders are passed over."""
-    return sorted(
+    """Every recording under a folder in order of path; hidden files and folders are passed over.
+
+    What has the name of a recording and is no file (a folder, a link that leads nowhere) is left out and said.
+    """
+    found = sorted(
         file
         for file in folder.rglob("*")
         if file.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
+    files = [file for file in found if file.is_file()]
+    if others := [file.name for file in found if not file.is_file()]:
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        warn_once(f"{folder}: folders and links that lead nowhere are no recordings and were left out: {shown}")
+    return files
 
 
 def _read(cell: Any) -> tuple[np.ndarray, int] | None:
