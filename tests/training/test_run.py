@@ -18,7 +18,10 @@ from lantu.tracking.further import metrics_of, params_of
 from tests.conftest import SHORT, mlflow_run_of
 
 Train = Callable[..., lantu.Result]
-PLAIN = ("model=mlp", "optimizer.lr=0.01", "test=false", "save_model=false", "trainer.max_steps=3")
+PLAIN = (
+    "model=mlp", "optimizer.lr=0.01", "test=false", "save_model=false", "trainer.max_steps=3",
+    "trainer.limit_val_batches=1", "callbacks.cost=null", "callbacks.predictions=null",
+)  # fmt: skip
 
 
 def recorded(result: lantu.Result) -> dict[str, list[tuple[int, float]]]:
