@@ -84,6 +84,7 @@ def test_split_weights_have_the_losses_of_whole_copies_and_a_checkpoint_that_any
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_run_goes_on_with_split_weights_after_whole_copies_and_back(tmp_path: Path) -> None:
     runs = {}
     for optimizer in ("adamw", "sgd"):
@@ -105,6 +106,7 @@ def test_a_run_goes_on_with_split_weights_after_whole_copies_and_back(tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_network_whose_last_layer_is_its_embedding_can_be_split(mirror: Path, tmp_path: Path) -> None:
     model = ["data=tiny_shakespeare", "model=gpt", "model.layers=2", "data.context=32", "task.sample_tokens=5"]
     short = ["trainer.max_steps=3", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
@@ -114,6 +116,7 @@ def test_a_network_whose_last_layer_is_its_embedding_can_be_split(mirror: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ to compile a network")
 def test_split_weights_that_are_compiled_have_the_losses_of_plain_ones(tmp_path: Path) -> None:
     asked = ["data=digits", "model=mlp", *QUIET, *TWO, "trainer.max_steps=3", "test=false"]
@@ -136,7 +139,7 @@ def in_two_processes(folder: Path, runs: dict[str, list[str]]) -> list[dict[str,
     done = run_warm(
         [sys.executable, script, folder],
         input=json.dumps(runs),
-        timeout=280,
+        timeout=580,  # a busy machine starts the ranks minutes late
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
