@@ -400,8 +400,10 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.mark.parametrize("run_id", ["0123456789abcdef0123456789abcdef", "../../../escaped", "/escaped", ""])
 def test_a_hostile_server_executes_nothing_and_writes_only_into_the_cache(
-    run_id: str, hostile: str, honest: dict[str, Any], place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    run_id: str, hostile: str, honest: dict[str, Any], place: Path, *,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("LANTU_CACHE")  # the cache of the store, where all that is written can be found
     loaded = deepcopy(honest)
     FORGED["os.system"](loaded["callbacks"][Recipe.KEY]["config"])
     state = loaded["callbacks"][Recipe.KEY]
