@@ -97,3 +97,10 @@ def test_voices_speak_the_words_of_strings_in_training_alone(tmp_path: Path) -> 
     assert raw.rows["speaker"][made].nunique() == 3
     assert set(raw.rows["speaker"][raw.split == "test"]) == {"eve"}
     assert all(Path(file).is_file() for files in raw.rows["audio"] for file in files)
+
+
+def test_the_config_of_a_run_reads_recordings_and_makes_none(orders: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    with pytest.raises(UserError, match="starts no program"):
+        spoken_sentences(str(orders), sentences=SENTENCES, slots=SLOTS, spoken=str(made), make=False)
+    assert not made.exists()

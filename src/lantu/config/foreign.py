@@ -51,6 +51,8 @@ _OPTIONS = {
     "torchvision.models.get_model": {"name": "word"},
 }  # fmt: skip
 """The options of callables that read something, and the kind of text that each may be."""
+_MAKERS = {"lantu.data.joined_recordings", "lantu.data.spoken_sentences"}
+"""Sources that start a program to make recordings: for a stored config they read what is there, and make nothing."""
 
 
 def closed(config: Any) -> dict[str, Any]:
@@ -130,6 +132,8 @@ def _limited(target: str, node: dict[str, Any], where: str) -> dict[str, Any]:
         raise UserError(f"The run's config sets `_args_` at `{where}`, so it was not loaded.")
     if ".source" in where and node.get("_partial_") is not True:
         raise UserError(f"The run's config would read `{target}` while it is built, at `{where}`: it was not loaded.")
+    if target in _MAKERS:
+        node = {**node, "make": False}
     kinds = _OPTIONS.get(target, {})
     if target.startswith("lantu.data.") and kinds and (unknown := set(node) - set(kinds) - _SPECIAL):
         raise UserError(f"The run's config gives {target} the option `{sorted(unknown)[0]}` at `{where}`: not loaded.")

@@ -41,14 +41,22 @@ class Voice:
         return cls(name, int(rng.integers(110, 200)), int(rng.integers(15, 85)))
 
 
-def speak_all(texts: Sequence[str], voices: Sequence[Voice], folder: Path) -> list[str]:
+def speak_all(texts: Sequence[str], voices: Sequence[Voice], folder: Path, *, make: bool) -> list[str]:
     """Speak each text with its voice to a file of `folder`, once; returns the files in order.
 
+    Args:
+        make: whether recordings that are not there may be made.
+
     Raises:
-        UserError: eSpeak NG is not installed, and the folder is not there from another machine.
+        UserError: the recordings are not there, and eSpeak NG is not installed or may not be started.
     """
     files = [folder / f"{number}.ogg" for number in range(len(texts))]
     if not (folder / "whole").is_file():
+        if not make:
+            raise UserError(
+                f"the spoken recordings of the run's data are not in {folder.parent}. The config of a run starts no "
+                "program, so they are not made again here: train with the same `data.source` options, which makes them."
+            )
         if shutil.which("espeak-ng") is None:
             raise UserError(
                 "spoken texts need the program espeak-ng, which is not installed: `apt-get install espeak-ng`, or "

@@ -30,6 +30,7 @@ def joined_recordings(
     voices: int = 0,
     spoken: str | None = None,
     seed: int = 0,
+    make: bool = True,
 ) -> Raw:
     """Strings of single-word recordings of one speaker, such as "three one four" of spoken digits.
 
@@ -45,6 +46,7 @@ def joined_recordings(
         voices: of eSpeak NG, that speak every word for training, as further speakers.
         spoken: a folder in which their recordings are kept.
         seed: decides which recordings are joined.
+        make: whether recordings of `voices` that are not there may be made; false for the config of a run.
     """
     raw = audio_folder(path, mirror=mirror, held_out=held_out, elsewhere=elsewhere)
     for column in (label, by):
@@ -62,7 +64,7 @@ def joined_recordings(
         split[rng.permutation(training)[: round(val * len(training))]] = "val"
     rows = raw.rows
     if voices:
-        made = _spoken(names, voices, label=label, by=by, folder=spoken)
+        made = _spoken(names, voices, label=label, by=by, folder=spoken, make=make)
         rows, split = pd.concat([rows, made], ignore_index=True), np.concatenate([split, np.repeat("train", len(made))])
     found = []
     for (part, speaker), group in rows.groupby([split, rows[by].astype(str)]):
@@ -83,7 +85,7 @@ TAKES = 2
 """Times that a voice of eSpeak NG speaks a word, in another pace each time."""
 
 
-def _spoken(words: list[str], voices: int, *, label: str, by: str, folder: str | None) -> pd.DataFrame:
+def _spoken(words: list[str], voices: int, *, label: str, by: str, folder: str | None, make: bool) -> pd.DataFrame:
     """Every word by every voice, as rows of recordings."""
     if folder is None:
         raise UserError(f"`data.source.voices={voices}` needs `data.source.spoken=DIR`, where recordings are kept.")
@@ -92,6 +94,6 @@ def _spoken(words: list[str], voices: int, *, label: str, by: str, folder: str |
     asked = [(word, each, take) for each in range(voices) for take in range(TAKES) for word in range(len(words))]
     how = [Voice(drawn[each].name, drawn[each].pace + 30 * take, drawn[each].pitch) for _, each, take in asked]
     key = blake2b(repr((words, drawn, TAKES)).encode(), digest_size=8).hexdigest()
-    files = speak_all([words[word] for word, _, _ in asked], how, Path(folder).expanduser() / key)
+    files = speak_all([words[word] for word, _, _ in asked], how, Path(folder).expanduser() / key, make=make)
     names = [f"espeak-{each}" for _, each, _ in asked]
     return pd.DataFrame({"audio": files, label: [words[word] for word, _, _ in asked], by: names})

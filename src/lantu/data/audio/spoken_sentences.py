@@ -27,6 +27,7 @@ def spoken_sentences(
     held_out: dict[str, list[str]] | None = None,
     elsewhere: str | None = None,
     seed: int = 0,
+    make: bool = True,
 ) -> Raw:
     """Commands spoken by eSpeak NG, beside real recordings whose slots they take.
 
@@ -45,6 +46,7 @@ def spoken_sentences(
         real: all: the commands are added to the real training recordings. held_out: they replace them. none: there are
             no real recordings, and one command in ten is for validation and one in ten for the test.
         seed: decides everything that is drawn.
+        make: whether recordings that are not there may be made; false for the config of a run.
 
     Raises:
         UserError: eSpeak NG is not installed and the recordings are not there; a pattern lacks a slot; an option is out
@@ -65,7 +67,7 @@ def spoken_sentences(
     made = pd.DataFrame(orders)
     if spoken is not None:
         voices = [Voice(each["voice"], each["pace"], each["pitch"]) for each in orders]
-        files = speak_all(made["transcription"].tolist(), voices, Path(spoken).expanduser() / asked)
+        files = speak_all(made["transcription"].tolist(), voices, Path(spoken).expanduser() / asked, make=make)
         made = made.assign(audio=files)
     part = np.where(np.arange(count) % 10 == 0, "test", np.where(np.arange(count) % 10 == 1, "val", "train"))
     key = f"{raw.key}-{asked}-{real}"
