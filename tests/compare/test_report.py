@@ -360,6 +360,12 @@ def test_the_interval_of_a_difference_holds_the_difference_in_either_direction(t
     assert not found.comparison.table["alike"].eq(False).any()
 
 
+def test_a_tie_is_called_one(tmp_path: Path) -> None:
+    runs = [made(kind, seed, 0.2 + 0.01 * seed) for kind in ("a", "b") for seed in (0, 1, 2)]
+    _, decision = decided(tmp_path, runs)
+    assert "has, to the digits shown, the score of the next" in " ".join(decision.sentences)
+
+
 def test_equal_seeds_claim_nothing(tmp_path: Path) -> None:
     _, decision = decided(
         tmp_path, [made(kind, seed, loss) for kind, loss in (("a", 0.2), ("b", 0.3)) for seed in (0, 1, 2)]

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
 from lantu.errors import UserError
-from lantu.registry.constraint_prices import prices_of
+from lantu.registry.constraint_prices import ConstraintPrice, prices_of
 from lantu.registry.evidence import Evidence
 from lantu.registry.frozen_limits import freeze, limits_line
 from lantu.registry.gates import judge, verdict_of
@@ -135,6 +135,8 @@ def test_the_price_of_each_constraint_is_what_its_limit_costs_over_the_experimen
     assert epsilon.claim == (
         "within the limit of 3 the best test/profit is 0.7; without it 0.8 at 9: the limit costs 0.1"
     )
+    best_is_least = ConstraintPrice("cost/co2e_kg", "test/profit", epsilon.runs.iloc[[2]], None)
+    assert best_is_least.claim.endswith("is reached at the least, 3: more buys nothing")
     html = page(candidate, None, lines(candidate), verdict="go", seal="", gates=gates, prices=list(prices.values()))
     assert html.count("<figure>") == 2
     assert "the limit costs 0.1" in html

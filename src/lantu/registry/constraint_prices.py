@@ -64,6 +64,11 @@ class ConstraintPrice:
                 f"{best['quality']:.4g} at {best['constraint']:.4g}: the limit costs {lost:.4g}"
             )
         least = runs.iloc[0]
+        if least["worth"] == best["worth"]:
+            return (
+                f"the best {self.quality} of {len(runs)} runs, {best['quality']:.4g}, is reached at the least, "
+                f"{least['constraint']:.4g}: more buys nothing"
+            )
         return (
             f"from {least['quality']:.4g} at {least['constraint']:.4g} to {best['quality']:.4g} at "
             f"{best['constraint']:.4g}, over {len(runs)} runs"

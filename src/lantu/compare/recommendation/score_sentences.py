@@ -41,9 +41,13 @@ def differences(analysis: Analysis, ship: str | None) -> list[str]:
     row = table.loc[second]
     sign = 1.0 if comparison.mode == "min" else -1.0  # the winner's advantage counts up
     gap = sign * float(row["difference"])
-    better = "lower" if comparison.mode == "min" else "higher"
+    amount = number(abs(gap), digits)
+    # over the seeds that both have, the best scorer can be the worse one
+    direction = "lower" if (comparison.mode == "min") == (gap > 0) else "higher"
+    is_tie = float(amount.replace(",", "")) == 0
+    relation = "has, to the digits shown, the score of" if is_tie else f"is {amount} {direction} than"
     who = f"The best scorer, {winner}," if ship not in (None, winner) else winner if ship is None else "That"
-    text = f"{who} is {number(gap, digits)} {better} than the next, {second}"
+    text = f"{who} {relation} the next, {second}"
     if math.isfinite(row["diff_low"]):
         low, high = sorted((sign * float(row["diff_low"]), sign * float(row["diff_high"])))
         how = f" over shared {repetition(analysis)}s" if row["how"] in ("paired", "within seeds") else ""
