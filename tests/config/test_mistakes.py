@@ -12,6 +12,7 @@ import pytest
 from lantu.cli.main import main
 from lantu.errors import UserError
 from lantu.tracking.mlflow_runs import refuse_silent
+from tests.warm import run_warm
 
 MISTAKES = {
     "modle=cnn": ["no option `modle`", "Did you mean `model`?"],
@@ -189,3 +190,13 @@ def test_a_folder_where_nothing_can_be_written_is_named(
     assert main(typed) == 2
     said = capsys.readouterr().err
     assert f"{folder} cannot be written: its file system is read-only. `paths.root=DIR` keeps them" in said
+
+
+def test_a_mistake_that_only_the_data_show_leaves_no_folder_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n3,4\n")
+    done = run_warm(
+        [sys.executable, "-m", "lantu", "train", "data=csv", "model=mlp", "data.path=table.csv", "data.target=x"],
+        cwd=tmp_path,
+    )
+    assert (done.returncode, "no such column" in done.stderr) == (2, True)
+    assert [each.name for each in tmp_path.glob("mlruns/*/*")] == []

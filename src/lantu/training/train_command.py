@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -47,6 +48,10 @@ def _remove_unused(folder: Path, cfg: DictConfig) -> None:
         return
     log.unlink()
     folder.rmdir()
+    day = folder.parent
+    if day.parent.resolve() == Path(cfg.paths.store, "runs").resolve():
+        with suppress(OSError):  # it holds other runs
+            day.rmdir()
 
 
 def _stopped(run_dir: Path) -> KeyboardInterrupt:
