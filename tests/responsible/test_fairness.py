@@ -169,7 +169,8 @@ def applicants(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 OPTIONS = (
     "model=linear", "optimizer.lr=0.05", "trainer.max_epochs=4", "trainer.enable_progress_bar=false", "logger=none",
-    "save_model=false", "data.target=repaid", "data.ignore=[group,sex]", "fairness.favourable=yes",
+    "save_model=false", "data.target=repaid", "data.ignore=[group,sex]", "data.numbers=standard",
+    "fairness.favourable=yes",
 )  # fmt: skip
 
 

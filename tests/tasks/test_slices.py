@@ -54,7 +54,7 @@ def test_each_slice_is_measured_as_if_it_were_the_whole_test_split(run: lantu.Re
 
 
 def test_a_column_that_is_not_learned_from_can_be_sliced_by(run: lantu.Result) -> None:
-    assert run.cfg.spec.feature_names == ["age"]
+    assert {name.split()[0] for name in run.cfg.spec.feature_names} == {"age"}
     assert "val/f1/slice/region/north" in run.metrics
 
 

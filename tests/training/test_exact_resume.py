@@ -46,7 +46,7 @@ TEXTS = (
     "model.config.intermediate_size=16", "trainer.max_epochs=3", "trainer.accumulate_grad_batches=2",
 )  # fmt: skip
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
-MEASURED_BY_THE_CLOCK = ("cost/", "speed/", "preflight/")
+MEASURED_BY_THE_CLOCK = ("cost/", "speed/", "preflight/", "system/")
 Place = tuple[int, str]
 """How many batches, and the hook of a callback in which the process is killed then."""
 

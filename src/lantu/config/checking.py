@@ -17,7 +17,7 @@ from lantu.config.locations import user_confs
 from lantu.config.missing_targets import missing
 from lantu.config.ranges import as_typed, complaint, required_kind, rule_for
 from lantu.config.signatures import Signature, accepts, in_words, signature_of
-from lantu.config.spec_fields import data_fields, model_nodes
+from lantu.config.spec_fields import data_fields, model_nodes, tasks_of_models
 from lantu.config.typed_paths import check_path
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
@@ -259,8 +259,9 @@ def models_for(facts: set[str]) -> list[str]:
 
 
 def facts_of_models() -> dict[str, set[str]]:
-    """The spec fields that each model needs."""
-    return {name: facts_asked(node) for name, node in model_nodes().items()}
+    """The spec fields that each model needs, and the task that its file chooses."""
+    tasks = tasks_of_models()
+    return {name: facts_asked(node) | facts_asked(tasks.get(name, {})) for name, node in model_nodes().items()}
 
 
 def data_with(facts: set[str]) -> list[str]:

@@ -54,6 +54,23 @@ def model_nodes() -> dict[str, Any]:
         return {name: node_of(name) for name in options("model")}
 
 
+def tasks_of_models() -> dict[str, Any]:
+    """The `task` node of every model whose file chooses a task, interpolations unresolved."""
+    chooses = "override /task@_global_.task"
+
+    def chosen(name: str) -> str | None:
+        file = config_file("model", name)
+        text = "" if file is None else file.read_text(encoding="utf-8")
+        if chooses not in text:
+            return None
+        defaults = (yaml.load(text, Loader=_SafeLoader) or {}).get("defaults") or []
+        return next((each[chooses] for each in defaults if isinstance(each, dict) and chooses in each), None)
+
+    with config_search():
+        chosen_tasks = {name: task for name in options("model") if (task := chosen(name))}
+        return {name: _node("task", task) for name, task in chosen_tasks.items()}
+
+
 def data_fields() -> dict[str, set[str]]:
     """The names of the `spec` fields of every data set."""
 

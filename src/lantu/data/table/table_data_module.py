@@ -63,16 +63,23 @@ class TableDataModule(SupervisedDataModule, TableRows):
         super().__init__(source=source or own_file(path), duplicates=duplicates, **options)
         self.set_columns(ignore=ignore, keep=keep, day_first=day_first, numbers=numbers, woe=woe, categories=categories)
 
+    _training_targets: np.ndarray | None = None
+    """Targets (N, T) while the training rows are prepared, so that none is told its own target."""
+
     def table_columns(self) -> list[dict[str, Any]]:
         return list(self.learned.get("columns") or [])
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
         # of training rows, what could not be read is said once, by the first pass over them
-        return Examples(torch.from_numpy(encode(rows, self._columns, self._say)), y)
+        features = encode(rows, self._columns, self._say, training=self._training_targets)
+        return Examples(torch.from_numpy(features), y)
 
     def prepared_training(self, rows: pd.DataFrame, y: Tensor) -> Examples:
-        features = encode(rows, self._columns, self._say, training=self.targets_of(rows))
-        return Examples(torch.from_numpy(features), y)
+        self._training_targets = self.targets_of(rows)
+        try:
+            return self.prepared(rows, y)  # which a subclass may have written anew
+        finally:
+            self._training_targets = None
 
     def facts(self) -> dict[str, Any]:
         names = [feature for column in self._columns for feature in column.features]
