@@ -66,9 +66,15 @@ def tasks_of_models() -> dict[str, Any]:
         defaults = (yaml.load(text, Loader=_SafeLoader) or {}).get("defaults") or []
         return next((each[chooses] for each in defaults if isinstance(each, dict) and chooses in each), None)
 
+    def node_of(name: str) -> Any:
+        try:
+            task = chosen(name)
+            return _node("task", task) if task else {}
+        except (_NeedsComposingError, yaml.YAMLError):
+            return compose(f"model={name}").cfg.task
+
     with config_search():
-        chosen_tasks = {name: task for name in options("model") if (task := chosen(name))}
-        return {name: _node("task", task) for name, task in chosen_tasks.items()}
+        return {name: node for name in options("model") if (node := node_of(name))}
 
 
 def data_fields() -> dict[str, set[str]]:
