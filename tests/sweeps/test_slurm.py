@@ -1,6 +1,7 @@
 """Sweeps as jobs of a real SLURM: run, requeued, cancelled, refused."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -91,7 +92,8 @@ def test_a_job_that_is_told_to_leave_is_queued_again_and_goes_on_as_the_same_run
     log = "".join(each.read_text() for each in first_trial(tmp_path).path.parents[1].glob("jobs/*_0/*log.err"))
     assert "DUE TO JOB REQUEUE" in log or "Requeued job" in log
     printed = (first_trial(tmp_path).path / "output.txt").read_text()
-    assert "a checkpoint is kept at step" in printed
+    # the signal may come during a validation, whose state is never written to a checkpoint
+    assert re.search("SIGUSR2: .* (a checkpoint is kept at step|it goes on from the newest checkpoint)", printed)
 
 
 @pytest.mark.slow
