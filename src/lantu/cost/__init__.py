@@ -3,13 +3,6 @@
 Names are imported lazily: the meter needs Lightning, but `lantu sweeps`, which prints amounts, must start fast.
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from lantu.package_exports import lazy_exports
-
-if TYPE_CHECKING:
-    from lantu.cost.meter import CostMeter as CostMeter
-    from lantu.cost.prices import Budget as Budget
-    from lantu.cost.prices import Economics as Economics
-
-__getattr__, __all__ = lazy_exports(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
