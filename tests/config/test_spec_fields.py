@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 import lantu
 from lantu.config.composing import config_search
 from lantu.config.explain import leaves, options
-from lantu.config.spec_fields import data_fields, model_nodes
+from lantu.config.spec_fields import data_fields, model_nodes, tasks_of_models
 
 
 def told(node: Any) -> dict[str, Any]:
@@ -51,6 +51,27 @@ def test_a_users_model_with_a_defaults_list_is_read_as_it_composes(
     (tmp_path / "conf" / "model" / "mine.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     assert told(model_nodes()["mine"]) == told(lantu.compose("model=mine").cfg.model)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "defaults: [classification]\n",
+        "defaults:\n  - _self_\n  - classification\n",
+        "# @package _global_\ntask:\n  _target_: lantu.tasks.Regression\n  outputs: ${spec.outputs}\n",
+    ],
+    ids=["base", "self first", "package"],
+)
+def test_a_users_task_that_a_model_chooses_is_read_as_it_composes(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for group in ("model", "task"):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+    model = "defaults:\n  - mlp\n  - override /task@_global_.task: own\n  - _self_\n"
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text(model)
+    (tmp_path / "conf" / "task" / "own.yaml").write_text(task)
+    monkeypatch.chdir(tmp_path)
+    assert told(tasks_of_models()["mine"]) == told(lantu.compose("model=mine").cfg.task)
 
 
 @pytest.mark.parametrize(

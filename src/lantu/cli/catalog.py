@@ -5,9 +5,9 @@ import json
 from dataclasses import asdict, dataclass
 
 from lantu.cli.common_options import add_json_option
-from lantu.config.checking import facts_of_models
 from lantu.config.composing import config_search
 from lantu.config.explain import groups, options
+from lantu.config.spec_checks import fields_of_models
 from lantu.config.spec_fields import config_file, data_fields
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
@@ -32,7 +32,7 @@ def entries(group: str) -> list[Entry]:
 
 def fits() -> dict[str, list[str]]:
     """For every data set, the models that need no `spec` field which it does not provide."""
-    needed = facts_of_models()
+    needed = fields_of_models()
     return {
         data: [model for model, fields in needed.items() if fields <= provided]
         for data, provided in data_fields().items()

@@ -67,7 +67,10 @@ def _names_of(tree: ast.Module) -> set[str] | None:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For | ast.With | ast.Delete):
-            names |= {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+            assigned = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+            if "__getattr__" in assigned and "attach_stub" not in ast.unparse(node):
+                return None
+            names |= assigned
         for field in ("body", "orelse", "finalbody", "handlers"):
             inner = getattr(node, field, [])
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and isinstance(inner, list):

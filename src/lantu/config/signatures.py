@@ -203,8 +203,15 @@ def _imported_from(module: str, path: Path, node: ast.ImportFrom) -> str:
 
 @cache
 def parsed_file(path: Path) -> ast.Module:
-    """The syntax tree of a source file."""
-    return ast.parse(path.read_bytes())
+    """The syntax tree of a source file; that of a package has the imports of its stub, which are made on first use.
+
+    A package whose `__getattr__` is lazy_loader's `attach_stub` lists what it exports in `__init__.pyi`.
+    """
+    tree = ast.parse(path.read_bytes())
+    stub = path.with_suffix(".pyi")
+    if path.name == "__init__.py" and stub.is_file():
+        tree.body += [each for each in ast.parse(stub.read_bytes()).body if isinstance(each, ast.ImportFrom)]
+    return tree
 
 
 @cache
