@@ -22,6 +22,18 @@ def test_a_recurrent_layer_takes_two_operations_for_each_weight_and_token() -> N
     assert forward_flops(net, torch.rand(1, 5, 16)) == 2 * 5 * (4 * 32 * 16 + 4 * 32 * 32)
 
 
+def test_operations_are_counted_where_an_input_of_a_layer_is_a_view_of_a_weight() -> None:
+    class Queries(nn.Module):  # as in Deformable DETR
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries, self.layer = nn.Embedding(5, 6), nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.layer(self.queries.weight.split(3, dim=1)[0])
+
+    assert forward_flops(Queries(), torch.rand(1, 5, 2)) == 2 * 5 * 3 * 2
+
+
 def test_counting_and_timing_leave_modes_statistics_and_random_numbers_as_they_were() -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
     net[2].eval()

@@ -1,7 +1,7 @@
 """FLOPs of a step, and the peak FLOP/s of the device."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -9,6 +9,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.utilities.data import extract_batch_size
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.module_tracker import ModuleTracker
 
 from lantu.lazy_dynamo import is_loaded
 
@@ -53,9 +54,25 @@ def flop_counter() -> FlopCounterMode:
         heads = query[1]  # each of fewer heads of keys and values is read by several of the queries'
         return int(sdpa_flop_count(query, (key[0], heads, *key[2:]), (value[0], heads, *value[2:])))
 
-    return FlopCounterMode(
+    counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
     )
+    counter.mod_tracker = _WithoutModules()
+    return counter
+
+
+class _WithoutModules(ModuleTracker):
+    """Counts for the whole network alone.
+
+    Torch's tracker puts backward hooks on inputs of modules. It fails under `no_grad` where an input is a view of a
+    parameter, such as the queries of Deformable DETR.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        pass
 
 
 def forward_flops(net: nn.Module, x: Any) -> int:
