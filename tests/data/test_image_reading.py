@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from lantu.data import ImageDataModule
-from lantu.data.image.decoding import content_key, decoded, survey
+from lantu.data.image.decoding import content_key, decoded
 from lantu.data.image.read_picture import Rendering, Unreadable, read_picture
+from lantu.data.image.survey import survey
 from lantu.errors import UserError
 
 RAMP = np.linspace(0, 255, 48).reshape(6, 8).round().astype(np.uint8)

@@ -11,8 +11,9 @@ import pytest
 from pytorch_lightning import Trainer
 from pytorch_lightning import __version__ as lightning_version
 
-from lantu.training.loop import lean_loop, malloc
-from lantu.training.loop.lean_loop import RELIES_ON, LeanEpochLoop, make_lean, why_not_lean
+from lantu.training.loop import lightning_internals, malloc
+from lantu.training.loop.lean_loop import LeanEpochLoop, make_lean
+from lantu.training.loop.lightning_internals import RELIES_ON, why_not_lean
 
 TESTED_VERSION = "2.6.6"
 SOURCES = {
@@ -73,7 +74,7 @@ def test_lightnings_loop_is_the_one_that_the_lean_loop_stands_in_for() -> None:
     changed = [name for name in now if now[name] != SOURCES.get(name)]
     assert not changed, (
         f"Lightning has changed {', '.join(changed)}. Read what is new, do the same in LeanEpochLoop, and then note "
-        "the version and the new hashes here and in lean_loop.TESTED."
+        "the version and the new hashes here and in lightning_internals.TESTED."
     )
 
 
@@ -85,7 +86,7 @@ def test_the_lean_loop_is_for_the_versions_it_was_tested_with(version: str, fits
 def test_the_lean_loop_steps_aside_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(lean_loop, "TESTED", ((1, 0), (1, 1)))
+    monkeypatch.setattr(lightning_internals, "TESTED", ((1, 0), (1, 1)))
     trainer = Trainer(logger=False, enable_progress_bar=False, accelerator="cpu", enable_checkpointing=False)
     make_lean(trainer)
     assert not isinstance(trainer.fit_loop.epoch_loop, LeanEpochLoop)

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lantu.optim import constant, cosine
 from lantu.tasks import Classification
-from lantu.training.loop.lean_loop import STEP_HOOKS, LeanEpochLoop, is_plain, make_lean
+from lantu.training.loop.lean_hooks import STEP_HOOKS
+from lantu.training.loop.lean_loop import LeanEpochLoop, is_plain, make_lean
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False,

@@ -18,11 +18,12 @@ from lantu.data.file_table import find_files
 from lantu.data.image.augment import Augment, Draws
 from lantu.data.image.contact_sheet import contact_sheet
 from lantu.data.image.decoded_on_demand import DecodedOnDemand, headers, sample
-from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, surveyed, unreadable_names
+from lantu.data.image.decoding import Pixels, content_key, decoded, read_all, unreadable_names
 from lantu.data.image.image_folder import image_files, image_folder
 from lantu.data.image.image_table import file_column
 from lantu.data.image.picture_examples import PictureExamples
 from lantu.data.image.read_picture import Rendering
+from lantu.data.image.survey import surveyed
 from lantu.data.read_table import READERS, read_table
 from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from lantu.data.cleaning_report import Report
-from lantu.data.image.decoding import content_key, decoded, surveyed, unreadable_names
+from lantu.data.image.decoding import content_key, decoded, unreadable_names
 from lantu.data.image.image_data_module import Standardise, channel_statistics
 from lantu.data.image.read_picture import Rendering
+from lantu.data.image.survey import surveyed
 from lantu.data.text.vocabulary import ENDS, Subwords, Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
 

@@ -11,80 +11,28 @@ from math import inf
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.precision import Precision as FabricPrecision
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
-from pytorch_lightning import __version__ as lightning_version
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
-from pytorch_lightning.loops.optimization.automatic import ClosureResult, _AutomaticOptimization
+from pytorch_lightning.loops.optimization.automatic import ClosureResult
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.loops.utilities import _is_max_limit_reached
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
-from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
-from pytorch_lightning.trainer.connectors.logger_connector import _LoggerConnector
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from lantu.intervals import RankSync
 from lantu.notices import warn_once
+from lantu.training.loop.lean_hooks import Hooks, has_own
+from lantu.training.loop.lightning_internals import why_not_lean
 
-STEP_HOOKS = (
-    "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
-    "on_before_optimizer_step", "on_train_batch_end",
-)  # fmt: skip
-"""Hooks that both callbacks and modules have."""
-TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-"""Hooks of modules and data modules that change a batch before the training step."""
 REPLACED_STEPS = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
 """Parts of a step that a module may override; for such a module Lightning's own loop is used."""
 
 NOTHING = nullcontext()
-
-TESTED = ((2, 6), (2, 7))
-"""The tested versions of Lightning: from the first, below the second."""
-RELIES_ON: tuple[tuple[type, str], ...] = (
-    (_TrainingEpochLoop, "__init__"),
-    (_TrainingEpochLoop, "on_run_start"),
-    (_TrainingEpochLoop, "done"),
-    (_TrainingEpochLoop, "advance"),
-    (_TrainingEpochLoop, "on_advance_end"),
-    (_TrainingEpochLoop, "_should_check_val_fx"),
-    (_TrainingEpochLoop, "_should_check_val_epoch"),
-    (_TrainingEpochLoop, "update_lr_schedulers"),
-    (_TrainingEpochLoop, "_update_learning_rates"),
-    (_TrainingEpochLoop, "_num_ready_batches_reached"),
-    (_TrainingEpochLoop, "_should_accumulate"),
-    (_TrainingEpochLoop, "_broadcast_sigterm_tensor"),
-    (_AutomaticOptimization, "run"),
-    (_AutomaticOptimization, "_make_zero_grad_fn"),
-    (_AutomaticOptimization, "_make_backward_fn"),
-    (_AutomaticOptimization, "_training_step"),
-    (Precision, "optimizer_step"),
-    (Precision, "_wrap_closure"),
-    (Precision, "_after_closure"),
-    (Precision, "train_step_context"),
-    (FabricPrecision, "forward_context"),
-    (Strategy, "training_step"),
-    (_ResultCollection, "log"),
-    (_LoggerConnector, "on_batch_start"),
-    (_LoggerConnector, "on_batch_end"),
-    (_LoggerConnector, "update_train_step_metrics"),
-    (_LoggerConnector, "should_update_logs"),
-    (ModelCheckpoint, "on_train_batch_end"),
-)
-"""Methods of Lightning that this loop replaces, or calls although they are private. A test compares their source with
-that of the tested version.
-"""
-
-
-def why_not_lean(version: str = lightning_version) -> str:
-    """Why this loop does not fit the installed Lightning; empty: it does."""
-    if not TESTED[0] <= tuple(int(part) for part in version.split(".")[:2]) < TESTED[1]:
-        return f"it was tested with Lightning {TESTED[0][0]}.{TESTED[0][1]}, and {version} is installed"
-    missing = [f"{owner.__name__}.{name}" for owner, name in RELIES_ON if not hasattr(owner, name)]
-    return f"this Lightning has no {', '.join(missing)}" if missing else ""
 
 
 def make_lean(trainer: Trainer) -> None:
@@ -183,7 +131,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if not self._should_accumulate():
             self._batches_that_stepped += 1
 
-    def _train_step(self, hooks: "Hooks", batch: Any, batch_idx: int, *, summing: bool) -> dict[str, Any]:
+    def _train_step(self, hooks: Hooks, batch: Any, batch_idx: int, *, summing: bool) -> dict[str, Any]:
         """Run forward and backward and, unless gradients are still being accumulated, the optimizer."""
         trainer, optimizer = self.trainer, self.trainer.optimizers[0]
         counted = self.automatic_optimization.optim_progress.optimizer
@@ -255,7 +203,7 @@ def is_plain(trainer: Trainer) -> bool:
     return (
         module.automatic_optimization
         and is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
-        and not any(_has_own(module, name, LightningModule) for name in REPLACED_STEPS)
+        and not any(has_own(module, name, LightningModule) for name in REPLACED_STEPS)
         and not isinstance(trainer.optimizers[0], torch.optim.LBFGS)  # it evaluates a batch several times
         and type(strategy) in (SingleDeviceStrategy, DDPStrategy)
         and getattr(strategy, "_model_averager", None) is None
@@ -275,79 +223,6 @@ def _batches_between_validations(trainer: Trainer) -> float | None:
     return None if decides else trainer.val_check_batch
 
 
-class Hooks:
-    """The implemented hooks of a step, and what else does not change during an epoch, found once.
-
-    Args:
-        trainer: about to begin an epoch.
-    """
-
-    def __init__(self, trainer: Trainer) -> None:
-        module, data = trainer.lightning_module, trainer.datamodule
-        self._trainer, self._module = trainer, module
-        self._callbacks = {
-            name: [
-                getattr(each, name)
-                for each in trainer.callbacks
-                if _has_own(each, name, Callback) and not _saves_between_steps(each, name)
-            ]
-            for name in STEP_HOOKS
-        }
-        self._modules = {name: getattr(module, name) for name in STEP_HOOKS if _has_own(module, name, LightningModule)}
-        self._moves = trainer.strategy.root_device.type != "cpu" or any(
-            _has_own(module, name, LightningModule) or _has_own(data, name, LightningDataModule)
-            for name in TRANSFER_HOOKS
-        )
-        self.ranks: int = trainer.world_size
-        self.has_schedules = bool(trainer.lr_scheduler_configs)
-        self._log_interval = trainer.log_every_n_steps if trainer.loggers or trainer.fast_dev_run else 0
-        direct = self.ranks == 1 and type(trainer.precision_plugin) is Precision and trainer.strategy.model is module
-        self.training_step = module.training_step if direct else trainer.strategy.training_step
-        """Without the contexts that Lightning enters for it, where these do nothing."""
-
-    def logs(self, steps: int) -> bool:
-        """Whether Lightning may have values for the loggers after a step that follows `steps` others."""
-        interval = self._log_interval
-        return bool(interval) and (
-            self._trainer.should_stop or self._trainer.fast_dev_run or (steps + 1) % interval == 0
-        )
-
-    def transfer_batch(self, batch: Any) -> Any:
-        """Return the batch in the right precision and on the device."""
-        batch = self._trainer.precision_plugin.convert_input(batch)
-        if not self._moves:
-            return batch
-        batch = self._module._on_before_batch_transfer(batch, dataloader_idx=0)
-        return self._trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-
-    def call(self, name: str, *args: Any) -> Any:
-        """Call the hook of the callbacks, in order, then that of the module, and return the latter's result."""
-        callbacks, own = self._callbacks[name], self._modules.get(name)
-        if not callbacks and own is None:
-            return None
-        with self.inside(name):
-            for each in callbacks:
-                each(self._trainer, self._module, *args)
-            return own(*args) if own else None
-
-    def inside(self, name: str) -> "_Inside":
-        """Set the module's current hook, which `self.log` reads."""
-        return _Inside(self._module, name)
-
-
-class _Inside:
-    """A context manager; as a class, since one from a generator takes three times as long."""
-
-    def __init__(self, module: LightningModule, name: str) -> None:
-        self._attributes, self._name = module.__dict__, name  # avoids the slow Module.__setattr__
-
-    def __enter__(self) -> None:
-        self._attributes["_current_fx_name"] = self._name
-
-    def __exit__(self, *_: object) -> None:
-        self._attributes["_current_fx_name"] = None
-
-
 def _loss_and_output(returned: Any, *, share: int) -> tuple[Tensor | None, dict[str, Any]]:
     """The loss for the backward pass and the output for hooks, from the tensor or dictionary of a training step."""
     if isinstance(returned, Tensor):
@@ -355,18 +230,3 @@ def _loss_and_output(returned: Any, *, share: int) -> tuple[Tensor | None, dict[
         return loss, {"loss": loss.detach()}
     result = ClosureResult.from_training_step_output(returned, share)
     return result.closure_loss, result.asdict() if result.closure_loss is not None else {}
-
-
-def _saves_between_steps(callback: Any, hook: str) -> bool:
-    """Whether a hook is that of a ModelCheckpoint which saves neither by steps nor by time, and so does nothing."""
-    return (
-        hook == "on_train_batch_end"
-        and isinstance(callback, ModelCheckpoint)
-        and type(callback).on_train_batch_end is ModelCheckpoint.on_train_batch_end
-        and callback._every_n_train_steps < 1
-        and callback._train_time_interval is None
-    )
-
-
-def _has_own(each: object, name: str, parent: type) -> bool:
-    return getattr(type(each), name, None) is not getattr(parent, name) or name in vars(each)
