@@ -25,6 +25,7 @@ SHORT = (
     "logger.mlflow.ship=false",
 )
 """A run of two steps that is recorded but not uploaded."""
+SLOW = "mark.slow"
 LONGEST = (
     "test_a_cnn_on_fashion_mnist_beats_090_in_two_epochs",
     "test_thirty_two_processes_fill_a_server_over_postgresql",
@@ -41,8 +42,17 @@ LONGEST = (
 """Slow tests of more than a minute and a half, the longest first."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import only the files with slow tests where only these run: all files take three times as long to collect."""
+    only_slow = config.getoption("markexpr") == "slow" and collection_path.suffix == ".py"
+    return True if only_slow and SLOW not in collection_path.read_text() else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that in the end no process works on alone."""
+    for item in items:  # no slow test may be missed by pytest_ignore_collect
+        if item.get_closest_marker("slow") and SLOW not in item.path.read_text():
+            raise pytest.UsageError(f"{item.nodeid} is slow, so its file has to say pytest.{SLOW}")
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.name, len(LONGEST)))
 
