@@ -251,9 +251,9 @@ def test_a_single_run_and_an_accuracy_are_reported_too(tmp_path: Path) -> None:
     write(uri(tmp_path), [Made("one", {"seed": 0}, curves={"val/accuracy": [0.1, 0.9]})])
     reader = open_reader(uri(tmp_path))
     found = analyse(reader, Selection(), Options(metric="val/accuracy"))
-    decision, depth = write_report(found, reader, tmp_path / "report.html")
+    decision, further = write_report(found, reader, tmp_path / "report.html")
     assert "only one configuration" in decision.headline
-    assert "scaling laws describe losses" in getattr(depth.law, "reason", "")
+    assert "scaling laws describe losses" in getattr(further.law, "reason", "")
 
 
 def test_a_forecast_appears_where_sizes_and_data_vary(tmp_path: Path) -> None:
@@ -271,8 +271,8 @@ def test_a_forecast_appears_where_sizes_and_data_vary(tmp_path: Path) -> None:
     write(uri(tmp_path), runs)
     reader = open_reader(uri(tmp_path))
     found = analyse(reader, Selection(experiments=("made",)), Options())
-    decision, depth = write_report(found, reader, tmp_path / "report.html")
-    assert getattr(depth.law, "variables", None) == ("N", "D")
+    decision, further = write_report(found, reader, tmp_path / "report.html")
+    assert getattr(further.law, "variables", None) == ("N", "D")
     assert any(each.startswith("Ten times the compute") for each in decision.sentences)
 
 

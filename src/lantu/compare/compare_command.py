@@ -51,9 +51,9 @@ def run(cfg: DictConfig) -> None:
     if cfg.report or cfg.log:
         with TemporaryDirectory() as folder:
             report = Path(cfg.report) if cfg.report else Path(folder) / "report.html"
-            decision, depth = write_report(analysis, reader, report)
+            decision, further = write_report(analysis, reader, report)
             if cfg.log:
-                publish(analysis, depth, decision, report, reader=reader, tracking_uri=uri)
+                publish(analysis, further, decision, report, reader=reader, tracking_uri=uri)
     _say(decision, cfg)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lantu.compare.analysis import Analysis, Options, analyse
 from lantu.compare.comparison_table import number
-from lantu.compare.depth import Depth
+from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.reading.run_frames import Reader, Selection
 from lantu.compare.reading.stores import open_reader
 from lantu.compare.recommendation import Decision
@@ -32,13 +32,13 @@ def compare_sweep(sweep: str, *, tracking_uri: str, options: Options | None = No
     analysis = analyse(reader, Selection(sweeps=(sweep,)), replace(options or Options(), tracking_uri=tracking_uri))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.html"
-        decision, depth = write_report(analysis, reader, report)
-        publish(analysis, depth, decision, report, reader=reader, tracking_uri=tracking_uri)
+        decision, further = write_report(analysis, reader, report)
+        publish(analysis, further, decision, report, reader=reader, tracking_uri=tracking_uri)
     return decision
 
 
 def publish(
-    analysis: Analysis, depth: Depth, decision: Decision, report: Path, *, reader: Reader, tracking_uri: str
+    analysis: Analysis, further: FurtherAnalysis, decision: Decision, report: Path, *, reader: Reader, tracking_uri: str
 ) -> list[str]:
     """Log the report, the table and the pictures to the parent runs of the sweeps that were compared.
 
@@ -60,7 +60,7 @@ def publish(
     with tempfile.TemporaryDirectory() as folder:
         write(analysis.table, Path(folder) / "table.csv")
         (Path(folder) / "report.html").write_bytes(report.read_bytes())
-        draw(analysis, depth, Path(folder))
+        draw(analysis, further, Path(folder))
         for parent in parents:
             assert parent is not None
             client.log_artifacts(parent, folder, FOLDER)

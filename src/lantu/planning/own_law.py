@@ -28,10 +28,10 @@ def forecast_from(experiment: str, *, tracking_uri: str, job: Job) -> Forecast:
         UserError: there is no such experiment, or its runs do not identify a law; the message says why.
     """
     from lantu.compare.analysis import Options, analyse
-    from lantu.compare.depth import fitted_law
     from lantu.compare.methods.scaling import Refused, effective_samples
     from lantu.compare.reading.run_frames import Selection
     from lantu.compare.reading.stores import open_reader
+    from lantu.compare.scaling_of_runs import fitted_law
 
     selection = Selection(experiments=(experiment,))
     analysis = analyse(open_reader(tracking_uri), selection, Options(metric="val/loss", examples=False))

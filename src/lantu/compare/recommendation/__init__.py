@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from lantu.compare.analysis import Analysis
-from lantu.compare.depth import Depth
+from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.recommendation.cautions import cautions
 from lantu.compare.recommendation.choice import choose
 from lantu.compare.recommendation.cost_sentences import business_case, forecast, most_important, total_cost
@@ -25,11 +25,11 @@ class Decision:
     tiles: list[Tile] = field(default_factory=list)
 
 
-def decide(analysis: Analysis, depth: Depth | None = None) -> Decision:
+def decide(analysis: Analysis, further: FurtherAnalysis | None = None) -> Decision:
     """Put the analysis into words.
 
     Args:
-        depth: what takes longer to work out; None: the sentences about it are left out.
+        further: what takes longer to work out; None: the sentences about it are left out.
     """
     ship, headline = choose(analysis)
     sentences = [
@@ -39,6 +39,10 @@ def decide(analysis: Analysis, depth: Depth | None = None) -> Decision:
         *example_noise(analysis),
         *total_cost(analysis),
     ]
-    if depth is not None:
-        sentences += [*most_important(analysis, depth), *business_case(analysis, depth), *forecast(analysis, depth)]
+    if further is not None:
+        sentences += [
+            *most_important(analysis, further),
+            *business_case(analysis, further),
+            *forecast(analysis, further),
+        ]
     return Decision(ship, headline, sentences, [*next_steps(analysis), *cautions(analysis)], tiles(analysis))

@@ -4,7 +4,7 @@ import math
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import number
-from lantu.compare.depth import Depth
+from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.methods.scaling import Law
 from lantu.compare.phrases import counted, digits_for, interval
 from lantu.units import format_money
@@ -21,9 +21,9 @@ def total_cost(analysis: Analysis) -> list[str]:
     return [f"{counted(len(analysis.runs), 'run')} together took {', '.join(parts)}."]
 
 
-def most_important(analysis: Analysis, depth: Depth) -> list[str]:
+def most_important(analysis: Analysis, further: FurtherAnalysis) -> list[str]:
     """Return the settings that explain most of the score."""
-    importance = depth.importance
+    importance = further.importance
     if importance.refused:
         return []
     short = analysis.groups.short
@@ -41,11 +41,11 @@ def most_important(analysis: Analysis, depth: Depth) -> list[str]:
     return [f"{text}."]
 
 
-def business_case(analysis: Analysis, depth: Depth) -> list[str]:
+def business_case(analysis: Analysis, further: FurtherAnalysis) -> list[str]:
     """Return what a configuration is worth under the user's business assumptions."""
-    if not depth.outlooks:
+    if not further.outlooks:
         return []
-    label, outlook = next(reversed(depth.outlooks.items()))
+    label, outlook = next(reversed(further.outlooks.items()))
     months = int((analysis.options.business or {}).get("months") or 24)
     low, high = outlook.interval["present value"]
     back = outlook.likely["pay-back months"]
@@ -56,14 +56,14 @@ def business_case(analysis: Analysis, depth: Depth) -> list[str]:
     return [f"{text}."]
 
 
-def forecast(analysis: Analysis, depth: Depth) -> list[str]:
+def forecast(analysis: Analysis, further: FurtherAnalysis) -> list[str]:
     """Return what ten times the compute would bring, by the fitted scaling law."""
-    law = depth.law
+    law = further.law
     if not isinstance(law, Law) or len(law.variables) != 2:
         return []
     best = law.optimum(10 * law.largest)
     digits = digits_for(best.loss[2] - best.loss[1])
-    usd = depth.usd_per_flop * law.largest * 10
+    usd = further.usd_per_flop * law.largest * 10
     price = f" (about {format_money(usd)} a run)" if math.isfinite(usd) else ""
     return [
         f"Ten times the compute of the largest run{price} would bring {analysis.metric} to about "

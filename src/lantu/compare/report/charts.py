@@ -7,7 +7,7 @@ import pandas as pd
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import number, spread
-from lantu.compare.depth import Depth
+from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.phrases import digits_for
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, without_worst, words
@@ -59,9 +59,9 @@ def ranking(analysis: Analysis, *, most: int = MOST_RANKED) -> str:
 _METHODS = {"permutation": "permutation", "PED-ANOVA": "ped_anova", "fANOVA": "fanova"}
 
 
-def importances(analysis: Analysis, depth: Depth, *, most: int = 8) -> str:
+def importances(analysis: Analysis, further: FurtherAnalysis, *, most: int = 8) -> str:
     """Bars with intervals for permutation, marks for the two others."""
-    table = depth.importance.table.head(most)
+    table = further.importance.table.head(most)
     rows, step = len(table), 34
     chart = svg.Chart(
         (0, 1),
@@ -99,9 +99,9 @@ def importances(analysis: Analysis, depth: Depth, *, most: int = 8) -> str:
     return f"<figure><figcaption>How much each setting explains</figcaption>{chart.done()}{keys}</figure>"
 
 
-def marginals(analysis: Analysis, depth: Depth, *, most: int = 3) -> list[str]:
+def marginals(analysis: Analysis, further: FurtherAnalysis, *, most: int = 3) -> list[str]:
     """Score against each of the most important settings: a point per configuration, the middle half as a line."""
-    order = list(depth.importance.table.index[:most]) or list(analysis.groups.settings.columns[:most])
+    order = list(further.importance.table.index[:most]) or list(analysis.groups.settings.columns[:most])
     return [_marginal(analysis, str(name)) for name in order if name in analysis.groups.settings]
 
 

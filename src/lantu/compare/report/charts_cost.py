@@ -7,7 +7,7 @@ import pandas as pd
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import number
-from lantu.compare.depth import Depth
+from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.methods.pareto import front, prices, telling_costs
 from lantu.compare.methods.roi import Outlook
 from lantu.compare.methods.scaling import Law, budget_curve
@@ -119,13 +119,13 @@ def trade_off_legend(analysis: Analysis) -> str:
     return svg.legend(entries)
 
 
-def forecast(law: Law, depth: Depth, analysis: Analysis) -> str:
+def forecast(law: Law, further: FurtherAnalysis, analysis: Analysis) -> str:
     """The lowest loss that a budget buys, with its interval; or the power law of the one thing that varies."""
     if law.variables in {("N", "D"), ("C",)}:
         x = np.geomspace(law.largest / 300, law.largest * 100, 40)
         curve = budget_curve(law, x)
-        usd = np.isfinite(depth.usd_per_flop)
-        scale, label = (depth.usd_per_flop, "US dollars for one run") if usd else (1.0, "compute in FLOPs")
+        usd = np.isfinite(further.usd_per_flop)
+        scale, label = (further.usd_per_flop, "US dollars for one run") if usd else (1.0, "compute in FLOPs")
         now = law.largest
     else:
         low, high = law.ranges[law.variables[0]]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.compare.analysis import Analysis
-from lantu.compare.depth import Depth
+from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.methods.curves import AXES, HARDWARE
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, words
@@ -15,19 +15,19 @@ from lantu.compare.report.drawing import GREY, cut, words
 MOST_LINES = 200
 
 
-def learning_curves(analysis: Analysis, depth: Depth) -> str:
+def learning_curves(analysis: Analysis, further: FurtherAnalysis) -> str:
     """One picture per axis behind tabs that need no script."""
-    if not depth.curves:
+    if not further.curves:
         return '<p class="refused">No run has logged the metric more than once.</p>'
     parts, rules = [], []
-    for place, axis in enumerate(depth.curves):
+    for place, axis in enumerate(further.curves):
         checked = " checked" if place == 0 else ""
         parts.append(
             f'<input type="radio" name="axis" id="axis-{axis}"{checked}>'
             f'<label for="axis-{axis}">by {_TABS[axis]}</label>'
         )
         rules.append(f"#axis-{axis}:checked ~ #curves-{axis} {{ display: block; }}")
-    for axis, by_group in depth.curves.items():
+    for axis, by_group in further.curves.items():
         every = list(by_group.values())
         ends = np.array([value for curve in every for value in curve.mean[len(curve.mean) // 5 :]])
         log = analysis.mode == "min" and svg.spans_magnitudes(ends, factor=5)
@@ -48,7 +48,7 @@ def learning_curves(analysis: Analysis, depth: Depth) -> str:
             chart.line(curve.x, curve.mean, colour=colour, dash=dash)
             entries.append((label, colour, dash, ""))
         parts.append(f'<figure id="curves-{axis}">{chart.done()}{svg.legend(entries[::-1])}</figure>')
-    first = next(iter(depth.curves))
+    first = next(iter(further.curves))
     style = "".join(rules) + f"@media print {{ #curves-{first} {{ display: block; }} }}"
     script = Path(__file__).with_name("smoothing.js").read_text(encoding="utf-8")
     tabs = f'<div class="tabs" data-smooth>{"".join(parts)}</div>'
@@ -61,10 +61,10 @@ _SLIDER = (
 )
 
 
-def hardware(analysis: Analysis, depth: Depth) -> str:
+def hardware(analysis: Analysis, further: FurtherAnalysis) -> str:
     """A picture for each part of the machine: how busy it was over the minutes of one run of each configuration."""
     pictures = []
-    for name, by_group in depth.hardware.items():
+    for name, by_group in further.hardware.items():
         chart = svg.Chart(
             svg.limits(*(x for x, _ in by_group.values()), pad=0.01),
             svg.limits(np.zeros(1), *(y for _, y in by_group.values())),

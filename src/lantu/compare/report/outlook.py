@@ -6,7 +6,7 @@ import numpy as np
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import MISSING, compact, number
-from lantu.compare.depth import Depth
+from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.methods.roi import FORMULAS, Outlook
 from lantu.compare.methods.scaling import Law, Refused
 from lantu.compare.phrases import digits_for, interval
@@ -27,9 +27,9 @@ def scrolling(table: str, label: str) -> str:
 _ALPHA, _BETA = "\N{GREEK SMALL LETTER ALPHA}", "\N{GREEK SMALL LETTER BETA}"
 
 
-def forecast_section(analysis: Analysis, depth: Depth) -> str:
+def forecast_section(analysis: Analysis, further: FurtherAnalysis) -> str:
     """The scaling law and what budgets would buy, or why there is no forecast."""
-    law = depth.law
+    law = further.law
     if isinstance(law, Refused):
         return section("What more budget would buy", "", f'<p class="refused">No forecast: {escape(law.reason)}</p>')
     names = {
@@ -55,21 +55,21 @@ def forecast_section(analysis: Analysis, depth: Depth) -> str:
     )
     coefficients = (
         f'<figure><figcaption>{escape(form)}</figcaption><dl class="pairs">{rows}</dl>'
-        f"{_budgets(law, depth, analysis)}</figure>"
+        f"{_budgets(law, further, analysis)}</figure>"
     )
-    body = f'<div class="charts">{charts_cost.forecast(law, depth, analysis)}{coefficients}</div>'
+    body = f'<div class="charts">{charts_cost.forecast(law, further, analysis)}{coefficients}</div>'
     return section("What more budget would buy", lead, body)
 
 
-def _budgets(law: Law, depth: Depth, analysis: Analysis) -> str:
+def _budgets(law: Law, further: FurtherAnalysis, analysis: Analysis) -> str:
     if law.variables != ("N", "D"):
         return ""
-    usd = np.isfinite(depth.usd_per_flop)
+    usd = np.isfinite(further.usd_per_flop)
     rows = []
     for factor in (1, 3, 10, 30):
         best = law.optimum(law.largest * factor)
         digits = digits_for(best.loss[2] - best.loss[1])
-        price = f'<td class="n">{format_money(depth.usd_per_flop * best.compute)}</td>' if usd else ""
+        price = f'<td class="n">{format_money(further.usd_per_flop * best.compute)}</td>' if usd else ""
         rows.append(
             f'<tr><td class="n">&times; {factor}</td>{price}<td class="n">{compact(best.parameters[0])}</td>'
             f'<td class="n">{compact(best.samples[0])}</td><td class="n">{number(best.loss[0], digits)} '
@@ -83,23 +83,23 @@ def _budgets(law: Law, depth: Depth, analysis: Analysis) -> str:
     )
 
 
-def business_section(analysis: Analysis, depth: Depth) -> str:
+def business_section(analysis: Analysis, further: FurtherAnalysis) -> str:
     """The return on investment with every formula, or why it is not worked out."""
     title = "Return on investment"
-    if not depth.outlooks:
-        return section(title, "", f'<p class="refused">Not worked out: {escape(str(depth.no_outlook))}</p>')
+    if not further.outlooks:
+        return section(title, "", f'<p class="refused">Not worked out: {escape(str(further.no_outlook))}</p>')
     months = int((analysis.options.business or {}).get("months") or 24)
     lead = f"Over {months} months, from the measured speed and the business assumptions below."
-    labels = list(depth.outlooks)
+    labels = list(further.outlooks)
     head = "".join(f'<th class="n">{escape(label)}</th>' for label in labels)
     rows = "".join(
         f"<tr><td>{escape(name)}</td>"
-        + "".join(f'<td class="n">{_figure(name, depth.outlooks[label])}</td>' for label in labels)
+        + "".join(f'<td class="n">{_figure(name, further.outlooks[label])}</td>' for label in labels)
         + f'<td class="words"><small>{escape(_formula(name))}</small></td></tr>'
-        for name in next(iter(depth.outlooks.values())).likely
+        for name in next(iter(further.outlooks.values())).likely
     )
-    chances = "; ".join(f"{escape(label)}: {found.chance:.0%}" for label, found in depth.outlooks.items())
-    found = depth.outlooks[labels[-1]]
+    chances = "; ".join(f"{escape(label)}: {found.chance:.0%}" for label, found in further.outlooks.items())
+    found = further.outlooks[labels[-1]]
     body = (
         f'<div class="charts">{charts_cost.cash(found)}{charts_cost.tornado(found)}</div>'
         f'<div class="scroll below roi"><table><thead><tr><th></th>{head}<th>formula</th></tr></thead>'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import TIED, number, rounded
-from lantu.compare.depth import Depth, deepen
+from lantu.compare.further_analysis import FurtherAnalysis, analyse_further
 from lantu.compare.phrases import counted
 from lantu.compare.reading.run_frames import Reader
 from lantu.compare.recommendation import Decision, decide
@@ -26,16 +26,16 @@ LEFT_OUT = (TIED, "cost/kwh", "cost/co2e_kg", "cost/device_hours", "speed/sample
 """Columns that a file has and the page leaves out: the page has to be read."""
 
 
-def write_report(analysis: Analysis, reader: Reader, path: Path) -> tuple[Decision, Depth]:
+def write_report(analysis: Analysis, reader: Reader, path: Path) -> tuple[Decision, FurtherAnalysis]:
     """Write the report of an analysis; gives the decision and the parts that were worked out for it."""
-    depth = deepen(analysis, reader)
-    decision = decide(analysis, depth)
+    further = analyse_further(analysis, reader)
+    decision = decide(analysis, further)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page(analysis, depth, decision))
-    return decision, depth
+    write_whole(path, page(analysis, further, decision))
+    return decision, further
 
 
-def page(analysis: Analysis, depth: Depth, decision: Decision) -> str:
+def page(analysis: Analysis, further: FurtherAnalysis, decision: Decision) -> str:
     """The whole page."""
     style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
     title = f"Comparison: {_named(analysis)}"
@@ -44,13 +44,13 @@ def page(analysis: Analysis, depth: Depth, decision: Decision) -> str:
         _ranking(analysis),
         _table(analysis),
         _trade_offs(analysis),
-        _mattered(analysis, depth),
-        _curves(analysis, depth),
-        _hardware(analysis, depth),
+        _mattered(analysis, further),
+        _curves(analysis, further),
+        _hardware(analysis, further),
         slices_section(analysis),
         examples_section(analysis),
-        forecast_section(analysis, depth),
-        business_section(analysis, depth),
+        forecast_section(analysis, further),
+        business_section(analysis, further),
         explorer_section(analysis),
         runs_section(analysis),
         _method(analysis),
@@ -205,12 +205,12 @@ def _trade_offs(analysis: Analysis) -> str:
     return section("Quality against cost", lead, body)
 
 
-def _mattered(analysis: Analysis, depth: Depth) -> str:
-    found = depth.importance
+def _mattered(analysis: Analysis, further: FurtherAnalysis) -> str:
+    found = further.importance
     if len(analysis.comparison.table) < 3:
         return ""
-    pictures = [] if found.refused else [charts.importances(analysis, depth)]
-    pictures += charts.marginals(analysis, depth)
+    pictures = [] if found.refused else [charts.importances(analysis, further)]
+    pictures += charts.marginals(analysis, further)
     histogram = charts.distribution(analysis)
     pictures += [histogram] if histogram and len(pictures) % 2 else []
     lead = (
@@ -236,19 +236,19 @@ def _mattered(analysis: Analysis, depth: Depth) -> str:
     return section("What mattered", lead, body)
 
 
-def _curves(analysis: Analysis, depth: Depth) -> str:
+def _curves(analysis: Analysis, further: FurtherAnalysis) -> str:
     lead = "The best configurations; bands reach from the lowest to the highest seed and end at the frame."
-    return section("Learning curves", lead, charts_lines.learning_curves(analysis, depth))
+    return section("Learning curves", lead, charts_lines.learning_curves(analysis, further))
 
 
-def _hardware(analysis: Analysis, depth: Depth) -> str:
-    if not depth.hardware:
+def _hardware(analysis: Analysis, further: FurtherAnalysis) -> str:
+    if not further.hardware:
         return ""
     lead = (
         "One run of each of the best configurations, with its data workers, at most every ten seconds. A processor or "
         "GPU that is not busy waits for something: data, or the other one."
     )
-    return section("Hardware use over time", lead, charts_lines.hardware(analysis, depth))
+    return section("Hardware use over time", lead, charts_lines.hardware(analysis, further))
 
 
 def _method(analysis: Analysis) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lantu.compare.analysis import Analysis
-from lantu.compare.depth import Depth
+from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.methods.pareto import front, telling_costs
 from lantu.compare.report.svg import COLOURS, spans_magnitudes
 from lantu.metric_direction import direction
@@ -20,7 +20,7 @@ GREY = "#8d99a6"
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 
 
-def draw(analysis: Analysis, depth: Depth, folder: Path) -> list[Path]:
+def draw(analysis: Analysis, further: FurtherAnalysis, folder: Path) -> list[Path]:
     """Write ranking.png, cost.png, importance.png and curves.png, as far as there is something to show."""
     import matplotlib
 
@@ -39,13 +39,13 @@ def draw(analysis: Analysis, depth: Depth, folder: Path) -> list[Path]:
     with matplotlib.rc_context(style):
         for name, fill in (("ranking", _ranking), ("cost", _cost), ("importance", _importance), ("curves", _curves)):
             figure = Figure(figsize=(8, 4.5), layout="constrained")
-            if fill(analysis, depth, figure):
+            if fill(analysis, further, figure):
                 made.append(folder / f"{name}.png")
                 figure.savefig(made[-1], dpi=130)
     return made
 
 
-def _ranking(analysis: Analysis, depth: Depth, figure: Any) -> bool:
+def _ranking(analysis: Analysis, further: FurtherAnalysis, figure: Any) -> bool:
     table = analysis.comparison.scored.head(15)[::-1]
     axes = figure.subplots()
     for place, (_, row) in enumerate(table.iterrows()):
@@ -60,7 +60,7 @@ def _ranking(analysis: Analysis, depth: Depth, figure: Any) -> bool:
     return True
 
 
-def _cost(analysis: Analysis, depth: Depth, figure: Any) -> bool:
+def _cost(analysis: Analysis, further: FurtherAnalysis, figure: Any) -> bool:
     costs = telling_costs(analysis.means)[:2]
     if not costs:
         return False
@@ -83,10 +83,10 @@ def _cost(analysis: Analysis, depth: Depth, figure: Any) -> bool:
     return True
 
 
-def _importance(analysis: Analysis, depth: Depth, figure: Any) -> bool:
-    if depth.importance.refused:
+def _importance(analysis: Analysis, further: FurtherAnalysis, figure: Any) -> bool:
+    if further.importance.refused:
         return False
-    table = depth.importance.table.head(10)[::-1]
+    table = further.importance.table.head(10)[::-1]
     axes = figure.subplots()
     below = table["permutation"] - table["permutation_low"]
     above = table["permutation_high"] - table["permutation"]
@@ -100,10 +100,10 @@ def _importance(analysis: Analysis, depth: Depth, figure: Any) -> bool:
     return True
 
 
-def _curves(analysis: Analysis, depth: Depth, figure: Any) -> bool:
-    if not depth.curves:
+def _curves(analysis: Analysis, further: FurtherAnalysis, figure: Any) -> bool:
+    if not further.curves:
         return False
-    axis, by_group = next(iter(depth.curves.items()))
+    axis, by_group = next(iter(further.curves.items()))
     axes = figure.subplots()
     for place, (label, curve) in enumerate(by_group.items()):
         colour = COLOURS[place % 7]
