@@ -20,6 +20,7 @@ from lantu.models.pretrained_detectors import Detections
 from lantu.serving.model import Model
 from lantu.tasks import Detection
 from lantu.tasks.average_precision import AveragePrecision
+from lantu.tasks.average_precision_interval import interval_over_pictures
 from lantu.tasks.detection import as_coco
 from lantu.tasks.detection_matching import match, truth_of
 
@@ -96,6 +97,21 @@ def test_average_precision_is_that_of_a_loop_over_classes_and_overlaps() -> None
     for label, name in enumerate("abc"):
         assert float(measured[f"ap_{name}"]) == pytest.approx(expected[label].mean(), abs=1e-4)
     assert 0.05 < float(measured["map"]) < 0.9
+
+
+def test_the_interval_of_map_50_contains_cocos_value_and_narrows_with_more_pictures() -> None:
+    widths = []
+    for pictures in (20, 200):
+        found, truth = random_scene(pictures, classes=3)
+        metric = AveragePrecision(["a", "b", "c"])
+        metric.update(found, truth)
+        interval = interval_over_pictures(found, truth)
+        assert interval is not None
+        assert interval.value == pytest.approx(float(metric.compute()["map_50"]), abs=1e-4)
+        assert interval.low < interval.value < interval.high
+        widths.append(interval.high - interval.low)
+    assert widths[1] < widths[0] / 2
+    assert interval_over_pictures(found[:1], truth[:1]) is None  # one picture says nothing of others
 
 
 def test_what_a_split_has_no_object_for_is_left_out() -> None:

@@ -163,8 +163,9 @@ class Detection(Task):
     # What shows a run
 
     def figures(self, stage: str, outputs: Outputs) -> Iterator[tuple[str, Any]]:
-        """Precision by recall and by confidence, the confusion matrix, and the worst pictures with their boxes."""
+        """Curves of precision, the confusion matrix, the interval of mAP50, and the worst pictures with their boxes."""
         from lantu.tasks import detection_figures as drawn
+        from lantu.tasks.average_precision_interval import interval_over_pictures
 
         if not outputs:
             return
@@ -172,6 +173,9 @@ class Detection(Task):
         yield "precision_recall", drawn.precision_recall(found, truth, self.class_names)
         yield "confidence", drawn.confidence(found, truth, self.class_names, threshold=self.threshold)
         yield "confusion", drawn.confusion(found, truth, self.class_names, threshold=self.threshold)
+        if (interval := interval_over_pictures(found, truth)) is not None:
+            row = {"map_50": [interval.value], "low": [interval.low], "high": [interval.high]}
+            yield "map_50_interval", {**row, "pictures": [len(truth)]}
         part: Any = getattr(self._trainer and self._trainer.datamodule, "splits", {}).get(stage)
         if part is not None:
             order = drawn.worst_first(found, truth, threshold=self.threshold)
