@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from torchmetrics.text import WordErrorRate
+from torchmetrics.text import CharErrorRate, WordErrorRate
 
 import lantu
 from lantu.cli.main import main
@@ -26,8 +26,8 @@ from lantu.models import CTCNetwork
 from lantu.models.ctc import StreamState
 from lantu.tasks import SpeechRecognition
 from lantu.tasks.ctc_decoding import beam_search, greedy
+from lantu.tasks.edits import distance, edits
 from lantu.tasks.error_rates import error_rates
-from lantu.tasks.speech_recognition import edits
 from lantu.tasks.word_models import Lexicon, NGrams
 from lantu.tasks.word_times import word_times
 from lantu.training.callbacks.interruptible import Interruptible
@@ -139,6 +139,12 @@ def test_edits_are_those_of_the_word_error_rate() -> None:
     assert found == {("two", "too"): 1, ("", "four"): 1}
     rate = float(WordErrorRate()([" ".join(text)], [" ".join(truth)]))
     assert sum(found.values()) / len(truth) == pytest.approx(rate)
+
+
+def test_errors_in_characters_are_those_of_the_character_error_rate() -> None:
+    texts = {"kitten": "sitting", "one two": "", "a": "one two three", "three": "there"}
+    for truth, text in texts.items():
+        assert distance(truth, text) / len(truth) == pytest.approx(float(CharErrorRate()([text], [truth])))
 
 
 ARPA = """\\data\\
@@ -283,14 +289,19 @@ def test_words_have_the_times_at_which_their_characters_are_likeliest() -> None:
 
 def test_error_rates_by_speaker_and_duration_are_pooled_over_words_and_have_intervals() -> None:
     recordings = pd.DataFrame(
-        {"words": [4, 2, 2, 8], "errors": [0, 1, 2, 1], "speaker": ["a", "a", "b", "b"], "seconds": [0.5, 3, 3, 20]}
-    )
+        {
+            "words": [4, 2, 2, 8], "errors": [0, 1, 2, 1], "characters": [20, 10, 10, 40],
+            "character_errors": [0, 2, 5, 1], "speaker": ["a", "a", "b", "b"], "seconds": [0.5, 3, 3, 20],
+        }
+    )  # fmt: skip
     table = error_rates(recordings).set_index(["group", "value"])
     assert table.loc[("all", ""), "wer"] == 4 / 16
     assert table.loc[("speaker", "b"), "wer"] == 3 / 10
     assert table.loc[("seconds", "2 to 4"), "words"] == 4
     assert table.loc[("seconds", "8 or more"), "low"] is None
     assert table.loc[("all", ""), "low"] < 4 / 16 < table.loc[("all", ""), "high"]
+    assert table.loc[("speaker", "b"), "cer"] == 6 / 50
+    assert table.loc[("all", ""), "cer_low"] < 8 / 80 < table.loc[("all", ""), "cer_high"]
 
 
 @pytest.fixture

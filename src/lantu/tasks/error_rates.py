@@ -1,4 +1,4 @@
-"""Word error rates of a test set and of its groups, with intervals."""
+"""Word and character error rates of a test set and of its groups, with intervals."""
 
 import itertools
 from collections.abc import Iterator
@@ -14,15 +14,16 @@ EDGES = (0.0, 1.0, 2.0, 4.0, 8.0, np.inf)
 
 
 def error_rates(recordings: pd.DataFrame) -> pd.DataFrame:
-    """The word error rate of all recordings, of each speaker and of each range of durations, pooled over words.
+    """Word and character error rates of all recordings, of each speaker and of each range of durations, pooled.
 
     Intervals are the middle 95% of 1,000 bootstrap samples of recordings, since the errors within one depend on each
     other; a group of one recording has none.
 
     Args:
-        recordings: `words` and `errors` of each, and where they are known `speaker` and `seconds`.
+        recordings: `words`, `errors` in words, `characters` and `character_errors` of each, and where they are known
+            `speaker` and `seconds`.
     """
-    columns = ["group", "value", "recordings", "words", "wer", "low", "high"]
+    columns = ["group", "value", "recordings", "words", "wer", "low", "high", "cer", "cer_low", "cer_high"]
     return pd.DataFrame(_rows(recordings), columns=columns, dtype=object)
 
 
@@ -39,9 +40,15 @@ def _rows(recordings: pd.DataFrame) -> Iterator[list[Any]]:
 
 
 def _row(group: str, value: str, recordings: pd.DataFrame) -> list[Any]:
-    words, errors = recordings["words"].to_numpy(), recordings["errors"].to_numpy()
-    low, high = interval(words, errors)
-    return [group, value, len(words), int(words.sum()), float(errors.sum() / max(words.sum(), 1)), low, high]
+    words = recordings["words"].to_numpy()
+    by_word = pooled(words, recordings["errors"].to_numpy())
+    by_character = pooled(recordings["characters"].to_numpy(), recordings["character_errors"].to_numpy())
+    return [group, value, len(words), int(words.sum()), *by_word, *by_character]
+
+
+def pooled(sizes: np.ndarray, errors: np.ndarray) -> tuple[float, float | None, float | None]:
+    """An error rate and its bootstrap interval, from the size and the errors of each recording (N,)."""
+    return float(errors.sum() / max(sizes.sum(), 1)), *interval(sizes, errors)
 
 
 def interval(words: np.ndarray, errors: np.ndarray) -> tuple[float | None, float | None]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from lantu.errors import UserError
 from lantu.notices import warn_once
 from lantu.tasks.baselines import Baseline
 from lantu.tasks.ctc_decoding import BLANK, beam_search, greedy
+from lantu.tasks.edits import distance, edits
 from lantu.tasks.error_rates import error_rates
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.task import Task
@@ -181,7 +181,7 @@ class SpeechRecognition(Task):
         return Schema([ColSpec("string", "text"), ColSpec("double", "confidence"), *words])
 
     def per_example(self, outputs: Outputs) -> dict[str, Any]:
-        """The transcript, what was recognised, and the errors in words."""
+        """The transcript, what was recognised, and the errors in words and in characters."""
         errors = [edits(truth.split(), text.split()) for truth, text in _pairs(outputs)]
         columns: dict[str, Any] = {} if "row" not in outputs else {"row": outputs["row"]}
         return {
@@ -190,6 +190,8 @@ class SpeechRecognition(Task):
             "prediction": outputs["text"],
             "words": [len(truth.split()) for truth in outputs["truth"]],
             "errors": [sum(each.values()) for each in errors],
+            "characters": [len(truth) for truth in outputs["truth"]],
+            "character_errors": [distance(truth, text) for truth, text in _pairs(outputs)],
             "confidence": outputs["confidence"].numpy(),
             **{name: outputs[name] for name in ("speaker", "seconds") if name in outputs},
         }
@@ -233,32 +235,6 @@ def confidence(output: dict[str, Tensor]) -> Tensor:
     best = output["logits"].float().softmax(-1).amax(-1)
     inside = torch.arange(best.shape[1], device=best.device)[None] < output["lengths"][:, None]
     return ((best * inside).sum(1) / output["lengths"].clamp(min=1)).cpu()
-
-
-def edits(truth: list[str], text: list[str]) -> Counter[tuple[str, str]]:
-    """The fewest edits from what was said to what was recognised: (said, recognised) with "" for nothing."""
-    costs = np.zeros((len(truth) + 1, len(text) + 1), dtype=int)
-    costs[:, 0], costs[0] = np.arange(len(truth) + 1), np.arange(len(text) + 1)
-    for row, said in enumerate(truth, start=1):
-        for column, heard in enumerate(text, start=1):
-            costs[row, column] = min(
-                costs[row - 1, column - 1] + (said != heard), costs[row - 1, column] + 1, costs[row, column - 1] + 1
-            )
-    found: Counter[tuple[str, str]] = Counter()
-    row, column = len(truth), len(text)
-    while row or column:
-        differs = row > 0 and column > 0 and truth[row - 1] != text[column - 1]
-        if row and column and costs[row, column] == costs[row - 1, column - 1] + differs:
-            row, column = row - 1, column - 1
-            if differs:
-                found[truth[row], text[column]] += 1
-        elif row and costs[row, column] == costs[row - 1, column] + 1:
-            row -= 1
-            found[truth[row], ""] += 1
-        else:
-            column -= 1
-            found["", text[column]] += 1
-    return found
 
 
 def _pairs(outputs: Outputs) -> Iterator[tuple[str, str]]:
