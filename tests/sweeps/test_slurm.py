@@ -94,6 +94,7 @@ def test_a_job_that_is_told_to_leave_is_queued_again_and_goes_on_as_the_same_run
     printed = (first_trial(tmp_path).path / "output.txt").read_text()
     # the signal may come during a validation, whose state is never written to a checkpoint
     assert re.search("SIGUSR2: .* (a checkpoint is kept at step|it goes on from the newest checkpoint)", printed)
+    assert re.search("resumes at step [1-9]", printed)
 
 
 @pytest.mark.slow

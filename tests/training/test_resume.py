@@ -23,13 +23,17 @@ def used(result: lantu.Result) -> dict[str, float]:
     return found
 
 
-def test_a_run_goes_on_from_its_last_checkpoint_in_its_own_folder(train: Train, tmp_path: Path) -> None:
+def test_a_run_goes_on_from_its_last_checkpoint_in_its_own_folder(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = f"paths.run={tmp_path}/mlruns/runs/mine"
     first = train(*QUIET, "trainer.max_epochs=2", folder)
     assert first.module.trainer.current_epoch == 2
     before = used(first)
     second = train(*QUIET, "trainer.max_epochs=5", folder, "resume=auto")
-    assert second.module.trainer.global_step == 5 * first.module.trainer.global_step // 2
+    steps = first.module.trainer.global_step
+    assert second.module.trainer.global_step == 5 * steps // 2
+    assert f"resumes at step {steps} from " in capsys.readouterr().out
     # the record is one: the journal was continued, and the cost added up
     cost = used(second)
     assert cost["steps"] == 5 * before["steps"] // 2

@@ -24,6 +24,7 @@ from lantu.tracking import RunLogger
 from lantu.tracking.columns import parameter_columns
 from lantu.training import provenance
 from lantu.training.monitors import DEFAULT
+from lantu.training.resume import Start
 
 NO_PARAMETERS = (
     *("name", "paths", "logger", "sweep", "resume", "callbacks.pruning"),
@@ -68,8 +69,13 @@ def record_run(
     data: DataModule,
     task: LightningModule,
     trainer: Trainer,
+    start: Start | None = None,
 ) -> Iterator[RunRecord]:
-    """Record a run: its origin at the start, its files and its final status at the end, also after an error."""
+    """Record a run: its origin at the start, its files and its final status at the end, also after an error.
+
+    Args:
+        start: where the run resumes, which is printed.
+    """
     tracker = next((each for each in loggers if isinstance(each, RunLogger)), None)
     parameters = _parameters(cfg)
     asked = _asked(composition)
@@ -81,7 +87,7 @@ def record_run(
         for logger in loggers:
             logger.log_hyperparams(parameters)
             logger.log_metrics(_sizes(task), step=0)
-        _introduce(cfg, data, task)
+        _introduce(cfg, data, task, start)
     if tracker is None or not trainer.is_global_zero:
         yield RunRecord(None, Path(cfg.paths.run))
         return
@@ -131,14 +137,18 @@ def _sizes(task: LightningModule) -> dict[str, float]:
     return sizes if trained == whole else {**sizes, "model/trained_parameters": float(trained)}
 
 
-def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule) -> None:
-    """Print the run's name, its size and the findings in the data."""
+def _introduce(cfg: DictConfig, data: DataModule, task: LightningModule, start: Start | None) -> None:
+    """Print the run's name and size, where it resumes, and the findings in the data."""
     console = Console()
     sizes = _sizes(task)
     trained = f", {int(sizes['model/trained_parameters']):,} trained" if len(sizes) > 1 else ""
     console.print(
         f"[bold]{escape(str(cfg.name))}[/bold]: {int(sizes['model/parameters']):,} parameters{trained}", highlight=False
     )
+    if start is not None:
+        console.print(
+            f"  resumes at step {start.step:,} from {escape(str(start.checkpoint))}", highlight=False, soft_wrap=True
+        )
     if cfg.notice:
         console.print(f"  [bold]{escape(cfg.notice)}[/bold]", highlight=False, soft_wrap=True)
     for line in data.report.lines():

@@ -1,5 +1,6 @@
 """Find the checkpoint that a run resumes from: the newest one that can be read."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,20 @@ from lantu.errors import UserError
 from lantu.tracking.find import AUTO
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where training resumes."""
+
+    checkpoint: Path
+    step: int
+
+
 def is_run(resume: str) -> bool:
     """Whether `resume` names a run's folder, to continue that run, and not a checkpoint, to start another run from."""
     return resume != AUTO and (Path(resume).expanduser() / "journal" / "records.jsonl").is_file()
 
 
-def checkpoint_to_resume(resume: str | None, run_dir: Path, task: nn.Module) -> Path | None:
+def checkpoint_to_resume(resume: str | None, run_dir: Path, task: nn.Module) -> Start | None:
     """The checkpoint that training resumes from; None: it starts anew.
 
     Args:
@@ -46,7 +55,7 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path, task: nn.Module) -> 
         except UserError as error:
             raise UserError(f"{error} `resume={path.parent}` goes on from the newest whole one there.") from error
     _refuse_another_network(path, checkpoint, task)
-    return path
+    return Start(path, int(checkpoint.get("global_step", 0)))
 
 
 def _newest_good(*folders: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -61,15 +61,18 @@ def run(composition: Composition) -> Result:
     trainer = _build_trainer(cfg, task, data, loggers)
     meter = cost_meter(trainer)
     start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run), task)
+    checkpoint = start.checkpoint if start else None
     for logger in loggers if cfg.resume else []:
         if isinstance(logger, RunLogger):
             logger.resume()
     try:
         with (
-            record.record_run(loggers, cfg, composition, data=data, task=task, trainer=trainer) as recorded,
+            record.record_run(
+                loggers, cfg, composition, data=data, task=task, trainer=trainer, start=start
+            ) as recorded,
             faults.readable_failures(trainer, data, Path(cfg.paths.run)),
         ):
-            metrics = train(task, data, trainer, test=cfg.test, start=start, baselines=cfg.baselines)
+            metrics = train(task, data, trainer, test=cfg.test, start=checkpoint, baselines=cfg.baselines)
             best = best_checkpoint(trainer)
             if best is not None and cfg.save_model and task.answers and not trainer.interrupted:
                 recorded.keep_model(best, data, task)
