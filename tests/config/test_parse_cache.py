@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
 import lantu
 
@@ -54,3 +54,25 @@ def test_a_defaults_list_may_interpolate(own: Path) -> None:
     (folder / "extra").mkdir()
     (folder / "extra" / "of_like_data.yaml").write_text("# @package _global_\n# Longer.\ntrainer:\n  max_epochs: 77\n")
     assert lantu.compose("preset=like_data", "data=digits").cfg.trainer.max_epochs == 77
+
+
+def test_a_file_in_two_packages_keeps_the_options_of_each_apart(own: Path) -> None:
+    folder = own.parent.parent
+    (folder / "preset").mkdir()
+    (folder / "preset" / "twice.yaml").write_text(
+        "# @package _global_\n# One file in two packages.\ndefaults:\n"
+        "  - /model@tags.first: own\n  - /model@tags.second: own\n  - _self_\ntags:\n  first:\n    hidden: [99]\n"
+    )
+    cfg = lantu.compose("preset=twice", "model=own", "++tags.second.hidden=[3]").cfg
+    assert (cfg.tags.first.hidden, cfg.tags.second.hidden, cfg.model.hidden) == ([99], [3], [8])
+
+
+def test_every_node_knows_where_it_stands_after_composing() -> None:
+    def look(node: Container) -> None:
+        nodes = node._content.values() if isinstance(node, DictConfig) else node._content
+        for child in nodes if isinstance(nodes, list) or isinstance(node, DictConfig) else []:
+            assert child._get_parent() is node
+            if isinstance(child, Container):
+                look(child)
+
+    look(lantu.compose("model=mlp", "debug=overfit", "model.hidden=[1]", "++tags.a={b: [c]}").cfg)

@@ -16,13 +16,21 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lantu.config.explain import readable_hydra_errors
 from lantu.config.locations import shipped_conf, user_confs
-from lantu.config.parse_cache import build_choices_where_interpolated, keep_config_files, keep_parse_trees
+from lantu.config.parse_cache import (
+    build_choices_where_interpolated,
+    copy_quickly_into_packages,
+    keep_config_files,
+    keep_parse_trees,
+    tell_only_new_children_their_parent,
+)
 from lantu.renamed_options import with_current_name
 
 HYDRA_VERSION = "1.3"
 
 keep_parse_trees()
 keep_config_files()
+copy_quickly_into_packages()
+tell_only_new_children_their_parent()
 build_choices_where_interpolated()
 OmegaConf.register_new_resolver("cwd", os.getcwd, replace=True)
 OmegaConf.register_new_resolver("trial_folder", lambda number: f"trials/{int(number or 0):04d}", replace=True)
