@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lantu.cli.main import main
@@ -50,6 +51,21 @@ MISTAKES = {
         "this run has no callbacks `early_stopping`",
         "[default,early_stopping]",
     ],
+    "hardware=a10": ["`lantu train` does not choose from the group `hardware`"],
+    "data.path=~/x.csv": ["Type `data.path=$HOME/x.csv`"],
+    "trainer.devices=3": ["`data.batch_size=63` or `data.batch_size=66` can"],
+    "trainer.strategy=dpp": ["takes auto, ddp,"],
+    "data.folds=5": ["needs the fold to test on"],
+    "paths.root=/proc/nothing": ["/proc cannot be written", "`paths.root=DIR`"],
+    "paths.run=/proc/nothing": ["/proc cannot be written"],
+    "hydra.run.dir=/proc/nothing": ["/proc cannot be written"],
+    "paths.tracking_uri=htpp://me:pw@host": ["no store of the kind `htpp`", "Did you mean `http`", "REDACTED@host"],
+    "paths.tracking_uri=http://": ["names no server"],
+    "init=weights": ["no such file"],
+    "model.config.model_type=distilbrt": ["transformers has no such model. Did you mean `distilbert`"],
+    "callbacks.checkpoint.mode=max": ["less of `val/loss` is better"],
+    "task.extra_metrics.kappa._target_=torchmetrics.CohenKapa": ["Did you mean `torchmetrics.CohenKappa`"],
+    "task.extra_metrics.kappa=3": ["is no metric of torchmetrics"],
     "trainer=ddpp": ["no trainer called `ddpp`", "Did you mean `ddp`"],
 }
 
@@ -59,7 +75,13 @@ def test_a_mistake_is_answered_with_what_to_type_instead(
     mistake: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    table = {"data=csv": ["model=mlp"], "data.path=nope.csv": ["model=mlp", "data=csv", "data.target=y"]}
+    table = {
+        "data=csv": ["model=mlp"],
+        "data.path=nope.csv": ["model=mlp", "data=csv", "data.target=y"],
+        "hardware=a10": ["model=mlp", "data=csv", "data.path=x.csv", "data.target=y"],
+        "init=weights": ["init.path=nope.safetensors"],
+        "model.config.model_type=distilbrt": ["model=bert", "data=trec"],
+    }
     overrides = [mistake, *table.get(mistake, [])]
     assert main(["train", *overrides]) == 2
     said = capsys.readouterr().err
@@ -123,6 +145,10 @@ def test_every_point_of_a_sweep_is_checked_before_the_first_job(
     monkeypatch.chdir(tmp_path)
     assert main(["train", "-m", "seed=0,1,2", "model=cnn,mlp,gpt"]) == 2
     assert "`model=gpt` needs `context`" in capsys.readouterr().err
+    assert main(["train", "-m", "data.folds=2", "data.fold=0,1,2"]) == 2
+    assert "the trial `fold=2`: `data.fold=2`" in capsys.readouterr().err
+    assert main(["train", "-m", "optimizer.lr=range(3,1)"]) == 2
+    assert "names no value" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -194,9 +220,23 @@ def test_a_folder_where_nothing_can_be_written_is_named(
 
 def test_a_mistake_that_only_the_data_show_leaves_no_folder_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b\n1,2\n3,4\n")
-    done = run_warm(
-        [sys.executable, "-m", "lantu", "train", "data=csv", "model=mlp", "data.path=table.csv", "data.target=x"],
-        cwd=tmp_path,
-    )
-    assert (done.returncode, "no such column" in done.stderr) == (2, True)
-    assert [each.name for each in tmp_path.glob("mlruns/*/*")] == []
+    command = [sys.executable, "-m", "lantu", "train", "data=csv", "model=mlp", "data.path=table.csv", "data.target=b"]
+    done = run_warm(command, cwd=tmp_path)
+    assert (done.returncode, "leave" in done.stderr) == (2, True), done.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("option", ["target", "ignore", "keep", "group", "time"])
+def test_a_column_that_a_table_lacks_is_named_by_its_header_alone(
+    option: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = pd.DataFrame({"age": [1, 2], "label": ["x", "y"]})
+    rows.to_csv("t.csv", index=False) if ending == "csv" else rows.to_parquet("t.parquet")
+    asked = {"target": "label", option: "[lable]" if option in ("ignore", "keep") else "lable"}
+    options = [f"data.{name}={value}" for name, value in asked.items()]
+    assert main(["train", "-m", "seed=0,1", "data=csv", "model=mlp", f"data.path=t.{ending}", *options]) == 2
+    said = capsys.readouterr().err
+    assert f"`data.{option}=lable`: t.{ending} has no such column. Did you mean `label`? There are: age, label." in said
+    assert [each.name for each in tmp_path.iterdir()] == [f"t.{ending}"]

@@ -21,6 +21,7 @@ from lantu.config.composing import compose, config_search
 from lantu.config.explain import leaves, options
 from lantu.config.locations import shipped_conf
 from lantu.config.ranges import RULES, complaint, rule_for
+from lantu.config.ranges.training_ranges import STRATEGIES
 from lantu.config.sweeping import Composer
 from lantu.errors import UserError
 
@@ -199,3 +200,10 @@ def test_a_range_is_checked_before_torch_is_imported(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
+
+
+def test_the_strategies_are_those_that_lightning_registers() -> None:
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    registered = {each for each in StrategyRegistry.available_strategies() if not each.startswith("lantu")}
+    assert set(STRATEGIES) == registered

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 
 import lantu
+from lantu.errors import UserError
+from lantu.training.fit_and_test import validate_short_run
 
 Train = Callable[..., lantu.Result]
 QUIET = ("trainer.enable_progress_bar=false", "model=mlp")
@@ -46,3 +50,12 @@ def test_profile_leaves_a_trace_that_a_browser_can_open(train: Train) -> None:
     traces = list((result.run_dir / "profile").glob("*.json*"))
     assert traces
     assert json.loads(traces[0].read_text())["traceEvents"]
+
+
+def test_a_validation_that_would_never_come_is_refused() -> None:
+    trainer = Trainer(val_check_interval=6, max_epochs=1, logger=False, enable_checkpointing=False, accelerator="cpu")
+    data = SimpleNamespace(train_dataloader=lambda: range(5))
+    with pytest.raises(UserError, match="an epoch has 5 batches"):
+        validate_short_run(trainer, data)  # type: ignore[arg-type]
+    trainer.check_val_every_n_epoch = None
+    validate_short_run(trainer, data)  # type: ignore[arg-type]

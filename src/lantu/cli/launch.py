@@ -9,7 +9,7 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lantu.config.accelerators import check_hardware
 from lantu.config.checking import check
@@ -91,6 +91,15 @@ def _checked(command: str, arguments: list[str], options: Namespace) -> list[str
     shared = compose(*(fixed if options.multirun else options.overrides), command=command)
     if command == "train" and not options.cfg:
         check_writable(shared.cfg.paths.store)
+        typed = [
+            each.partition("=")[2]
+            for each in map(str, fixed)
+            if each.startswith(("hydra.run.dir=", "hydra.sweep.dir="))
+        ]
+        for folder in [*typed, *([] if options.multirun else [str(OmegaConf.select(shared.cfg, "paths.run"))])]:
+            if "${" not in folder:
+                check_writable(folder)
+        _check_table(shared.cfg)
     if not options.multirun and not shared.cfg.get("sweep", {}).get("always"):
         if not options.cfg:
             check(shared)
@@ -120,6 +129,16 @@ def _check_named(command: str, cfg: DictConfig) -> None:
         from lantu.inference.arguments import validate_arguments
 
         validate_arguments(cfg)
+
+
+def _check_table(cfg: DictConfig) -> None:
+    """Refuse columns that a table of the user's own does not have, seconds before its rows are read."""
+    if OmegaConf.select(cfg, "data._target_") != "lantu.data.TableDataModule":
+        return
+    from lantu.data.table_header import COLUMNS, check_columns
+
+    options = {key: OmegaConf.select(cfg.data, key) for key in ("path", *COLUMNS)}
+    check_columns({key: list(value) if OmegaConf.is_list(value) else value for key, value in options.items()})
 
 
 def run_job(cfg: DictConfig) -> Any:

@@ -59,6 +59,8 @@ def groups_of(cfg: Any) -> list[str]:
 def _reason(error: BaseException) -> str:
     """The first line of what an exception says; its kind where it says nothing."""
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if "is blocklisted" in reason:  # a sentence of several lines
+        return f"{reason.partition(' because')[0].rstrip('.')} by Hydra, since it could execute what a config holds"
     if isinstance(error, ValueError | TypeError | OSError | RuntimeError) and reason:
         return reason
     return f"{type(error).__name__}: {reason}".rstrip(": ")

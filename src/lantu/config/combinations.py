@@ -1,15 +1,21 @@
 """Options that are each possible and cannot work together, refused before anything heavy is imported."""
 
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lantu.config.metric_names import check_monitored
+from lantu.config.model_types import check_model_types
 from lantu.config.privacy import check_privacy
+from lantu.data_options import check_folds, check_share
 from lantu.errors import UserError
+from lantu.redaction import redact
+from lantu.suggestions import did_you_mean
 
 LONGEST_NAME = 250
 """Characters of a run's or an experiment's name that every MLflow store keeps."""
@@ -28,6 +34,11 @@ def check_combinations(cfg: DictConfig) -> None:
     _check_validation(cfg)
     check_monitored(cfg)
     _check_shares(cfg)
+    _check_folds(cfg)
+    _check_devices(cfg)
+    _check_metrics(cfg)
+    check_model_types(cfg)
+    check_uri(_value(cfg, "paths.tracking_uri"), key="paths.tracking_uri")
     _check_heads(cfg)
     check_privacy(cfg)
     _check_decisions(cfg)
@@ -122,6 +133,54 @@ def _check_shares(cfg: DictConfig) -> None:
             )
         if sum(share for share in split.values() if isinstance(share, int | float)) >= 1:
             raise UserError(f"`data.split={dict(split)}`: the shares must leave something to train on.")
+
+
+def _check_folds(cfg: DictConfig) -> None:
+    fold, folds = (_value(cfg, f"data.{name}") for name in ("fold", "folds"))
+    if all(each is None or type(each) is int for each in (fold, folds)):
+        check_folds(fold, folds)
+
+
+def _check_devices(cfg: DictConfig) -> None:
+    """Several devices share a batch evenly."""
+    devices, nodes, batch = (_value(cfg, name) for name in ("trainer.devices", "trainer.num_nodes", "data.batch_size"))
+    count = len(devices) if OmegaConf.is_list(devices) else devices
+    if type(count) is int and type(batch) is int and count > 1 and type(nodes) is int:
+        check_share(batch, ranks=count * nodes)
+
+
+def _check_metrics(cfg: DictConfig) -> None:
+    """What a task measures besides is a node with a `_target_`."""
+    extra = _value(cfg, "task.extra_metrics")
+    for name, node in extra.items() if OmegaConf.is_dict(extra) else ():
+        if not (OmegaConf.is_dict(node) and node.get("_target_")):
+            raise UserError(
+                f"`task.extra_metrics.{name}={node}` is no metric of torchmetrics: type "
+                f"`task.extra_metrics.{name}._target_=torchmetrics.CohenKappa`, say."
+            )
+
+
+STORES = ("http", "https", "file", "sqlite", "mysql", "postgresql", "mssql", "databricks", "databricks-uc", "uc")
+"""Schemes of the tracking stores that MLflow knows; a dialect may have a driver, as in postgresql+psycopg2."""
+
+
+def check_uri(uri: Any, *, key: str) -> None:
+    """Refuse an address that no tracking store of MLflow can have.
+
+    Raises:
+        UserError: its scheme is unknown, and no plugin brings it; or it names no server.
+    """
+    if not isinstance(uri, str) or "://" not in uri:
+        return  # a folder, or a profile of Databricks
+    address = urlsplit(uri)
+    plugins = {each.name for each in entry_points(group="mlflow.tracking_store")}
+    if address.scheme.partition("+")[0] not in STORES and address.scheme not in plugins:
+        raise UserError(
+            f"`{key}={redact(uri)}`: MLflow has no store of the kind `{address.scheme}`."
+            f"{did_you_mean(address.scheme, STORES)} It has {', '.join(STORES[:7])}."
+        )
+    if address.scheme in ("http", "https") and not address.hostname:
+        raise UserError(f"`{key}={redact(uri)}` names no server, as `{address.scheme}://HOST:PORT` does.")
 
 
 def _check_heads(cfg: DictConfig) -> None:

@@ -1,5 +1,6 @@
 """Turn Hydra's exceptions about overrides into sentences for the person who typed them."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -75,6 +76,9 @@ def _broken_file(error: YAMLError) -> str:
 
 
 def _unreadable(error: OverrideParseException) -> str:
+    key, _, value = error.override.partition("=")
+    if value.startswith("~/"):
+        return f"`{error.override}`: the shell does not expand `~` behind `=`. Type `{key}=$HOME{value[1:]}`."
     reason = str(error).splitlines()[0]
     return (
         f"The override `{error.override}` cannot be read ({reason}). Overrides look like `optimizer.lr=0.001` or "
@@ -95,6 +99,10 @@ def _missing_file(error: MissingConfigException, overrides: list[str]) -> str:
 
 
 def _explain(error: Exception, overrides: list[str], command: str) -> str:
+    lost = re.match(r"Could not (?:override|delete) '([\w/]+)'", str(error))
+    if lost and lost[1] in groups() and "No match in the defaults list" in str(error):
+        line = next((each for each in overrides if each.lstrip("~").partition("=")[0] == lost[1]), lost[1])
+        return f"`{line}`: `lantu {command}` does not choose from the group `{lost[1]}`. Leave it out."
     for override in _parsed(overrides):
         if override.is_sweep_override():
             return (
@@ -157,7 +165,10 @@ def _base_config(overrides: list[str], command: str) -> DictConfig:
         if (each.key_or_group in groups() or "/" in each.key_or_group) and each.input_line
     ]
     hydra = any(each.is_hydra_override() for each in _parsed(overrides))
-    try:
-        return hydra_compose(command, choosing, return_hydra_config=hydra)
-    except (HydraException, OmegaConfBaseException):
-        return hydra_compose(command, return_hydra_config=hydra)
+    while True:
+        try:
+            return hydra_compose(command, choosing, return_hydra_config=hydra)
+        except (HydraException, OmegaConfBaseException):
+            if not choosing:
+                raise
+            choosing.pop()  # the earlier ones are kept, so that an option of theirs is not called unknown

@@ -1,6 +1,7 @@
 """Where config files are looked for: the user's own folders first, then what Lantu ships."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from lantu.errors import UserError
@@ -39,10 +40,25 @@ def check_writable(folder: str) -> None:
     path = Path(folder).expanduser().absolute()
     # Path.exists raises where one may not look
     there = next(each for each in (path, *path.parents) if os.path.exists(each))
-    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
-        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
-        why = "its file system is read-only" if read_only else "you may not write there"
+    if (why := _why_not_writable(path, there)) is not None:
         raise UserError(
-            f"runs would be kept in {path}, but {there} cannot be written: {why}. `paths.root=DIR` keeps them "
-            "in another folder, and so does the environment variable LANTU_HOME for all commands."
+            f"runs would be kept in {str(path)[:200]}, but {there} cannot be written: {why}. `paths.root=DIR` keeps "
+            "them in another folder, and so does the environment variable LANTU_HOME for all commands."
         )
+
+
+def _why_not_writable(path: Path, there: Path) -> str | None:
+    """Why a folder cannot be made in, or filled below, the nearest one that exists; None where it can."""
+    if not there.is_dir():
+        return None  # a file, which is refused by name
+    if not os.access(there, os.W_OK | os.X_OK):
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        return "its file system is read-only" if read_only else "you may not write there"
+    try:
+        Path(tempfile.mkdtemp(prefix=".lantu-", dir=there)).rmdir()  # /proc says yes, and means no
+        os.stat(path)
+    except FileNotFoundError as error:
+        return error.strerror if error.filename != os.fspath(path) else None
+    except OSError as error:
+        return error.strerror
+    return None

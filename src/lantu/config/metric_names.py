@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lantu.errors import UserError
+from lantu.metric_direction import known_direction
 from lantu.slice_names import whole_metric
 from lantu.suggestions import did_you_mean
 
@@ -103,6 +104,7 @@ def check_monitored(cfg: DictConfig) -> None:
         monitor = node.get("monitor")
         if isinstance(monitor, str) and "${" not in monitor:
             _check(f"callbacks.{name}.monitor={monitor}", monitor, known)
+            _check_mode(f"callbacks.{name}.mode", monitor, node.get("mode"))
     objective = OmegaConf.select(cfg, "sweep.objective")
     for each in objective if OmegaConf.is_list(objective) else [objective]:
         _check(f"sweep.objective={each}", str(each).removesuffix("_best"), [*known, *_OF_ANY_RUN.split()])
@@ -120,6 +122,14 @@ def _patterns(tasks: Iterable[str]) -> list[str] | None:
         found += [f"{stage}/{each}" for stage in ("val", "test") for each in measured]
         found += [f"test/{each}" for each in test]
     return list(dict.fromkeys(found))
+
+
+def _check_mode(option: str, metric: str, mode: Any) -> None:
+    better = known_direction(metric)
+    if better is not None and mode in ("min", "max") and mode != better:
+        raise UserError(
+            f"`{option}={mode}`: {'more' if better == 'max' else 'less'} of `{metric}` is better. Leave the option out."
+        )
 
 
 def _check(option: str, metric: str, known: list[str]) -> None:

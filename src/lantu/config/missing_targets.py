@@ -54,7 +54,11 @@ def _names_of(tree: ast.Module) -> set[str] | None:
     names = {"__name__", "__file__", "__doc__"}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-            return None
+            file = module_file(node.module) if node.module and not node.level else None
+            starred = _names_of(parsed_file(file)) if file is not None else None
+            if starred is None:
+                return None
+            names |= starred
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("globals", "setattr", "exec", "vars"):
             return None
     statements = list(tree.body)

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose, config_search
 from lantu.config.explain import readable_hydra_errors
+from lantu.errors import UserError
 
 
 def check_sweep(overrides: list[str], *, command: str = "train") -> int:
@@ -103,7 +104,7 @@ def distinct(
 
 def points(overrides: list[str], *, command: str = "train") -> Iterator[list[str]]:
     """Every combination of the values that sweep overrides name, as plain overrides."""
-    dimensions = [_values(each) for each in parsed(overrides, command)]
+    dimensions = [values_of(each) for each in parsed(overrides, command)]
     for combination in product(*dimensions):
         yield list(combination)
 
@@ -118,12 +119,20 @@ def parsed(overrides: list[str], command: str = "train") -> list[Override]:
         return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader()).parse_overrides(overrides)
 
 
-def _values(override: Override) -> list[str]:
+def values_of(override: Override) -> list[str]:
+    """An override for each of the values that one names; an interval has its two ends.
+
+    Raises:
+        UserError: it names none, such as `range(3,1)` or `glob(x*)`.
+    """
     if not override.is_sweep_override():
         return [str(override.input_line)]
     key = override.get_key_element()
     if override.is_discrete_sweep():
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        found = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        if not found:
+            raise UserError(f"`{override.input_line}` names no value, so there is nothing to run.")
+        return found
     interval = override.value()
     assert isinstance(interval, IntervalSweep)
     return [f"{key}={end}" for end in dict.fromkeys((interval.start, interval.end))]

@@ -8,7 +8,7 @@ from lantu.config.ranges import as_typed
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
 
-FILES = ("task.language_model", "task.inception")
+FILES = ("task.language_model", "task.inception", "init.path")
 """Options that name a file where they are not null."""
 
 

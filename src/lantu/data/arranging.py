@@ -12,6 +12,7 @@ from lantu.data.cleaning_report import Report
 from lantu.data.label_sets import LabelSets, frequencies
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, by_time, check_sizes, completed, grouped, strata_of, with_every_class
+from lantu.data.table_header import no_column
 from lantu.data.targets import read_target
 from lantu.data.values import notation, numbers
 from lantu.errors import UserError
@@ -104,7 +105,7 @@ class ArrangedRows:
     def _cleaned(self, raw: Raw) -> tuple[pd.DataFrame, np.ndarray]:
         rows, split = raw.rows, raw.split
         if self.target not in rows:
-            raise UserError(_no_column("data.target", self.target, list(rows.columns), raw.name))
+            raise UserError(no_column("data.target", self.target, list(rows.columns), raw.name))
         self.report.note(raw.bad_rows, "rows that could not be read left out")
         for sentence in raw.notes:
             self.report.say(sentence)
@@ -190,7 +191,7 @@ class ArrangedRows:
             UserError: there is none.
         """
         if name not in rows:
-            raise UserError(_no_column(option, name, [str(each) for each in rows], self._origin.name))
+            raise UserError(no_column(option, name, [str(each) for each in rows], self._origin.name))
         return rows[name]
 
     def moments(self, rows: pd.DataFrame, name: str) -> np.ndarray:
@@ -237,10 +238,3 @@ class ArrangedRows:
             if lacking:
                 shown = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
                 self.report.warn(f"{name} has no row of {len(lacking)} of {len(target.names)} classes ({shown})")
-
-
-def _no_column(option: str, name: str, columns: list[str], where: str) -> str:
-    from lantu.suggestions import did_you_mean
-
-    shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
-    return f"`{option}={name}`: {where} has no such column.{did_you_mean(name, columns)} There are: {shown}."

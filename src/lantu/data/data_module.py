@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 from lantu.data.batches import loader
 from lantu.data.cleaning_report import Report
 from lantu.data.data_interface import DataInterface
-from lantu.data.folds import check_folds
 from lantu.data.samplers import EvenBatches, TrainingBatches
 from lantu.data.slices import Slices
 from lantu.data.splitting import SPLITS, shares
+from lantu.data_options import check_folds
 from lantu.errors import UserError
 
 

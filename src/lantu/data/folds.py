@@ -12,21 +12,6 @@ from lantu.data.values import notation, numbers
 from lantu.errors import UserError
 
 
-def check_folds(fold: int | None, folds: int | None) -> None:
-    """Raise a `UserError` unless both are given and are consistent, or neither is given."""
-    if folds is None and fold is None:
-        return
-    if folds is None:
-        raise UserError(f"`data.fold={fold}` is one of several folds: add `data.folds=5`.")
-    if folds < 2:
-        raise UserError(f"`data.folds={folds}` must be at least 2.")
-    every = ",".join(map(str, range(folds)))
-    if fold is None:
-        raise UserError(f"`data.folds={folds}` needs the fold to test on: `-m data.fold={every}` runs them all.")
-    if not 0 <= fold < folds:
-        raise UserError(f"`data.fold={fold}`: of {folds} folds the numbers are {every}.")
-
-
 def in_folds(raw: Raw, *, fold: int, folds: int, target: str, group: str | None, seed: int) -> Raw:
     """The same rows with one fold as their test part and the rest to train on, from which validation is cut off.
 

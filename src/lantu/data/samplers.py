@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Sampler
 
+from lantu.data_options import check_share
 from lantu.errors import UserError
 
 BATCHES_SORTED = 50
@@ -182,22 +183,6 @@ class EvenBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         return len(self._batches)
-
-
-def check_share(batch_size: int, *, ranks: int) -> int:
-    """The number of examples of a batch on each rank.
-
-    Raises:
-        UserError: the batch cannot be split evenly.
-    """
-    share, rest = divmod(batch_size, ranks)
-    if rest or not share:
-        near = [each for each in (share * ranks, (share + 1) * ranks) if each]
-        raise UserError(
-            f"`data.batch_size={batch_size}` is the batch of all {ranks} devices together, and cannot be cut into "
-            f"{ranks} equal shares. {' or '.join(f'`data.batch_size={each}`' for each in near)} can."
-        )
-    return share
 
 
 def _share(batch: np.ndarray, ranks: int, rank: int) -> np.ndarray:

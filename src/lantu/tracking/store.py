@@ -50,7 +50,8 @@ def ensure_store(uri: str) -> None:
     """Create the database of a store that MLflow reaches without a server, unless it is there.
 
     Any number of processes may call this at once: an SQLite file is written beside its place and then moved there, so
-    none reads an unfinished one. The store of a server is left to the server.
+    none reads an unfinished one. A database that another program has made is kept. The store of a server is left to the
+    server.
 
     Raises:
         UserError: the database is Optuna's.
@@ -75,9 +76,20 @@ def ensure_store(uri: str) -> None:
         draft.unlink(missing_ok=True)
         try:
             SqlAlchemyStore(f"{_SQLITE}{draft}", str(artifacts)).engine.dispose()
-            os.replace(draft, database)
+            _put(draft, database)
         finally:
             draft.unlink(missing_ok=True)  # left where the disk is full
+
+
+def _put(draft: Path, database: Path) -> None:
+    """Move a new database to its place, unless `mlflow ui` or another program has made one there meanwhile."""
+    try:
+        os.link(draft, database)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not database.exists():
+            os.replace(draft, database)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 from pytorch_lightning import Trainer
 
 from lantu.data import DataModule
+from lantu.errors import UserError
 from lantu.intervals import steps_done
 from lantu.loggers import log_metrics
 from lantu.tasks import Task
@@ -41,11 +42,20 @@ def validate_short_run(trainer: Trainer, data: DataModule, *, steps_per_batch: i
 
     Args:
         steps_per_batch: of optimizers, all of which count in `trainer.max_steps`.
+
+    Raises:
+        UserError: it is to validate more seldom than once in an epoch.
     """
     batches = -(-trainer.max_steps * trainer.accumulate_grad_batches // steps_per_batch)
     epoch, limit = len(data.train_dataloader()), trainer.limit_train_batches
     epoch = min(epoch, limit) if isinstance(limit, int) else int(epoch * limit)
-    if 0 < batches < epoch and trainer.val_check_interval == 1.0:
+    interval = trainer.val_check_interval
+    if type(interval) is int and interval > epoch and trainer.check_val_every_n_epoch is not None:
+        raise UserError(
+            f"`trainer.val_check_interval={interval}`: an epoch has {epoch} batches, so it would never validate. Type "
+            f"at most {epoch}, or add `trainer.check_val_every_n_epoch=null` to count across epochs."
+        )
+    if 0 < batches < epoch and interval == 1.0:
         trainer.val_check_interval = batches
 
 

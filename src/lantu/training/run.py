@@ -13,7 +13,7 @@ from lantu.config.build import build, build_all, groups_of
 from lantu.config.composing import Composition
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
-from lantu.data.samplers import check_share
+from lantu.data_options import check_share
 from lantu.interrupts import interruptible
 from lantu.log_noise import without_noise
 from lantu.tasks import Task

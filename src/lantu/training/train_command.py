@@ -48,10 +48,11 @@ def _remove_unused(folder: Path, cfg: DictConfig) -> None:
         return
     log.unlink()
     folder.rmdir()
-    day = folder.parent
-    if day.parent.resolve() == Path(cfg.paths.store, "runs").resolve():
+    store = Path(cfg.paths.store).resolve()
+    if folder.parent.parent.resolve() == store / "runs":
         with suppress(OSError):  # it holds other runs
-            day.rmdir()
+            for empty in (folder.parent, store / "runs", *[store] * (store.name == "mlruns")):
+                empty.rmdir()
 
 
 def _stopped(run_dir: Path) -> KeyboardInterrupt:

@@ -21,6 +21,16 @@ from lantu.config.ranges.rule import (
     one_of,
 )
 
+_PROCESSES = ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook")
+STRATEGIES = (
+    *_PROCESSES,
+    *(f"{each}_find_unused_parameters_{switch}" for each in _PROCESSES for switch in ("true", "false")),
+    *("fsdp", "fsdp_cpu_offload", "deepspeed"),
+    *(f"deepspeed_stage_{each}" for each in ("1", "2", "2_offload", "3", "3_offload", "3_offload_nvme")),
+    *("single_device", "single_xla", "single_tpu", "xla", "xla_debug"),
+)
+"""Names that Lightning registers (a test compares them); a strategy of one's own is a mapping with `_target_`."""
+
 TRAINING_RANGES: dict[str, Rule] = {
     # optimizers
     "optimizer.lr": NONNEGATIVE,
@@ -89,7 +99,7 @@ TRAINING_RANGES: dict[str, Rule] = {
         *("transformer-engine", "transformer-engine-float16"),
     )
     | Rule("32, 64, 16", lambda value: value in (16, 32, 64) and type(value) is int),
-    "trainer.strategy": NONEMPTY_TEXT,
+    "trainer.strategy": one_of("auto", *STRATEGIES),
     "trainer.strategy.timeout.minutes": POSITIVE,
     "trainer.profiler": one_of("simple", "advanced", "pytorch") | NULL,
     "trainer.default_root_dir": NONEMPTY_TEXT,

@@ -12,6 +12,7 @@ from hydra.types import HydraContext
 
 from lantu.config.explain import readable_hydra_errors
 from lantu.config.naming import UNNAMED
+from lantu.config.sweeping import values_of
 from lantu.errors import UserError
 
 OPERATIONAL = ("sweep", *(each for each in UNNAMED if each != "debug"))
@@ -92,7 +93,7 @@ def grid(request: Request) -> list[Point]:
                 f"`{each.input_line}` has no end of values to try. Name some (`{each.get_key_element()}=0.1,0.01`), "
                 f"or let a search choose: `hydra/sweeper=optuna`."
             )
-        values.append([f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()])
+        values.append(values_of(each))
     return [Point(combination) for combination in product(*values)]
 
 
