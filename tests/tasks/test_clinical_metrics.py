@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 import lantu
 from lantu.tasks import AUROCInterval, SensitivityAtSpecificity
 from lantu.tasks.clinical_metrics import delong_interval
-from lantu.tasks.froc import RATES, froc
+from lantu.tasks.detection_matching import match
+from lantu.tasks.froc import RATES, froc, froc_of_detector
 
 
 def scored(examples: int = 120, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -67,6 +68,31 @@ def test_a_froc_is_read_as_its_definition_says() -> None:
     shuffled = random.permutation(400)
     again = froc(scores[shuffled], target[shuffled], np.array([f"scan {name}" for name in scans])[shuffled])
     assert again.at == pytest.approx(found.at)
+
+
+def test_the_froc_of_a_detector_counts_findings_that_it_missed_and_pictures_without_a_box() -> None:
+    def boxes(*corners: float, scores: list[float] | None = None) -> dict[str, torch.Tensor]:
+        found = {
+            "boxes": torch.tensor([[corner, corner, corner + 10, corner + 10] for corner in corners]).reshape(-1, 4),
+            "labels": torch.zeros(len(corners), dtype=torch.long),
+        }
+        return found if scores is None else {**found, "scores": torch.tensor(scores)}
+
+    pictures = [
+        (boxes(0.0, 50.0, scores=[0.9, 0.8]), boxes(0.0, 100.0)),  # a hit, a false alarm, a miss
+        (boxes(20.0, scores=[0.7]), boxes(20.0)),
+        (boxes(scores=[]), boxes()),
+        (boxes(scores=[]), boxes(30.0)),  # a miss
+    ]
+    curve = froc_of_detector([match(*pair) for pair in pictures])
+    assert curve is not None
+    assert curve.at.tolist() == [0.25] + 6 * [0.5], "one of four without a false alarm, two with one in four pictures"
+    assert curve.scans == 4
+    assert curve.interval[0] < curve.score < curve.interval[1]
+    silent = froc_of_detector([match(boxes(scores=[]), boxes(0.0))] * 2)
+    assert silent is not None
+    assert silent.score == 0
+    assert froc_of_detector([match(*pictures[2])]) is None
 
 
 def test_they_are_added_to_a_run_by_its_config(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,6 +114,16 @@ def test_the_interval_of_map_50_contains_cocos_value_and_narrows_with_more_pictu
     assert interval_over_pictures(found[:1], truth[:1]) is None  # one picture says nothing of others
 
 
+def test_intervals_belong_to_a_test_and_a_froc_to_one_class() -> None:
+    found, truth = random_scene(6, classes=1)
+    for classes in (["a"], ["a", "b"]):
+        task = Detection(nn.Identity(), class_names=classes)
+        shown = list(task.figures("test", {"found": found, "truth": truth}))
+        tables = {name: table for name, table in shown if isinstance(table, dict)}
+        assert tables["map_50_interval"]["pictures"] == [6]
+        assert ("froc" in tables) == ("froc_interval" in tables) == (len(classes) == 1)
+
+
 def test_what_a_split_has_no_object_for_is_left_out() -> None:
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long), "scores": torch.zeros(0)}
     one = {"boxes": torch.tensor([[0.0, 0, 20, 20]]), "labels": torch.tensor([1]), "scores": torch.tensor([0.9])}

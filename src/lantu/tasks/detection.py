@@ -176,6 +176,8 @@ class Detection(Task):
         if (interval := interval_over_pictures(found, truth)) is not None:
             row = {"map_50": [interval.value], "low": [interval.low], "high": [interval.high]}
             yield "map_50_interval", {**row, "pictures": [len(truth)]}
+        if len(self.class_names) == 1:
+            yield from self._froc(found, truth)
         part: Any = getattr(self._trainer and self._trainer.datamodule, "splits", {}).get(stage)
         if part is not None:
             order = drawn.worst_first(found, truth, threshold=self.threshold)
@@ -186,6 +188,18 @@ class Detection(Task):
                     chosen, self.class_names, threshold=self.threshold, title=f"The worst pictures of the {stage} split"
                 ),
             )
+
+    def _froc(self, found: list[Found], truth: list[Found]) -> Iterator[tuple[str, Any]]:
+        """The FROC of one class of objects: its curve, its values, and its score with the interval."""
+        from lantu.tasks import froc
+        from lantu.tasks.detection_matching import match
+
+        curve = froc.froc_of_detector([match(*pair) for pair in zip(found, truth, strict=True)])
+        if curve is not None:
+            yield "froc", froc.curve(curve)
+            yield "froc", froc.table(curve)
+            low, high = curve.interval
+            yield "froc_interval", {"froc_score": [curve.score], "low": [low], "high": [high], "pictures": [len(truth)]}
 
     def samples(self, data: "DataModule", *, stage: str = "val") -> dict[str, Any]:
         """Some pictures of a split with what is found in them."""

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
+
+    from lantu.tasks.detection_matching import Match
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False positives per scan at which LUNA16 (Setio et al. 2017) reads the curve; `froc_score` is the mean."""
@@ -22,7 +26,7 @@ class FROC:
     false_positives: np.ndarray
     """Per scan (K,), rising, at each threshold."""
     sensitivity: np.ndarray
-    """(K,) the share of the positive candidates that are found there."""
+    """(K,) the share of the findings that are found there."""
     at: np.ndarray
     """(7,) sensitivity at `RATES`: the largest with at most so many false positives per scan."""
     score: float
@@ -42,20 +46,46 @@ def froc(scores: np.ndarray, target: np.ndarray, scans: np.ndarray, *, seed: int
         scores: (N,); target: whether each is a finding (N,), some of them; scans: that each is of (N,), any values.
     """
     _, scan = np.unique(scans, return_inverse=True)
-    count = int(scan.max()) + 1
+    y = target.astype(bool)
+    return _froc(scores, y, scan, np.bincount(scan[y], minlength=int(scan.max()) + 1), seed=seed)
+
+
+def froc_of_detector(matches: "Sequence[Match]", *, seed: int = 0) -> FROC | None:
+    """The FROC of predicted boxes: each picture is a scan, each true box a finding, whether it is hit or not.
+
+    Args:
+        matches: of each picture, those without any box too.
+
+    Returns:
+        None where there is no finding.
+    """
+    findings = np.array([len(each.truth) for each in matches])
+    if not findings.sum():
+        return None
+    counted = [~each.ignored for each in matches]
+    scores = np.concatenate([each.scores[rows] for each, rows in zip(matches, counted, strict=True)])
+    hits = np.concatenate([each.hits[rows] >= 0 for each, rows in zip(matches, counted, strict=True)])
+    scan = np.repeat(np.arange(len(matches)), [rows.sum() for rows in counted])
+    return _froc(scores, hits, scan, findings, seed=seed)
+
+
+def _froc(scores: np.ndarray, target: np.ndarray, scan: np.ndarray, findings: np.ndarray, *, seed: int) -> FROC:
+    """The curve of candidates (N,) in scans of numbers `scan` (N,), each scan (S,) with its number of findings."""
+    count = len(findings)
     order = np.argsort(-scores, kind="stable")
-    y, scan = target[order].astype(bool), scan[order]
-    last = np.append(np.diff(scores[order]) != 0, True)  # equal scores are told apart by no threshold
+    y, scan = target[order], scan[order]
+    last = np.append(np.diff(scores[order]) != 0, np.ones(min(len(y), 1), bool))  # equal scores: one threshold
     wrong, right = _counted(y, np.ones(len(y)), last)
-    at = _read(wrong / count, right / right[-1])
+    false_positives, sensitivity = wrong / count, right / findings.sum()
+    at = _read(false_positives, sensitivity)
     random, drawn = np.random.default_rng(seed), []
-    for _ in range(max(50, min(DRAWS, MOST_NUMBERS // len(y)))):
-        times = np.bincount(random.integers(0, count, count), minlength=count)[scan]
-        if (times * y).any():
-            false, true = _counted(y, times, last)
-            drawn.append(_read(false / count, true / true[-1]).mean())
+    for _ in range(max(50, min(DRAWS, MOST_NUMBERS // max(len(y), 1)))):
+        times = np.bincount(random.integers(0, count, count), minlength=count)
+        if total := (times * findings).sum():
+            false, true = _counted(y, times[scan], last)
+            drawn.append(_read(false / count, true / total).mean())
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return FROC(wrong / count, right / right[-1], at, float(at.mean()), (float(low), float(high)), count)
+    return FROC(false_positives, sensitivity, at, float(at.mean()), (float(low), float(high)), count)
 
 
 def figures(found: FROC) -> dict[str, float]:
@@ -96,5 +126,5 @@ def _counted(y: np.ndarray, times: np.ndarray, last: np.ndarray) -> tuple[np.nda
 
 
 def _read(false_positives: np.ndarray, sensitivity: np.ndarray) -> np.ndarray:
-    place = np.searchsorted(false_positives, np.array(RATES) + 1e-12, side="right") - 1
-    return np.where(place >= 0, sensitivity[place], 0.0)
+    place = np.searchsorted(false_positives, np.array(RATES) + 1e-12, side="right")
+    return np.insert(sensitivity, 0, 0.0)[place]
