@@ -1,6 +1,7 @@
 """`lantu ui`: the MLflow UI over the local store, on loopback."""
 
 import argparse
+import os
 import socket
 import subprocess
 import sys
@@ -31,7 +32,8 @@ def ui_main(arguments: list[str]) -> int:
         "--artifacts-destination", str(options.store.resolve() / "artifacts"),
         "--host", "127.0.0.1", "--port", str(options.port), "--workers", "1",
     ]  # fmt: skip
-    server = subprocess.Popen(command)
+    # the workers for jobs of generative AI are eight more processes, of 20 processor seconds and half a gigabyte
+    server = subprocess.Popen(command, env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ})
     try:
         return server.wait()
     except KeyboardInterrupt:

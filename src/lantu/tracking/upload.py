@@ -80,6 +80,13 @@ def _main(arguments: list[str]) -> int:
     return follow(RunFolder(Path(arguments[0])), uri)
 
 
+def hide_table_libraries() -> None:
+    """Let MLflow find no pandas, SciPy and PyArrow, as in mlflow-skinny: it would import them, and nothing here is a
+    table. The process starts in 1.7 instead of 2.0 processor seconds and needs less memory."""
+    for name in ("pandas", "scipy", "pyarrow"):
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it is an ImportError
+
+
 def prepare() -> None:
     """Set what MLflow reads at its import: short time limits, since this module retries itself."""
     for name, value in {
@@ -202,4 +209,5 @@ class Trainer:
 
 
 if __name__ == "__main__":
+    hide_table_libraries()
     sys.exit(main(sys.argv[1:]))
