@@ -17,6 +17,7 @@ from PIL import Image
 
 import lantu
 from lantu.tracking.run_folder import RunFolder
+from tests.warm import warm_parts
 
 REPO = Path(__file__).resolve().parent.parent
 SHORT = (
@@ -67,6 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid} is slow, so its file has to say pytest.{SLOW}")
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.name, len(LONGEST)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parts_of_runs_are_warm() -> None:
+    """Start uploaders and ranks from a process that has imported what they need, which takes them seconds."""
+    warm_parts()
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lantu.tracking.store import embedded_uri
 from tests.warm import WarmProcess, run_warm
 
 PROGRAM = """
@@ -70,3 +71,15 @@ def test_a_module_is_found_in_the_working_directory_and_one_process_leaves_nothi
     assert run_warm([sys.executable, "-m", "mine"], cwd=tmp_path).stdout == "run\n"
     (tmp_path / "mine.py").write_text("import os, torch\nprint('LEFT' in os.environ, hasattr(torch, 'left'))\n")
     assert run_warm([sys.executable, "-m", "mine"], cwd=tmp_path).stdout == "False False\n"
+
+
+def test_an_uploader_is_started_warm_and_ends_as_one_with_nothing_to_upload(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "lantu.tracking.upload", "--store", tmp_path],
+            env={**os.environ, "LANTU_UPLOAD_TO": embedded_uri(tmp_path)}, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+        assert hasattr(process, "_warm")
+        assert process.wait(timeout=60) == 0, (tmp_path / "log").read_text()
+    assert not (tmp_path / "log").read_text()

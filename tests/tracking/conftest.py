@@ -17,6 +17,7 @@ import pytest
 from lantu.tracking.upload import prepare
 
 prepare()
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight more processes that import MLflow
 os.environ.setdefault("LANTU_UPLOAD_LINGER", "3")
 
 from lantu.tracking import RunLogger, embedded_uri, ensure_store  # noqa: E402

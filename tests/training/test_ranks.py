@@ -19,13 +19,13 @@ from lantu.inference.rebuild import rebuild
 from lantu.sweeps.state.sweep_folder import SweepFolder
 from lantu.training.distributed import local_ranks, torchrun
 from lantu.training.distributed.local_ranks import to_start
+from lantu.training.rank_progress import places
 from tests.warm import WarmProcess
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 SHORT = ("data=breast_cancer", "model=linear", "trainer.enable_progress_bar=false")
 PATIENCE = 900
 Start = Callable[..., "subprocess.Popen[str]"]
-LINUX = pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="finds a rank by Linux's /proc")
 
 
 @pytest.fixture
@@ -56,15 +56,9 @@ def programs(*texts: str) -> list["subprocess.Popen[bytes]"]:
 
 
 def rank_process(folder: Path, rank: int) -> int:
-    """The number of the process that is a rank of a run that was started in a folder."""
-    for each in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            said = each.read_bytes().split(b"\0")
-        except OSError:  # it has ended, or is another user's
-            continue
-        if {f"LOCAL_RANK={rank}".encode(), f"LANTU_HOME={folder}".encode()} <= set(said):
-            return int(each.parent.name)
-    raise AssertionError(f"no rank {rank} of a run in {folder}")
+    """The number of the process that is a rank of the only run below a folder."""
+    (noted,) = folder.rglob("ranks")
+    return next(each.process for each in places(noted.parent) if each.rank == rank)
 
 
 def folders_with_checkpoints(folder: Path) -> list[str]:
@@ -144,7 +138,6 @@ def test_the_second_trial_of_a_sweep_trains_as_the_first_in_a_folder_of_its_own(
 
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE)
-@LINUX
 def test_a_rank_that_is_killed_ends_its_trial_in_a_sentence_and_the_sweep_goes_on(start: Start, tmp_path: Path) -> None:
     process = start("lantu", "train", "-m", *TWO, *SHORT, "trainer.max_epochs=100000,1", "sweep.name=killed")
     sweep = SweepFolder(tmp_path / "mlruns/runs/sweeps/killed")
