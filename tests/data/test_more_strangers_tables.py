@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lantu.data.csv_dialect import read_csv
+from lantu.data.dates import seconds
 from lantu.data.read_table import read_table, read_table_with_notes
 from lantu.data.table.column import Column
 from lantu.data.table.encode_columns import encode, encode_column
 from lantu.data.table.row_encoder import RowEncoder
 from lantu.data.table.rows import TableReport
+from lantu.data.values import number
 from lantu.errors import UserError
 
 VALUES = [(round(0.37 * n - 3, 2), n % 3, ("yes", "no")[n * 7 % 11 % 2]) for n in range(60)]
@@ -198,3 +202,55 @@ def test_a_column_with_outliers_is_standardised_and_ranked_in_every_path(tmp_pat
     assert abs(encoded[:, 2]).max() < 3 < encoded[0, 1]
     one_by_one = [RowEncoder(learned).encode(row) for row in later.to_dict("records")]
     np.testing.assert_array_equal(np.stack(one_by_one), encoded)
+
+
+@pytest.mark.parametrize(
+    "above",
+    ['a,"b\nin m",y\n', '"a\n\nage","b\nin m",y\n', 'Height 5" report\n\na,b,y\n', 'Report\r\n5" and 6"\r\na,b,y\r\n'],
+)
+def test_a_quote_or_a_line_break_above_the_rows_hides_no_row(above: str, tmp_path: Path) -> None:
+    text = above + "".join(",".join(map(str, row)) + "\n" for row in VALUES)
+    rows, bad, _ = read_csv(written(tmp_path, text), as_text=True)
+    assert (len(rows), bad) == (len(VALUES), 0)
+    assert rows.iloc[:, 2].tolist() == [row[2] for row in VALUES]
+
+
+def test_an_exponent_stands_behind_a_decimal_sign() -> None:
+    assert number("4,959e+01", ",") == 49.59
+    assert np.isnan(number("4,959e+01", "."))
+    assert np.isnan(number("4.959e+01", ","))
+
+
+def test_a_time_zone_in_words_is_read(tmp_path: Path) -> None:
+    times = pd.date_range("2020-01-01", periods=60, freq="37h")
+    text = "t,u,y\n" + "".join(f"{t} UTC,{t:%m/%d/%Y %H:%M} GMT,{'ab'[n % 2]}\n" for n, t in enumerate(times))
+    found = report(written(tmp_path, text))
+    assert kinds(found) == {"t": "date", "u": "date"}
+    first = Column(**found.learned["columns"][0])
+    assert seconds(pd.Series([f"{times[3]} UTC"]), first.format)[0] == times[3].timestamp()
+
+
+@pytest.mark.parametrize(("mark", "warned"), [("-999", True), ("9999", True), ("99", False), ("-1", False)])
+def test_a_number_that_may_stand_for_a_missing_value_is_a_warning(mark: str, warned: bool, tmp_path: Path) -> None:
+    values = [mark if n % 20 == 3 else str(20 + n % 81) for n in range(100)]
+    text = "age,z,y\n" + "".join(f"{v},{n * 37 % 101},{'ab'[n % 2]}\n" for n, v in enumerate(values))
+    said = [line for line in report(written(tmp_path, text)).report.lines() if "stands for a missing value" in line]
+    assert bool(said) == warned
+    assert not warned or said[0].startswith("warning: `age`: ")
+
+
+def test_whole_numbers_of_any_size_are_read_from_json_lines(tmp_path: Path) -> None:
+    text = "".join(json.dumps({"a": 2**70 + n, "y": "ab"[n % 2]}) + "\n" for n in range(30))
+    rows = read_table(written(tmp_path, text, "t.jsonl"), as_text=True)[0]
+    assert rows["a"].tolist() == [2**70 + n for n in range(30)]
+
+
+def test_what_is_no_object_a_line_or_has_a_name_twice_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no JSON lines.*jq"):
+        read_table(written(tmp_path, '[{"a": 1}, {"a": 2}]', "t.jsonl"))
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    pq.write_table(twice, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="'a' names more than one column"):
+        read_table(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="is a folder"):
+        read_table(tmp_path)

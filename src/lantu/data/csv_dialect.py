@@ -4,10 +4,12 @@ import csv
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -43,14 +45,20 @@ class Dialect:
     notes: list[str] = field(default_factory=list)
     """Sentences for the user about what was assumed."""
 
+    @contextmanager
+    def below_header(self, path: Path) -> Iterator[TextIO]:
+        """The file from the first row of data on: a quote or a line break in a title or a name hides no row."""
+        with path.open(encoding=self.encoding, newline="") as file:
+            for _ in islice(file, self.header):
+                pass
+            yield file
+
     def options(self) -> dict[str, Any]:
         """As `pandas.read_csv` takes them."""
         return {
             "sep": self.separator,
             "quotechar": self.quote,
             "escapechar": self.escape,
-            "encoding": self.encoding,
-            "skiprows": self.header,
             "header": None,
             "names": [*range(self.fields)],
             "index_col": False,
@@ -206,9 +214,10 @@ def _widened(header: list[str], data: list[list[str]], path: Path) -> tuple[list
 def _check_header(header: list[str], data: list[list[str]], path: Path) -> None:
     twice = [name for name, count in Counter(name for name in header if name).items() if count > 1]
     if twice:
+        shown = ", ".join(map(repr, twice[:5])) + ", ..." * (len(twice) > 5)
         raise UserError(
-            f"{path}: {', '.join(repr(name) for name in twice)} names more than one column (spaces around a name "
-            "do not count). Give every column a name of its own."
+            f"{path}: {shown} names more than one column (spaces around a name do not count). Give every column a name "
+            "of its own."
         )
     columns = [[row[place] for row in data if place < len(row) and row[place]] for place in range(len(header))]
     numeric = [bool(column) and all(map(is_number, column[:50])) for column in columns]
@@ -231,7 +240,8 @@ def _rows(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, int, list[str]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # fields behind the last name would be cut off
-            rows = pd.read_csv(path, **options)
+            with dialect.below_header(path) as file:
+                rows = pd.read_csv(file, **options)
     except (pd.errors.ParserError, pd.errors.ParserWarning):
         rows, bad = _without_long_rows(path, dialect, options)
     except pd.errors.EmptyDataError:
@@ -241,11 +251,10 @@ def _rows(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, int, list[str]]:
     again = (rows.eq(header) | header.isna()).all(axis=1).to_numpy() if len(rows) else np.zeros(0, dtype=bool)
     lone = _lines_of_one_field(path, dialect, rows)
     if again.any():
-        notes.append(f"{int(again.sum()):,} rows that repeat the header left out")
+        notes.append(f"rows that repeat the header left out: {int(again.sum()):,}")
     if lone.any():
-        notes.append(
-            f"{int(lone.sum()):,} lines with one field left out, such as {str(rows.loc[lone].iloc[0, 0])[:60]!r}"
-        )
+        example = str(rows.loc[lone].iloc[0, 0])[:60]
+        notes.append(f"lines with one field left out: {int(lone.sum()):,}, such as {example!r}")
     rows = rows.mask(rows.eq(""))
     rows = rows[~(again | lone)].reset_index(drop=True)
     rows.columns = dialect.names
@@ -257,9 +266,8 @@ def _lines_of_one_field(path: Path, dialect: Dialect, rows: pd.DataFrame) -> np.
     blank = (rows.iloc[:, 1:].isna() | rows.iloc[:, 1:].eq("")).all(axis=1).to_numpy(dtype=bool)
     if rows.shape[1] < 3 or not blank.any():
         return np.zeros(len(rows), dtype=bool)
-    with path.open(encoding=dialect.encoding, newline="") as file:
-        lines = islice(file, dialect.header, None)
-        reader = csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote, escapechar=dialect.escape)
+    with dialect.below_header(path) as file:
+        reader = csv.reader(file, delimiter=dialect.separator, quotechar=dialect.quote, escapechar=dialect.escape)
         try:
             alone = np.array([len(row) == 1 for row in reader if any(row) or len(row) > 1], dtype=bool)
         except csv.Error:
@@ -282,9 +290,11 @@ def _without_long_rows(path: Path, dialect: Dialect, options: dict[str, Any]) ->
     if path.stat().st_size > 1 << 28:  # the Python engine takes a minute for every gigabyte or so
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", pd.errors.ParserWarning)
-            rows = pd.read_csv(path, on_bad_lines="warn", **options)
+            with dialect.below_header(path) as file:
+                rows = pd.read_csv(file, on_bad_lines="warn", **options)
         return rows, sum(len(re.findall(r"line \d+", str(each.message))) for each in caught)
-    rows = pd.read_csv(path, engine="python", on_bad_lines=left_out, **options)
+    with dialect.below_header(path) as file:
+        rows = pd.read_csv(file, engine="python", on_bad_lines=left_out, **options)
     return rows, bad
 
 

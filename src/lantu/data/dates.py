@@ -12,6 +12,8 @@ ENOUGH = 0.95
 _TIME = re.compile(
     r"(?P<before>,? |T)?(?P<time>\d{1,2}:\d{2}(?P<second>:\d{2}(?P<fraction>\.\d+)?)?)(?P<half> ?[AaPp]\.?[Mm]\.?)?$"
 )
+_IN_UTC = re.compile(r"(?<=\d) (?:UTC|GMT)$")
+"""What may stand behind a time, which is read in UTC anyway."""
 _NUMERIC = re.compile(r"\d{1,4}([/.\- ])\d{1,2}\1\d{1,4}\.?")
 _NAMED = (
     *("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d %b %y", "%b %d %Y", "%b %d, %Y", "%d. %b %Y", "%d/%b/%Y"),
@@ -39,7 +41,7 @@ def find_format(texts: list[str], *, day_first: bool | None = None) -> Format | 
         texts: different values, some thousand at most.
         day_first: what a person said.
     """
-    texts = [text for text in texts if any(sign.isdigit() for sign in text)]
+    texts = [_IN_UTC.sub("", text) for text in texts if any(sign.isdigit() for sign in text)]
     if not texts:
         return None
     series = pd.Series(texts, dtype=object)
@@ -110,6 +112,7 @@ def _time_format(text: str) -> str:
 
 
 def _parsed(texts: pd.Series, format: str) -> np.ndarray:
+    texts = texts.str.replace(_IN_UTC, "", regex=True)
     if format == "%Y%m%d":
         texts = texts.where(texts.str.fullmatch(r"\d{8}"))
     return _seconds(pd.to_datetime(texts, errors="coerce", utc=True, format=format))

@@ -31,6 +31,9 @@ def damage_of(path: Path) -> str | None:
     import pyarrow.parquet as pq
 
     try:
+        names = pq.read_schema(path).names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            return f"{path}: {', '.join(map(repr, twice[:5]))} names more than one column."
         # texts that are no UTF-8 would otherwise be noticed when they are first used
         pq.read_table(path, page_checksum_verification=True).validate(full=True)
     except Exception as error:

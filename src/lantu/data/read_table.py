@@ -1,5 +1,6 @@
 """Read a table from a CSV, TSV, Parquet or JSON lines file, and say what was assumed and what could not be read."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def read_table_with_notes(path: Path, *, as_text: bool = False) -> tuple[pd.Data
     Raises:
         UserError: no such file, another ending, or content that is no table.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and a table is a file: name one of the files in it.")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file.")
     reader = READERS.get(path.suffix.lower())
@@ -70,7 +73,20 @@ def _read_jsonl(path: Path, *, as_text: bool) -> tuple[pd.DataFrame, int, list[s
     encoding = encoding_of(path)
     # types as JSON has them: pandas would take 1700000000 for a date where the column is called modified_at
     options = {"dtype": False, "convert_dates": False, "precise_float": True} if as_text else {}
-    rows = pd.read_json(path, lines=True, encoding=encoding, **options)
+    with path.open(encoding=encoding) as file:
+        first = next((line.strip() for line in file if line.strip()), "{")
+    if not first.startswith("{"):
+        raise UserError(
+            f'{path} holds no JSON lines: each line is one object, such as {{"age": 3}}, and its first is '
+            f"{first[:40]!r}. `jq -c '.[]' FILE.json > FILE.jsonl` makes lines of an array."
+        )
+    try:
+        rows = pd.read_json(path, lines=True, encoding=encoding, **options)
+    except ValueError as error:
+        if "too big" not in str(error):
+            raise
+        with path.open(encoding=encoding) as file:  # pandas reads no integers beyond 64 bits
+            rows = pd.DataFrame([json.loads(line) for line in file if line.strip()])
     return rows, 0, [code_page_notice(encoding)] if is_code_page(encoding) else []
 
 

@@ -72,9 +72,9 @@ def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
     header = pd.Series([name or None for name in dialect.names], dtype=object)
     number = 0
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), dialect.below_header(path) as file:
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            for frame in pd.read_csv(path, chunksize=rows, **options):
+            for frame in pd.read_csv(file, chunksize=rows, **options):
                 texts = frame.apply(lambda column: column.str.strip())
                 again = (texts.eq(header) | header.isna()).all(axis=1)
                 texts = texts.mask(texts.eq(""))[~again].reset_index(drop=True)

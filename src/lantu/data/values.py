@@ -49,6 +49,7 @@ _NUMBER = {
     sign: re.compile(rf"[+-]? ?(?:{whole}(?:{re.escape(sign)}\d*)?|{re.escape(sign)}\d+)(?:[eE][+-]?\d+)?")
     for sign, whole in _GROUPED.items()
 }
+_GROUPING = {".": re.compile(r"[, '_]"), ",": re.compile(r"[. '_]")}
 _UNIT = re.compile(r"(.*\d[.,]?)\s*([^\W\d_][\w/.²³°]*|°[CF]?)")
 
 
@@ -80,7 +81,10 @@ def number(text: str, decimal: str = ".", unit: str = "") -> float:
     match = _NUMBER[decimal].fullmatch(text)
     if match is None or (negative and text[:1] in "+-"):
         return np.nan
-    text = re.sub(r"[, '_]" if decimal == "." else r"[. '_]", "", text).replace(",", ".")
+    grouping = _GROUPING[decimal]
+    if "e" in text.lower() and grouping.search(text):
+        return np.nan  # nobody groups the digits before an exponent: 4,959e+01 has a decimal comma
+    text = grouping.sub("", text).replace(",", ".")
     return -float(text) if negative else float(text)
 
 

@@ -18,17 +18,35 @@ def suspicious(rows: pd.DataFrame, target: pd.Series, columns: list[Column], rep
     """Warn of each column of the training rows that alone predicts the target."""
     if len(rows) < _LEAST:
         return
+    for column in columns:
+        if column.kind == "number" and (found := _mark_of_missing(read_numbers(column, rows[column.name]))):
+            value, count, low, high = found
+            report.warn(
+                f"`{column.name}`: {count:,} values are {value:g}, and the others lie between {low:,.6g} and "
+                f"{high:,.6g}. If {value:g} stands for a missing value, empty those cells"
+            )
     numeric = pd.api.types.is_numeric_dtype(target) and target.nunique() > 20
-    found = target.to_numpy(dtype=np.float64) if numeric else pd.factorize(target)[0]
+    known = target.to_numpy(dtype=np.float64) if numeric else pd.factorize(target)[0]
     for column in columns:
         values = rows[column.name]
-        share = _variance_share(column, values, found) if numeric else _class_share(column, values, found)
+        share = _variance_share(column, values, known) if numeric else _class_share(column, values, known)
         if share >= LEAK:
             what = "of the variance of" if numeric else "of the rows'"
             report.warn(
                 f"`{column.name}` alone tells {share:.1%} {what} `{target.name}`. If it copies the target, or is known "
                 f"only after it, leave it out: `data.ignore=[{column.name}]`"
             )
+
+
+def _mark_of_missing(numbers: np.ndarray) -> tuple[float, int, float, float] | None:
+    """A value such as -999 or 9999 far from all others: it, how often it occurs, and the range of the others."""
+    values, counts = np.unique(numbers[~np.isnan(numbers)], return_counts=True)
+    for place, others in ((0, values[1:]), (-1, values[:-1])) if len(values) > 2 else ():
+        value, low, high = values[place], others[0], others[-1]
+        gap = low - value if place == 0 else value - high
+        if set(f"{abs(value):g}") == {"9"} and abs(value) > 9 and counts[place] > 1 and gap > high - low:
+            return float(value), int(counts[place]), float(low), float(high)
+    return None
 
 
 def _class_share(column: Column, values: pd.Series, classes: np.ndarray) -> float:
