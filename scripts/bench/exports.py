@@ -9,6 +9,7 @@ the size; or the sentence that refuses it.
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import lantu
@@ -28,6 +29,7 @@ SHORT = [
 ]
 TEXT = ["data=trec"]
 BOXES = ["data=bccd", "data.size=128", "data.workers=0"]
+RECORDINGS = ["data=digit_strings", "data.source.repeats=1", "task.decoder=greedy", "task.lexicon=false"]
 CHARACTERS = ["data=tiny_shakespeare", "data.context=32"]
 RUNS = {
     "linear": ["data=breast_cancer"],
@@ -37,9 +39,8 @@ RUNS = {
     "resnet": ["data=digits"],
     "inception": ["data=digits", "trainer.max_steps=60"],
     "speech_cnn": ["data=fsdd"],
-    "ctc": ["data=digit_strings", "data.source.repeats=1", "task.decoder=greedy", "task.lexicon=false"],
-    "ctc recurrent": ["data=digit_strings", "data.source.repeats=1", "task.decoder=greedy", "task.lexicon=false",
-                      "model.recurrent=true"],
+    "ctc": [*RECORDINGS],
+    "ctc recurrent": [*RECORDINGS, "model.recurrent=true"],
     "fasttext": [*TEXT],
     "rnn": [*TEXT],
     "lstm": [*TEXT],
@@ -53,6 +54,19 @@ RUNS = {
     "gpt": [*CHARACTERS],
     "gpt grouped-query, qk_norm": [*CHARACTERS, "model.kv_heads=2", "model.qk_norm=true"],
     "gpt2": [*CHARACTERS, "model.layers=2", "model.width=48"],
+    "scorecard": ["data=credit"],
+    "tcn": ["data=co2"],
+    "patchtst": ["data=co2"],
+    "clip": ["data=openclipart", "data.size=32"],
+    "siglip": ["data=openclipart", "data.size=32"],
+    "fusion": ["data=openclipart_categories", "data.size=32"],
+    "slot_network": ["data=coffee_orders"],
+    "wav2vec2": [*RECORDINGS, "data.features=waveform"],
+    "whisper": [*RECORDINGS],
+    "parakeet": [*RECORDINGS],
+    "wavenet": ["data=asterisk_en_synthesis", "model.layers=4", "model.dilations=4"],
+    "dcgan": ["data=digits"],
+    "r3gan": ["data=digits"],
     "yolo": [*BOXES, "model.width_factor=0.125"],
     "fcos": [*BOXES],
     "retinanet": [*BOXES],
@@ -85,7 +99,7 @@ def _measure(row: str, options: list[str], folder: Path) -> None:
         print(f"| {row} | - | does not train here: {error} | | | |", flush=True)
         return
     assert checkpoint is not None
-    for form in ("torch", "onnx"):
+    for form in ("torch", "onnx", "safetensors"):
         began = time.monotonic()
         try:
             rebuilt = rebuild(checkpoint, cache=composed.cfg.paths.cache)
@@ -93,7 +107,11 @@ def _measure(row: str, options: list[str], folder: Path) -> None:
         except UserError as error:
             print(f"| {row} | {form} | {error} | | | |", flush=True)
             continue
-        varies = "; ".join(f"{name} {places}" for name, places in found["dynamic"].items())
+        except Exception as error:  # a fault of ours: the other rows are still wanted
+            print(f"| {row} | {form} | FAULT {type(error).__name__}: {error} | | | |", flush=True)
+            traceback.print_exc()
+            continue
+        varies = "; ".join(f"{name} {places}" for name, places in (found["dynamic"] or {}).items())
         if found["padded"]:
             varies += f", padded to {found['padded']['length']}"
         worst = max(found["largest"].values())

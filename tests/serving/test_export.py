@@ -1,5 +1,6 @@
 """An export answers as the trained network does, or it is refused."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +14,14 @@ from lantu.errors import UserError
 from lantu.inference.exported import PREPARATION
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
+from lantu.models import CTCNetwork, FastText, FoldNetworks, Fusion, WaveNet
 from lantu.models.gpt import GPT
 from lantu.models.recurrent_layers import read_padded
 from lantu.models.rnn import RNN
 from lantu.serving.export.equality import Equality, _add
 from lantu.serving.export.export_command import export
-from lantu.serving.export.graph import trace
-from lantu.tasks import LanguageModeling
+from lantu.serving.export.graph import refuse_without_graph, trace
+from lantu.tasks import Classification, LanguageModeling
 from lantu.tracking.find import find_checkpoint
 from tests.conftest import SHORT
 
@@ -131,3 +133,84 @@ def test_an_infinite_output_equals_only_the_same_infinity(exported: float, equal
     found = Equality(1e-5, examples=2)
     _add(found, "", {"y": torch.tensor([1.0, float("inf")])}, {"y": torch.tensor([1.0, exported])})
     assert found.equal is equal
+
+
+def test_a_gan_exports_its_averaged_generator_and_makes_the_same_images_from_it(tmp_path: Path) -> None:
+    options = [*SHORT, "task.feature_steps=2", "task.compared=20", "model.channels_first=4", "model.noise=8"]
+    options += ["++callbacks.figures=null", "test=false", "save_model=false", "trainer.limit_val_batches=1"]
+    run = lantu.run(lantu.compose(f"paths.root={tmp_path}", "data=digits", "model=dcgan", *options)).best_checkpoint
+    found = export(rebuild(run), run, tmp_path / "out", form="torch", examples=12)
+    assert found["equal"]
+    assert found["dynamic"] == {"noise": [0], "class": [0]}
+    own, exported = (rebuild(each, trusted=True).task for each in (run, tmp_path / "out" / PREPARATION))
+    torch.testing.assert_close(exported.generate(5)[0], own.generate(5)[0])
+
+
+def test_a_forecaster_exports_its_forecast_in_the_units_of_the_series(
+    tmp_path: Path, own_data: dict[str, list[str]]
+) -> None:
+    options = [*SHORT, *own_data["time_series"], "model.blocks=1", "model.width=4", "task.kind=quantile"]
+    options += ["++callbacks.figures=null", "test=false", "save_model=false"]
+    run = lantu.run(lantu.compose(f"paths.root={tmp_path}", "data=time_series", "model=tcn", *options)).best_checkpoint
+    found = export(rebuild(run), run, tmp_path / "out", form="torch", examples=6)
+    assert found["equal"]
+    assert {"value", "prediction prediction", "prediction quantile"} <= found["largest"].keys()
+    assert all(0 in places for places in found["dynamic"].values())
+
+
+def test_a_scorecard_that_is_exported_counts_the_same_points(tmp_path: Path, own_data: dict[str, list[str]]) -> None:
+    options = [*SHORT, *own_data["csv"], "++callbacks.figures=null", "test=false", "save_model=false"]
+    run = lantu.run(lantu.compose(f"paths.root={tmp_path}", "data=csv", "model=scorecard", *options)).best_checkpoint
+    found = export(rebuild(run), run, tmp_path / "out", form="torch", examples=12)
+    assert found["largest"]["prediction score"] == 0
+
+
+def test_a_fusion_that_is_traced_answers_rows_that_lack_inputs() -> None:
+    torch.manual_seed(0)
+    encoders = {name: torch.nn.Linear(6, 8) for name in ("image", "text")}
+    net = Fusion(3, modalities=["image", "text"], features=8, hidden=8, **encoders).eval()
+    x = {name: torch.randn(4, 6) for name in ("image", "text")}
+    x |= {"image_present": torch.tensor([True, True, False, False])}
+    x |= {"text_present": torch.tensor([True, False, True, False])}
+    module = trace(Classification(net, classes=3).eval(), x, {}).program.module()
+    for rows in (4, 1):
+        part = {name: each[:rows] for name, each in x.items()}
+        with torch.no_grad():
+            torch.testing.assert_close(module(part)[0], net(part))
+
+
+def test_texts_read_by_n_grams_are_traced_with_any_batch_and_length() -> None:
+    net = FastText(30, 2, buckets=64, width=4).eval()
+    tokens = torch.tensor([[3, 4, 5, 6, 0, 0, 0, 0], [7, 8, 9, 3, 4, 5, 1, 2], [0] * 8])
+    module = trace(Classification(net, classes=2).eval(), tokens, {}).program.module()
+    for batch, length in ((3, 8), (1, 4), (2, 5)):
+        part = tokens[:batch, :length]
+        with torch.no_grad():
+            torch.testing.assert_close(module(part)[0], net(part))
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        WaveNet(80, 20, 9, layers=2, channels=4, skip=4),
+        CTCNetwork(8, 5, width=8, layers=1, recurrent=True),
+        FoldNetworks(torch.nn.Linear(2, 2), 2),
+    ],
+    ids=["wavenet", "ctc", "folds"],
+)
+def test_a_network_without_a_graph_says_why_and_what_to_do(net: torch.nn.Module) -> None:
+    with pytest.raises(UserError, match=r"cannot hold a \w+: .*`format=safetensors` keeps its weights"):
+        refuse_without_graph(net)
+
+
+TABLE = re.compile(r"^\| (\w[^|]*?) *\|([^|]*)\|([^|]*)\|([^|]*)\|$", re.MULTILINE)
+
+
+def test_the_table_of_the_docs_says_of_every_model_what_it_exports_to() -> None:
+    page = Path(__file__).parents[2] / "docs" / "export.md"
+    rows = TABLE.findall(page.read_text().partition("## What exports")[2])
+    named = {word for row in rows for word in re.findall(r"\w+", row[0])}
+    missing = {path.stem for path in Path("conf/model").glob("*.yaml")} - named
+    assert not missing
+    figure = re.compile(r"0|\d\.\d(e-\d+)?|no(: .*)?")
+    assert [row for row in rows if not all(figure.fullmatch(each.strip()) for each in row[1:3])][1:] == []

@@ -18,21 +18,25 @@ KEY = "lantu.exported"
 """Where the preparation describes the network: format, inputs, outputs, structure, attributes."""
 
 
-ATTRIBUTES = ("context", "needs_nms")
-"""Plain attributes of a network that tasks ask for, such as the context of a language model."""
+ATTRIBUTES = ("context", "needs_nms", "channels", "noise", "conditional", "objective", "penalty")
+"""Plain attributes of a network that tasks ask for: a language model's context, whether a detector's boxes need
+non-maximum suppression, what a GAN's task asks of it."""
 
 
 class ExportedNetwork(nn.Module):
-    """Answers what the trained network does, from a file of one of `FILES`.
+    """Answers what the trained network does, from a file of one of `FILES`; `generator` where that is what it holds.
 
     Args:
         folder: holds the network's file.
         about: what the export wrote under `KEY`.
     """
 
+    takes_batches = True
+
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         super().__init__()
         self.about = about
+        self.has_score = "score" in about["predictions"]
         for name, value in about["attributes"].items():
             if name in ATTRIBUTES:
                 setattr(self, name, value)
@@ -40,6 +44,12 @@ class ExportedNetwork(nn.Module):
         if not path.is_file():
             raise UserError(f"{folder} holds no {path.name}: export the run again with `format={about['format']}`.")
         self._run = _onnx(path) if about["format"] == "onnx" else _torch(path)
+        if about["inputs"] == ["noise", "class"]:
+            self.generator, self.discriminator = _ExportedGenerator(self._run), nn.Identity()
+
+    def score(self, x: Any) -> Tensor:
+        """The score (N,) of a scorecard."""
+        return self._run(x, self.about["inputs"])[len(self.about["outputs"]) + self.about["predictions"].index("score")]
 
     def forward(self, x: Any) -> Any:
         """The trained network's output, of the same structure."""
@@ -48,6 +58,18 @@ class ExportedNetwork(nn.Module):
         if padded and found[0].ndim == 3:  # an answer for each token
             found = [each[:, : x.shape[-1]] for each in found]
         return restored(self.about["structure"], found[: len(self.about["outputs"])], self.about["outputs"])
+
+
+class _ExportedGenerator(nn.Module):
+    """The generator of a GAN, with the arguments of `lantu.models.gan`."""
+
+    def __init__(self, run: Any) -> None:
+        super().__init__()
+        self._run = run
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        found: Tensor = self._run({"noise": z, "class": y}, ["noise", "class"])[0]
+        return found
 
 
 def flatten(value: Any) -> dict[str, Tensor]:

@@ -66,6 +66,7 @@ class CTCNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(width, kernel=kernel, dropout=dropout) for _ in range(layers))
         self.recurrent = None
         if recurrent:
+            self.no_graph = "`model.recurrent=true` reads recordings as packed sequences, which have no fixed shape"
             self.recurrent = nn.GRU(width, width if causal else width // 2, batch_first=True, bidirectional=not causal)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, outputs)

@@ -66,7 +66,14 @@ class FastText(nn.Module):
         if self.training and self.ngram_dropout:
             unseen = torch.rand(numbers.shape, device=tokens.device) < self.ngram_dropout
             numbers = numbers.masked_fill(unseen, self.pad_id)
-        return self.head(self.dropout(self.vectors(numbers)))
+        vectors = self._mean(numbers) if torch.compiler.is_exporting() else self.vectors(numbers)
+        return self.head(self.dropout(vectors))
+
+    def _mean(self, numbers: Tensor) -> Tensor:
+        """The same as `vectors`, whose operator fixes more than one text in a graph."""
+        there = (numbers != self.pad_id)[..., None]
+        total = (F.embedding(numbers, self.vectors.weight) * there).sum(dim=1)
+        return total / there.sum(dim=1).clamp(min=1)
 
     def numbers(self, tokens: Tensor) -> Tensor:
         """Return the indices (N, M) of a text's n-gram vectors, padded with `pad_id`."""

@@ -38,6 +38,7 @@ class FoldNetworks(nn.Module):
     """
 
     best: Tensor
+    no_graph = "it answers each fold of a walk with another network, chosen by the time of the example"
 
     def __init__(self, net: nn.Module, folds: int) -> None:
         super().__init__()

@@ -86,6 +86,9 @@ class Fusion(nn.Module):
     def _encoded(self, name: str, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The vectors (N, features) of an input, zeros where it is missing; and where it is present (N,)."""
         values, present = x[name], x[f"{name}_present"]
+        if torch.compiler.is_exporting():  # a graph cannot choose rows: it encodes the zeros of missing inputs too
+            found = torch.relu(self.encoders[name](values))
+            return torch.where(present[:, None], found, torch.zeros_like(found)), present
         everything = bool(present.all())
         chosen = values if everything else values[present]
         found = torch.relu(self.encoders[name](chosen)) if len(chosen) else values.new_zeros(0, self.features).float()

@@ -1,6 +1,6 @@
 """Generative adversarial networks: a generator and a discriminator, both told the class of the image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil, log2
 from typing import Any
@@ -14,6 +14,21 @@ from lantu.errors import UserError
 SMALLEST = 8
 """Side in pixels below which no stage halves an image any more."""
 MOST_CHANNELS = 512
+
+
+class Generator(nn.Module):
+    """A generator with one argument, as it is exported.
+
+    Shape: {"noise": (N, noise), "class": (N,)} -> images (N, channels, height, width) in [-1, 1].
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Mapping[str, Tensor]) -> Tensor:
+        found: Tensor = self.net(x["noise"], x["class"])
+        return found
 
 
 class GAN(nn.Module):

@@ -22,6 +22,8 @@ class Scorecard(nn.Module):
         nonnegative: keep weights at zero or above, so that no column counts against its own evidence.
     """
 
+    has_score = True
+
     def __init__(
         self,
         *,

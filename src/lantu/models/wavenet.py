@@ -52,6 +52,8 @@ class WaveNet(nn.Module):
         mixtures: logistic distributions of a mixture.
     """
 
+    no_graph = "it draws each sample of a recording from those before it, which is a loop around the network"
+
     def __init__(
         self,
         hop: int,

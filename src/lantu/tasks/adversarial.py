@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MetricCollection
 
 from lantu.errors import UserError
-from lantu.models.gan import GAN
+from lantu.models.gan import GAN, Generator
 from lantu.tasks import adversarial_figures as drawn
 from lantu.tasks import adversarial_losses as losses
 from lantu.tasks.generation_quality import GenerationQuality, frechet_distance
@@ -196,6 +196,18 @@ class Adversarial(Task):
             z = torch.randn(len(labels), self.net.noise, generator=random)
             parts.append(average(z.to(self.device), labels.to(self.device)))
         return torch.cat(parts)
+
+    # Export
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The generator with the averaged weights."""
+        return Generator(self.average.train(False))
+
+    def export_inputs(self, count: int) -> list[dict[str, Tensor]]:
+        """Noise, and every class in turn."""
+        noise = torch.randn(count, self.net.noise, generator=torch.Generator().manual_seed(SEED))
+        return [{"noise": noise, "class": torch.arange(count) % len(self.class_names)}]
 
     # What shows a run
 

@@ -92,9 +92,17 @@ class Classification(CalibratedClassifier):
 
     def predict_step(self, batch: Any, batch_idx: int = 0) -> Outputs:
         outputs = self.predictions(self.answer(batch, stage="predict"))
-        if isinstance(self.net, Scorecard):
+        if self._has_score():
             outputs["score"] = self.net.score(batch)
         return {**outputs, **self.decisions(batch, outputs["probability"])}
+
+    def _has_score(self) -> bool:
+        """Whether the network is a scorecard, or the export of one."""
+        return getattr(self.net, "has_score", False)
+
+    def exported_predictions(self, x: Any, output: Any) -> Outputs:
+        found = self.predictions(output)
+        return {**found, "score": self.net.score(x)} if self._has_score() else found
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         if stage != "train":
@@ -173,7 +181,7 @@ class Classification(CalibratedClassifier):
         from mlflow.types import ColSpec, Schema
 
         columns = ["probability", *(f"probability_{name}" for name in self.class_names)]
-        further = [ColSpec("long", "score")] * isinstance(self.net, Scorecard)
+        further = [ColSpec("long", "score")] * self._has_score()
         further += [ColSpec("string", name) for name in self.decision_column_names()]
         return Schema([ColSpec("string", "prediction"), *(ColSpec("double", name) for name in columns), *further])
 

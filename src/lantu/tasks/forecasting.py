@@ -54,7 +54,7 @@ class Forecasting(Task):
         loss: str = "mse",
         **options: Any,
     ) -> None:
-        super().__init__(WindowNetwork(net) if folds == 1 else FoldNetworks(net, folds), **options)
+        super().__init__(_over_windows(net, folds), **options)
         self.target_names = list(target_names)
         self.horizon = horizon
         self.season = season
@@ -98,8 +98,11 @@ class Forecasting(Task):
         return self.head.loss(output["raw"], y).mean()
 
     def _placed(self, raw: Tensor, x: Any) -> dict[str, Tensor]:
-        shape = (len(raw), self.horizon, len(self.target_names), self.head.size)
-        return {"raw": raw.view(shape), "location": x["location"][:, None], "scale": x["scale"][:, None]}
+        parts = raw.unflatten(1, (self.horizon, len(self.target_names), self.head.size))
+        return {"raw": parts, "location": x["location"][:, None], "scale": x["scale"][:, None]}
+
+    def exported_predictions(self, x: Any, output: Any) -> Outputs:
+        return self.predictions(self._placed(output, x))
 
     # Walk-forward validation
 
@@ -276,6 +279,13 @@ class Forecasting(Task):
         from lantu.tasks.forecast_baselines import fit
 
         return fit(data)
+
+
+def _over_windows(net: nn.Module, folds: int) -> nn.Module:
+    """A network that takes whole batches: one that is exported does; of the others one for each fold is made."""
+    if getattr(net, "takes_batches", False):
+        return net
+    return WindowNetwork(net) if folds == 1 else FoldNetworks(net, folds)
 
 
 class MeanError(Mean):

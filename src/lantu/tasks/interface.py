@@ -82,6 +82,22 @@ class TaskInterface(pl.LightningModule):
         """What a network's output says of each of N examples, by name: tensors (N, ...) or lists of N things."""
         raise lacks(self, "predictions", "to predict for new inputs and to be served")
 
+    # Export
+
+    @property
+    def deployed(self) -> torch.nn.Module:
+        """The network that answers new inputs, which an export writes."""
+        net: torch.nn.Module = self.net
+        return net
+
+    def exported_predictions(self, x: Any, output: Any) -> Outputs:
+        """The predictions that an exported graph holds beside the output of the network for inputs x."""
+        return self.predictions(output)
+
+    def export_inputs(self, count: int) -> list[Any] | None:
+        """Batches of inputs to compare an export on, where these are drawn; None: examples of the data are used."""
+        return None
+
     def search_in(self, data: "DataModule", gallery: Path | None) -> None:
         """Before predicting: what is searched for matches, in tasks that find one thing by another.
 

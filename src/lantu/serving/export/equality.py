@@ -46,9 +46,9 @@ def compare(trained: Task, exported: Task, batches: list[Any], *, tolerance: flo
             for part in _parts(x, dynamic):
                 shape = list(next(iter(flatten(part).values())).shape)
                 found.batches.append(shape)
-                _add(found, "", flatten(trained.net(part)), flatten(_answer(exported, part, shape)))
+                _add(found, "", flatten(trained.deployed(part)), flatten(_answer(exported, part, shape)))
             found.examples += len(next(iter(flatten(x).values())))
-            if trained.answers and not trained.prompted:
+            if trained.answers and not (trained.prompted or trained.generates):
                 # without `predictions` of its own a task needs more of a batch than its inputs
                 given = x if type(trained).predictions is not TaskInterface.predictions else batch
                 _add(found, "prediction ", trained.predict_step(given), exported.predict_step(given))
@@ -57,7 +57,7 @@ def compare(trained: Task, exported: Task, batches: list[Any], *, tolerance: flo
 
 def _answer(exported: Task, part: Any, shape: list[int]) -> Any:
     try:
-        return exported.net(part)
+        return exported.deployed(part)
     except Exception as error:  # a guard of the trace, or a shape that the runtime does not take
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"the exported network takes no input of shape {tuple(shape)}: {reason[:200]}.") from error

@@ -119,6 +119,8 @@ def export(
 
 def _batches(rebuilt: Rebuilt, path: Path | None, examples: int) -> list[Any]:
     """Real batches with at least so many examples together, the first of at least two."""
+    if (drawn := rebuilt.task.export_inputs(examples)) is not None:
+        return drawn
     data = rebuilt.data
     data.batch_size = max(2, min(data.batch_size, examples))
     if path is not None:

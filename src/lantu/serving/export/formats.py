@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.checkpoints.load import load
@@ -119,11 +120,16 @@ def _write_onnx(graph: Graph, path: Path) -> None:
         with warnings.catch_warnings(), redirect_stdout(output), redirect_stderr(output):
             warnings.simplefilter("ignore")
             logging.getLogger("onnxscript").setLevel(logging.ERROR)
+            _use_translatable(graph.program)
             graph.program._guards_code = []  # ONNX has no guards, and torch 2.14 stumbles over those of lengths
-            torch.onnx.export(
-                graph.program, (), str(path), dynamo=True, external_data=size > LARGEST_ONNX, verbose=False,
-                output_names=[*graph.outputs, *(f"prediction_{name}" for name in graph.predictions)],
-            )  # fmt: skip
+            for optimized in (True, False):  # the optimizer can leave out a node that others need
+                torch.onnx.export(
+                    graph.program, (), str(path), dynamo=True, external_data=size > LARGEST_ONNX, verbose=False,
+                    output_names=[*graph.outputs, *(f"prediction_{name}" for name in graph.predictions)],
+                    optimize=optimized,
+                )  # fmt: skip
+                if _is_readable(path):
+                    break
     except Exception as error:
         if is_full_disk(error):
             raise
@@ -134,6 +140,31 @@ def _write_onnx(graph: Graph, path: Path) -> None:
             f"torch's ONNX exporter cannot translate this network ({telling[:200]}). `format=torch` and "
             "`format=safetensors` need no translation."
         ) from error
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether onnxruntime takes the graph."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception:  # the runtime's errors have no common class
+        return False
+    return True
+
+
+def _use_translatable(program: ExportedProgram) -> None:
+    """Replace operators that the ONNX exporter does not take by others with the same answer.
+
+    A view is refused where its input has other strides after decomposition.
+    """
+    aten = torch.ops.aten
+    others = {aten.view.default: aten.reshape.default, aten._is_all_true.default: aten.all.default}
+    for node in program.graph.nodes:
+        node.target = others.get(node.target, node.target)
 
 
 def _quantise(path: Path) -> None:

@@ -1,7 +1,9 @@
 """Trace a task's network with torch.export: real examples in, raw outputs and predictions out."""
 
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,14 +38,14 @@ class _Traced(nn.Module):
 
     def __init__(self, task: Task, *, predicts: bool) -> None:
         super().__init__()
-        self.net = task.net
-        self._predictions = task.predictions if predicts else None
+        self.net = task.deployed
+        self._predictions = task.exported_predictions if predicts else None
 
     def forward(self, x: Any) -> tuple[Tensor, ...]:
         output = self.net(x)
         found = [*flatten(output).values()]
         if self._predictions is not None:
-            found += self._predictions(output).values()
+            found += self._predictions(x, output).values()
         return tuple(found)
 
 
@@ -72,24 +74,54 @@ def trace(task: Task, x: Any, spec: Mapping[str, Any]) -> Graph:
 
 
 def _trace(task: Task, x: Any) -> Graph:
+    net = task.deployed
+    refuse_without_graph(net)
     inputs = flatten(x)
     with torch.no_grad():
-        output = task.net(x)
-        predictions = _tensor_predictions(task, output)
+        output = net(x)
+        predictions = _tensor_predictions(task, x, output)
     names = [*flatten(output)]
     traced = _Traced(task, predicts=bool(predictions)).eval()
     shapes = {name: dict.fromkeys(_varying(each), Dim.AUTO) for name, each in inputs.items()}
     shape = shapes["value"] if isinstance(x, Tensor) else shapes
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), lengths_that_vary(net):
             warnings.simplefilter("ignore")
             program = torch.export.export(traced, (x,), dynamic_shapes=(shape,), strict=False)
     except Exception as error:  # torch raises many kinds for what it cannot trace
         raise UserError(
-            f"{type(task.net).__name__} cannot be traced by torch.export ({_reason(error)}). "
+            f"{type(net).__name__} cannot be traced by torch.export ({_reason(error)}). "
             "`format=safetensors` keeps its weights, which need no trace."
         ) from error
     return Graph(program, [*inputs], names, [*predictions], structure_of(output), _dynamic(program, [*inputs]))
+
+
+@contextmanager
+def lengths_that_vary(net: nn.Module) -> Iterator[None]:
+    """Let transformers' networks ask for `len(x)` in a trace: Python's must be a number, and would fix the batch."""
+    names = {type(part).__module__ for part in net.modules()}
+    places = [vars(sys.modules[name]) for name in names if name.startswith("transformers.models.")]
+    for place in places:
+        place["len"] = _length
+    try:
+        yield
+    finally:
+        for place in places:
+            del place["len"]
+
+
+def _length(of: Any) -> Any:
+    return of.shape[0] if isinstance(of, Tensor) else len(of)
+
+
+def refuse_without_graph(net: nn.Module) -> None:
+    """Raise a `UserError` where a network says that a graph cannot hold it."""
+    for part in net.modules():
+        if reason := getattr(part, "no_graph", None):
+            raise UserError(
+                f"`format=onnx` and `format=torch` cannot hold a {type(part).__name__}: {reason}. `format=safetensors` "
+                "keeps its weights, and `lantu predict` and `lantu serve` answer from the run or from that export."
+            )
 
 
 def _takes_shorter(graph: Graph, x: Tensor) -> bool:
@@ -107,15 +139,15 @@ def _takes_shorter(graph: Graph, x: Tensor) -> bool:
 def attributes_of(net: nn.Module) -> dict[str, Any]:
     """What a task asks of its network beside answers."""
     found = {name: getattr(net, name, None) for name in ATTRIBUTES}
-    return {name: value for name, value in found.items() if isinstance(value, bool | int | float)}
+    return {name: value for name, value in found.items() if isinstance(value, bool | int | float | str)}
 
 
-def _tensor_predictions(task: Task, output: Any) -> dict[str, Tensor]:
+def _tensor_predictions(task: Task, x: Any, output: Any) -> dict[str, Tensor]:
     """A task's predictions of an output, where they are tensors that are one function of it."""
     if getattr(task, "tta", False):
         return {}
     try:
-        found = task.predictions(output)
+        found = task.exported_predictions(x, output)
     except (UserError, AttributeError, TypeError, KeyError):
         return {}
     return found if all(isinstance(each, Tensor) for each in found.values()) else {}
