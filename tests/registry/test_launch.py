@@ -41,7 +41,18 @@ def evidence(load: dict[str, Any] | None, folder: Path | None = None) -> Evidenc
     )  # fmt: skip
     found = Evidence("0123456789ab", name="<b>mlp</b>", predictions={"test": frame}, load=load, folder=folder)
     found.metrics, found.lineage = {"test/accuracy": 0.8, "cost/kwh": 0.001}, {"data, test": "abc"}
+    found.metrics |= ahead(trivial=(0.2, 0.15, 0.25), linear=(0.04, 0.01, 0.07))
     return found
+
+
+def ahead(**of: tuple[float, float, float]) -> dict[str, float]:
+    """By how much a run is better than each baseline, with the interval, as it logs that."""
+    ends = ("", "_low", "_high")
+    return {
+        f"baseline/{name}_loss_ahead{end}": value
+        for name, values in of.items()
+        for end, value in zip(ends, values, strict=True)
+    }
 
 
 def lines(candidate: Evidence, **options: Any) -> Any:
@@ -64,6 +75,35 @@ def test_not_yet_names_the_cheapest_evidence_and_what_was_measured_besides() -> 
         "card",
         "use",
     }
+
+
+@pytest.mark.parametrize(
+    ("others", "verdict", "claim"),
+    [
+        ({"linear": (0.04, 0.01, 0.07)}, "go", "test/loss is 0.04 better than that of the linear model"),
+        ({"boosted": (-0.04, -0.07, -0.01)}, "no-go", "0.04 worse than that of the boosted model"),
+        ({"linear": (0.04, 0.01, 0.07), "boosted": (0.01, -0.02, 0.04)}, "not yet", "that of the boosted model"),
+        ({}, "not yet", "no simple model was fitted on the same rows"),
+    ],
+)
+def test_a_first_launch_is_a_go_only_if_it_beats_the_simple_models(
+    others: dict[str, tuple[float, float, float]], verdict: str, claim: str
+) -> None:
+    candidate = evidence(LOADED)
+    candidate.metrics = {"test/accuracy": 0.8, **ahead(**others)}
+    found = lines(candidate)
+    assert verdict_of([each for each in found if each.limit]) == verdict
+    written = page(candidate, None, found, verdict=verdict, seal="", gates=GATES)
+    assert claim in written
+    assert "compared with simple models" in written
+
+
+def test_a_task_without_simple_models_is_not_held_back_by_them() -> None:
+    candidate = evidence(LOADED)
+    candidate.metrics, candidate.tried_baselines = {"test/accuracy": 0.8}, True
+    found = lines(candidate)
+    assert verdict_of([each for each in found if each.limit]) == "go"
+    assert "its task has no simple models" in next(each.claim for each in found if each.gate == "baseline")
 
 
 def test_go_needs_every_limit_met_and_money_is_only_stated_by_the_users_own_figures(tmp_path: Path) -> None:

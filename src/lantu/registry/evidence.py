@@ -55,6 +55,8 @@ class Evidence:
     """The newest `monitoring.json` in the run's folder, with `at`, the name of its folder."""
     bytes: int | None = None
     """Of the weights."""
+    tried_baselines: bool = False
+    """Whether the run was asked to be compared with simple models."""
 
     @property
     def usd_per_hour(self) -> float | None:
@@ -88,6 +90,7 @@ def gather(
     found = Evidence(run.info.run_id, name=run.info.run_name or "", version=version.version if version else "")
     found.status = str(run.info.status)
     found.metrics = {str(name): float(value) for name, value in metrics_of(run).items()}
+    found.tried_baselines = params.get("baselines") == "True"
     found.groups = _names(params.get("fairness.group"))
     found.folder = local_folder(run, tracking_uri)
     _read_privacy(found, client, run)

@@ -97,7 +97,7 @@ def _quality(candidate: Evidence, champion: Evidence | None, options: dict[str, 
         return Line("quality", "met", claim, limit, source, **found)
     if high < -worse_by:
         return Line("quality", "not met", claim, limit, source, "train a better candidate", **found)
-    remedy, more = _more_examples(pair.number, better, low, worse_by)
+    remedy, more = more_examples(pair.number, better, low, worse_by)
     return Line("quality", "not known", claim, limit, source, remedy, examples=more, room=better + worse_by, **found)
 
 
@@ -132,7 +132,7 @@ def _same_examples(one: Evidence, two: Evidence, split: str) -> bool:
     return bool((first.loc[common, "target"].astype(str) == second.loc[common, "target"].astype(str)).all())
 
 
-def _more_examples(number: int, better: float, low: float, worse_by: float) -> tuple[str, int | None]:
+def more_examples(number: int, better: float, low: float, worse_by: float) -> tuple[str, int | None]:
     """How many examples would decide, if the difference stayed as it is: the interval shrinks with their root."""
     half, room = better - low, better + worse_by
     if room <= 0:

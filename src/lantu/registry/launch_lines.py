@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lantu.compare.methods.stored_predictions import calibration, values
+from lantu.registry.baseline_line import baseline_line
 from lantu.registry.evidence import Evidence
 from lantu.registry.gates import judge
 from lantu.registry.line import Line
@@ -30,6 +31,8 @@ def lines_of(
         business: the user's assumptions, as in conf/business.
     """
     lines = judge(candidate, champion, gates)
+    if champion is None and "quality" in {each.gate for each in lines}:
+        lines.append(baseline_line(candidate, gates["quality"]))
     judged = {each.gate for each in lines}
     more = [
         _absolute(candidate, gates, split),

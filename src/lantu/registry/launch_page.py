@@ -39,7 +39,7 @@ h1{margin-bottom:0} .go{color:var(--good)} .no-go{color:var(--bad)} .not-yet{col
 .met{color:var(--good)} .not-met{color:var(--bad)} .not-known{color:var(--open)}
 table{border-collapse:collapse;width:100%;margin:1rem 0} td,th{text-align:left;vertical-align:top;padding:.4rem .5rem;
 border-bottom:1px solid #8884} th{font-weight:600} td,dd{overflow-wrap:anywhere} code{font-size:.9em}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:1rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(22rem,100%),1fr));gap:1rem}
 figure{margin:0;break-inside:avoid} figcaption{font-weight:600} figure p{margin:.2rem 0}
 svg{width:100%;height:auto} svg text{font-size:11.5px;fill:currentColor} .grid{stroke:#8884;fill:none}
 .axis{stroke:#888;fill:none}
@@ -132,13 +132,13 @@ def page(
     others = [each for each in lines if not each.limit]
     missing = [each for each in others if each.verdict == "not known"]
     known = [each for each in others if each.verdict != "not known"]
-    against = "compared with no champion"
+    against = "a first launch: there is no other champion, so it is compared with simple models"
     if champion is not None:
         against = f"compared with the champion, version {champion.version or champion.run_id[:8]}"
     nearest = cheapest(lines)
     hint = ""
     if verdict == "not yet" and nearest is not None:
-        hint = f"<p>The cheapest evidence that is missing: <code>{escape(nearest.remedy)}</code> ({nearest.gate}).</p>"
+        hint = f"<p>The cheapest evidence that is missing: {_typed(nearest.remedy)} ({nearest.gate}).</p>"
     facts = {**candidate.lineage, "limits": json.dumps(gates), "seal of run, data and limits": seal}
     rests = "".join(f"<dt>{escape(key)}</dt><dd><code>{escape(each)}</code></dd>" for key, each in facts.items())
     day = time.strftime("%Y-%m-%d", time.gmtime())
@@ -168,8 +168,9 @@ def _summary(candidate: Evidence, lines: list[Line]) -> str:
         ("What it earns", "money"),
         ("What it is for, and what not", "use"),
     ):
-        if gate in by_gate:
-            answers[question] = _capital(by_gate[gate].claim)
+        line = by_gate.get("baseline" if gate == "quality" and "baseline" in by_gate else gate)
+        if line is not None:
+            answers[question] = _capital(line.claim)
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in answers.items())
     return f"<dl>{rows}</dl>"
 
@@ -196,7 +197,7 @@ def _table(lines: list[Line]) -> str:
     head = "<thead><tr><th>Gate</th><th>Claim</th><th>Limit</th><th>Source</th><th>How to meet it</th></tr></thead>"
     rows = []
     for each in lines:
-        remedy = f"<code>{escape(each.remedy)}</code>" if each.remedy and each.verdict != "met" else ""
+        remedy = _typed(each.remedy) if each.remedy and each.verdict != "met" else ""
         sign = f'<span class="{each.verdict.replace(" ", "-")}" title="{each.verdict}">{SIGNS[each.verdict]}</span>'
         rows.append(
             f'<tr><th scope="row">{sign} {escape(each.gate)} <small>{each.verdict}</small></th>'
@@ -204,6 +205,11 @@ def _table(lines: list[Line]) -> str:
             f"<td>{escape(each.limit)}</td><td><small>{escape(each.source)}</small></td><td>{remedy}</td></tr>"
         )
     return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+
+
+def _typed(remedy: str) -> str:
+    """A command as code, words as words."""
+    return f"<code>{escape(remedy)}</code>" if remedy.startswith("lantu ") else escape(remedy)
 
 
 def _champion(

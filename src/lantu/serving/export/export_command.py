@@ -22,6 +22,9 @@ from lantu.serving.export.formats import check_format, write_network, write_prep
 from lantu.serving.export.graph import trace
 from lantu.tracking.find import find_checkpoint
 
+BEYOND_ROUNDING = 1e-2
+"""The difference from which a larger tolerance is no advice."""
+
 
 def job(cfg: DictConfig) -> None:
     """Export, and print where to and how equal."""
@@ -148,10 +151,13 @@ def _refuse_different(equality: Equality, form: str) -> None:
     if equality.equal:
         return
     worst = max(equality.largest.values(), default=0.0)
+    hint = "`tolerance=...` allows more, if your use can bear it."
+    if worst > BEYOND_ROUNDING:
+        hint = "That is more than rounding: `format=torch` and `format=safetensors` answer the same more often."
     raise UserError(
         f"`format={form}` answers differently from the trained network: {', '.join(equality.different)} "
         f"(largest difference {worst:.2g}, allowed {equality.tolerance:g}). Nothing was written. "
-        "`tolerance=...` allows more, if your use can bear it."
+        f"{hint}"
     )
 
 
