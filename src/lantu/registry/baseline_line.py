@@ -34,7 +34,7 @@ def baseline_line(candidate: Evidence, options: Mapping[str, Any]) -> Line:
     if low > 0:
         return Line("baseline", "met", f"{claim}, the closest of {len(found)}", LIMIT, source, **measured)
     if high < 0:
-        return Line("baseline", "not met", claim, LIMIT, source, f"launch the {name} model, or train better", **measured)
+        return Line("baseline", "not met", claim, LIMIT, source, f"launch the {name} model", **measured)
     remedy, more = f"launch the {name} model, which does as well, or train a better candidate", None
     if value > 0 and (frame := candidate.predictions.get("test")) is not None:
         remedy, more = more_examples(len(frame), value, low, 0.0)
