@@ -43,10 +43,10 @@ def baseline_line(candidate: Evidence, options: Mapping[str, Any]) -> Line:
 
 def _differences(candidate: Evidence, metric: str) -> list[tuple[str, str, float, float, float]]:
     """Name, metric, difference and its interval for each baseline; above 0 the candidate is better."""
-    found = []
+    found: list[tuple[str, str, float, float, float]] = []
     for name in candidate.metrics:
         match = AHEAD.fullmatch(name)
         if match and f"{name}_low" in candidate.metrics and f"{name}_high" in candidate.metrics:
-            values = (candidate.metrics[f"{name}{end}"] for end in ("", "_low", "_high"))
-            found.append((match[1], match[2], *values))
-    return [each for each in found if each[1] == metric] or found  # type: ignore[misc]
+            value, low, high = (candidate.metrics[f"{name}{end}"] for end in ("", "_low", "_high"))
+            found.append((match[1], match[2], value, low, high))
+    return [each for each in found if each[1] == metric] or found

@@ -93,7 +93,7 @@ class Classification(CalibratedClassifier):
     def predict_step(self, batch: Any, batch_idx: int = 0) -> Outputs:
         outputs = self.predictions(self.answer(batch, stage="predict"))
         if self._has_score():
-            outputs["score"] = self.net.score(batch)
+            outputs["score"] = self._score(batch)
         return {**outputs, **self.decisions(batch, outputs["probability"])}
 
     def _has_score(self) -> bool:
@@ -102,7 +102,12 @@ class Classification(CalibratedClassifier):
 
     def exported_predictions(self, x: Any, output: Any) -> Outputs:
         found = self.predictions(output)
-        return {**found, "score": self.net.score(x)} if self._has_score() else found
+        return {**found, "score": self._score(x)} if self._has_score() else found
+
+    def _score(self, x: Tensor) -> Tensor:
+        net: Any = self.net
+        found: Tensor = net.score(x)
+        return found
 
     def loss(self, output: Tensor, y: Tensor, *, stage: str) -> Tensor:
         if stage != "train":
