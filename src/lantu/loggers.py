@@ -50,9 +50,23 @@ def log_figure(trainer: Any, figure: Any, name: str, *, folder: str = "figures")
     """
     path = Path(trainer.default_root_dir) / folder / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    (figure.savefig if hasattr(figure, "savefig") else figure.save)(path)
+    if hasattr(figure, "savefig"):
+        _draw_once(figure, path)
+    else:
+        figure.save(path)
     log_artifact(trainer, path, folder)
     return path
+
+
+def _draw_once(figure: Any, path: Path) -> None:
+    """Write the same bytes as `savefig`, which draws a figure twice: first to measure what it may have to crop."""
+    from matplotlib import rcParams, rcParamsDefault
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    if any(rcParams[name] != rcParamsDefault[name] for name in rcParams if name.startswith("savefig.")):
+        figure.savefig(path)  # as the user's style asks
+    else:
+        FigureCanvasAgg(figure).print_png(path)
 
 
 def log_sound(trainer: Any, sound: Any, name: str, *, folder: str = "samples") -> Path:

@@ -1,4 +1,7 @@
-"""A run's cost: true to the clock, added up over resumes and ranks, and kept within its budget."""
+"""A run's cost: true to the clock, added up over resumes and ranks, and kept within its budget.
+
+The clock is one that the tests set, so that their numbers are exact on a machine however busy it is.
+"""
 
 import json
 import os
@@ -7,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
@@ -19,7 +23,40 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lantu.cost import CostMeter
 from lantu.cost.energy import EnergyMeter
+from lantu.cost.meter import BUDGET_SECONDS
 from lantu.cost.prices import Economics
+
+
+class Clock:
+    """Stands in for `time`: nobody waits, and only what sleeps takes time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the meter, and of what sleeps here."""
+    clock = Clock()
+    monkeypatch.setattr("lantu.cost.meter.time", clock)
+    monkeypatch.setitem(globals(), "time", clock)
+    return clock
+
+
+class WaitForEnergy(Callback):
+    """Trains once the meter knows how to measure energy, which it finds out beside a run and needs for an estimate."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        (meter,) = [each for each in trainer.callbacks if isinstance(each, CostMeter)]
+        assert meter._energy is not None
+        meter._energy.wait()
+
 
 PRICES = {"usd_per_device_hour": {"cpu": 3600.0}}  # a dollar a second
 
@@ -74,7 +111,11 @@ def fit(folder: Path, meter: CostMeter, *, seconds: float = 0.0, rows: Rows | No
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        callbacks=[meter, ModelCheckpoint(folder / "checkpoints", filename="best", monitor="val/loss", save_last=True)],
+        callbacks=[
+            meter,
+            WaitForEnergy(),
+            ModelCheckpoint(folder / "checkpoints", filename="best", monitor="val/loss", save_last=True),
+        ],
         **options,
     )
     rows = rows or Rows(40)
@@ -82,64 +123,65 @@ def fit(folder: Path, meter: CostMeter, *, seconds: float = 0.0, rows: Rows | No
     return trainer
 
 
-def test_totals_are_true_to_the_clock_and_to_the_work(tmp_path: Path) -> None:
+def test_totals_are_true_to_the_clock_and_to_the_work(tmp_path: Path, clock: Clock) -> None:
     meter = CostMeter(economics=PRICES, say=False)
-    begin = time.monotonic()
+    begin = monotonic()
     fit(tmp_path, meter, seconds=0.05, max_epochs=3)
-    seconds = time.monotonic() - begin
-    assert meter.spent["cost/device_hours"] * 3600 == pytest.approx(seconds, rel=0.2)
-    assert meter.spent["cost/usd"] == pytest.approx(meter.spent["cost/device_hours"] * 3600, rel=1e-6)
+    assert meter.spent["cost/device_hours"] * 3600 == pytest.approx(30 * 0.05)
+    assert meter.spent["cost/usd"] == pytest.approx(30 * 0.05, rel=1e-6)
     assert meter.spent["cost/flops"] == 3 * (2 * 10) * 40 * 3
-    assert 0 < meter.spent["cost/kwh"] < 0.5 * seconds / 3600, "more than a 500 W machine"
+    assert 0 < meter.spent["cost/kwh"] < 0.5 * (monotonic() - begin) / 3600, "more than a 500 W machine"
     assert meter.now.samples == 120
-    assert meter.now.training_seconds == pytest.approx(30 * 0.05, rel=0.3)
+    assert meter.now.training_seconds == pytest.approx(30 * 0.05)
     assert "estimated" in meter.energy_source or "measured" in meter.energy_source
     meter.close()
 
 
-def test_waiting_for_data_is_told_from_working(tmp_path: Path) -> None:
+def test_waiting_for_data_is_told_from_working(tmp_path: Path, clock: Clock) -> None:
     meter = CostMeter(say=False)
     fit(tmp_path, meter, rows=Rows(40, seconds=0.01), max_epochs=1)
-    assert meter.now.waiting_seconds == pytest.approx(9 * 0.04, rel=0.35)
+    assert meter.now.waiting_seconds == pytest.approx(9 * 0.04), "for all of ten batches but the first"
     working = CostMeter(say=False)
     fit(tmp_path, working, seconds=0.02, max_epochs=1)
-    assert working.now.waiting_seconds < 0.25 * working.now.training_seconds
+    assert working.now.waiting_seconds == 0
+    assert working.now.training_seconds == pytest.approx(10 * 0.02)
 
 
-def test_a_resumed_run_goes_on_adding(tmp_path: Path) -> None:
+def test_a_resumed_run_goes_on_adding(tmp_path: Path, clock: Clock) -> None:
     first = CostMeter(economics=PRICES, say=False)
     fit(tmp_path, first, seconds=0.02, max_epochs=2)
     second = CostMeter(economics=PRICES, say=False)
     trainer = fit(tmp_path, second, seconds=0.02, max_epochs=3, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
     assert second.now.samples == 40
     assert second.total(trainer).samples == 120
-    assert second.spent["cost/usd"] > second.now.seconds + 0.8 * first.now.training_seconds
+    assert second.now.seconds == pytest.approx(10 * 0.02)
+    assert second.spent["cost/usd"] == pytest.approx(30 * 0.02)
 
 
-def test_a_budget_ends_the_run_with_a_checkpoint_and_its_reason(tmp_path: Path) -> None:
+def test_a_budget_ends_the_run_with_a_checkpoint_and_its_reason(tmp_path: Path, clock: Clock) -> None:
     meter = CostMeter(economics=PRICES, budget={"usd": 4.0}, say=False)
     trainer = fit(tmp_path, meter, seconds=0.05, max_epochs=1000)
     assert meter.stopped_by is not None
     assert "budget.usd=4 was reached" in meter.stopped_by
     assert trainer.loggers[0].tags["lantu.stopped_by"] == meter.stopped_by
-    assert 4.0 <= meter.spent["cost/usd"] < 8.0
+    assert 4.0 <= meter.spent["cost/usd"] < 4.0 + BUDGET_SECONDS + 2 * 0.05
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > 10
 
 
-def test_the_estimate_of_a_steady_run_is_within_a_factor_of_two(tmp_path: Path) -> None:
+def test_the_estimate_of_a_steady_run_is_within_a_twentieth(tmp_path: Path, clock: Clock) -> None:
     meter = CostMeter(economics=PRICES, say=False)
     trainer = fit(tmp_path, meter, seconds=0.05, max_epochs=8)
     assert meter.estimate is not None
     errors = meter.estimate.errors(
         hours=meter.spent["cost/device_hours"], kwh=meter.spent["cost/kwh"], usd=meter.spent["cost/usd"]
     )
-    assert -0.5 < errors["preflight/hours_error"] < 1.0
+    assert abs(errors["preflight/hours_error"]) < 0.05  # it expects a validation to take time, which it does not here
     logged = (Path(trainer.loggers[0].log_dir) / "metrics.csv").read_text()
     for name in ("preflight/hours", "preflight/usd_error", "cost/co2e_kg", "speed/latency_ms", "cost/peak_memory_gib"):
         assert name in logged
 
 
-def test_the_estimate_of_a_resumed_run_leaves_out_what_is_done(tmp_path: Path) -> None:
+def test_the_estimate_of_a_resumed_run_leaves_out_what_is_done(tmp_path: Path, clock: Clock) -> None:
     first = CostMeter(economics=PRICES, say=False)
     fit(tmp_path, first, seconds=0.05, max_epochs=10)
     first.close()
@@ -148,7 +190,7 @@ def test_the_estimate_of_a_resumed_run_leaves_out_what_is_done(tmp_path: Path) -
     second.close()
     assert second.estimate is not None
     left = 3600 * second.estimate.hours - second.before.seconds
-    assert 0.3 < left < 4.0, "20 steps of 0.05 s are left, not 110"
+    assert left == pytest.approx(20 * 0.05, rel=0.05), "20 steps of 0.05 s are left, not 110"
 
 
 class Stream(IterableDataset):
@@ -160,7 +202,9 @@ class Stream(IterableDataset):
 
 
 @pytest.mark.parametrize(("limits", "known"), [({"max_epochs": 2}, False), ({"max_epochs": -1, "max_steps": 30}, True)])
-def test_data_without_a_length_are_trained_on(tmp_path: Path, limits: dict[str, int], known: bool) -> None:
+def test_data_without_a_length_are_trained_on(
+    tmp_path: Path, clock: Clock, limits: dict[str, int], known: bool
+) -> None:
     meter = CostMeter(economics=PRICES, say=False)
     trainer = fit(tmp_path, meter, seconds=0.01, rows=Stream(), **limits)
     meter.close()
