@@ -51,6 +51,7 @@ OF_ONE_KIND = {
     "patchtst",
     "tcn",
     "wavenet",
+    "ctc_cnn",
     "parakeet",
     "wav2vec2",
     "whisper",

@@ -13,7 +13,7 @@ def test_pooling_is_the_largest_answer_of_neighbouring_bands(limited_sharing: bo
     torch.manual_seed(0)
     net = SpeechCNN(2, 20, 3, filters=4, band_filter=5, context=3, pool=3, limited_sharing=limited_sharing).eval()
     x = torch.randn(2, 2, 20, 11)
-    pooled = net._pooled(x).unflatten(1, (4, net.groups))
+    pooled = net.pooled(x).unflatten(1, (4, net.groups))
     for group in range(net.groups):
         own = slice(4 * group, 4 * group + 4) if limited_sharing else slice(None)
         weight, bias = net.first.weight[own], net.first.bias[own]  # type: ignore[index]

@@ -8,7 +8,11 @@ from lantu.cli.catalog import fits
 from lantu.config.build import build
 from lantu.config.composing import compose
 
-VARIANTS = {"ctc": [[], ["model.recurrent=true"], ["model.causal=true"]], "wav2vec2": [["data.features=waveform"]]}
+VARIANTS = {
+    "ctc": [[], ["model.recurrent=true"], ["model.causal=true"]],
+    "ctc_cnn": [[], ["model.halvings=2", "model.limited_sharing=true"]],
+    "wav2vec2": [["data.features=waveform"]],
+}
 CASES = [(model, extra) for model in fits()["speech_folder"] for extra in VARIANTS.get(model, [[]])]
 
 
@@ -50,6 +54,11 @@ def test_a_model_for_the_other_kind_of_input_is_refused_in_a_sentence(model: str
     extra = ["model.config.encoder_config.num_mel_bins=40"] if model == "parakeet" else []
     with pytest.raises(lantu.UserError, match=said):
         built(model, extra, bands=bands)
+
+
+def test_frames_that_no_layer_is_left_to_halve_are_refused_in_a_sentence() -> None:
+    with pytest.raises(lantu.UserError, match=r"`model.halvings=4` must be .* less than `model.layers=4`"):
+        built("ctc_cnn", ["model.halvings=4"], bands=40)
 
 
 def test_a_recording_too_long_for_whisper_is_refused_in_a_sentence() -> None:

@@ -18,8 +18,8 @@ from torchmetrics.text import CharErrorRate, WordErrorRate
 import lantu
 from lantu.cli.main import main
 from lantu.data import SpeechDataModule, joined_recordings
-from lantu.data.audio.byte_pairs import divided, learned_symbols
 from lantu.data.audio.duration_batches import DurationBatches
+from lantu.data.audio.symbols import divided, learned_symbols, unknown_parts, whole_words
 from lantu.data.samplers import Chosen, TrainingBatches
 from lantu.errors import UserError
 from lantu.models import CTCNetwork
@@ -92,6 +92,20 @@ def test_byte_pairs_are_learned_from_transcripts_and_join_to_them_again() -> Non
     assert divided("one", {sign: number for number, sign in enumerate(learned_symbols(texts, None))}) == list("one")
     with pytest.raises(UserError, match="have 10 characters"):
         learned_symbols(texts, 5)
+
+
+def test_whole_words_as_symbols_join_to_the_transcript_and_to_nothing_else() -> None:
+    symbols = whole_words(["one two", "two three"])
+    assert symbols == ["one ", "three ", "two "]
+    places = {symbol: number for number, symbol in enumerate(symbols, start=1)}
+    assert divided("two one four two", places) == ["two ", "one ", "two "], "four is no word of the training"
+    assert unknown_parts(["two one four", "five"], symbols) == ["five", "four"]
+    assert unknown_parts(["two ox"], learned_symbols(["one two"], None)) == ["x"]
+    scores = np.log(np.full((5, 4), 1e-6) + np.eye(4)[[3, 0, 3, 1, 0]])
+    assert greedy(scores.argmax(-1), symbols).split() == ["two", "two", "one"]
+    assert beam_search(scores, symbols, words=Lexicon.of(["one two two"])).split() == ["two", "two", "one"]
+    found = word_times(torch.from_numpy(scores).log_softmax(-1), "two two one", symbols, seconds=0.1)
+    assert [(each["word"], each["start"]) for each in found] == [("two", 0.0), ("two", 0.2), ("one", 0.3)]
 
 
 def test_words_of_pieces_have_times_as_well() -> None:
@@ -382,7 +396,14 @@ def test_a_recogniser_trains_evaluates_and_predicts_with_its_lexicon(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     typed = ["experiment=digit_strings", f"data.source.path={words}", "data.source.val=0.2", "trainer.max_epochs=12"]
-    small = ["model.width=32", "model.layers=1", "data.batch_size=4", "optimizer.lr=1e-2", "data.augment={}"]
+    small = [
+        "model.width=32",
+        "model.layers=2",
+        "model.halvings=1",
+        "data.batch_size=4",
+        "optimizer.lr=1e-2",
+        "data.augment={}",
+    ]
     by_duration = ["data.source.held_out={speaker:[bob]}", "data.source.longest=3", "data.batch_seconds=3"]
     assert main(["train", *typed, *small, *by_duration]) == 0
     capsys.readouterr()
@@ -415,7 +436,8 @@ def test_a_run_with_batches_by_duration_resumes_inside_an_epoch_to_the_same_weig
 ) -> None:
     asked = [
         "experiment=digit_strings", f"data.source.path={words}", "data.source.val=0.2", "trainer.max_epochs=2",
-        "model.width=16", "model.layers=1", "data.batch_seconds=3", "test=false", f"paths.root={tmp_path}",
+        "model.width=16", "model.layers=2", "model.halvings=1", "data.batch_seconds=3", "test=false",
+        f"paths.root={tmp_path}",
         "logger.mlflow.ship=false", "save_model=false", "trainer.accelerator=cpu", "callbacks.resume.steps=3",
         "data.source.held_out={speaker:[bob]}",
     ]  # fmt: skip

@@ -42,7 +42,7 @@ SOURCES = _named(
 """`data.source`, and a source inside a source; each with `_partial_: true`, so that building it reads nothing."""
 MODELS = _named(
     "lantu.models",
-    """CNN CTCNetwork DCGAN FastText Fusion GPT ImageTextModel Linear MLP MaskedTransformer R3GAN RNN
+    """CNN CTCNetwork CTCSpeechCNN DCGAN FastText Fusion GPT ImageTextModel Linear MLP MaskedTransformer R3GAN RNN
     ReadingTransformer Scorecard SlotNetwork SpeechCNN TabM TorchvisionDetector Transformer TransformersDetector
     TransformersSpeech Upscale WaveNet YOLO gpt2 SeriesTransformer TCN""",
 ) | {"timm.create_model", "torchvision.models.get_model"}

@@ -2,6 +2,7 @@
 
 from lantu.models.cnn import CNN
 from lantu.models.ctc import CTCNetwork
+from lantu.models.ctc_cnn import CTCSpeechCNN
 from lantu.models.fasttext import FastText
 from lantu.models.fold_networks import FoldNetworks
 from lantu.models.fusion import Fusion
@@ -37,6 +38,7 @@ __all__ = [
     "TCN",
     "YOLO",
     "CTCNetwork",
+    "CTCSpeechCNN",
     "Detections",
     "FastText",
     "FoldNetworks",

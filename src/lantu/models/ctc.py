@@ -73,13 +73,13 @@ class CTCNetwork(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         features, lengths = batch["features"], batch["lengths"]
-        x = torch.relu(self.subsample(self._padded(features * _inside(lengths, features.shape[2]), 5)))
+        x = torch.relu(self.subsample(self._padded(features * inside(lengths, features.shape[2]), 5)))
         lengths = (lengths + 1) // 2
-        inside = _inside(lengths, x.shape[2])
+        mask = inside(lengths, x.shape[2])
         for block in self.blocks:
             assert isinstance(block, Block)
-            normed = block.normed(x * inside) * inside
-            x = block.added(x * inside, self._padded(normed, block.kernel))
+            normed = block.normed(x * mask) * mask
+            x = block.added(x * mask, self._padded(normed, block.kernel))
         x = x.transpose(1, 2)
         if self.recurrent is not None:
             packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
@@ -149,6 +149,6 @@ def _continued(x: Tensor, kernel: int, state: StreamState, number: int) -> Tenso
     return joined
 
 
-def _inside(lengths: Tensor, frames: int) -> Tensor:
+def inside(lengths: Tensor, frames: int) -> Tensor:
     """Return a mask (N, 1, frames): 1 within a recording, 0 after its end."""
     return (torch.arange(frames, device=lengths.device)[None, None] < lengths[:, None, None]).float()

@@ -13,7 +13,48 @@ from lantu.errors import UserError
 from lantu.models.layers import check_between
 
 
-class SpeechCNN(nn.Module):
+class BandFilters(nn.Module):
+    """Filters along frequency, and the maximum of each over neighbouring positions.
+
+    Args:
+        channels, bands, filters, band_filter, context, pool, limited_sharing: as of `SpeechCNN`.
+    """
+
+    def __init__(
+        self, channels: int, bands: int, *, filters: int, band_filter: int, context: int, pool: int,
+        limited_sharing: bool,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        positions = bands - band_filter + 1
+        if positions < pool:
+            raise UserError(
+                f"`model.band_filter={band_filter} model.pool={pool}`: with {bands} mel bands there are only "
+                f"{max(positions, 0)} positions to pool. Type smaller ones, or a larger `data.mels`."
+            )
+        self.groups = positions // pool
+        self.pool, self.band_filter, self.limited_sharing = pool, band_filter, limited_sharing
+        span = (band_filter, context)
+        if limited_sharing:
+            # a grouped convolution: each group covers its own frequency range
+            self.first = nn.Conv2d(
+                channels * self.groups, filters * self.groups, span, (1, 2), (0, context // 2), groups=self.groups
+            )
+        else:
+            self.first = nn.Conv2d(channels, filters, span, (1, 2), (0, context // 2))
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """(N, channels, bands, T) to (N, filters * groups, T / 2)."""
+        size = self.groups * self.pool
+        if self.limited_sharing:
+            reach = self.pool + self.band_filter - 1
+            stretches = x[:, :, : size + self.band_filter - 1].unfold(2, reach, self.pool)  # (N, C, groups, T, reach)
+            grouped = stretches.permute(0, 2, 1, 4, 3).flatten(1, 2)  # (N, groups × C, reach, T)
+            return self.first(grouped).amax(2).unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        answers = self.first(x)[:, :, :size]  # (N, filters, positions, T)
+        return answers.unflatten(2, (self.groups, self.pool)).amax(3).flatten(1, 2)
+
+
+class SpeechCNN(BandFilters):
     """Convolution and max pooling along frequency, then convolutions over time, then mean and max over time.
 
     Args:
@@ -47,26 +88,13 @@ class SpeechCNN(nn.Module):
         limited_sharing: bool = False,
         dropout: float = 0.2,
     ) -> None:
-        super().__init__()
         check_between("dropout", dropout, 0, 1)
         if min(filters, width, layers, band_filter, context, pool) < 1:
             raise UserError("the sizes of `model=speech_cnn` (filters, width, layers, ...) must be at least 1.")
-        positions = bands - band_filter + 1
-        if positions < pool:
-            raise UserError(
-                f"`model.band_filter={band_filter} model.pool={pool}`: with {bands} mel bands there are only "
-                f"{max(positions, 0)} positions to pool. Type smaller ones, or a larger `data.mels`."
-            )
-        self.groups = positions // pool
-        self.pool, self.band_filter, self.limited_sharing = pool, band_filter, limited_sharing
-        span = (band_filter, context)
-        if limited_sharing:
-            # a grouped convolution: each group covers its own frequency range
-            self.first = nn.Conv2d(
-                channels * self.groups, filters * self.groups, span, (1, 2), (0, context // 2), groups=self.groups
-            )
-        else:
-            self.first = nn.Conv2d(channels, filters, span, (1, 2), (0, context // 2))
+        super().__init__(
+            channels, bands, filters=filters, band_filter=band_filter, context=context, pool=pool,
+            limited_sharing=limited_sharing,
+        )  # fmt: skip
         self.norm = nn.BatchNorm1d(filters * self.groups)
         self.body = nn.Sequential()
         inputs = filters * self.groups
@@ -81,18 +109,7 @@ class SpeechCNN(nn.Module):
         self.head = nn.Linear(2 * width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        bands = self._pooled(x)  # (N, filters × groups, frames / 2)
+        bands = self.pooled(x)  # (N, filters × groups, frames / 2)
         steps = self.body(torch.relu(self.norm(bands)))
         summary = torch.cat([steps.mean(-1), steps.amax(-1)], dim=1)
         return self.head(self.dropout(summary))
-
-    def _pooled(self, x: Tensor) -> Tensor:
-        """Return the maximum of each filter over each group of positions along frequency."""
-        size = self.groups * self.pool
-        if self.limited_sharing:
-            reach = self.pool + self.band_filter - 1
-            stretches = x[:, :, : size + self.band_filter - 1].unfold(2, reach, self.pool)  # (N, C, groups, T, reach)
-            grouped = stretches.permute(0, 2, 1, 4, 3).flatten(1, 2)  # (N, groups × C, reach, T)
-            return self.first(grouped).amax(2).unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
-        answers = self.first(x)[:, :, :size]  # (N, filters, positions, T)
-        return answers.unflatten(2, (self.groups, self.pool)).amax(3).flatten(1, 2)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lantu.data.audio.byte_pairs import divided
+from lantu.data.audio.symbols import divided
 from lantu.tasks.ctc_decoding import BLANK
 
 
@@ -20,7 +20,7 @@ def word_times(log_probs: Tensor, text: str, characters: Sequence[str], *, secon
     Args:
         log_probs: (T, symbols) of a recording, the blank first.
         text: words parted by single spaces.
-        characters: the symbols from 1 on, characters or pieces of words.
+        characters: the symbols from 1 on, characters, pieces of words or whole words.
         seconds: of a frame.
     """
     from torchaudio.functional import forced_align, merge_tokens
@@ -35,8 +35,8 @@ def word_times(log_probs: Tensor, text: str, characters: Sequence[str], *, secon
     found: list[dict[str, Any]] = []
     begun = False
     for symbol, span in zip(spoken, spans, strict=True):
-        sign = symbol.removeprefix(" ")
-        if sign != symbol:
+        sign = symbol.strip()
+        if symbol.startswith(" "):
             begun = False
         if not sign:
             continue
@@ -47,6 +47,7 @@ def word_times(log_probs: Tensor, text: str, characters: Sequence[str], *, secon
         word["word"] += sign
         word["end"] = round(span.end * seconds, 3)
         word["scores"].append(float(span.score))
+        begun = not symbol.endswith(" ")
     return [
         {"word": each["word"], "start": each["start"], "end": each["end"], "confidence": _mean(each["scores"])}
         for each in found

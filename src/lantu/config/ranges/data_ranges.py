@@ -85,6 +85,7 @@ DATA_RANGES: dict[str, Rule] = {
     # audio
     "data.features": one_of("mels", "waveform"),
     "data.normalise": one_of("training", "recording"),
+    "data.symbols": one_of("characters", "words"),
     "data.byte_pairs": integer(2, 10**6) | NULL,
     "data.source.voices": integer(0, 10**4),
     "data.batch_seconds": POSITIVE | NULL,

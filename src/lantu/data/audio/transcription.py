@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from lantu.data.audio.audio_folder import own_folder
 from lantu.data.audio.augmentation import Augment
-from lantu.data.audio.byte_pairs import learned_symbols
 from lantu.data.audio.duration_batches import DurationBatches
 from lantu.data.audio.features import LogMel, Standard
 from lantu.data.audio.recordings import (
@@ -22,6 +21,7 @@ from lantu.data.audio.recordings import (
     read_recordings,
     waves_of,
 )
+from lantu.data.audio.symbols import learned_symbols, unknown_parts, whole_words
 from lantu.data.audio.utterances import Utterance, Utterances, normalised
 from lantu.data.cleaning_report import counted
 from lantu.data.data_module import DataModule
@@ -52,8 +52,10 @@ class SpeechDataModule(DataModule):
         normalise: training: log-mels are standardised by the mean and deviation of the training split; recording: then
             also by those of the recording itself (cepstral mean and variance normalisation), which takes away what is
             constant of a voice, a microphone or a room, and needs the whole recording.
-        byte_pairs: symbols of the recogniser, pieces of words among them, learned from the training transcripts; None:
-            characters.
+        symbols: of the recogniser: characters, or words: the whole words of the training transcripts, for a small
+            vocabulary.
+        byte_pairs: number of symbols, pieces of words among them, learned from the training transcripts; None:
+            characters alone.
         augment: options of `Augment`, for training.
         batch_seconds: seconds of a training batch, padding counted: recordings of similar duration share a batch, of
             long ones fewer. None: `batch_size` recordings.
@@ -80,6 +82,7 @@ class SpeechDataModule(DataModule):
         window: float = 0.025,
         hop: float = 0.010,
         normalise: str = "training",
+        symbols: str = "characters",
         byte_pairs: int | None = None,
         augment: dict[str, Any] | None = None,
         batch_seconds: float | None = None,
@@ -101,7 +104,11 @@ class SpeechDataModule(DataModule):
                 f"`data.normalise={normalise}`: log-mels are standardised by the training split or by each recording: "
                 "training or recording."
             )
-        self.normalise, self.byte_pairs = normalise, byte_pairs
+        if symbols not in ("characters", "words"):
+            raise UserError(f"`data.symbols={symbols}`: the symbols of a recogniser are characters or words.")
+        if symbols == "words" and byte_pairs is not None:
+            raise UserError(f"`data.byte_pairs={byte_pairs}` are pieces of words: they need `data.symbols=characters`.")
+        self.normalise, self.symbols, self.byte_pairs = normalise, symbols, byte_pairs
         if batch_seconds is not None and not batch_seconds > 0:
             raise UserError(f"`data.batch_seconds={batch_seconds}` must be more than 0, or null.")
         self.features, self.batch_seconds = features, batch_seconds
@@ -188,10 +195,11 @@ class SpeechDataModule(DataModule):
     def learn(self, utterances: list[Utterance], rate: int) -> dict[str, Any]:
         """What is kept of the training recordings: rate, characters, mean and spread of each mel band."""
         mel = LogMel(rate=rate, **self.mel_options)
+        texts = [each.text for each in utterances]
         frames = torch.cat([mel(torch.from_numpy(each.wave)[None])[0] for each in utterances], dim=1)
         return {
             "rate": rate,
-            "characters": learned_symbols([each.text for each in utterances], self.byte_pairs),
+            "characters": whole_words(texts) if self.symbols == "words" else learned_symbols(texts, self.byte_pairs),
             "mean": frames.mean(1).tolist(),
             "std": frames.std(1).clamp(min=1e-5).tolist(),
         }
@@ -207,8 +215,8 @@ class SpeechDataModule(DataModule):
         return LogMel(rate=self.learned["rate"], **self.mel_options)
 
     def _fill(self, utterances: list[Utterance], split: np.ndarray) -> None:
-        unknown = sorted(set("".join(each.text for each in utterances)) - set(self.learned["characters"]))
-        self.report.note(len(unknown), "characters that no training transcript has", names=unknown)
+        unknown = unknown_parts([each.text for each in utterances], self.learned["characters"])
+        self.report.note(len(unknown), f"{self.symbols} that no training transcript has", names=unknown)
         self._warn_of_copies(utterances, split)
         for name in SPLITS:
             chosen = [each for each, part in zip(utterances, split, strict=True) if part == name]

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lantu.data.audio.augmentation import Augment, Draws
-from lantu.data.audio.byte_pairs import divided
 from lantu.data.audio.features import Standard
 from lantu.data.audio.surroundings import Surroundings
+from lantu.data.audio.symbols import divided
 from lantu.data.samplers import Chosen
 
 BLANK = 0

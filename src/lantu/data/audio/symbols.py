@@ -1,4 +1,4 @@
-"""Pieces of words that occur often, instead of characters, as the symbols of a recogniser (Sennrich et al. 2016)."""
+"""The symbols of a recogniser: characters, pieces of words (Sennrich et al. 2016), or whole words."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -30,13 +30,32 @@ def learned_symbols(texts: Sequence[str], size: int | None) -> list[str]:
     return [*characters, *(piece for piece, _ in found if len(piece) > 1)]
 
 
+def whole_words(texts: Sequence[str]) -> list[str]:
+    """The words of transcripts, each with the space behind it, so that they join to a text."""
+    return sorted({f"{word} " for text in texts for word in text.split()})
+
+
+def unknown_parts(texts: Sequence[str], symbols: Sequence[str]) -> list[str]:
+    """The characters that no symbol stands for, or the words where the symbols are whole words."""
+    known = set(symbols)
+    if all(map(_is_whole_word, symbols)):
+        return sorted({word for text in texts for word in text.split() if f"{word} " not in known})
+    return sorted(set("".join(texts)) - known)
+
+
 def divided(text: str, places: Mapping[str, int]) -> list[str]:
-    """A transcript as symbols: the earliest learned piece of neighbours is joined first; other characters are left out.
+    """A transcript as symbols: whole words, or the earliest learned piece of neighbours first; others are left out.
 
     Args:
-        places: of each symbol among `learned_symbols`.
+        places: of each symbol among `learned_symbols` or `whole_words`.
     """
+    if all(map(_is_whole_word, places)):
+        return [f"{word} " for word in text.split() if f"{word} " in places]
     return [part for word in re.findall(r" ?[^ ]+| ", text) for part in _parts(word, places)]
+
+
+def _is_whole_word(symbol: str) -> bool:
+    return len(symbol) > 1 and symbol.endswith(" ")
 
 
 def _parts(word: str, places: Mapping[str, int]) -> list[str]:
