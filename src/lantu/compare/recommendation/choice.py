@@ -36,8 +36,7 @@ def choose(analysis: Analysis) -> tuple[str | None, str]:
     if len(comparison.table) == 1:
         return winner, f"There is only one configuration: {winner}."
     if len(comparison.scored) == 1:
-        others = counted(len(comparison.table) - 1, "other configuration")
-        return winner, f"Only {winner} finished; {others} failed in every run."
+        return winner, f"Only {winner} has a finished run, of {len(comparison.table)} configurations."
     if not comparison.tested:
         return None, _untested(analysis)
     if len(comparison.alike) == 1:
