@@ -26,3 +26,5 @@ def without_noise() -> None:
         warnings.filterwarnings("ignore", message=pattern)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # MLflow logs the traceback of an error of its database, which is raised besides and answered in a sentence
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

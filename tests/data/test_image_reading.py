@@ -1,5 +1,6 @@
 """One picture is read as an image viewer shows it, or the reason is told why it cannot."""
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from lantu.data import ImageDataModule
+from lantu.data.files import visible_files
 from lantu.data.image.decoding import content_key, decoded
 from lantu.data.image.read_picture import Rendering, Unreadable, read_picture
 from lantu.data.image.survey import survey
@@ -346,3 +348,23 @@ def test_damaged_pixels_are_decoded_again(damage: str, tmp_path: Path) -> None:
     again = module(tmp_path / "a", tmp_path / "cache")
     assert again.fingerprints == right.fingerprints
     assert path.read_bytes() != content
+
+
+def test_a_pipe_among_pictures_is_passed_over_and_a_name_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"x")
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "a" / "2.png")
+    assert [file.name for file in visible_files(tmp_path)] == ["1.png", "gone.png"]
+    Path(os.fsdecode(os.fsencode(tmp_path / "a") + b"/caf\xe9.png")).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"a name that is no UTF-8, b'caf\\xe9.png': rename it"):
+        visible_files(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(folder: str) -> None:
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "scandir", refused)  # tests may run as root, who may read everything
+    with pytest.raises(UserError, match="cannot be read: Permission denied"):
+        visible_files(tmp_path)

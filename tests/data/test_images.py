@@ -79,6 +79,10 @@ def test_damaged_and_repeated_pictures_are_counted_and_named(tmp_path: Path) -> 
     assert "2 pictures that could not be read left out" in said
     assert "cut.png" in said
     assert "1 training row that occurs twice left out" in said
+    assert "more than one class" not in said
+    (tmp_path / "a" / "dog with ünicode" / "a cat.png").write_bytes(whole)
+    said = module(tmp_path / "a", tmp_path / "cache", split={"val": 0.0, "test": 0.0}).report.warnings
+    assert "1 picture occurs under more than one class, pixel for pixel; look at their labels" in said
 
 
 def test_pictures_are_decoded_once(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What stops a run is said in a sentence, kept in its folder and in its record."""
 
+import errno
 import json
+import logging
 import multiprocessing
 import os
 import re
@@ -17,9 +19,10 @@ from torch import nn
 
 import lantu
 from lantu.errors import Fault, is_full_disk, is_full_shared_memory
+from lantu.log_noise import without_noise
 from lantu.training.callbacks.finite_loss import first_not_finite
 from lantu.training.callbacks.interruptible import Interruptible
-from lantu.training.faults import _cuda_advice, largest_that_fits
+from lantu.training.faults import _cuda_advice, failure_message, largest_that_fits
 
 QUIET = (
     "trainer=cpu",
@@ -128,6 +131,16 @@ def test_shared_memory_without_room_is_no_full_disk() -> None:
     assert not is_full_disk(error)
     assert is_full_shared_memory(str(error))
     assert is_full_disk(RuntimeError("[Errno 28] No space left on device: '/data/last.ckpt'"))
+
+
+def test_a_disk_that_is_full_before_the_first_step_is_named_too(tmp_path: Path) -> None:
+    said = failure_message(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
+    assert said.startswith(f"the disk that holds {tmp_path} is full")
+
+
+def test_an_error_of_mlflows_database_is_answered_without_its_traceback() -> None:
+    without_noise()
+    assert not logging.getLogger("mlflow.store.db.utils").isEnabledFor(logging.ERROR)
 
 
 def test_a_disk_that_is_full_is_named(

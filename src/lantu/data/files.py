@@ -4,6 +4,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from lantu.errors import UserError
+
 SYSTEM = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
     "ehthumbs.db", "desktop.ini", "icon\r", "__pycache__",
@@ -17,18 +19,47 @@ IMAGE_ENDINGS = (
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """Every file under a folder, sorted, without hidden and system ones; linked folders are entered once."""
+    """Every file under a folder, sorted, without hidden and system ones; linked folders are entered once.
+
+    A link that leads nowhere is a file, of which its reader says that it is not there. Pipes and sockets are none: who
+    reads one waits for ever.
+
+    Raises:
+        UserError: a folder may not be read, so that its files would be missing without a word, or a name is no UTF-8.
+    """
     found: list[Path] = []
     entered: set[str] = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
+    waiting = [os.fspath(folder)]
+    while waiting:
+        here = waiting.pop(0)
         place = os.path.realpath(here)
-        if place in entered:
-            folders.clear()
+        if place in entered or not os.path.isdir(here):
             continue
         entered.add(place)
-        folders[:] = sorted(name for name in folders if is_visible(name))
-        found.extend(Path(here, name) for name in files if is_visible(name))
+        try:
+            with os.scandir(here) as listed:
+                entries = sorted((each for each in listed if is_visible(each.name)), key=lambda each: each.name)
+        except OSError as error:
+            raise UserError(f"the folder {here} cannot be read: {error.strerror}.") from error
+        for each in entries:
+            if not _is_utf8(each.name):
+                raise UserError(
+                    f"{here} holds a name that is no UTF-8, {os.fsencode(each.name)!r}: rename it, such as by "
+                    "`convmv -f latin1 -t utf8 --notest FOLDER`."
+                )
+            if each.is_dir():
+                waiting.append(each.path)
+            elif each.is_file() or (each.is_symlink() and not os.path.exists(each.path)):
+                found.append(Path(each.path))
     return sorted(found)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_visible(name: str) -> bool:

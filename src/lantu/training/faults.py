@@ -52,6 +52,8 @@ def failure_message(error: BaseException, folder: Path) -> str:
     """An exception in a sentence for the terminal, with the file that has its traceback if there is one."""
     if isinstance(error, UserError):
         return str(error)
+    if is_full_disk(error):
+        return f"the disk that holds {folder} is full, or your share of it. {how_to_resume(folder)}"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     message = f"{type(error).__name__}: {first}".rstrip(": ")
     kept = folder / TRACEBACK

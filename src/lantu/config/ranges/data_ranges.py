@@ -77,7 +77,7 @@ DATA_RANGES: dict[str, Rule] = {
     "data.hide": FRACTION_BELOW_1,
     "data.alike": FRACTION | NULL,
     # images
-    "data.size": integer(1, 10**5) | list_of(integer(1, 10**5), length=2) | NULL,
+    "data.size": integer(1, 2**14) | list_of(integer(1, 2**14), length=2) | NULL,
     "data.background": integer(0, 255) | NULL,
     "data.levels": list_of(number(), length=2) | NULL,
     "data.layout": one_of("coco", "yolo", "voc", "hub") | NULL,

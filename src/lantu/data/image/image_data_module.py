@@ -134,6 +134,8 @@ class ImageDataModule(SupervisedDataModule):
                 cells, shape=self._shape, rendering=self._rendering, cache=self.cache, content=content
             )
         self._report_losses(cells)
+        if not self.decode_each and self.target in rows:
+            self._report_conflicts(rows[self.target])
         rows[self.image] = np.arange(len(rows))  # from here on a picture is its place among the pixels
         return self._pixels.readable
 
@@ -235,6 +237,17 @@ class ImageDataModule(SupervisedDataModule):
                 f"{plain:,} of {readable:,} pictures show one colour alone, and tell a model nothing. Look at them; "
                 "`data.background` and `data.levels` say how transparency and more than 8 bits are shown."
             )
+
+    def _report_conflicts(self, labels: pd.Series) -> None:
+        """Warn of pictures that occur under several classes: no model can be right about all of them."""
+        if pd.api.types.is_numeric_dtype(labels):
+            return
+        known = self._pixels.readable & labels.notna().to_numpy()
+        pairs = pd.DataFrame({"picture": self._pixels.hashes, "label": labels.astype(str).to_numpy()})[known]
+        classes = pairs.groupby("picture")["label"].nunique()
+        if count := int((classes > 1).sum()):
+            several = "pictures occur" if count > 1 else "picture occurs"
+            self.report.warn(f"{count:,} {several} under more than one class, pixel for pixel; look at their labels")
 
     def _finisher(self) -> "Standardise":
         return Standardise(self.learned["mean"], self.learned["std"])
