@@ -34,7 +34,7 @@ def test_a_config_file_composes_and_names_only_things_that_exist(file: Path) -> 
     composition = lantu.compose(*chosen)
     # what a user has to type for `data=csv` and its like
     asked = [
-        f"{key}={'.' if key == 'data.path' else 'something'}"
+        f"{key}={'.' if key in ('data.path', 'init.path') else 'something'}"
         for key, value in leaves(composition.cfg).items()
         if value == "???" and not key.startswith("spec.")
     ]
