@@ -28,7 +28,7 @@ def test_all_ranks_stop_at_the_same_validation_when_the_study_says_so(tmp_path: 
         f"pruner:{pruner},monitor:'val/loss',run_dir:'{tmp_path}'}}"
     )
     command = ("model=linear", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=8")
-    kept = (f"paths.root={tmp_path}", "logger.mlflow.ship=false", "save_model=false")
+    kept = (f"paths.root={tmp_path}", "logger.mlflow.ship=false", "save_model=false", "callbacks.figures=null")
     done = run_warm(
         [sys.executable, REPO / "scripts" / "train.py", *command, *kept, f"+callbacks.pruning={callback}"],
         cwd=tmp_path,

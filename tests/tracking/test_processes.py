@@ -128,7 +128,8 @@ def test_ten_sigkills_at_random_moments_lose_nothing(tmp_path: Path, start: Star
             processes[store] = start(_write_until_killed, store, uri)
         for store in stores:
             until((store / "uploader.pid").exists)
-            time.sleep(dice.uniform(number, number + 1))  # while the uploader starts, creates the run, uploads, waits
+            # while the uploader starts, creates the run, uploads, waits
+            time.sleep(dice.uniform(number, number + 1) / 2)
             _kill_everything(store, processes[store])
         for store, uri in stores.items():
             assert sync_main(["--store", str(store)]) == 0

@@ -61,7 +61,7 @@ def test_a_run_shows_its_results_where_they_are_and_what_to_type_next(tmp_path: 
 
 @pytest.mark.slow
 def test_two_first_runs_at_the_same_moment_share_one_new_store(tmp_path: Path) -> None:
-    both = [start(tmp_path, f"seed={seed}") for seed in (1, 2)]
+    both = [start(tmp_path, f"seed={seed}", "callbacks.figures=null") for seed in (1, 2)]
     for status, said in map(finish, both):
         assert status == 0, said
     assert {run.data.params["seed"] for run in runs_of(tmp_path)} == {"1", "2"}
@@ -70,7 +70,7 @@ def test_two_first_runs_at_the_same_moment_share_one_new_store(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_two_ranks_train_one_model_and_leave_one_run(tmp_path: Path) -> None:
-    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer.lr=0.03")
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer.lr=0.03", "callbacks.figures=null")
     status, said = finish(start(tmp_path, *two), seconds=280)
     assert status == 0, said
     (run,) = runs_of(tmp_path)

@@ -23,7 +23,7 @@ from lantu.training.rank_progress import places
 from tests.warm import WarmProcess
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
-SHORT = ("data=breast_cancer", "model=linear", "trainer.enable_progress_bar=false")
+SHORT = ("data=breast_cancer", "model=linear", "trainer.enable_progress_bar=false", "callbacks.figures=null")
 PATIENCE = 900
 Start = Callable[..., "subprocess.Popen[str]"]
 

@@ -23,7 +23,10 @@ from lantu.training import Sharded
 from tests.warm import run_warm
 
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2")
-QUIET = ("trainer.enable_progress_bar=false", "logger=none", "save_model=false", "trainer.log_every_n_steps=1")
+QUIET = (
+    "trainer.enable_progress_bar=false", "logger=none", "save_model=false", "trainer.log_every_n_steps=1",
+    "callbacks.figures=null",
+)  # fmt: skip
 IMAGES = ("data=digits", "model=cnn", *QUIET, *TWO)
 
 
