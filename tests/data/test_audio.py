@@ -13,7 +13,7 @@ from lantu.cli.main import main
 from lantu.data import AudioDataModule, audio_folder
 from lantu.data.audio.augmentation import DRAWS, Augment
 from lantu.data.audio.features import FLOOR, LogMel, Standard
-from lantu.data.audio.recordings import audio_files, read_recordings, waves_of
+from lantu.data.audio.recordings import audio_files, note_findings, read_recordings, waves_of
 from lantu.data.audio.surroundings import Surroundings
 from lantu.data.cleaning_report import Report
 from lantu.data.samplers import Chosen
@@ -230,3 +230,25 @@ def test_links_that_lead_nowhere_and_folders_are_no_recordings(tmp_path: Path, c
     (tmp_path / "link.wav").symlink_to(tmp_path / "nothing")
     assert [file.name for file in audio_files(tmp_path)] == ["there.wav"]
     assert "folder.wav, link.wav" in capsys.readouterr().err
+
+
+def test_what_would_be_heard_wrongly_is_mended_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tone = 0.5 * np.sin(np.arange(4000) / 3).astype(np.float32)
+    holes = np.where(np.arange(4000) == 7, np.inf, np.where(np.arange(4000) % 50 == 3, np.nan, tone)).astype(np.float32)
+    soundfile.write(tmp_path / "opposite.wav", np.stack([0.98 * tone, -tone], axis=1), 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "holes.wav", holes, 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "cut.wav", tone, 8000)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "cut.wav").read_bytes()[:4000])
+    soundfile.write(tmp_path / "whole.wav", np.stack([tone, 0 * tone], axis=1), 8000)
+    (tmp_path / "phone.m4a").write_bytes(b"ftypM4A")
+    files = audio_files(tmp_path)
+    assert "such as phone.m4a, cannot be read" in capsys.readouterr().err
+    read = read_recordings([str(file) for file in files])
+    waves = {file.stem: wave for file, wave in zip(files, read.waves, strict=True)}
+    assert (read.cancelled, read.not_finite, read.cut_short) == (["opposite.wav"], ["holes.wav"], ["cut.wav"])
+    np.testing.assert_allclose(waves["opposite"], -tone)
+    np.testing.assert_allclose(waves["whole"], tone / 2, atol=1e-4)
+    np.testing.assert_allclose(waves["holes"], np.where(np.isfinite(holes), holes, 0))
+    report = Report(unit="recordings")
+    note_findings(read, report)
+    assert "1 recording with channels of opposite phase, of which the loudest channel is used" in str(report.lines())

@@ -65,7 +65,7 @@ def counted(count: int, what: str) -> str:
     if count != 1:
         return f"{count:,} {what}"
     noun = re.sub(r"^((?:[a-z]+ ){0,3}?)(" + "|".join(_ONE) + r")\b", lambda found: found[1] + _ONE[found[2]], what)
-    return "1 " + re.sub(r"\b(are|have|occur|were)\b", lambda word: _VERBS[word[0]], noun, count=1)
+    return "1 " + re.sub(r"\b(are|have|occur|show|were)\b", lambda word: _VERBS[word[0]], noun, count=1)
 
 
 _ONE = {"categories": "category"} | {
@@ -76,4 +76,4 @@ _ONE = {"categories": "category"} | {
         "value", "week", "window",
     )
 }  # fmt: skip
-_VERBS = {"are": "is", "have": "has", "occur": "occurs", "were": "was"}
+_VERBS = {"are": "is", "have": "has", "occur": "occurs", "show": "shows", "were": "was"}

@@ -14,6 +14,12 @@ from lantu.errors import UserError
 from lantu.notices import warn_once
 
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".au")
+OTHER_ENDINGS = (".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".ape", ".3gp")
+"""Of recordings that soundfile does not read."""
+CANCELLED = 0.1
+"""Channels cancel each other where their mean has less than this share of the loudest one's amplitude (-20 dB)."""
+_UNKNOWN_LENGTH = 0x7FFFFF00
+"""Lengths from here on are written into a WAV file by programs that do not know it yet."""
 SILENT_PEAK = 1e-4
 """A recording whose largest sample is below this (-80 dB of full scale) counts as silent."""
 CLIPPED_SHARE = 0.01
@@ -32,6 +38,9 @@ class Recordings:
     empty: list[str] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     clipped: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
+    cut_short: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
     resampled: int = 0
     mixed_down: int = 0
 
@@ -65,14 +74,22 @@ def read_recordings(cells: Sequence[Any], *, rate: int | None = None) -> Recordi
         samples, own_rate = each
         result.resampled += own_rate != wanted
         result.mixed_down += samples.shape[1] > 1
+        name = name_of(cell, number)
         if not len(samples):
-            result.empty.append(name_of(cell, number))
+            result.empty.append(name)
             continue
-        level = np.abs(samples)
+        if is_cut_short(cell):
+            result.cut_short.append(name)
+        if not np.isfinite(samples).all():
+            result.not_finite.append(name)
+        finite = _finite(samples)
+        if _channels_cancel(finite):
+            result.cancelled.append(name)
+        level = np.abs(finite)
         if level.max() < SILENT_PEAK:
-            result.silent.append(name_of(cell, number))
+            result.silent.append(name)
         elif (level >= 0.999).mean() > CLIPPED_SHARE:
-            result.clipped.append(name_of(cell, number))
+            result.clipped.append(name)
     return result
 
 
@@ -82,6 +99,10 @@ def note_findings(read: Recordings, report: Report) -> None:
     report.note(len(read.empty), "recordings without a sample left out", names=read.empty)
     report.note(len(read.silent), "silent recordings", names=read.silent)
     report.note(len(read.clipped), "clipped recordings", names=read.clipped)
+    report.note(len(read.cut_short), "recordings cut short, used as far as they go", names=read.cut_short)
+    report.note(len(read.not_finite), "recordings with NaN or infinite samples, set to 0", names=read.not_finite)
+    cancelled = "recordings with channels of opposite phase, of which the loudest channel is used"
+    report.note(len(read.cancelled), cancelled, names=read.cancelled)
     report.note(read.resampled, f"recordings resampled to {read.rate} Hz")
     report.note(read.mixed_down, "recordings with several channels averaged to one")
 
@@ -141,7 +162,44 @@ def audio_files(folder: Path) -> list[Path]:
     if others := [file.name for file in found if not file.is_file()]:
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         warn_once(f"{folder}: folders and links that lead nowhere are no recordings and were left out: {shown}")
+    if unread := [each for each in folder.rglob("*") if each.suffix.lower() in OTHER_ENDINGS]:
+        warn_once(
+            f"{folder}: {len(unread):,} of the files, such as {unread[0].name}, cannot be read and are left out; "
+            "`ffmpeg -i FILE FILE.flac` converts one"
+        )
     return files
+
+
+def is_cut_short(cell: Any) -> bool:
+    """Whether a WAV file is shorter than its header says."""
+    path = cell.get("path") if isinstance(cell, dict) and cell.get("bytes") is None else cell
+    if not isinstance(path, str | Path):
+        return False
+    with open(path, "rb") as file:
+        head = file.read(8)
+        size = int.from_bytes(head[4:], "little")
+        return head[:4] == b"RIFF" and size < _UNKNOWN_LENGTH and size + 8 > file.seek(0, 2) + 1  # an odd last byte
+
+
+def _finite(samples: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _channels_cancel(samples: np.ndarray) -> bool:
+    """Whether the mean of the channels (n, channels) is nearly silent, and one of them is not: opposite phases."""
+    if samples.shape[1] < 2 or not len(samples):
+        return False
+    loudest = np.sqrt(np.square(samples, dtype=np.float64).mean(axis=0)).max()
+    mean = np.sqrt(np.square(samples.mean(axis=1), dtype=np.float64).mean())
+    return bool(loudest > SILENT_PEAK and mean < CANCELLED * loudest)
+
+
+def _mono(samples: np.ndarray) -> np.ndarray:
+    """One channel (n,) of several (n, channels): their mean, or the loudest where they cancel each other."""
+    samples = _finite(samples)
+    if _channels_cancel(samples):
+        return samples[:, np.square(samples, dtype=np.float64).mean(axis=0).argmax()]
+    return samples.mean(axis=1)
 
 
 def _read(cell: Any) -> tuple[np.ndarray, int] | None:
@@ -159,7 +217,7 @@ def _read(cell: Any) -> tuple[np.ndarray, int] | None:
         )
     except (soundfile.SoundFileError, OSError, TypeError, ValueError):
         return None
-    return np.nan_to_num(samples), int(rate)
+    return samples, int(rate)
 
 
 def _joined(parts: list[tuple[np.ndarray, int] | None]) -> tuple[np.ndarray, int] | None:
@@ -167,15 +225,15 @@ def _joined(parts: list[tuple[np.ndarray, int] | None]) -> tuple[np.ndarray, int
     read = [each for each in parts if each is not None]
     if len(read) < len(parts) or len({rate for _, rate in read}) != 1:
         return None
-    return np.concatenate([samples.mean(axis=1, keepdims=True) for samples, _ in read]), read[0][1]
+    return np.concatenate([_mono(samples)[:, None] for samples, _ in read]), read[0][1]
 
 
 def _converted(read: tuple[np.ndarray, int] | None, rate: int) -> np.ndarray:
-    """One channel (the mean of all) at the wanted rate."""
+    """One channel, finite, at the wanted rate."""
     if read is None:
         return np.zeros(0, dtype=np.float32)
     samples, own_rate = read
-    wave = samples.mean(axis=1)
+    wave = _mono(samples)
     if own_rate != rate and len(wave):
         import soxr
 
