@@ -44,9 +44,10 @@ def test_the_runs_are_listed_within_80_columns_with_score_date_and_cost(
     assert any("10-00-00-123456  pending: 3 points" in line for line in lines)
 
 
-@pytest.mark.parametrize("command", ["runs", "sweeps", "catalog", "doctor"])
+@pytest.mark.parametrize("command", ["runs", "sweeps", "models", "catalog", "doctor"])
 def test_every_listing_has_json(command: str, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = {"runs": ["--store", str(store)], "sweeps": ["--store", str(store)], "doctor": ["--fast"]}
+    stored = ["--store", str(store)]
+    options = {"runs": stored, "sweeps": stored, "models": stored, "doctor": ["--fast"]}
     main([command, "--json", *options.get(command, [])])
     rows = json.loads(capsys.readouterr().out)
     if command == "runs":
@@ -57,4 +58,4 @@ def test_every_listing_has_json(command: str, store: Path, capsys: pytest.Captur
         breast = next(each for each in rows if (each["group"], each["name"]) == ("data", "breast_cancer"))
         assert "mlp" in breast["models"]
     else:
-        assert rows == [] if command == "sweeps" else len(rows) > 5
+        assert rows == [] if command in ("sweeps", "models") else len(rows) > 5

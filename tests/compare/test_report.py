@@ -147,6 +147,13 @@ def test_rows_and_columns_are_picked_by_override(store: str, capsys: pytest.Capt
     assert lines[1].split()[1] == "0.4000"
 
 
+def test_the_rows_and_the_decision_are_json_for_programs(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "sweep=lr_width", f"tracking_uri={store}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["decision"]
+    assert {"lr", "width"} <= found["rows"][0].keys()
+
+
 def test_an_experiment_is_named_as_everywhere_else(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "experiment=other", f"tracking_uri={store}"]) == 0
     assert "There is only one configuration" in capsys.readouterr().out

@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 import lantu
+from lantu.cli.main import main
 from lantu.config.composing import compose
 from lantu.errors import UserError
 from lantu.registry.commands import promote, register, rollback
@@ -63,6 +64,11 @@ def test_promotion_by_gates_by_force_and_back(root: Path, runs: list[str], capsy
         promote(command(root, "promote", "name=credit", "force=' '"))
     promote(command(root, "promote", "name=credit", "force='a demonstration'"))
     assert client.get_model_version_by_alias("credit", "champion").run_id == bad
+    said = capsys.readouterr().out
+    main(["models", "--store", str(root / "mlruns"), "--json"])
+    newest = json.loads(capsys.readouterr().out)[0]
+    assert (newest["version"], newest["aliases"], newest["run"]) == ("2", ["candidate", "champion"], bad)
+    assert newest["last decision"]["reason"] == "a demonstration"
     rollback(command(root, "rollback", "name=credit"))
     assert client.get_model_version_by_alias("credit", "champion").run_id == good
     with pytest.raises(UserError, match="no version had that alias before it"):
@@ -77,7 +83,7 @@ def test_promotion_by_gates_by_force_and_back(root: Path, runs: list[str], capsy
     content = json.loads(Path(client.download_artifacts(bad, kept[0], str(root))).read_text())
     assert content["lines"][0]["verdict"] == "not met"
     assert any(name.startswith("data") for name in content["lineage"])
-    assert "rollback name=credit" in capsys.readouterr().out
+    assert "rollback name=credit" in said
 
 
 def test_a_registered_model_is_found_by_its_alias_and_loads_with_mlflow_alone(

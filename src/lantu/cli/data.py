@@ -27,6 +27,7 @@ Inspect data as training would read them: `lantu data data=NAME [data.OPTION=VAL
   coverage=true                      how much of validation and test the training split covers, and its diversity
   drift=FILE                         whether the columns of another file are distributed as those of training
   annotators=[a,b,c]                 how far the labels in these columns agree (Krippendorff, Fleiss, Cohen)
+  --json                             print the report as JSON instead of the tables
   report=FILE.html json=FILE.json    where the report is written (default: paths.store/data/NAME.html and .json)
 
 It lists what each column is, what is missing or cannot be read, keys, inputs that leak the target, equal rows,
@@ -45,6 +46,8 @@ def data_main(argv: list[str]) -> int:
     if not argv or any(each in ("--help", "-h") for each in argv):
         print(HELP, end="")
         return 0
+    to_print = "--json" in argv
+    argv = [each for each in argv if each != "--json"]
     own = {key: value for key, _, value in (each.partition("=") for each in argv) if key in OWN}
     for key in ("labels", "near", "coverage"):
         if own.get(key, "true") not in ("true", "false"):
@@ -60,8 +63,11 @@ def data_main(argv: list[str]) -> int:
     report = examine(node, **asked, annotators=annotators, drift=drift)
     folder = Path(composed.cfg.paths.store) / "data"
     name = Path(str(cfg.data.get("path") or composed.choices["data"])).stem
-    show(report)
-    console = Console()
+    if to_print:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        show(report)
+    console = Console(stderr=to_print)
     for ending, write in ((".html", lambda: page(report)), (".json", lambda: json.dumps(report.to_dict(), indent=1))):
         file = Path(own.get("report" if ending == ".html" else "json") or folder / f"{name}{ending}")
         try:

@@ -24,6 +24,7 @@ Lantu: train models, and decide which one is worth its cost.
   lantu catalog                                  list data sets, models, recipes
   lantu doctor                                   print versions, devices, and what is missing
   lantu ui                                       open the MLflow UI over ./mlruns
+  lantu models                                   list registered models: versions, aliases, the last decision
   lantu runs                                     list local runs: unsynced, interrupted
   lantu sweeps                                   list sweeps: trials done, running, failed; the best
   lantu sync                                     upload unsynced runs to MLflow

@@ -90,6 +90,11 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
         return doctor_main
 
+    def models() -> Callable[[list[str]], int]:
+        from lantu.cli.models import models_main
+
+        return models_main
+
     def plan() -> Callable[[list[str]], int]:
         from lantu.cli.plan_command import plan_main
 
@@ -117,8 +122,8 @@ def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
 
     return {
         "assistant": assistant,
-        "catalog": catalog, "data": data, "doctor": doctor, "plan": plan, "runs": runs, "sweeps": sweeps, "sync": sync,
-        "ui": ui,
+        "catalog": catalog, "data": data, "doctor": doctor, "models": models, "plan": plan, "runs": runs,
+        "sweeps": sweeps, "sync": sync, "ui": ui,
     }  # fmt: skip
 
 
@@ -130,6 +135,8 @@ def _composed(command: str, arguments: list[str]) -> int:
         return show_help(command)
     from lantu.cli.launch import launch
 
+    if command == "compare":
+        arguments = ["json=true" if each == "--json" else each for each in arguments]
     return launch(command, [_typed_text(each, TYPED.get(command, ())) for each in _forced(command, arguments)])
 
 

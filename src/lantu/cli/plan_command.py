@@ -39,7 +39,7 @@ Say what a training run will take, before it starts: lantu plan [hardware=NAME] 
   utilisation=0.4    of the device's peak; left out: what published runs reached
   runs=EXPERIMENT    the loss by the scaling law of your own runs of that MLflow experiment
   sweep=50           so many runs like this one; -m plans the points of a sweep, or its hydra.sweeper.n_trials
-  json=FILE          write the figures there too
+  json=FILE          write the figures there too; --json prints them instead of the text
 """
 _MOST_POINTS = 64
 _OTHER_HARDWARE = ("h200", "a100", "l40s")
@@ -50,7 +50,10 @@ def plan_main(argv: list[str]) -> int:
     if not argv or any(each in ("--help", "-h") for each in argv):
         print(HELP, end="")
         return 0
-    request = PlanRequest.parse(argv)
+    to_print = "--json" in argv
+    request = PlanRequest.parse([each for each in argv if each != "--json"])
+    if to_print and request.multirun:
+        raise UserError("`--json` prints the plan of one run: leave out `-m`.")
     with config_search():
         hardware = _load_hardware(request.options.get("hardware", "h100"))
         compositions = _compose_all(request)
@@ -58,7 +61,7 @@ def plan_main(argv: list[str]) -> int:
     if request.multirun:
         _print_sweep(request, [plan for plan, _ in planned])
     else:
-        _print_run(request, *planned[0], compositions[0])
+        _print_run(request, *planned[0], compositions[0], to_print=to_print)
     return 0
 
 
@@ -68,10 +71,15 @@ def _print_sweep(request: PlanRequest, plans: "list[Plan]") -> None:
     print_sweep(plans, Console(), runs=int(request.numbers.get("sweep", len(plans))))
 
 
-def _print_run(request: PlanRequest, plan: "Plan", planner: "Planner", composition: Composition) -> None:
-    """Print the plan of one run, its alternatives, and the command that trains it."""
-    from lantu.cli.plan_output import print_alternatives, print_plan, write_json
+def _print_run(
+    request: PlanRequest, plan: "Plan", planner: "Planner", composition: Composition, *, to_print: bool
+) -> None:
+    """Print the plan of one run, its alternatives, and the command that trains it; or all of it as JSON."""
+    from lantu.cli.plan_output import as_json, print_alternatives, print_plan, write_json
 
+    if to_print:
+        print(as_json(plan, _alternatives(plan, planner)))
+        return
     console = Console()
     print_plan(plan, planner, console, forecast=_forecast(request.options.get("runs"), plan, composition))
     alternatives = _alternatives(plan, planner)

@@ -109,14 +109,17 @@ def write_json(file: str, plan: "Plan", alternatives: "Sequence[Alternative]") -
     Raises:
         UserError: the file cannot be written.
     """
-    content = _figures(plan) | {
-        "other ways": [{"what": each.description, "loss": each.loss, **_figures(each.plan)} for each in alternatives]
-    }
     try:
         with open(file, "w", encoding="utf-8") as output:
-            json.dump(content, output, indent=1)
+            output.write(as_json(plan, alternatives))
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror}.") from error
+
+
+def as_json(plan: "Plan", alternatives: "Sequence[Alternative]") -> str:
+    """The figures of a plan and of its alternatives."""
+    others = [{"what": each.description, "loss": each.loss, **_figures(each.plan)} for each in alternatives]
+    return json.dumps(_figures(plan) | {"other ways": others}, indent=1)
 
 
 def _figures(plan: "Plan") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The `compare` command: read, compare, decide, show."""
 
+import json
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -44,7 +45,8 @@ def run(cfg: DictConfig) -> None:
     reader = open_reader(uri)
     analysis = analyse(reader, selection(cfg), options(cfg))
     arranged = tables.arrange(analysis.table, sort=cfg.sort, columns=cfg.columns, top=cfg.top)
-    tables.show(arranged if cfg.top else arranged.head(IN_TERMINAL), caption=_caption(analysis))
+    if not cfg.json:
+        tables.show(arranged if cfg.top else arranged.head(IN_TERMINAL), caption=_caption(analysis))
     if cfg.table:
         tables.write(arranged, Path(cfg.table))
     decision = decide(analysis)
@@ -54,7 +56,16 @@ def run(cfg: DictConfig) -> None:
             decision, further = write_report(analysis, reader, report)
             if cfg.log:
                 publish(analysis, further, decision, report, reader=reader, tracking_uri=uri)
-    _say(decision, cfg)
+    if cfg.json:
+        print(_as_json(arranged, decision))
+    else:
+        _say(decision, cfg)
+
+
+def _as_json(table: Any, decision: Any) -> str:
+    """The table's rows and the decision in words."""
+    found = {"decision": decision.headline, "sentences": decision.sentences, "caution": decision.caution}
+    return json.dumps({**found, "rows": json.loads(table.reset_index().to_json(orient="records"))}, indent=1)
 
 
 def options(cfg: DictConfig) -> Any:
