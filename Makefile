@@ -10,10 +10,11 @@ AGAIN := --reruns 1 -rR
 train: $(READY)  ## train the default run
 	$(BIN)/python scripts/train.py $(ARGS)
 
+# a third process on two cores, since a test often waits for a disk, a socket or a process that it has started
 test: $(READY)  ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(AGAIN) $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist worksteal $(AGAIN) $(ARGS)
 
-# a third process, since one of them often waits for a cluster, a server, or a run that it is going to kill
+# a third process also here: a test often waits for a cluster, a server, or a run that it is going to kill
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow -n 3 --dist loadgroup --timeout 600 $(AGAIN) $(ARGS)
 

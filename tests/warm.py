@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import suppress
 from functools import cache
@@ -174,7 +175,9 @@ def names(given: dict[str, str] | None = None) -> dict[str, str]:
         return _names
     listening = {kind: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for kind in KINDS}
     for kind, each in listening.items():
-        each.bind(f"\0lantu-warm-{os.getpid()}-{secrets.token_hex(4)}-{kind}")  # no file: Linux's abstract names
+        name = f"lantu-warm-{os.getpid()}-{secrets.token_hex(4)}-{kind}"
+        # an abstract name leaves no file behind; only Linux has them
+        each.bind(f"\0{name}" if sys.platform == "linux" else os.path.join(tempfile.gettempdir(), name))
         each.listen(128)
         _names[kind] = each.getsockname().decode()
     alive, lifeline = os.pipe()
