@@ -212,5 +212,5 @@ def test_the_table_of_the_docs_says_of_every_model_what_it_exports_to() -> None:
     named = {word for row in rows for word in re.findall(r"\w+", row[0])}
     missing = {path.stem for path in Path("conf/model").glob("*.yaml")} - named
     assert not missing
-    figure = re.compile(r"0|\d\.\d(e-\d+)?|no(: .*)?")
+    figure = re.compile(r"0|\d\.\d(e-\d+)?|no(: .*)?|not measured")
     assert [row for row in rows if not all(figure.fullmatch(each.strip()) for each in row[1:3])][1:] == []
