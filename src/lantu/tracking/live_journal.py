@@ -164,19 +164,25 @@ class LiveJournal:
         self.close(self.failure or status_of(getattr(sys, "last_value", None)))
 
     def _await_uploader(self) -> None:
-        if self.uploader is None or self.uploader.has_ended():
+        """Wait a bounded time for the upload; an uploader that was killed is replaced once."""
+        if self.uploader is None:
             self.uploader = Uploader(self._folder, self.uri)
         self.uploader.release()
         failures = self._folder.upload_progress().failures
         started = moved = time.monotonic()
         waiting = self._folder.waiting()
+        is_replaced = False
         while not self._folder.is_uploaded():
             now, progress = time.monotonic(), self._folder.upload_progress()
             still = self._folder.waiting()
             if still < waiting:
                 waiting, moved = still, now
-            gone = self.uploader.has_ended() or progress.failures > failures
-            if gone or now - moved > PATIENCE_SECONDS or now - started > LONGEST_PATIENCE_SECONDS:
+            has_failed, has_ended = progress.failures > failures, self.uploader.has_ended()
+            if has_ended and not has_failed and not is_replaced:
+                self.uploader = Uploader(self._folder, self.uri)
+                self.uploader.release()
+                is_replaced = True
+            elif has_failed or has_ended or now - moved > PATIENCE_SECONDS or now - started > LONGEST_PATIENCE_SECONDS:
                 self._warn_pending(progress.trouble)
                 return
             time.sleep(0.05)
