@@ -40,6 +40,7 @@ RUNS = {
     "inception": ["data=digits", "trainer.max_steps=60"],
     "speech_cnn": ["data=fsdd"],
     "ctc": [*RECORDINGS],
+    "ctc_cnn": [*RECORDINGS],
     "ctc recurrent": [*RECORDINGS, "model.recurrent=true"],
     "fasttext": [*TEXT],
     "rnn": [*TEXT],
