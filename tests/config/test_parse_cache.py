@@ -1,8 +1,11 @@
 """Config files and interpolations that were parsed once are used again, and nothing else changes."""
 
+import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from omegaconf import Container, DictConfig, OmegaConf
 
 import lantu
@@ -65,6 +68,17 @@ def test_a_file_in_two_packages_keeps_the_options_of_each_apart(own: Path) -> No
     )
     cfg = lantu.compose("preset=twice", "model=own", "++tags.second.hidden=[3]").cfg
     assert (cfg.tags.first.hidden, cfg.tags.second.hidden, cfg.model.hidden) == ([99], [3], [8])
+
+
+def test_a_class_of_a_config_that_pickle_does_not_find_composes(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Local:  # like one of a plugin that Hydra has imported anew
+        tries: int = 3
+
+    monkeypatch.setattr(ConfigStore.instance(), "repo", copy.deepcopy(ConfigStore.instance().repo))
+    ConfigStore.instance().store(group="local_classes", name="one", node=Local)
+    for _ in range(2):
+        assert lantu.compose("+local_classes@tags.of_class=one").cfg.tags.of_class.tries == 3
 
 
 def test_every_node_knows_where_it_stands_after_composing() -> None:

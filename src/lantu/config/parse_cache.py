@@ -18,10 +18,13 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra.core.default_element import InputDefault
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, OmegaConf, base
+from omegaconf import Container, DictConfig, OmegaConf, base
 
 DISTINCT = 4096
 """Texts whose parse trees are kept, and config files; all of conf/ has some hundred of either."""
+
+NOT_PICKLED = (pickle.PicklingError, AttributeError, TypeError)
+"""What pickle raises for a class that is not the one of its name: Hydra imports its plugins anew when it finds them."""
 
 
 def keep_parse_trees() -> None:
@@ -61,7 +64,10 @@ def keep_config_files() -> None:
             loaded = load(self, config_path)
             if loaded is None:
                 return None
-            kept[key] = pickle.dumps(loaded)
+            try:
+                kept[key] = pickle.dumps(loaded)
+            except NOT_PICKLED:
+                return loaded
         result: ConfigResult = pickle.loads(kept[key])
         return result
 
@@ -83,7 +89,7 @@ def copy_quickly_into_packages() -> None:
         if not package:
             return ret
         cfg = OmegaConf.create(flags={"no_deepcopy_set_nodes": True})
-        OmegaConf.update(cfg, package, pickle.loads(pickle.dumps(ret.config)), merge=False)
+        OmegaConf.update(cfg, package, _copy(ret.config), merge=False)
         cfg._set_flag("no_deepcopy_set_nodes", None)
         ret = copy.copy(ret)
         ret.config = cfg
@@ -91,6 +97,14 @@ def copy_quickly_into_packages() -> None:
 
     embed_result.quick = True  # type: ignore[attr-defined]
     ConfigLoaderImpl._embed_result_config = staticmethod(embed_result)  # type: ignore[method-assign]
+
+
+def _copy(content: Container) -> Container:
+    try:
+        copied: Container = pickle.loads(pickle.dumps(content))
+    except NOT_PICKLED:
+        return copy.deepcopy(content)
+    return copied
 
 
 def tell_only_new_children_their_parent() -> None:
