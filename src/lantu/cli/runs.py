@@ -55,7 +55,7 @@ def sync_main(argv: list[str]) -> int:
         return _rebuild(_folders(options.store), options.store.absolute())
     folders = [folder for folder in _folders(options.store) if not folder.is_uploaded()]
     if not folders:
-        Console().print(f"Every run in {options.store} is synced.", highlight=False)
+        Console().print(f"Every run in {options.store} is synced.", highlight=False, soft_wrap=True)
         return 0
     return _upload(folders, options.store.absolute(), options.tracking_uri)
 
