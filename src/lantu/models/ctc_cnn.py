@@ -63,7 +63,6 @@ class CTCSpeechCNN(BandFilters):
             limited_sharing=limited_sharing,
         )  # fmt: skip
         self.halvings = halvings
-        self.norm = nn.BatchNorm1d(filters * self.groups)
         sizes = [filters * self.groups] + [width] * layers
         # the first mixes the filters of a frame, the others look at five frames
         self.convolutions = nn.ModuleList(
@@ -75,9 +74,9 @@ class CTCSpeechCNN(BandFilters):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         features, lengths = batch["features"], batch["lengths"]
-        x = self.pooled((features * inside(lengths, features.shape[2]))[:, None])
+        x = self.activations((features * inside(lengths, features.shape[2]))[:, None])
         lengths = (lengths + 1) // 2
-        x = torch.relu(self.norm(x)) * inside(lengths, x.shape[2])
+        x = x * inside(lengths, x.shape[2])
         for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = torch.relu(norm(convolution(x))) * inside(lengths, x.shape[2])
             if 1 <= number <= self.halvings:  # zeros behind a recording's end are never the maximum

@@ -14,7 +14,7 @@ from lantu.models.layers import check_between
 
 
 class BandFilters(nn.Module):
-    """Filters along frequency, and the maximum of each over neighbouring positions.
+    """Filters along frequency, the maximum of each over neighbouring positions, batch normalisation and ReLU.
 
     Args:
         channels, bands, filters, band_filter, context, pool, limited_sharing: as of `SpeechCNN`.
@@ -41,9 +41,14 @@ class BandFilters(nn.Module):
             )
         else:
             self.first = nn.Conv2d(channels, filters, span, (1, 2), (0, context // 2))
+        self.norm = nn.BatchNorm1d(filters * self.groups)
+
+    def activations(self, x: Tensor) -> Tensor:
+        """(N, channels, bands, T) to (N, filters * groups, T / 2), at least 0."""
+        return torch.relu(self.norm(self.pooled(x)))
 
     def pooled(self, x: Tensor) -> Tensor:
-        """(N, channels, bands, T) to (N, filters * groups, T / 2)."""
+        """Return the maximum of each filter over each group of positions along frequency."""
         size = self.groups * self.pool
         if self.limited_sharing:
             reach = self.pool + self.band_filter - 1
@@ -95,7 +100,6 @@ class SpeechCNN(BandFilters):
             channels, bands, filters=filters, band_filter=band_filter, context=context, pool=pool,
             limited_sharing=limited_sharing,
         )  # fmt: skip
-        self.norm = nn.BatchNorm1d(filters * self.groups)
         self.body = nn.Sequential()
         inputs = filters * self.groups
         for number in range(layers):
@@ -109,7 +113,6 @@ class SpeechCNN(BandFilters):
         self.head = nn.Linear(2 * width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        bands = self.pooled(x)  # (N, filters × groups, frames / 2)
-        steps = self.body(torch.relu(self.norm(bands)))
+        steps = self.body(self.activations(x))
         summary = torch.cat([steps.mean(-1), steps.amax(-1)], dim=1)
         return self.head(self.dropout(summary))
