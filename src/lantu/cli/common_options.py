@@ -30,3 +30,8 @@ def pager(console: "Console", *, rows: int) -> AbstractContextManager[object]:
     if console.is_terminal and rows + 5 > console.height:
         return console.pager(styles=True)
     return nullcontext()
+
+
+def without_json_option(argv: list[str]) -> tuple[bool, list[str]]:
+    """Whether `--json` is among the arguments of a command that takes overrides, and the other arguments."""
+    return "--json" in argv, [each for each in argv if each != "--json"]

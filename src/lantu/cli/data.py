@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lantu.cli.common_options import without_json_option
 from lantu.config.build import build
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
@@ -46,8 +47,7 @@ def data_main(argv: list[str]) -> int:
     if not argv or any(each in ("--help", "-h") for each in argv):
         print(HELP, end="")
         return 0
-    to_print = "--json" in argv
-    argv = [each for each in argv if each != "--json"]
+    to_print, argv = without_json_option(argv)
     own = {key: value for key, _, value in (each.partition("=") for each in argv) if key in OWN}
     for key in ("labels", "near", "coverage"):
         if own.get(key, "true") not in ("true", "false"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from lantu.cli.common_options import without_json_option
 from lantu.cli.plan_request import CHOSEN, OWN_OPTIONS, PlanRequest
 from lantu.config.build import build
 from lantu.config.checking import check
@@ -50,8 +51,8 @@ def plan_main(argv: list[str]) -> int:
     if not argv or any(each in ("--help", "-h") for each in argv):
         print(HELP, end="")
         return 0
-    to_print = "--json" in argv
-    request = PlanRequest.parse([each for each in argv if each != "--json"])
+    to_print, argv = without_json_option(argv)
+    request = PlanRequest.parse(argv)
     if to_print and request.multirun:
         raise UserError("`--json` prints the plan of one run: leave out `-m`.")
     with config_search():
