@@ -1,17 +1,21 @@
 """The same runs come out of a database and of a server."""
 
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from lantu.compare.reading.further_points import further_points
+from lantu.compare.reading.prediction_files import read_predictions
 from lantu.compare.reading.run_frames import Reader, Runs, Selection, direction, read
 from lantu.compare.reading.server import ServerReader
 from lantu.compare.reading.stores import open_reader
@@ -192,3 +196,16 @@ def test_a_damaged_store_is_named_in_a_sentence_that_says_how_it_is_made_again(s
     empty.touch()
     with pytest.raises(UserError, match=r"empty.db cannot be read as an MLflow store: no such table"):
         read(open_reader(f"sqlite:///{empty}"), SWEEP, metric="val/loss")
+
+
+def test_runs_of_a_store_that_names_no_place_for_files_are_read_without_them(tmp_path: Path) -> None:
+    store = uri(tmp_path)
+    (run,) = write(store, [Made("imported", {"seed": 0}, {"val/loss": 0.5})])
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("update runs set artifact_uri = null")
+        database.commit()
+    runs = read(open_reader(store), Selection())
+    assert runs.score[run] == 0.5
+    groups = pd.Series({run: "imported"})
+    assert read_predictions(runs, groups, ["imported"], split="val", tracking_uri=store) == {}
+    assert further_points(store, {run: {"val/f1": 0.5}}, ["val/f1"], points=10) == []

@@ -10,6 +10,7 @@ from typing import Any
 
 from lantu.errors import UserError
 from lantu.registry.evidence import Evidence
+from lantu.tracking.artifacts import artifacts_of
 from lantu.tracking.registered import RegisteredVersion
 from lantu.tracking.store import turn
 
@@ -110,7 +111,7 @@ class Registry:
 
     def _source(self, run: Any, evidence: Evidence) -> str:
         """Where the model's files are: among the run's artifacts."""
-        there = {each.path for each in self.client.list_artifacts(run.info.run_id)}
+        there = {each.path for each in artifacts_of(self.client, run.info.run_id)}
         if "model" not in there:
             raise UserError(
                 f"the run {run.info.run_id} has no model among its artifacts: train with `save_model=true` and `test` "

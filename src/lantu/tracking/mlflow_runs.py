@@ -15,6 +15,7 @@ from lantu.errors import UserError
 from lantu.metric_direction import direction
 from lantu.notices import warn_once
 from lantu.redaction import redact
+from lantu.tracking.artifacts import artifacts_of
 from lantu.tracking.further import metrics_of, params_of
 from lantu.tracking.run_folder import RunFolder
 
@@ -184,7 +185,7 @@ def download_checkpoint(
     if not RUN_ID.fullmatch(run_id):  # it becomes a folder's name
         raise UserError("the MLflow server answers with a run id that is none.")
     folder = store / "cache" / "downloads" / run_id
-    kept = [each.path for each in client.list_artifacts(run_id, "checkpoints")]
+    kept = [each.path for each in artifacts_of(client, run_id, "checkpoints")]
     for name in (f"checkpoints/{each}" for each in names):
         if name in kept and not fetch:
             return folder / name

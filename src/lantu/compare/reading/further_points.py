@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from lantu.tracking.artifacts import artifacts_of
 from lantu.tracking.further import FILE
 
 MOST_BYTES = 200_000_000
@@ -35,7 +36,7 @@ def _of_run(tracking_uri: str, run: str, names: list[str], points: int) -> Itera
 
     client = MlflowClient(tracking_uri)
     try:
-        there = [each for each in client.list_artifacts(run) if each.path == FILE]
+        there = [each for each in artifacts_of(client, run) if each.path == FILE]
         if not there or (there[0].file_size or 0) > MOST_BYTES:
             return
         with tempfile.TemporaryDirectory() as place:

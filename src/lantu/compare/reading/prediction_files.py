@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lantu.compare.reading.run_frames import Runs
+from lantu.tracking.artifacts import artifacts_of
 
 FOLDER = "predictions"
 MOST_BYTES = 200_000_000
@@ -56,7 +57,7 @@ def _of_run(run: str, folder: Path | None, split: str, tracking_uri: str | None)
 
     client = MlflowClient(tracking_uri)
     try:
-        there = [each for each in client.list_artifacts(run, FOLDER) if each.path == f"{FOLDER}/{name}"]
+        there = [each for each in artifacts_of(client, run, FOLDER) if each.path == f"{FOLDER}/{name}"]
         if not there or (there[0].file_size or 0) > MOST_BYTES:
             return None
         with tempfile.TemporaryDirectory() as place:
