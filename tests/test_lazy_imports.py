@@ -91,7 +91,7 @@ def test_a_metric_that_needs_transformers_works_when_it_is_asked_for() -> None:
 
 COMPILED = """
 import sys
-import lantu.training, torch
+import lantu.training, torch, torchvision
 from lantu.cost.work import forward_flops
 from lightning_fabric.wrappers import OptimizedModule, _unwrap_compiled
 from torch import nn
@@ -108,6 +108,7 @@ assert not isinstance(net, OptimizedModule)
 assert "torch._dynamo.eval_frame" not in sys.modules, "a step or its measuring has loaded the compiler"
 FIRST_USE
 import torch._dynamo.eval_frame as parts
+assert sys.modules["torch._dynamo.utils"] is torch._dynamo.utils
 assert parts is sys.modules["torch._dynamo.eval_frame"] is torch._dynamo.eval_frame
 compiled = torch.compile(net, backend="eager")
 assert isinstance(compiled, OptimizedModule) and isinstance(compiled, torch._dynamo.OptimizedModule)
@@ -122,7 +123,15 @@ assert counted > 0, "nothing was compiled"
 """
 
 
-@pytest.mark.parametrize("first_use", ["import torch._dynamo.eval_frame", "torch.compile(net)"])
+@pytest.mark.parametrize(
+    "first_use",
+    [
+        "import torch._dynamo.eval_frame",
+        "torch.compile(net)",
+        'assert sys.modules["torchvision.ops.roi_align"].is_compile_supported("cpu") is True',
+        "from torch._dynamo.utils import counters",
+    ],
+)
 def test_the_compiler_is_loaded_when_something_is_compiled_and_works_as_usual(first_use: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(COMPILED.replace("FIRST_USE", first_use))

@@ -1,10 +1,9 @@
 """Import torch's compiler when something is compiled, not at every start.
 
 `torch._dynamo` takes 1.8 of the 6.5 processor seconds that importing torch and Lightning took. Lightning imports it
-for an `isinstance` check, and torch.optim for `graph_break()` and `disable()`, which do nothing while nothing is
-compiled. Those three are answered
-here; any other use, and `torch.compile` first of all, loads the real module into
-the same module object.
+for an `isinstance` check, torch.optim for `graph_break()` and `disable()`, which do nothing while nothing is
+compiled, and torchvision for a function that its RoIAlign calls. Those are answered here; any other use, and
+`torch.compile` first of all, loads the real module into the same module object.
 """
 
 import sys
@@ -16,6 +15,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 DYNAMO = "torch._dynamo"
+UTILS = f"{DYNAMO}.utils"
 TESTED = ((2, 8), (2, 15))
 """The versions of torch whose compiler is loaded lazily: from the first to before the second."""
 STAND_INS = ("graph_break", "disable", "OptimizedModule")
@@ -41,6 +41,8 @@ class _Finder(MetaPathFinder):
             if spec and spec.loader:
                 spec.loader = _PutOff(spec.loader)
             return spec
+        if fullname == UTILS and isinstance(sys.modules[DYNAMO], _Unloaded):
+            return ModuleSpec(fullname, _UtilsPutOff())
         if fullname.startswith(f"{DYNAMO}.") and isinstance(sys.modules[DYNAMO], _Unloaded):
             _load(sys.modules[DYNAMO])
             if module := sys.modules.get(fullname):  # loading the package has imported this part of it
@@ -86,6 +88,35 @@ class _Unloaded(ModuleType):
         return getattr(self, name)
 
 
+class _UtilsPutOff(Loader):
+    """Makes the stand-in of `torch._dynamo.utils`."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _UnloadedUtils(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["is_compile_supported"] = _is_compile_supported
+
+
+class _UnloadedUtils(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(_utils(), name)
+
+
+def _is_compile_supported(device_type: Any) -> Any:
+    """What torchvision imports by name: the real function answers when it is called."""
+    return _utils().is_compile_supported(device_type)
+
+
+def _utils() -> ModuleType:
+    """The real `torch._dynamo.utils`."""
+    if isinstance(dynamo := sys.modules[DYNAMO], _Unloaded):
+        _load(dynamo)
+    return sys.modules[UTILS]
+
+
 _not_disabled: list[Any] = []
 """Functions that torch has asked to exclude from compilation and that keep the answer."""
 
@@ -95,6 +126,8 @@ def _load(module: ModuleType) -> None:
     module.__class__ = ModuleType
     for name in STAND_INS:
         delattr(module, name)
+    if sys.modules.pop(UTILS, None):
+        module.__dict__.pop("utils", None)
     for function in _not_disabled:  # torch asks again, and the real module answers
         function.__dict__.pop("__dynamo_disable", None)
     _not_disabled.clear()
