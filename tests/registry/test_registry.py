@@ -15,9 +15,12 @@ import lantu
 from lantu.cli.main import main
 from lantu.config.composing import compose
 from lantu.errors import UserError
+from lantu.inference.evaluate import job as evaluate
+from lantu.registry.baseline_line import judge_with_baselines
 from lantu.registry.commands import promote, register, rollback
 from lantu.registry.evidence import Evidence, _content, _newest_report, gather
 from lantu.registry.gates import judge, verdict_of
+from lantu.registry.launch_lines import lines_of
 from lantu.registry.launch_page import _name_of
 from lantu.registry.mlflow_registry import Registry
 from lantu.tracking.find import find_checkpoint
@@ -46,6 +49,9 @@ def runs(root: Path, own_data: dict[str, list[str]]) -> list[str]:
     return found
 
 
+FIRST = "force='the first version'"
+
+
 def command(root: Path, name: str, *overrides: str) -> Any:
     return compose(f"paths.root={root}", *overrides, command=name).cfg
 
@@ -55,7 +61,9 @@ def test_promotion_by_gates_by_force_and_back(root: Path, runs: list[str], capsy
     client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
     register(command(root, "register", "run=best:people", "name=credit"))
     assert client.get_model_version_by_alias("credit", "candidate").run_id == good
-    promote(command(root, "promote", "name=credit"))
+    with pytest.raises(UserError, match=r"version 1 is not promoted \(not yet\): baseline"):
+        promote(command(root, "promote", "name=credit"))
+    promote(command(root, "promote", "name=credit", FIRST))
     register(command(root, "register", f"run={bad[:12]}", "name=credit"))
     with pytest.raises(UserError, match=r"version 2 is not promoted \(no-go\): quality"):
         promote(command(root, "promote", "name=credit"))
@@ -77,8 +85,10 @@ def test_promotion_by_gates_by_force_and_back(root: Path, runs: list[str], capsy
         register(command(root, "register", f"run={bad}", "name=credit", "alias=champion"))
     assert client.get_model_version_by_alias("credit", "champion").run_id == good
     history = Registry(client, "").history("credit")
-    assert [each["what"] for each in history] == ["register", "promote", "register", "refuse", "promote", "rollback"]
-    assert history[4]["reason"] == "a demonstration"
+    assert [each["what"] for each in history] == [
+        "register", "refuse", "promote", "register", "refuse", "promote", "rollback",
+    ]  # fmt: skip
+    assert history[5]["reason"] == "a demonstration"
     kept = [each.path for each in client.list_artifacts(bad, "registry") if "promote-credit" in each.path]
     content = json.loads(Path(client.download_artifacts(bad, kept[0], str(root))).read_text())
     assert content["lines"][0]["verdict"] == "not met"
@@ -402,7 +412,7 @@ def test_a_run_that_was_trained_on_after_registering_must_be_registered_again(ro
     with pytest.raises(UserError, match="it was trained on since"):
         promote(command(root, "promote", "name=resumed"))
     register(command(root, "register", f"run={runs[0]}", "name=resumed"))
-    promote(command(root, "promote", "name=resumed"))
+    promote(command(root, "promote", "name=resumed", FIRST))
     assert Registry(client, "").aliases("resumed") == {"candidate": "2", "champion": "2"}
 
 
@@ -414,12 +424,30 @@ def test_a_promotion_that_is_cut_off_leaves_its_record_and_the_old_champion(
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "set_alias", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            promote(command(root, "promote", "name=cut"))
+            promote(command(root, "promote", "name=cut", FIRST))
     registry = Registry(client, "")
     assert [each["what"] for each in registry.history("cut")] == ["register", "promote"]
     assert registry.aliases("cut") == {"candidate": "1"}
-    promote(command(root, "promote", "name=cut"))
+    promote(command(root, "promote", "name=cut", FIRST))
     assert registry.aliases("cut") == {"candidate": "1", "champion": "1"}
+
+
+def test_simple_models_that_evaluate_compared_are_evidence_of_promote_and_launch_alike(
+    root: Path, runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    register(command(root, "register", f"run={runs[0]}", "name=simple"))
+    _, before = judge_with_baselines(gather(client, client.get_run(runs[0])), None, QUALITY)
+    assert before.verdict == "not known"
+    assert before.remedy == f"lantu evaluate run={runs[0]} baselines=true"
+    evaluate(command(root, "evaluate", f"run={runs[0]}", "baselines=true"))
+    candidate = gather(client, client.get_run(runs[0]))
+    (Path(client.get_run(runs[0]).data.tags["lantu.run_dir"]) / "baselines.json").unlink()
+    _, after = judge_with_baselines(candidate, None, QUALITY)
+    assert after == next(each for each in lines_of(candidate, None, QUALITY, history=[], business={})
+                         if each.gate == "baseline")  # fmt: skip
+    assert after.low is not None
+    assert "than that of the" in after.claim
 
 
 @pytest.mark.parametrize("content", [b"null", b"[1]", b'{"a": "', b"\xff\xfe\0", b"[" * 100_000, b"3"])

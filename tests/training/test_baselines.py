@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import r2_score, roc_auc_score
 
 import lantu
-from lantu.training.compare_baselines import ahead, answers_of
+from lantu.inference.compare_baselines import ahead, answers_of
 
 
 def test_a_lead_is_the_difference_of_the_figures_and_its_interval_holds_zero_for_equal_models() -> None:

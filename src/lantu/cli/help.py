@@ -69,6 +69,9 @@ Measure a run's model again: `{program} run=WHICH`
   run=path/to/best.ckpt        a checkpoint file; a run folder works too
 
 Config, data and model are rebuilt from the run alone. `split=val` measures another split.
+
+  baselines=true               compare with simple models on the same test rows; `lantu promote` and `launch` read it
+  fairness.group=[COLUMN]      measure by groups of people as well
 """,
     "predict": """\
 Apply a run's model to new data: `{program} run=WHICH input=PATH [output=FILE]`

@@ -12,6 +12,7 @@ from lantu.checkpoints.digest import KEY, digest_of
 from lantu.config.build import build, groups_of
 from lantu.errors import UserError
 from lantu.inference.arguments import check_split
+from lantu.inference.compare_baselines import beside_baselines
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.log_noise import without_noise
 from lantu.tracking.find import find_checkpoint
@@ -48,16 +49,19 @@ def _measure_by_group(rebuilt: Rebuilt, trainer: Trainer, cfg: DictConfig) -> An
     return fairness
 
 
-def _keep_by_group(fairness: Any, checkpoint: Path, cfg: DictConfig) -> None:
-    """Write `fairness.json` into the run's folder, for `lantu promote` and `lantu launch`; not of changed data."""
-    if cfg.data or not fairness.found or checkpoint.parent.name != "checkpoints":
-        return
+def _by_group(fairness: Any) -> dict[str, Any]:
+    """What `fairness.json` holds."""
     sizes = {each.name: dict(zip(each.groups, each.counts, strict=True)) for each in fairness.found}
-    content: dict[str, Any] = {KEY: digest_of(checkpoint), "group": list(fairness.group), "metrics": fairness.metrics}
-    content["examples"] = sizes
-    path = checkpoint.parent.parent / "fairness.json"
+    return {"group": list(fairness.group), "metrics": fairness.metrics, "examples": sizes}
+
+
+def _keep(name: str, content: dict[str, Any], checkpoint: Path, cfg: DictConfig) -> None:
+    """Write what was measured into the run's folder, for `lantu promote` and `lantu launch`; not of changed data."""
+    if cfg.data or checkpoint.parent.name != "checkpoints":
+        return
+    path = checkpoint.parent.parent / name
     try:
-        write_whole(path, json.dumps(content, indent=1))
+        write_whole(path, json.dumps({KEY: digest_of(checkpoint), **content}, indent=1))
     except OSError as error:
         print(f"lantu evaluate: {path} cannot be written: {error.strerror}", file=sys.stderr)
 
@@ -73,10 +77,14 @@ def job(cfg: DictConfig) -> dict[str, float]:
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint, data_options=cfg.data, cache=cfg.paths.cache)
         trainer = build(cfg.trainer)
+        if cfg.baselines and cfg.split != "test":
+            raise UserError(f"`baselines=true` compares on the test split: leave out `split={cfg.split}`.")
         fairness = _measure_by_group(rebuilt, trainer, cfg) if groups_of(cfg) else None
         metrics = evaluate(rebuilt, trainer, split=cfg.split)
-        if fairness is not None:
-            _keep_by_group(fairness, checkpoint, cfg)
+        if fairness is not None and fairness.found:
+            _keep("fairness.json", _by_group(fairness), checkpoint, cfg)
+        if cfg.baselines:
+            _keep("baselines.json", {"metrics": beside_baselines(rebuilt.task, rebuilt.data, trainer)}, checkpoint, cfg)
     except UserError as error:
         print(f"lantu evaluate: {error}", file=sys.stderr)
         sys.exit(2)

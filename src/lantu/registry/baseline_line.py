@@ -1,11 +1,11 @@
-"""A first launch has no champion to beat: whether the candidate beats the simple models of its own test."""
+"""A first version has no champion to beat: whether the candidate beats the simple models of its own test."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from lantu.registry.evidence import Evidence
-from lantu.registry.gates import more_examples
+from lantu.registry.gates import judge, more_examples
 from lantu.registry.line import Line
 
 LIMIT = "better than every simple model on the same test rows, at 95% confidence"
@@ -13,7 +13,15 @@ AHEAD = re.compile(r"baseline/(.+)_([^_/]+)_ahead")
 """The metric that holds by how much a run is better than a baseline: the baseline's name, the compared metric."""
 
 
-def baseline_line(candidate: Evidence, options: Mapping[str, Any]) -> Line:
+def judge_with_baselines(candidate: Evidence, champion: Evidence | None, gates: Mapping[str, Any]) -> list[Line]:
+    """As `judge`; where there is no champion to be no worse than, the candidate must beat the simple models as well."""
+    lines = judge(candidate, champion, gates)
+    if champion is None and "quality" in {each.gate for each in lines}:
+        lines.append(_baseline_line(candidate, gates["quality"]))
+    return lines
+
+
+def _baseline_line(candidate: Evidence, options: Mapping[str, Any]) -> Line:
     """The comparison with trivial, linear and boosted models, as `baselines=true` measured it.
 
     Args:
@@ -26,7 +34,10 @@ def baseline_line(candidate: Evidence, options: Mapping[str, Any]) -> Line:
             why = "nothing was compared with it: there is no champion, and its task has no simple models for the test"
             return Line("baseline", "not known", why, "", source, "compare it with what you have: `lantu compare`")
         why = "no simple model was fitted on the same rows, so nothing says that a network is needed"
-        return Line("baseline", "not known", why, LIMIT, source, "train it again with `baselines=true`")
+        why = candidate.stale.get("baselines.json", why)
+        return Line(
+            "baseline", "not known", why, LIMIT, source, f"lantu evaluate run={candidate.run_id} baselines=true"
+        )
     name, metric, value, low, high = min(found, key=lambda each: each[3])
     sign = "better" if value >= 0 else "worse"
     claim = f"test/{metric} is {abs(value):.4g} {sign} than that of the {name} model [{low:+.4g}, {high:+.4g}]"

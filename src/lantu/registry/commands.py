@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from lantu.errors import UserError
 from lantu.log_noise import without_noise
+from lantu.registry.baseline_line import judge_with_baselines
 from lantu.registry.evidence import Evidence, gather
-from lantu.registry.gates import check_gates, judge, verdict_of
+from lantu.registry.gates import check_gates, verdict_of
 from lantu.registry.line import Line
 from lantu.registry.mlflow_registry import Registry, open_registry
 from lantu.tracking.find import find_run
@@ -97,8 +98,8 @@ def promote(cfg: DictConfig) -> None:
             f"weights {(one.weights or '')[:8]} now: it was trained on since. Register it again: `lantu register "
             f"run={candidate.run_id} name={name}`."
         )
-    lines = judge(one, two, gates)
-    verdict = verdict_of(lines)
+    lines = judge_with_baselines(one, two, gates)
+    verdict = verdict_of([each for each in lines if each.limit])
     _show(lines)
     decision: dict[str, Any] = {
         "what": "promote", "version": candidate.version, "alias": cfg.to, "verdict": verdict,
@@ -112,7 +113,7 @@ def promote(cfg: DictConfig) -> None:
     }
     if verdict != "go" and cfg.force is None:
         registry.note(name, {**decision, "what": "refuse"}, run_id=candidate.run_id, evidence=kept)
-        broken = ", ".join(each.gate for each in lines if each.verdict != "met") or "no gate has a limit"
+        broken = ", ".join(each.gate for each in lines if each.limit and each.verdict != "met") or "no gate has a limit"
         raise UserError(
             f"{name} version {candidate.version} is not promoted ({verdict}): {broken}. Meet the gates, or give a "
             'reason that is kept: --force "..."'
@@ -177,7 +178,8 @@ def _show(lines: list[Line]) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     for each in lines:
-        console.print(f"{MARKS[each.verdict]}  {each.gate:<9} {escape(each.claim)}  (limit: {escape(each.limit)})")
+        limit = f"limit: {each.limit}" if each.limit else "no limit"
+        console.print(f"{MARKS[each.verdict]}  {each.gate:<9} {escape(each.claim)}  ({escape(limit)})")
         if each.remedy and each.verdict != "met":
             console.print(f"                      {escape(each.remedy)}")
 

@@ -115,6 +115,10 @@ def gather(
         found.metrics |= by_group.get("metrics", {})
         found.group_sizes = by_group.get("examples", {})
         found.groups += [each for each in by_group.get("group", []) if each not in found.groups]
+        simple = found.fresh("baselines.json", _content(_file(client, found, "baselines.json", Path(name))))
+        if simple is not None:
+            found.metrics |= simple.get("metrics", {})
+            found.tried_baselines = True
         found.load = found.fresh("load.json", _content(_file(client, found, "load.json", Path(name))))
     if found.folder is not None:
         for file in found.folder.glob("export/*/equality.json"):

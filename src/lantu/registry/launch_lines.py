@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lantu.compare.methods.stored_predictions import calibration, values
-from lantu.registry.baseline_line import baseline_line
+from lantu.registry.baseline_line import judge_with_baselines
 from lantu.registry.evidence import Evidence
-from lantu.registry.gates import judge
 from lantu.registry.line import Line
 from lantu.units import format_money
 
@@ -30,9 +29,7 @@ def lines_of(
         history: decisions of the registered model.
         business: the user's assumptions, as in conf/business.
     """
-    lines = judge(candidate, champion, gates)
-    if champion is None and "quality" in {each.gate for each in lines}:
-        lines.append(baseline_line(candidate, gates["quality"]))
+    lines = judge_with_baselines(candidate, champion, gates)
     judged = {each.gate for each in lines}
     more = [
         _absolute(candidate, gates, split),

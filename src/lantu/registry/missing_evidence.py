@@ -14,7 +14,10 @@ from lantu.registry.line import Line
 from lantu.tracking.further import metrics_of, params_of
 from lantu.units import format_money
 
-SECONDS = {"latency": 30.0, "cost": 30.0, "errors": 30.0, "rollback": 5.0, "export": 60.0, "drift": 60.0, "card": 30.0}
+SECONDS = {
+    "latency": 30.0, "cost": 30.0, "errors": 30.0, "rollback": 5.0, "export": 60.0, "drift": 60.0, "card": 30.0,
+    "baseline": 60.0,
+}  # fmt: skip
 """Of the commands that measure what a line misses, about."""
 MOST_RUNS = 1000
 
@@ -42,7 +45,7 @@ def _priced(
 ) -> Line:
     if line.verdict != "not known" or not line.remedy:
         return line
-    if line.gate in SECONDS:
+    if line.gate in SECONDS and line.remedy.startswith("lantu "):
         hourly = candidate.usd_per_hour
         usd = SECONDS[line.gate] / 3600 * hourly if hourly is not None else 0.0
         return replace(line, usd=usd, remedy=f"{line.remedy}  # about {SECONDS[line.gate]:.0f} s of this machine")

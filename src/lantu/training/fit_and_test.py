@@ -6,10 +6,10 @@ from pytorch_lightning import Trainer
 
 from lantu.data import DataModule
 from lantu.errors import UserError
+from lantu.inference.compare_baselines import beside_baselines
 from lantu.intervals import steps_done
 from lantu.loggers import log_metrics
 from lantu.tasks import Task
-from lantu.training.compare_baselines import beside_baselines
 
 
 def train(
