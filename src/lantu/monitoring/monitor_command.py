@@ -216,12 +216,12 @@ def _write(verdict: Verdict, folder: Path, *, weights: str | None = None) -> Non
 
 def _track(verdict: Verdict, folder: Path, cfg: DictConfig) -> None:
     """Keep the figures as a run of an MLflow experiment of their own, so that it shows them over time."""
-    from lantu.tracking import RunLogger
+    from lantu.tracking import RunRecorder
 
     place = (
         Path(cfg.paths.store) / "runs" / "monitoring" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{time.time_ns() % 10**6}"
     )
-    logger = RunLogger(
+    logger = RunRecorder(
         run_dir=place, experiment=f"monitoring {verdict.name}"[:250], run_name=Path(verdict.new).name,
         tracking_uri=cfg.paths.tracking_uri, store=cfg.paths.store, ship=cfg.ship,
     )  # fmt: skip

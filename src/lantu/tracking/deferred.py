@@ -4,12 +4,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from lightning_fabric.utilities.apply_func import convert_tensors_to_scalars
-from torch import Tensor
-
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
+    from torch import Tensor
 
 
 @dataclass
@@ -19,7 +16,7 @@ class Pending:
     t: int
     step: int
     ready: dict[str, float]
-    copies: dict[str, Tensor]
+    copies: dict[str, "Tensor"]
     arrived: Any  # torch.cuda.Event, or None for devices that copy at once
 
     def has_arrived(self) -> bool:
@@ -41,8 +38,10 @@ class Arrivals:
     def __bool__(self) -> bool:
         return bool(self._queue)
 
-    def start(self, t: int, step: int, ready: dict[str, float], tensors: dict[str, Tensor]) -> None:
+    def start(self, t: int, step: int, ready: dict[str, float], tensors: dict[str, "Tensor"]) -> None:
         """Start copying and return: the copies are queued behind the computation of the values."""
+        import torch
+
         copies = {name: _begin_copy(tensor.detach()) for name, tensor in tensors.items()}
         arrived = None
         if any(tensor.is_cuda for tensor in tensors.values()):
@@ -65,6 +64,8 @@ def hand_over_tensors(trainer: "Trainer") -> None:
     connector has no switch for that, so its method is replaced for this trainer; other loggers still get
     numbers.
     """
+    from lightning_fabric.utilities.apply_func import convert_tensors_to_scalars
+
     connector = trainer._logger_connector
     if getattr(connector.log_metrics, "hands_over_tensors", False):
         return
@@ -94,10 +95,12 @@ def hand_over_tensors(trainer: "Trainer") -> None:
     connector.log_metrics = log_metrics
 
 
-def _begin_copy(tensor: Tensor) -> Tensor:
+def _begin_copy(tensor: "Tensor") -> "Tensor":
     if tensor.numel() != 1:
         raise ValueError(f"a metric is one number, and this tensor has the shape {tuple(tensor.shape)}.")
     if not tensor.is_cuda:
         return tensor.cpu()
+    import torch
+
     copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return copy.copy_(tensor, non_blocking=True)

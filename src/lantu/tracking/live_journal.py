@@ -8,9 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from lantu.notices import warn_once
 from lantu.redaction import redact
@@ -21,6 +19,9 @@ from lantu.tracking.owner import HEARTBEAT_SECONDS
 from lantu.tracking.run_folder import RunFolder
 from lantu.tracking.store import absolute, embedded_uri
 from lantu.tracking.uploader import Uploader, sync_in_background
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PATIENCE_SECONDS = 10.0  # how long the end of a run waits for an upload without progress
 LONGEST_PATIENCE_SECONDS = 30.0  # and for one with progress
@@ -88,7 +89,7 @@ class LiveJournal:
         assert self._journal is not None
         return self._journal
 
-    def append_when_arrived(self, step: int, values: dict[str, float], tensors: dict[str, Tensor]) -> None:
+    def append_when_arrived(self, step: int, values: dict[str, float], tensors: dict[str, "Tensor"]) -> None:
         """Record metrics, some of them still on a device, without waiting for the copy."""
         self.opened()
         self._arrivals.start(time.time_ns() // 1_000_000, step, values, tensors)

@@ -63,14 +63,14 @@ def write(known: Facts, folder: Path) -> list[Path]:
 
 def keep(run: Path, folder: Path, *, ship: bool) -> bool:
     """Hand the card to the run's record in MLflow; False where the run has no record, or is still being written."""
-    from lantu.tracking import RunLogger
+    from lantu.tracking import RunRecorder
 
     record = RunFolder(run)
     head = record.head()
     if head is None or record.state() == "running":
         return False
     end = last(record.records)
-    logger = RunLogger(
+    logger = RunRecorder(
         run_dir=run, experiment=head["experiment"], run_name=head["name"], tracking_uri=head["tracking_uri"], ship=ship
     )
     logger.log_artifact(folder, "card" if folder.name != "card" else None)
