@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lantu.compare.methods.scaling import Law, Refused, budget_curve, effective_samples, fit
+from lantu.compare.methods.scaling_fit import Refused, fit
+from lantu.compare.methods.scaling_law import Law, budget_curve, effective_samples
 
 HOFFMANN = {"E": 1.69, "A": 406.4, "alpha": 0.34, "B": 410.7, "beta": 0.28}
 """Hoffmann et al. 2022, equation 10."""

@@ -8,7 +8,8 @@ from lantu.compare.analysis import Analysis
 from lantu.compare.methods.curves import Curve, curves, hardware_use
 from lantu.compare.methods.importance import Importance, importance
 from lantu.compare.methods.roi import Measured, Outlook, missing_assumptions, outlook
-from lantu.compare.methods.scaling import Law, Refused
+from lantu.compare.methods.scaling_fit import Refused
+from lantu.compare.methods.scaling_law import Law
 from lantu.compare.reading.run_frames import Reader
 from lantu.compare.scaling_of_runs import fitted_law
 

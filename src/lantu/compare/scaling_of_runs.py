@@ -5,7 +5,8 @@ import pandas as pd
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.methods.curves import samples_per_step
-from lantu.compare.methods.scaling import Law, Refused, effective_samples, fit
+from lantu.compare.methods.scaling_fit import Refused, fit
+from lantu.compare.methods.scaling_law import Law, effective_samples
 from lantu.compare.reading.run_frames import Runs
 
 NAN = float("nan")

@@ -6,7 +6,8 @@ error in the first fit. Both are nats per token on MassiveText with its 32,000-w
 with other tokenizers differ; which of two sizes is better carries over more than its loss does.
 
 `chinchilla_resamples.csv` has the coefficients of a hundred bootstrap resamples of the same 240 runs, fitted by
-`lantu.compare.methods.scaling`; their spread is that of the replication's standard errors. Intervals come from them.
+`lantu.compare.methods.scaling_fit`; their spread is that of the replication's standard errors. Intervals come from
+them.
 """
 
 from functools import cache

@@ -28,7 +28,8 @@ def forecast_from(experiment: str, *, tracking_uri: str, job: Job) -> Forecast:
         UserError: there is no such experiment, or its runs do not identify a law; the message says why.
     """
     from lantu.compare.analysis import Options, analyse
-    from lantu.compare.methods.scaling import Refused, effective_samples
+    from lantu.compare.methods.scaling_fit import Refused
+    from lantu.compare.methods.scaling_law import effective_samples
     from lantu.compare.reading.run_frames import Selection
     from lantu.compare.reading.stores import open_reader
     from lantu.compare.scaling_of_runs import fitted_law

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
@@ -16,8 +15,9 @@ from lantu.errors import UserError
 from lantu.models.gan import GAN, Generator
 from lantu.tasks import adversarial_figures as drawn
 from lantu.tasks import adversarial_losses as losses
-from lantu.tasks.generation_quality import GenerationQuality, frechet_distance
-from lantu.tasks.image_features import ClassifierFeatures, InceptionFeatures, features_of, fit_or_load
+from lantu.tasks.generation_quality import GenerationQuality
+from lantu.tasks.image_features import ClassifierFeatures, InceptionFeatures, fit_or_load
+from lantu.tasks.memorization import Split, compare_with_training
 from lantu.tasks.outputs import Outputs
 from lantu.tasks.task import Task
 
@@ -32,7 +32,7 @@ SEED = 0
 ROWS, COLUMNS = 10, 10
 """Of a sheet of generated images."""
 LOOKED_UP = 1000
-"""Generated and test images whose nearest training image is looked for."""
+"""Generated images whose nearest training image is looked for."""
 
 
 class Adversarial(Task):
@@ -229,31 +229,18 @@ class Adversarial(Task):
         y = torch.arange(min(len(self.class_names), ROWS * COLUMNS)).repeat_interleave(per_row)
         shown: dict[str, Any] = {"generated": drawn.sheet(_bytes(self.made(y, random=random)), columns=COLUMNS)}
         if stage == "test" and "test" in data.splits:
-            shown |= self._beside_training(data, random)
+            labels = torch.arange(LOOKED_UP) % len(self.class_names)
+            train, test = (self._split(data.splits[part]) for part in ("train", "test"))
+            generated = self.made(labels, random=random)
+            found = compare_with_training(generated, train, test, self.features(), compared=self.compared, seed=SEED)
+            pairs = torch.stack([_bytes(found.copies[:COLUMNS]), _bytes(found.nearest[:COLUMNS])]).flatten(0, 1)
+            name = "inception" if self.inception else "classifier"
+            shown["nearest_training"] = drawn.sheet(pairs, columns=COLUMNS)
+            shown |= {f"test/fid_floor_{name}": found.fid_floor, "test/nearest_ratio": found.nearest_ratio}
         return shown
 
-    def _beside_training(self, data: "DataModule", random: torch.Generator) -> dict[str, Any]:
-        features, name = self.features(), "inception" if self.inception else "classifier"
-        train, test = (data.splits[part] for part in ("train", "test"))
-        sizes: Any = (len(train), len(test))  # type: ignore[arg-type]
-        chosen = np.random.default_rng(SEED).permutation(sizes[0])[: max(self.compared, 1)]
-        known = features_of(features, self._reader(train), chosen)
-        unseen = features_of(features, self._reader(test), np.arange(min(sizes[1], self.compared)))
-        labels = torch.arange(LOOKED_UP) % len(self.class_names)
-        made = self.made(labels, random=random)
-        ours = torch.cat([features(part).float().cpu() for part in made.split(500)])
-        near, far = torch.cdist(ours, known).min(dim=1), torch.cdist(unseen[:LOOKED_UP], known).min(dim=1).values
-        ratio = float(near.values.median() / far.median().clamp(min=1e-12))
-        count = min(len(known), len(unseen))
-        floor = float(frechet_distance(unseen[:count], known[:count])) if count > 1 else float("nan")
-        closest = near.values.argsort()[:COLUMNS]
-        beside = self._reader(train)(chosen[near.indices[closest]].tolist())
-        pairs = torch.stack([_bytes(made[closest]), _bytes(beside)]).flatten(0, 1)
-        return {
-            "nearest_training": drawn.sheet(pairs, columns=COLUMNS),
-            f"test/fid_floor_{name}": floor,
-            "test/nearest_ratio": ratio,
-        }
+    def _split(self, examples: Any) -> Split:
+        return Split(self._reader(examples), len(examples))
 
     def _reader(self, examples: Any) -> Any:
         """Reads examples by number as images (N, C, H, W) in [-1, 1] on the task's device."""

@@ -5,7 +5,7 @@ import math
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import number
 from lantu.compare.further_analysis import FurtherAnalysis
-from lantu.compare.methods.scaling import Law
+from lantu.compare.methods.scaling_law import Law
 from lantu.compare.phrases import counted, digits_for, interval
 from lantu.units import format_money
 

@@ -10,7 +10,7 @@ from lantu.compare.comparison_table import number
 from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.methods.pareto import front, prices, telling_costs
 from lantu.compare.methods.roi import Outlook
-from lantu.compare.methods.scaling import Law, budget_curve
+from lantu.compare.methods.scaling_law import Law, budget_curve
 from lantu.compare.report import svg
 from lantu.compare.report.drawing import GREY, cut, without_worst
 from lantu.metric_direction import direction

@@ -8,7 +8,8 @@ from lantu.compare.analysis import Analysis
 from lantu.compare.comparison_table import MISSING, compact, number
 from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.methods.roi import FORMULAS, Outlook
-from lantu.compare.methods.scaling import Law, Refused
+from lantu.compare.methods.scaling_fit import Refused
+from lantu.compare.methods.scaling_law import Law
 from lantu.compare.phrases import digits_for, interval
 from lantu.compare.report import charts_cost
 from lantu.units import format_money

@@ -1,45 +1,24 @@
-"""Scaling laws fitted to the user's own runs, and what a larger budget would buy.
+"""Fit a scaling law to the user's own runs.
 
-The form is L(N, D) = E + A / N^alpha + B / D^beta of Hoffmann et al. 2022, "Training Compute-Optimal Large Language
-Models", fitted by their approach 3: the Huber loss (delta 1e-3) between log L and the log of the form, by L-BFGS
-from many starts. Where only one of N, D or compute C varies, the power law L = E + A / x^alpha is fitted the same
-way. Intervals come from a bootstrap of the runs. As Besiroglu et al. 2024 ("Chinchilla Scaling: A replication
+Approach 3 of Hoffmann et al. 2022: the Huber loss (delta 1e-3) between log L and the log of the form, by L-BFGS from
+many starts. Intervals come from a bootstrap of the runs. As Besiroglu et al. 2024 ("Chinchilla Scaling: A replication
 attempt") point out, the objective is a sum over runs: an average lets L-BFGS stop too early.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logsumexp
+
+from lantu.compare.methods.scaling_law import FLOPS_PER_PARAMETER_AND_SAMPLE, Law, log_loss, natural
 
 DELTA = 1e-3
 """Huber's delta, on log losses."""
-FLOPS_PER_PARAMETER_AND_SAMPLE = 6.0
-"""C = 6 N D: forward and backward pass of a dense network (Kaplan et al. 2020)."""
 FEWEST = {"two": 8, "one": 4}
 """Different points that a fit needs: three more than it has coefficients, or one more for a single variable."""
-
-
-REPEATED = 15.39
-"""R* of Muennighoff et al. 2023: how many repetitions of the data it takes until more of them add little."""
-
-
-def effective_samples(seen: np.ndarray, unique: np.ndarray) -> np.ndarray:
-    """Samples seen, with repeated ones counted for what they are worth beside new ones.
-
-    Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", equation 5: of U unique samples seen 1 + R
-    times, the effective number is U + U R* (1 - exp(-R / R*)). Up to four epochs are nearly as good as new data.
-
-    Args:
-        seen: (runs,) samples seen, repetitions included.
-        unique: (runs,) different samples that there are.
-    """
-    unique = np.minimum(unique, seen)
-    repeats = seen / unique - 1
-    return np.asarray(unique + unique * REPEATED * (1 - np.exp(-repeats / REPEATED)))
+_WORDS = {"N": "the network", "D": "the amount of data", "C": "the compute"}
 
 
 @dataclass(frozen=True)
@@ -47,63 +26,6 @@ class Refused:
     """Why the runs do not identify a law."""
 
     reason: str
-
-
-@dataclass(frozen=True)
-class Law:
-    """A fitted law over one or two variables, with its bootstrap."""
-
-    variables: tuple[str, ...]
-    """("N", "D"), or one of them, or ("C",)."""
-    coefficients: dict[str, float]
-    """E; A and alpha; with two variables also B and beta."""
-    bootstrap: np.ndarray
-    """(draws, coefficients): log E, log A, alpha, (log B, beta) of every resample."""
-    parameters: np.ndarray
-    """The fit itself, in the same order."""
-    residual: float
-    """The typical error of log L: 0.01 is one per cent."""
-    points: int
-    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Smallest and largest value seen, by variable."""
-    largest: float = float("nan")
-    """Compute of the largest run, in FLOPs; nan where only N or only D varies."""
-
-    def predict(self, *values: float) -> tuple[float, float, float]:
-        """The loss at (N, D) or x with its 95% interval."""
-        x = np.log(np.array(values, dtype=float))[:, None]
-        draws = np.exp([_log_loss(each, x)[0] for each in self.bootstrap])
-        low, high = np.quantile(draws, [0.025, 0.975])
-        return float(np.exp(_log_loss(self.parameters, x)[0])), float(low), float(high)
-
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        """95% bootstrap interval of every coefficient."""
-        names = list(self.coefficients)
-        values = _natural(self.bootstrap)
-        return {name: tuple(np.quantile(values[:, place], [0.025, 0.975])) for place, name in enumerate(names)}
-
-    def errors(self) -> dict[str, float]:
-        """Bootstrap standard error of every coefficient."""
-        return dict(zip(self.coefficients, _natural(self.bootstrap).std(axis=0, ddof=1), strict=True))
-
-    def optimum(self, compute: float) -> "Optimum":
-        """The size and the data with which a budget of FLOPs buys the lowest loss (their equation 4)."""
-        assert len(self.variables) == 2, "needs both N and D"
-        best = _optimal(self.parameters[None], compute)[0]
-        draws = _optimal(self.bootstrap, compute)
-        low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-        return Optimum(compute, *((float(b), float(lo), float(hi)) for b, lo, hi in zip(best, low, high, strict=True)))
-
-
-@dataclass(frozen=True)
-class Optimum:
-    """The best use of a budget; every figure with its 95% interval: (value, low, high)."""
-
-    compute: float
-    """FLOPs."""
-    parameters: tuple[float, float, float]
-    samples: tuple[float, float, float]
-    loss: tuple[float, float, float]
 
 
 def fit(
@@ -161,14 +83,14 @@ def _fitted(chosen: tuple[str, ...], x: np.ndarray, y: np.ndarray, *, draws: int
         rows = random.integers(0, len(y), len(y))
         resampled.append(_minimise(x[:, rows], y[rows], starts=[best]))
     bootstrap = np.array(resampled)
-    values = _natural(best[None])[0]
+    values = natural(best[None])[0]
     names = ("E", "A", "alpha", "B", "beta")[: len(values)]
     law = Law(
         variables=chosen,
         coefficients=dict(zip(names, map(float, values), strict=True)),
         bootstrap=bootstrap,
         parameters=best,
-        residual=float(np.median(np.abs(y - _log_loss(best, x))) * 1.4826),
+        residual=float(np.median(np.abs(y - log_loss(best, x))) * 1.4826),
         points=len(y),
         ranges={
             name: (float(np.exp(row.min())), float(np.exp(row.max()))) for name, row in zip(chosen, x, strict=True)
@@ -199,16 +121,6 @@ def _largest(chosen: tuple[str, ...], x: np.ndarray) -> float:
     return float(FLOPS_PER_PARAMETER_AND_SAMPLE * np.exp(x.sum(axis=0).max())) if len(chosen) == 2 else float("nan")
 
 
-def budget_curve(law: Law, computes: np.ndarray) -> np.ndarray:
-    """(budgets, 3): the lowest loss at each budget in FLOPs, with its interval; for laws of (N, D) or C."""
-    if law.variables == ("C",):
-        return np.array([law.predict(each) for each in computes])
-    return np.array([law.optimum(each).loss for each in computes])
-
-
-_WORDS = {"N": "the network", "D": "the amount of data", "C": "the compute"}
-
-
 def _unidentified(chosen: tuple[str, ...], x: np.ndarray, loss: np.ndarray) -> Refused | None:
     different = len(np.unique(x, axis=1).T)
     fewest = FEWEST["two" if len(chosen) == 2 else "one"]
@@ -231,13 +143,6 @@ def _unidentified(chosen: tuple[str, ...], x: np.ndarray, loss: np.ndarray) -> R
     if loss.max() / loss.min() < 1.005:
         return Refused("the losses are all the same within half a per cent; there is no curve to fit.")
     return None
-
-
-def _log_loss(p: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """log L at (variables, points) of log values, by log-sum-exp over the terms."""
-    terms = [np.full(x.shape[1], p[0])]
-    terms += [p[1 + 2 * place] - p[2 + 2 * place] * row for place, row in enumerate(x)]
-    return np.asarray(logsumexp(np.stack(terms), axis=0))
 
 
 def _objective(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
@@ -301,21 +206,3 @@ def _minimise(x: np.ndarray, y: np.ndarray, *, starts: list[np.ndarray]) -> np.n
     for place, c in enumerate(centre):
         best[1 + 2 * place] += best[2 + 2 * place] * c
     return best
-
-
-def _natural(p: np.ndarray) -> np.ndarray:
-    """(draws, coefficients) with E, A, B in place of their logarithms."""
-    values = p.copy()
-    values[:, [0, *range(1, p.shape[1], 2)]] = np.exp(np.clip(p[:, [0, *range(1, p.shape[1], 2)]], -700, 700))
-    return values
-
-
-def _optimal(p: np.ndarray, compute: float) -> np.ndarray:
-    """(draws, 3): N, D and loss at the optimum of a budget, by their equation 4."""
-    log_a, alpha, log_b, beta = p[:, 1], p[:, 2], p[:, 3], p[:, 4]
-    log_nd = np.log(compute / FLOPS_PER_PARAMETER_AND_SAMPLE)
-    log_g = (np.log(alpha) + log_a - np.log(beta) - log_b) / (alpha + beta)
-    log_n = log_g + beta / (alpha + beta) * log_nd
-    log_d = log_nd - log_n
-    loss = np.exp(p[:, 0]) + np.exp(log_a - alpha * log_n) + np.exp(log_b - beta * log_d)
-    return np.stack([np.exp(log_n), np.exp(log_d), loss], axis=1)
