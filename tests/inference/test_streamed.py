@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 
 import lantu
+from lantu import extras
 from lantu.config.build import build
 from lantu.errors import UserError
 from lantu.inference import streamed
+from lantu.inference.arguments import check_workers
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
-from lantu.inference.streamed import Job, run
+from lantu.inference.streamed import Job, _predict_here, _prepare, run
 from tests.conftest import SHORT
 from tests.serving.test_export import TRAINER
 
@@ -74,7 +76,7 @@ def test_what_was_cut_off_is_resumed_and_finished_parts_are_not_predicted_again(
     table, output = tmp_path / "people.csv", tmp_path / "out.csv"
     people.to_csv(table, index=False)
     predicted: list[str] = []
-    real = streamed._predict_part
+    real = streamed.predict_part
 
     def cut_off(chunk: Path, folder: Path, number: int) -> None:
         if number == 2 and not predicted.count("resumed"):
@@ -82,7 +84,7 @@ def test_what_was_cut_off_is_resumed_and_finished_parts_are_not_predicted_again(
         predicted.append(str(number))
         real(chunk, folder, number)
 
-    monkeypatch.setattr(streamed, "_predict_part", cut_off)
+    monkeypatch.setattr(streamed, "predict_part", cut_off)
     with pytest.raises(KeyboardInterrupt):
         run(job(checkpoint, table, output))
     assert not output.exists()
@@ -106,6 +108,53 @@ def test_several_processes_write_what_one_writes(checkpoint: Path, people: pd.Da
     one, two = ([json.loads(line) for line in (tmp_path / f"{n}.jsonl").read_text().splitlines()] for n in (1, 2))
     assert one == two
     assert len(one) == 200
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_ray_cluster_resumes_what_was_cut_off_with_the_answers_of_one_process(
+    checkpoint: Path, people: pd.DataFrame, tmp_path: Path
+) -> None:
+    ray = pytest.importorskip("ray", reason="needs Ray, which is not installed")
+    from lantu.ray_cluster import connect
+
+    table = tmp_path / "people.csv"
+    people.to_csv(table, index=False, sep=";")
+    given = job(checkpoint, table, tmp_path / "ray.parquet", workers="ray")
+    _prepare(given)
+    _predict_here(job(checkpoint, table, tmp_path / "ray.parquet"), {1, 3})  # all but these
+    connect(None, {"num_cpus": 1})
+    try:
+        assert run(given) == (200, 2)
+    finally:
+        ray.shutdown()
+    run(job(checkpoint, table, tmp_path / "here.parquet"))
+    found, expected = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("ray", "here"))
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+@pytest.mark.slow  # importing Ray Data takes seconds
+@pytest.mark.xdist_group("ray")
+def test_a_table_that_a_worker_of_ray_cannot_cut_is_a_sentence_for_the_user(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs Ray, which is not installed")
+    from lantu.inference.on_ray import _cut, _keep
+
+    table = tmp_path / "broken.csv"
+    table.write_text("age,income,home\n" + "31,2000,rent\n" * 150 + "31,2000,rent,9,9\n")
+    parts = list(_cut({"table": [table], "rows": [60], "done": [[0]]}))
+    assert [int(each["number"][0]) for each in parts] == [1, -1]
+    with pytest.raises(UserError, match="more fields than the header"):
+        _keep({name: value[0] for name, value in parts[-1].items()}, tmp_path)
+
+
+def test_workers_that_cannot_be_used_are_refused_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="a number of processes, at least 1, or `ray`"):
+        check_workers("four", 100)
+    with pytest.raises(UserError, match="add `rows_at_once=100000`"):
+        check_workers(4, None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs the package ray: install it with `pip install 'lantu\[ray\]'`"):
+        check_workers("ray", 100)
 
 
 def test_what_cannot_be_cut_is_refused_with_a_sentence(checkpoint: Path, tmp_path: Path) -> None:

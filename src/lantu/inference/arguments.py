@@ -5,10 +5,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lantu.errors import UserError
+from lantu.extras import require
 from lantu.table_files import ENDINGS
 from lantu.tracking.find import look_for_checkpoint
 
 SPLITS = ("test", "val")
+RAY = "ray"
+"""The word for workers of a Ray cluster."""
 NOT_WRITTEN = (".xls", ".xlsx", ".ods", ".tsv", ".txt")
 """Endings that are refused before a model is loaded. Of others the task knows which it writes."""
 
@@ -22,6 +25,7 @@ def validate_arguments(cfg: DictConfig) -> None:
     if "prompt" in cfg:
         check_input(cfg.gallery, option="gallery")
         check_output(cfg.output)
+        check_workers(cfg.workers, cfg.rows_at_once)
     look_for_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
 
 
@@ -43,6 +47,16 @@ def check_output(output: str | None) -> None:
         check_ending(output, ENDINGS)
     if output is not None and not Path(output).expanduser().parent.is_dir():
         raise UserError(f"`output={output}`: there is no folder {Path(output).parent}.")
+
+
+def check_workers(workers: int | str, rows_at_once: int | None) -> None:
+    """Raise a `UserError` for workers that are no number and not `ray`, that miss a package, or have no parts."""
+    if workers != RAY and not (isinstance(workers, int) and workers >= 1):
+        raise UserError(f"`workers={workers}`: a number of processes, at least 1, or `{RAY}` for a Ray cluster.")
+    if workers == RAY:
+        require("ray", f"workers={RAY}", "ray")
+    if workers != 1 and rows_at_once is None:
+        raise UserError(f"`workers={workers}` share the parts of a table: add `rows_at_once=100000`, rows of a part.")
 
 
 def check_ending(output: str | None, endings: tuple[str, ...]) -> None:

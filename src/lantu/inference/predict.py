@@ -18,7 +18,7 @@ from lantu.data.encoding import read_text
 from lantu.data.read_table import read_table
 from lantu.errors import UserError
 from lantu.inference.apply import predict, predicted
-from lantu.inference.arguments import check_ending, check_input, check_output
+from lantu.inference.arguments import check_ending, check_input, check_output, check_workers
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.log_noise import without_noise
 from lantu.models.generate import check_sampling
@@ -36,6 +36,7 @@ def job(cfg: DictConfig) -> Any:
         check_input(cfg.input)
         check_input(cfg.gallery, option="gallery")
         check_output(cfg.output)
+        check_workers(cfg.workers, cfg.rows_at_once)
         _check_sampling(cfg)
         checkpoint = find_checkpoint(str(cfg.run), store=Path(cfg.paths.store), tracking_uri=cfg.paths.tracking_uri)
         rebuilt = rebuild(checkpoint)

@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from lantu.checkpoints.digest import digest_of
-from lantu.data.table_chunks import ENDINGS, chunk_files, common_type, text_types, write_state
+from lantu.data.table_chunks import ENDINGS, chunk_files, common_type, write_state
 from lantu.errors import UserError
-from lantu.inference.rebuild import Rebuilt, rebuild
+from lantu.inference.arguments import RAY, check_workers
+from lantu.inference.table_parts import load, predict_part
 
 STATE = "state.json"
 OUTPUTS = (".parquet", ".csv", ".jsonl")
-_worker: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Job:
     output: Path
     rows: int
     """At once."""
-    workers: int = 1
+    workers: int | str = 1
+    """Processes of this machine, or `RAY`."""
     trainer: Any = None
     """A config that builds the trainer, of each process."""
 
@@ -51,8 +52,9 @@ class Job:
 
 def check(job: Job) -> None:
     """Raise a `UserError` for what cannot be streamed."""
-    if job.rows < 1 or job.workers < 1:
-        raise UserError("`rows_at_once` and `workers` are at least 1.")
+    check_workers(job.workers, job.rows)
+    if job.rows < 1:
+        raise UserError(f"`rows_at_once={job.rows}`: rows of a part, at least 1.")
     if not job.input.is_file() or job.input.suffix.lower() not in ENDINGS:
         raise UserError(f"`rows_at_once` is for tables ({', '.join(ENDINGS)}), and `input={job.input}` is none.")
     if job.output.suffix not in OUTPUTS:
@@ -69,19 +71,29 @@ def run(job: Job) -> tuple[int, int]:
     check(job)
     _prepare(job)
     done = {int(each.stem) for each in job.folder.glob("*.json") if each.stem.isdigit()}
+    if job.workers == RAY:
+        from lantu.inference.on_ray import predict_on_ray
+
+        predict_on_ray(job.checkpoint, job.input, job.folder, rows=job.rows, done=done, trainer=job.trainer)
+    else:
+        _predict_here(job, done)
+    total = _merge(job)
+    shutil.rmtree(job.folder)
+    return total, len(done)
+
+
+def _predict_here(job: Job, done: set[int]) -> None:
+    """Predict for all chunks but those that are done, on this machine."""
     chunks = job.folder / "chunks"
     shutil.rmtree(chunks, ignore_errors=True)
     chunks.mkdir()
     todo = _pending(chunk_files(job.input, chunks, rows=job.rows), done)
     if job.workers == 1:
-        _load(job.checkpoint, job.trainer)
+        load(job.checkpoint, job.trainer)
         for number, chunk in todo:
-            _predict_part(chunk, job.folder, number)
+            predict_part(chunk, job.folder, number)
     else:
-        _in_processes(job, todo)
-    total = _merge(job)
-    shutil.rmtree(job.folder)
-    return total, len(done)
+        _in_processes(job, todo, workers=int(job.workers))
 
 
 def _pending(chunks: Iterator[Path], done: set[int]) -> Iterator[tuple[int, Path]]:
@@ -108,41 +120,16 @@ def _prepare(job: Job) -> None:
     write_state(state, now)
 
 
-def _load(checkpoint: Path, trainer: Any) -> None:
-    _worker["rebuilt"], _worker["trainer"] = rebuild(checkpoint), trainer
-
-
-def _in_processes(job: Job, todo: Iterator[tuple[int, Path]]) -> None:
+def _in_processes(job: Job, todo: Iterator[tuple[int, Path]], *, workers: int) -> None:
     spawned = multiprocessing.get_context("spawn")  # a forked process would share torch's threads and locks
-    with ProcessPoolExecutor(job.workers, spawned, _load, (job.checkpoint, job.trainer)) as pool:
+    with ProcessPoolExecutor(workers, spawned, load, (job.checkpoint, job.trainer)) as pool:
         under_way: deque[Future[None]] = deque()
         for number, chunk in todo:
-            if len(under_way) > job.workers:  # so many chunks wait on disk, not the whole table
+            if len(under_way) > workers:  # so many chunks wait on disk, not the whole table
                 under_way.popleft().result()
-            under_way.append(pool.submit(_predict_part, chunk, job.folder, number))
+            under_way.append(pool.submit(predict_part, chunk, job.folder, number))
         for each in under_way:
             each.result()
-
-
-def _predict_part(chunk: Path, folder: Path, number: int) -> None:
-    """Predict for one chunk, and write its part and what its columns of texts are."""
-    from lantu.config.build import build
-    from lantu.inference.apply import predict
-
-    rebuilt: Rebuilt = _worker["rebuilt"]
-    found = predict(rebuilt, build(_worker["trainer"]), chunk)
-    types: dict[str, str] = {}
-    if chunk.suffix == ".parquet":
-        given = pd.read_parquet(chunk)
-        texts = [name for name in given if given[name].dtype.kind in "OUT" and name in found]
-        types = text_types(given[texts])
-        if len(given) == len(found):
-            found[texts] = given[texts]  # one part may look like numbers where another does not
-    part = folder / f"{number:06d}.part"
-    found.to_parquet(part, index=False)
-    part.replace(folder / f"{number:06d}.parquet")
-    write_state(folder / f"{number:06d}.json", {"rows": len(found), "types": types})
-    chunk.unlink()
 
 
 def _merge(job: Job) -> int:

@@ -1,8 +1,5 @@
 """A pool of Ray tasks, on this machine or an existing cluster."""
 
-import logging
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,9 +7,8 @@ import ray
 
 from lantu.errors import UserError
 from lantu.interrupts import raise_if_asked
+from lantu.ray_cluster import connect, disconnect
 from lantu.sweeps.pools.pool import LOOK_SECONDS, Ended, Job, Work, first_line
-
-ANSWER_SECONDS = 10.0  # Ray itself retries a wrong address for minutes and prints a page about it
 
 
 class RayTasks:
@@ -66,33 +62,6 @@ class RayTasks:
             disconnect()
 
 
-def connect(address: str | None, options: Mapping[str, Any]) -> bool:
-    """Join a cluster, or start a local one; return whether the caller has to disconnect.
-
-    Raises:
-        UserError: no cluster at the address.
-    """
-    if ray.is_initialized():
-        return False
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES of jobs without GPU
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        _knock(address)
-        silent = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-        ray.init(address=address, **{**silent, **options})
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"`address={address}`: no Ray cluster could be joined there ({first_line(error)}). "
-            f"`null` starts one on this machine."
-        ) from error
-    return True
-
-
-def disconnect() -> None:
-    """Disconnect from the cluster; a cluster started by this process is shut down."""
-    ray.shutdown()
-
-
 def refuse_impossible(resources: Mapping[str, Any]) -> None:
     """Refuse resources that the whole cluster does not have, before a trial waits for them indefinitely.
 
@@ -110,10 +79,3 @@ def refuse_impossible(resources: Mapping[str, Any]) -> None:
 
 def _run(work: Work, job: Job) -> None:
     work(job)
-
-
-def _knock(address: str | None) -> None:
-    """Raise OSError if no server accepts connections at HOST:PORT."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()

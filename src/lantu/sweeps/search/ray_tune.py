@@ -17,8 +17,9 @@ from typing import Any
 from ray import tune
 
 from lantu.errors import UserError
+from lantu.ray_cluster import connect, disconnect
 from lantu.sweeps.pools.pool import Job, Work
-from lantu.sweeps.pools.ray import connect, disconnect, refuse_impossible
+from lantu.sweeps.pools.ray import refuse_impossible
 from lantu.sweeps.search.options import RayTuneOptions
 from lantu.sweeps.search.pbt import CHECKPOINT
 from lantu.sweeps.search.space import Space, spelled
