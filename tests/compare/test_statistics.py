@@ -21,6 +21,7 @@ def measured(cells: np.ndarray, *, shared_seeds: bool = True, **options: object)
     return compare(pd.Series(cells.ravel()), group, seed, mode="min", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["own", "auto"])
 @pytest.mark.parametrize("shared_seeds", [True, False])
 def test_equal_groups_are_told_apart_in_at_most_five_of_a_hundred_sweeps(pooling: str, shared_seeds: bool) -> None:
@@ -41,6 +42,7 @@ def test_equal_means_with_unequal_spreads_are_not_told_apart_too_often() -> None
     assert wrong <= 10
 
 
+@pytest.mark.slow
 def test_correcting_only_for_the_comparisons_with_the_winner_would_claim_too_much() -> None:
     random, sweeps, honest, naive = np.random.default_rng(2), 100, 0, 0
     for _ in range(sweeps):

@@ -46,6 +46,7 @@ def trials_in_mlflow(folder: Path) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_parallel_workers_run_all_trials_under_one_parent(tmp_path: Path) -> None:
     process = start(tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3", "sweep.name=mine")
     said = process.communicate(timeout=300)[0]

@@ -243,7 +243,7 @@ def test_every_network_trains_and_is_measured_and_predicts_and_answers_requests(
     assert scores[0] == pytest.approx(scores[1], abs=2e-4)  # equal ones may come in another order
 
 
-@pytest.mark.parametrize("model", ["yolo", "dfine"])
+@pytest.mark.parametrize("model", ["yolo", pytest.param("dfine", marks=pytest.mark.slow)])
 def test_a_run_that_goes_on_inside_an_epoch_ends_as_one_that_was_not_interrupted(
     model: str, squares: Path, train_shortly: Callable[..., lantu.Result], tmp_path: Path
 ) -> None:
