@@ -1,9 +1,11 @@
 """A prompt is typed as it is said, whatever signs it holds."""
 
+from pkgutil import resolve_name
+
 import pytest
 
 from lantu import compose
-from lantu.cli.main import _typed_text
+from lantu.cli.main import PLAIN, _typed_text
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,8 @@ def test_a_prompt_reaches_the_model_as_it_was_typed(text: str) -> None:
 @pytest.mark.parametrize("argument", ["prompt=null", 'prompt="a, b"', "prompt='a, b'", "tokens=3,4", "prompt="])
 def test_what_is_quoted_or_no_prompt_stays_as_it_is(argument: str) -> None:
     assert _typed_text(argument) == argument
+
+
+@pytest.mark.parametrize("function", PLAIN.values())
+def test_every_command_that_parses_its_own_arguments_has_a_function(function: str) -> None:
+    assert callable(resolve_name(function))

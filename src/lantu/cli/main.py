@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pkgutil import resolve_name
 
 from lantu.errors import UserError, full_disk, is_full_disk
 from lantu.redaction import redact
@@ -13,6 +14,19 @@ COMPOSED = (
     *("export", "serve", "load", "register", "promote", "rollback", "launch"),
 )
 """Commands that are configured by Hydra, each with a primary config of the same name."""
+PLAIN = {
+    "assistant": "lantu.cli.assistant:assistant_main",
+    "catalog": "lantu.cli.catalog:catalog_main",
+    "data": "lantu.cli.data:data_main",
+    "doctor": "lantu.cli.doctor:doctor_main",
+    "models": "lantu.cli.models:models_main",
+    "plan": "lantu.cli.plan_command:plan_main",
+    "runs": "lantu.cli.runs:runs_main",
+    "sweeps": "lantu.cli.sweeps:sweeps_main",
+    "sync": "lantu.cli.runs:sync_main",
+    "ui": "lantu.cli.ui:ui_main",
+}
+"""Commands that parse their own arguments, each with its function, which is imported when it is called."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,73 +72,13 @@ def _command(name: str) -> Callable[[list[str]], int]:
         return lambda _: _version()
     if name in COMPOSED:
         return lambda arguments: _composed(name, arguments)
-    plain = _plain_commands()
-    if name in plain:
-        return plain[name]()
+    if name in PLAIN:
+        function: Callable[[list[str]], int] = resolve_name(PLAIN[name])
+        return function
     from lantu.suggestions import did_you_mean
 
-    known = [*COMPOSED, *plain]
+    known = [*COMPOSED, *PLAIN]
     raise UserError(f"there is no command `{name}`.{did_you_mean(name, known)} There are: {', '.join(known)}.")
-
-
-def _plain_commands() -> dict[str, Callable[[], Callable[[list[str]], int]]]:
-    """Commands that parse their own arguments, each imported when it is called."""
-
-    def assistant() -> Callable[[list[str]], int]:
-        from lantu.cli.assistant import assistant_main
-
-        return assistant_main
-
-    def catalog() -> Callable[[list[str]], int]:
-        from lantu.cli.catalog import catalog_main
-
-        return catalog_main
-
-    def data() -> Callable[[list[str]], int]:
-        from lantu.cli.data import data_main
-
-        return data_main
-
-    def doctor() -> Callable[[list[str]], int]:
-        from lantu.cli.doctor import doctor_main
-
-        return doctor_main
-
-    def models() -> Callable[[list[str]], int]:
-        from lantu.cli.models import models_main
-
-        return models_main
-
-    def plan() -> Callable[[list[str]], int]:
-        from lantu.cli.plan_command import plan_main
-
-        return plan_main
-
-    def runs() -> Callable[[list[str]], int]:
-        from lantu.cli.runs import runs_main
-
-        return runs_main
-
-    def sweeps() -> Callable[[list[str]], int]:
-        from lantu.cli.sweeps import sweeps_main
-
-        return sweeps_main
-
-    def sync() -> Callable[[list[str]], int]:
-        from lantu.cli.runs import sync_main
-
-        return sync_main
-
-    def ui() -> Callable[[list[str]], int]:
-        from lantu.cli.ui import ui_main
-
-        return ui_main
-
-    return {
-        "assistant": assistant,
-        "catalog": catalog, "data": data, "doctor": doctor, "models": models, "plan": plan, "runs": runs,
-        "sweeps": sweeps, "sync": sync, "ui": ui,
-    }  # fmt: skip
 
 
 def _composed(command: str, arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -97,20 +98,7 @@ def parallel(analysis: Analysis) -> str:
         if len(better) <= MOST_LINES
         else better.index[np.linspace(0, len(better) - 1, MOST_LINES).astype(int)]
     )
-    columns: list[tuple[str, pd.Series, list[tuple[float, str]]]] = []
-    for name in names:
-        column, said = settings[name], analysis.groups.short.get(name, name)
-        if column.dtype.kind in "fiu" and column.nunique() > 2:
-            log = svg.spans_magnitudes(column.dropna().to_numpy(dtype=float), factor=8)
-            axis = svg.Axis(float(column.min()), float(column.max()), 0, 1, log=log)
-            values = sorted(map(float, column.dropna().unique()))
-            ticks = values if len(values) <= 6 else axis.ticks(4)
-            columns.append((said, column.map(axis), [(axis(tick), svg.short(tick)) for tick in ticks]))
-        else:
-            texts = column.map(words)
-            kinds = sorted(texts.unique())[:15]
-            place = {kind: (at + 0.5) / len(kinds) for at, kind in enumerate(kinds)}
-            columns.append((said, texts.map(place), [(at, cut(kind, 12)) for kind, at in place.items()]))
+    columns = [_coordinate(settings[name], analysis.groups.short.get(name, name)) for name in names]
     worst = float(score.quantile(0.95 if analysis.mode == "min" else 0.05))
     ends = (
         (float(better.iloc[0]), worst)
@@ -119,26 +107,55 @@ def parallel(analysis: Analysis) -> str:
     )
     axis = svg.Axis(min(ends), max(ends), 0, 1)
     columns.append(
-        (analysis.metric, score.map(axis).clip(0, 1), [(axis(tick), svg.short(tick)) for tick in axis.ticks(4)])
+        _Coordinate(
+            analysis.metric, score.map(axis).clip(0, 1), [(axis(tick), svg.short(tick)) for tick in axis.ticks(4)]
+        )
     )
+    leading = list(better.index[: max(3, len(better) // 10)][:20])
+    others = [each for each in some if each not in leading]
+    return _drawn(columns, others[::-1], leading[::-1])
+
+
+class _Coordinate(NamedTuple):
+    """One axis of parallel coordinates."""
+
+    name: str
+    places: pd.Series
+    """Where each configuration crosses the axis, 0 (below) to 1."""
+    ticks: list[tuple[float, str]]
+
+
+def _coordinate(column: pd.Series, name: str) -> _Coordinate:
+    """The axis of a setting: numbers by size, anything else by name."""
+    if column.dtype.kind in "fiu" and column.nunique() > 2:
+        log = svg.spans_magnitudes(column.dropna().to_numpy(dtype=float), factor=8)
+        axis = svg.Axis(float(column.min()), float(column.max()), 0, 1, log=log)
+        values = sorted(map(float, column.dropna().unique()))
+        ticks = values if len(values) <= 6 else axis.ticks(4)
+        return _Coordinate(name, column.map(axis), [(axis(tick), svg.short(tick)) for tick in ticks])
+    texts = column.map(words)
+    kinds = sorted(texts.unique())[:15]
+    place = {kind: (at + 0.5) / len(kinds) for at, kind in enumerate(kinds)}
+    return _Coordinate(name, texts.map(place), [(at, cut(kind, 12)) for kind, at in place.items()])
+
+
+def _drawn(columns: list[_Coordinate], others: list[str], leading: list[str]) -> str:
+    """The lines of configurations through all axes; the leading ones are drawn last and in colour."""
     width, height = 860, 300
     at = np.linspace(54, width - 54, len(columns))
     parts = []
-    leading = set(better.index[: max(3, len(better) // 10)][:20])
-    for label in [*(each for each in reversed(some) if each not in leading), *reversed(better.index[: len(leading)])]:
-        ys = [float(column.get(label, np.nan)) for _, column, _ in columns]
+    plain = f'stroke="{GREY}" opacity="0.28"'
+    coloured = f'stroke="{svg.COLOURS[0]}" stroke-width="2" opacity="0.75"'
+    for label, look in [*((each, plain) for each in others), *((each, coloured) for each in leading)]:
+        ys = [float(each.places.get(label, np.nan)) for each in columns]
         points = [f"{x:.1f},{270 - 230 * y:.1f}" for x, y in zip(at, ys, strict=True) if np.isfinite(y)]
-        best = label in leading
-        look = (
-            f'stroke="{svg.COLOURS[0]}" stroke-width="2" opacity="0.75"' if best else f'stroke="{GREY}" opacity="0.28"'
-        )
         parts.append(
             f'<polyline points="{" ".join(points)}" fill="none" {look}><title>{escape(str(label))}</title></polyline>'
         )
-    for x, (said, _, named) in zip(at, columns, strict=True):
+    for x, each in zip(at, columns, strict=True):
         parts.append(f'<path class="axis" d="M{x:.1f} 40V270"/>')
-        parts.append(f'<text class="label" x="{x:.1f}" y="22" text-anchor="middle">{escape(cut(said, 20))}</text>')
-        for y, text in named:
+        parts.append(f'<text class="label" x="{x:.1f}" y="22" text-anchor="middle">{escape(cut(each.name, 20))}</text>')
+        for y, text in each.ticks:
             if -0.01 <= y <= 1.01:
                 parts.append(f'<text class="note" x="{x + 5:.1f}" y="{274 - 230 * y:.1f}">{escape(text)}</text>')
     picture = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Parallel coordinates">{"".join(parts)}</svg>'
