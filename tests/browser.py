@@ -66,12 +66,12 @@ class Browser(AbstractContextManager["Browser"]):
         self._ask("Page.navigate", self._session, url=url)
         self.wait("document.readyState == 'complete' && location.href != 'about:blank'")
 
-    def look_at(self, *, width: int, dark: bool = False) -> None:
-        """Give the window a width in pixels, and the person a preference for light or dark."""
+    def look_at(self, *, width: int, dark: bool = False, paper: bool = False) -> None:
+        """Give the window a width in pixels, the person a preference for light or dark, or show the page as printed."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self._ask("Emulation.setDeviceMetricsOverride", self._session, **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._ask("Emulation.setEmulatedMedia", self._session, features=[scheme])
+        self._ask("Emulation.setEmulatedMedia", self._session, media="print" if paper else "", features=[scheme])
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""

@@ -58,6 +58,17 @@ def test_nothing_of_a_report_is_clipped(browser: Browser, width: int) -> None:
     assert browser.run(CLIPPED) == 0
 
 
+def test_nothing_of_a_report_is_clipped_on_paper_where_nobody_can_scroll(browser: Browser) -> None:
+    names = "[...document.querySelectorAll('.stack tbody td:first-child, .runs tbody td:last-child')]"
+    browser.run(f"{names}.forEach((each) => {{ each.className = ''; each.textContent = '/a/long/folder'.repeat(9); }})")
+    browser.look_at(width=718, paper=True)  # A4 within its margins
+    try:
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+        assert browser.run(CLIPPED.replace(".scroll, .wide, svg", "svg")) == 0
+    finally:
+        browser.look_at(width=1400)
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_axe_finds_no_violation_in_a_report(browser: Browser, axe: str, width: int, dark: bool) -> None:

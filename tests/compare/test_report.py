@@ -21,6 +21,7 @@ from lantu.compare.reading.run_frames import Selection
 from lantu.compare.reading.stores import open_reader
 from lantu.compare.recommendation import Decision, decide
 from lantu.compare.report import charts_cost
+from lantu.compare.report.drawing import cut_apart
 from lantu.compare.report.page import write_report
 from lantu.compare.report.slices_section import slices_section
 from lantu.errors import UserError
@@ -523,3 +524,11 @@ def test_every_run_is_listed_and_links_to_its_server(analysis: Analysis, store: 
 def test_a_report_that_does_not_fit_on_the_disk_is_a_sentence(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "experiment=other", f"tracking_uri={store}", "report=/dev/full"]) == 2
     assert "the disk, or your share of it, is full" in capsys.readouterr().err
+
+
+def test_names_that_begin_alike_are_told_apart_where_there_is_no_room_for_them() -> None:
+    files = ["/home/me/project/data/north.parquet", "/home/me/project/data/south.parquet"]
+    assert cut_apart(files, 8) == ["…north.…", "…south.…"]
+    assert cut_apart(["torch.optim.AdamW", "torch.optim.SGD"], 12) == ["…AdamW", "…SGD"]
+    assert cut_apart(["mlp", "cnn"], 8) == ["mlp", "cnn"]
+    assert cut_apart([files[0]], 8) == ["/home/m…"]

@@ -203,6 +203,18 @@ def test_a_network_without_a_graph_says_why_and_what_to_do(net: torch.nn.Module)
         refuse_without_graph(net)
 
 
+def test_boxes_are_measured_against_the_size_of_the_picture_and_not_against_a_side_that_is_near_its_border() -> None:
+    sides = torch.tensor([[1e-3, 2.0, 127.0, 120.0]])
+    for shift, equal in ((5e-4, True), (5e-3, False)):
+        for trained, exported in ((sides, sides + shift), ([sides, sides[:0]], [sides + shift, sides[:0]])):
+            found = Equality(tolerance=1e-5, examples=1)
+            _add(found, "", {"boxes": trained}, {"boxes": exported})
+            assert found.equal == equal
+    plain = Equality(tolerance=1e-5, examples=1)
+    _add(plain, "", {"scores": sides}, {"scores": sides + 5e-4})
+    assert not plain.equal
+
+
 TABLE = re.compile(r"^\| (\w[^|]*?) *\|([^|]*)\|([^|]*)\|([^|]*)\|$", re.MULTILINE)
 
 

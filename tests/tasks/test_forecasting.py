@@ -15,6 +15,7 @@ from lantu.cli.main import main
 from lantu.errors import UserError
 from lantu.inference.rebuild import rebuild
 from lantu.models import TCN, FoldNetworks, SeriesTransformer
+from lantu.serving.export.export_command import export
 from lantu.tasks.forecast_heads import Quantiles, SkewT, VarEs, head_of
 
 Train = Callable[..., lantu.Result]
@@ -213,3 +214,23 @@ def test_a_walk_that_is_resumed_ends_as_one_that_was_not_stopped(sales: Path, tr
     assert "2020" not in str(resumed.data.report.lines())
     with pytest.raises(UserError, match="one device"):
         train(*walk, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1")
+
+
+@pytest.mark.slow
+def test_a_walk_exports_the_weights_of_every_fold_and_forecasts_the_same_from_them(
+    sales: Path, train: Train, tmp_path: Path
+) -> None:
+    result = train(
+        "data=time_series", f"data.path={sales}", "data.time=day", "data.target=[north]", "data.split=expanding",
+        "data.train_steps=120", "data.refit_every=60", "model=gru", "model.hidden=4", "model.embedding=4",
+        "trainer.max_epochs=1", "test=false", "save_model=false", *SMALL,
+    )  # fmt: skip
+    checkpoint, folder = result.run_dir / "checkpoints" / "best.ckpt", tmp_path / "export"
+    with pytest.raises(UserError, match="answers each fold of a walk with another network"):
+        export(rebuild(checkpoint), checkpoint, folder, form="torch")
+    found = export(rebuild(checkpoint), checkpoint, folder, form="safetensors")
+    assert (found["equal"], found["largest"]["value"]) == (True, 0)
+    for name in ("run", "export"):
+        given = result.run_dir if name == "run" else folder
+        assert main(["predict", f"run={given}", f"input={sales}", f"output={tmp_path}/{name}.csv"]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "export.csv"), pd.read_csv(tmp_path / "run.csv"))

@@ -95,7 +95,7 @@ def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, folder: Path, data_opti
         adapt(net)
     task = build(cfg.task, net=net, **decided_parts(cfg))
     if exported:
-        load_weights(net, folder)
+        load_weights(task.net, folder)  # a task may wrap the network: in one for each fold of a walk
         task.load_state_dict(loaded["state_dict"], strict=False)
     else:
         task.load_state_dict(loaded["state_dict"])

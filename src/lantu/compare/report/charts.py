@@ -10,7 +10,7 @@ from lantu.compare.comparison_table import number, spread
 from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.phrases import digits_for
 from lantu.compare.report import svg
-from lantu.compare.report.drawing import GREY, cut, without_worst, words
+from lantu.compare.report.drawing import GREY, cut, cut_apart, without_worst, words
 
 MOST_RANKED = 20
 
@@ -136,7 +136,7 @@ def _marginal(analysis: Analysis, name: str) -> str:
         kinds = sorted(texts.unique())[:12]
         place = {kind: at for at, kind in enumerate(kinds)}
         x = texts.map(place).to_numpy(dtype=float)
-        x_names = [(float(at), cut(kind, 60 // len(kinds))) for kind, at in place.items()]
+        x_names = [(float(at), said) for at, said in enumerate(cut_apart(kinds, 44 // len(kinds)))]
         chart = svg.Chart(
             (-0.6, len(kinds) - 0.4),
             svg.limits(shown, log=y_log),

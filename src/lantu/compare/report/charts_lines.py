@@ -11,7 +11,7 @@ from lantu.compare.analysis import Analysis
 from lantu.compare.further_analysis import FurtherAnalysis
 from lantu.compare.methods.curves import AXES, HARDWARE
 from lantu.compare.report import svg
-from lantu.compare.report.drawing import GREY, cut, words
+from lantu.compare.report.drawing import GREY, cut, cut_apart, words
 
 MOST_LINES = 200
 
@@ -136,7 +136,7 @@ def _coordinate(column: pd.Series, name: str) -> _Coordinate:
     texts = column.map(words)
     kinds = sorted(texts.unique())[:15]
     place = {kind: (at + 0.5) / len(kinds) for at, kind in enumerate(kinds)}
-    return _Coordinate(name, texts.map(place), [(at, cut(kind, 12)) for kind, at in place.items()])
+    return _Coordinate(name, texts.map(place), [*zip(place.values(), cut_apart([*place], 12), strict=True)])
 
 
 def _drawn(columns: list[_Coordinate], others: list[str], leading: list[str]) -> str:

@@ -187,7 +187,17 @@
   }
   function named(column, span, to) {
     const values = column.number ? ticks(span, to.log, 5) : column.words.map((_, code) => code).slice(0, 8);
-    return values.map((value) => [to(value), column.number ? brief(value) : cut(column.words[value], 12)]);
+    return values.map((value) => [to(value), column.number ? brief(value) : shortWord(column, value, 12)]);
+  }
+  function shortWord(column, code, most) { // without the folder or the module that all words have in common
+    const words = column.words, first = words[0];
+    if (column.start === undefined) {
+      let same = 0;
+      while (words.length > 1 && same < first.length && words.every((word) => word[same] === first[same])) same += 1;
+      const head = words.some((word) => word.length > most) ? first.slice(0, same) : "";
+      column.start = Math.max(head.lastIndexOf("/"), head.lastIndexOf(".")) + 1;
+    }
+    return cut((column.start ? "…" : "") + words[code].slice(column.start), most);
   }
   const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
   function line(pen, a, b, c, d) { pen.beginPath(); pen.moveTo(a, b); pen.lineTo(c, d); pen.stroke(); }
@@ -230,7 +240,7 @@
       pen.strokeStyle = ink("--muted"); line(pen, x, top, x, bottom);
       pen.fillStyle = ink("--ink"); pen.textBaseline = "top"; pen.fillText(cut(column.name, Math.max(5, Math.floor((width - 92) / used.length / 6.5))), x, 2);
       pen.fillStyle = ink("--muted");
-      const ends = column.number ? span.map((value) => brief(Number(value.toPrecision(3)))) : [column.words[0], column.words[column.words.length - 1]].map((w) => cut(w, 14));
+      const ends = column.number ? span.map((value) => brief(Number(value.toPrecision(3)))) : [0, column.words.length - 1].map((code) => shortWord(column, code, 14));
       pen.fillText(ends[1], x, 16); pen.fillText(ends[0], x, bottom + 6);
       const brush = state.brushes.get(column.name);
       if (brush) { pen.fillStyle = ink("--best"); pen.globalAlpha = 0.35; pen.fillRect(x - 7, to(brush[1]) - 3, 14, to(brush[0]) - to(brush[1]) + 6); pen.globalAlpha = 1; }

@@ -12,6 +12,10 @@ from lantu.inference.exported import flatten
 from lantu.tasks import Task
 from lantu.tasks.interface import TaskInterface
 
+COORDINATES = ("boxes", "prediction boxes")
+"""Outputs in pixels of a picture. A coordinate near 0 is a difference of two large ones and keeps their rounding, so
+all are measured against the largest."""
+
 
 @dataclass
 class Equality:
@@ -22,7 +26,7 @@ class Equality:
     batches: list[list[int]] = field(default_factory=list)
     """The shape of the first input of each batch."""
     largest: dict[str, float] = field(default_factory=dict)
-    """For each output, the largest |difference| / (1 + |trained network's|)."""
+    """For each output, the largest |difference| / (1 + |trained network's|); of `COORDINATES`, their largest."""
     different: list[str] = field(default_factory=list)
     """Outputs that are further apart than the tolerance, and answers that differ."""
 
@@ -80,10 +84,12 @@ def _like(x: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _add(found: Equality, prefix: str, trained: dict[str, Any], exported: dict[str, Any]) -> None:
-    for name, value in trained.items():
-        other, full = exported[name], f"{prefix}{name}"
+    for name, given in trained.items():
+        value, other, full = _joined(given), _joined(exported[name]), f"{prefix}{name}"
         if isinstance(value, Tensor) and value.is_floating_point() and value.shape == other.shape:
-            apart = ((value.double() - other.double()).abs() / (1 + value.double().abs())).nan_to_num(0.0)
+            size = value.double().abs()
+            size = size.amax() if full in COORDINATES and size.numel() else size
+            apart = ((value.double() - other.double()).abs() / (1 + size)).nan_to_num(0.0)
             strange, also = ~torch.isfinite(value), ~torch.isfinite(other)
             same_strange = torch.equal(strange, also) and _same_kind(value[strange], other[also])
             largest = float(apart.max()) if apart.numel() else 0.0
@@ -93,6 +99,13 @@ def _add(found: Equality, prefix: str, trained: dict[str, Any], exported: dict[s
             wrong = not _same(value, other, found.tolerance)
         if wrong and full not in found.different:
             found.different.append(full)
+
+
+def _joined(value: Any) -> Any:
+    """One tensor of a list of tensors that differ in their first dimension alone, such as the boxes of each picture."""
+    if isinstance(value, list) and value and all(isinstance(each, Tensor) and each.ndim for each in value):
+        return torch.cat(value) if len({each.shape[1:] for each in value}) == 1 else value
+    return value
 
 
 def _same_kind(one: Tensor, two: Tensor) -> bool:
