@@ -107,6 +107,7 @@ def figures_of_classes(probabilities: np.ndarray, y: np.ndarray) -> dict[str, fl
 
     from lantu.decisions.scores import brier, calibration_pairs, ks, reliability
 
+    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)  # of float32, they sum to 1 only about
     found = {
         "loss": float(metrics.log_loss(y, probabilities, labels=range(probabilities.shape[1]))),
         "accuracy": float(metrics.accuracy_score(y, probabilities.argmax(axis=1))),
