@@ -1,6 +1,7 @@
 """Every option of conf/ with random values: accepted, or refused in a sentence, before anything heavy is imported."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,7 +43,11 @@ RULED = ("data", "model", "optimizer", "scheduler", "trainer", "peft", "init", "
 FUZZ = int(os.environ.get("LANTU_FUZZ", "1"))
 """Values of each option; 1: of 100 options drawn at random, which keeps the test short."""
 NOT_VALUES = ("hydra", "spec.")
+OTHERS_NUMBERS = ("hydra.launcher.", "hydra.sweeper.sampler.", "hydra.sweeper.pruner.", "hydra.sweeper.scheduler.",
+                  "hydra.hydra_logging.", "hydra.job_logging.")  # fmt: skip
+"""Options of joblib, Ray, SLURM, Optuna and Python's logging, which check them."""
 MISTAKES = {
+    "hydra.sweeper.n_trials=0": "from 1", "callbacks.predictions.most_rows=0": "from 1",
     "optimizer.lr=[1]": "takes", "optimizer.lr=-1": "0 or more", "optimizer.lr=nan": "a number",
     "optimizer.weight_decay=-0.1": "0 or more", "optimizer.betas=[0.9]": "2 of them", "seed=-1": "from 0 to 4294967295",
     "seed=4294967296": "from 0", "trainer.accumulate_grad_batches=0": "from 1", "trainer.val_check_interval=0": "1",
@@ -104,6 +110,23 @@ def test_the_defaults_of_every_file_follow_the_rules() -> None:
             special = path.rpartition(".")[2].startswith("_") or ".defaults" in path or value == "???"
             if not special and not (isinstance(value, str) and "${" in value):
                 assert complaint(path, value) is None
+
+
+def test_every_number_of_conf_has_a_range() -> None:
+    """Without one a negative count or a share of 7 is accepted, and noticed when the run has begun, or never."""
+    without: list[str] = []
+    for file in sorted(shipped_conf().rglob("*.yaml")):
+        text, group = file.read_text(encoding="utf-8"), file.parent.relative_to(shipped_conf()).as_posix()
+        node = yaml.load(text, yaml.CSafeLoader)  # OmegaConf takes ten times as long
+        if group == "spec" or not isinstance(node, dict):
+            continue
+        named = re.search(r"^# @package (\S+)", text, re.MULTILINE)
+        place = named.group(1) if named else group.replace("/", ".")
+        prefix = "" if place in ("_global_", ".") else f"{place}."
+        for path, value in leaves(node).items():
+            if type(value) in (int, float) and rule_for(f"{prefix}{path}") is None:
+                without.append(f"{prefix}{path} ({file.name})")
+    assert not [each for each in without if not each.startswith(OTHERS_NUMBERS)]
 
 
 def test_every_rule_is_of_an_option_that_exists() -> None:

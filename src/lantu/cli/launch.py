@@ -15,6 +15,7 @@ from lantu.config.accelerators import check_hardware
 from lantu.config.checking import check
 from lantu.config.composing import HYDRA_VERSION, compose, normalised
 from lantu.config.locations import add_user_conf, check_writable, shipped_conf
+from lantu.config.ranges import complaint
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.errors import UserError, full_disk, is_full_disk
 from lantu.lazy_imports import import_permanently
@@ -87,7 +88,11 @@ def launch(command: str, arguments: list[str]) -> int:
 
 def _checked(command: str, arguments: list[str], options: Namespace) -> list[str]:
     """Refuse what cannot run; returns the arguments, with `-m` where a recipe is a sweep by itself."""
-    fixed = [each.input_line for each in parsed(options.overrides, command) if not each.is_sweep_override()]
+    typed_values = [each for each in parsed(options.overrides, command) if not each.is_sweep_override()]
+    for each in typed_values:  # the rest of the config is checked once it is composed, without Hydra's own part
+        if each.key_or_group.startswith("hydra.") and (wrong := complaint(each.key_or_group, each.value())):
+            raise UserError(wrong)
+    fixed = [each.input_line for each in typed_values]
     shared = compose(*(fixed if options.multirun else options.overrides), command=command)
     if command == "train" and not options.cfg:
         check_writable(shared.cfg.paths.store)

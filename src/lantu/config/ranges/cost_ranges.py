@@ -23,6 +23,10 @@ COST_RANGES: dict[str, Rule] = {
     "economics.pue": number(1),
     "economics.grams_co2e_per_kwh": NONNEGATIVE | NULL,
     "economics.country": NONEMPTY_TEXT,
+    # hardware
+    "hardware.tflops_*": POSITIVE | NULL,
+    "hardware.memory_gib": POSITIVE | NULL,
+    "hardware.watts": POSITIVE | NULL,
     # the business case
     "business.growth_per_month": number(-1, above=True) | list_of(number(-1, above=True)) | NULL,
     "business.months": integer(1, 1200),

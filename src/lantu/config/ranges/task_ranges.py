@@ -20,6 +20,7 @@ from lantu.config.ranges.rule import (
 TASK_RANGES: dict[str, Rule] = {
     # of every task
     "task.extra_metrics": MAPPING | NULL,
+    "task.extra_metrics.*.min_*": FRACTION,
     # classification and regression
     "task.loss": one_of("mse", "mae", "huber"),
     "task.classes": COUNT,
@@ -35,6 +36,7 @@ TASK_RANGES: dict[str, Rule] = {
     "task.scale": POSITIVE,
     "task.false_identifications": FRACTION_BELOW_1 | NULL,
     "task.mirror": BOOLEAN,
+    "task.shift": FRACTION_BELOW_1,
     # adversarial training
     "task.objective": one_of("non_saturating", "relativistic") | NULL,
     "task.penalty": NONNEGATIVE | NULL,
