@@ -19,9 +19,11 @@ from lantu.inference.evaluate import job as evaluate
 from lantu.registry.baseline_line import judge_with_baselines
 from lantu.registry.commands import promote, register, rollback
 from lantu.registry.evidence import Evidence, _content, _newest_report, gather
+from lantu.registry.evidence_files import EqualityOfExport, Fairness, Load, Monitoring, Privacy
+from lantu.registry.frozen_limits import freeze, frozen
 from lantu.registry.gates import judge, verdict_of
 from lantu.registry.launch_lines import lines_of
-from lantu.registry.launch_page import _name_of
+from lantu.registry.launch_page import _name_of, launch
 from lantu.registry.mlflow_registry import Registry
 from lantu.tracking.find import find_checkpoint
 from tests.stores import uploaded
@@ -451,6 +453,104 @@ def test_simple_models_that_evaluate_compared_are_evidence_of_promote_and_launch
 
 
 @pytest.mark.parametrize("content", [b"null", b"[1]", b'{"a": "', b"\xff\xfe\0", b"[" * 100_000, b"3"])
-def test_damaged_evidence_counts_as_none(content: bytes, tmp_path: Path) -> None:
+def test_damaged_evidence_counts_as_none_and_says_so(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "load.json").write_bytes(content)
-    assert _content(tmp_path / "load.json") is None
+    candidate = Evidence("run", weights="abc")
+    assert candidate.fresh("load.json", _content(tmp_path / "load.json"), Fairness) is None
+    assert "damaged or was edited" in candidate.stale["load.json"]
+
+
+EDITED: list[tuple[type[Any], dict[str, Any]]] = [
+    (Load, {"open": {"ms": {"p99": -7.0}, "requests": 1, "errors": {}}}),
+    (Load, {"open": {"ms": {"p99": "5"}, "requests": 1, "errors": {}}}),
+    (Load, {"open": {"requests": "9", "errors": [1]}}),
+    (Load, {"usd_per_thousand": float("nan")}),
+    (Fairness, {"group": "home", "metrics": {}}),
+    (Fairness, {"group": [], "metrics": ["x"]}),
+    (EqualityOfExport, {"equal": "false", "largest": {}, "examples": 8}),
+    (Monitoring, {"drifted": 5, "findings": None, "rows": "many", "new": []}),
+    (Privacy, {"epsilon": None, "delta": "x"}),
+]
+
+
+@pytest.mark.parametrize(("form", "content"), EDITED, ids=[str(number) for number in range(len(EDITED))])
+def test_evidence_that_was_edited_counts_as_none_and_says_so(form: type[Any], content: dict[str, Any]) -> None:
+    candidate = Evidence("run", weights="abc")
+    assert candidate.fresh("FILE", {**content, "weights": "abc"}, form) is None
+    assert "damaged or was edited" in candidate.stale["FILE"]
+
+
+@pytest.mark.parametrize("edited", ["{not json", '["a"]', '[{"x": 1}]', '[{"what": "rollback", "at": null}]', "5"])
+def test_a_history_that_was_edited_decides_nothing(
+    edited: str, root: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    register(command(root, "register", f"run={runs[0]}", "name=edited"))
+    kept = client.get_registered_model("edited").tags["lantu.history"]
+    client.set_registered_model_tag("edited", "lantu.history", edited)
+    try:
+        for act, name, options in ((promote, "promote", [FORCE]), (launch, "launch", ["run=models:/edited@candidate"])):
+            with pytest.raises(UserError, match="is damaged or was edited"):
+                act(command(root, name, "name=edited", *options))
+        assert Registry(client, "").aliases("edited") == {"candidate": "1"}
+    finally:
+        client.set_registered_model_tag("edited", "lantu.history", kept)
+
+
+def test_limits_that_were_edited_say_nothing(root: Path, runs: list[str]) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    record = freeze(client, "limited", {"quality": {"worse_by": 0.1}})
+    number = client.get_experiment_by_name("limited").experiment_id
+    assert frozen(client, number) == record
+    looser = {**record, "gates": {"quality": {"worse_by": 9.0}}}
+    for text in ("{", "null", json.dumps({**record, "at": "yesterday"}), json.dumps(looser)):
+        client.set_experiment_tag(number, "lantu.limits", text)
+        with pytest.raises(UserError, match="are damaged or were edited"):
+            frozen(client, number)
+
+
+def test_a_deleted_run_is_not_launched_and_a_deleted_champion_is_said(
+    root: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    for run in runs:
+        register(command(root, "register", f"run={run}", "name=gone"))
+        promote(command(root, "promote", "name=gone", FORCE))
+    register(command(root, "register", f"run={runs[0]}", "name=gone"))
+    client.delete_model_version("gone", "2")
+    client.delete_run(runs[0])
+    try:
+        for act, name in ((register, "register"), (promote, "promote"), (launch, "launch")):
+            options = [] if act is promote else [f"run={runs[0]}"]
+            with pytest.raises(UserError, match="was deleted in MLflow"):
+                act(command(root, name, "name=gone", *options))
+    finally:
+        client.restore_run(runs[0])
+    launch(command(root, "launch", f"run={runs[0]}", "name=gone", "output=gone.html"))
+    assert "version 2, the last champion, is not registered any more" in (root / "gone.html").read_text()
+    promote(command(root, "promote", "name=gone", FORCE))
+    assert "version 2, which was @champion, is not registered any more" in capsys.readouterr().out
+
+
+def test_predictions_that_were_changed_or_damaged_are_no_evidence(root: Path, runs: list[str]) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    run = client.get_run(runs[0])
+    path = Path(run.data.tags["lantu.run_dir"]) / "predictions" / "test.parquet"
+    content, whole = path.read_bytes(), pd.read_parquet(path)
+    flipped = bytearray(content)
+    flipped[len(flipped) // 3] ^= 0xFF
+    try:
+        for changed in (whole.assign(loss=0.0), whole.head(3), whole.assign(loss="x"), flipped, content[:90], b""):
+            if isinstance(changed, pd.DataFrame):
+                changed.attrs = whole.attrs
+                changed.to_parquet(path)
+            else:
+                path.write_bytes(bytes(changed))
+            found = gather(client, run)
+            assert "test" not in found.predictions
+            assert "test.parquet" in found.stale["predictions/test.parquet"]
+    finally:
+        path.write_bytes(content)
+    assert "test" in gather(client, run).predictions

@@ -85,6 +85,8 @@ class Analysis:
     examples: StoredExamples | None = None
     no_examples: str = ""
     """Why the examples' part of the uncertainty is not known."""
+    damaged_examples: tuple[str, ...] = ()
+    """A sentence for each file of predictions that cannot be used."""
 
     @property
     def winner(self) -> str:
@@ -122,7 +124,7 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
     statistics: Any = {"mode": mode, "level": options.level, "pooling": options.pooling, "folds": groups.folds}
     comparison = compare(runs.score, groups.of_run, groups.seed, failed=failed, **statistics)
     runs = replace(runs, score=runs.score.where(~failed))
-    examples, no_examples = _examples(runs, groups, comparison, metric, options)
+    examples, no_examples, damaged = _examples(runs, groups, comparison, metric, options)
     if examples is not None:
         comparison = compare(runs.score, groups.of_run, groups.seed, failed=failed, examples=examples, **statistics)
     if metric.rpartition("/")[2].removesuffix("_best") in SHARES:
@@ -166,6 +168,7 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
         objective_means=points,
         examples=examples,
         no_examples=no_examples,
+        damaged_examples=damaged,
     )
 
 
@@ -233,18 +236,18 @@ def _objective_means(
 
 def _examples(
     runs: Runs, groups: Groups, comparison: Comparison, metric: str, options: Options
-) -> tuple[StoredExamples | None, str]:
-    """What the stored predictions of the best groups say; and why nothing, where that is so."""
+) -> tuple[StoredExamples | None, str, tuple[str, ...]]:
+    """What the stored predictions of the best groups say; why nothing, where that is so; and what is damaged."""
     if not options.examples:
-        return None, "stored predictions were not read (examples=false)"
+        return None, "stored predictions were not read (examples=false)", ()
     split = metric.partition("/")[0]
     if split not in ("val", "test"):
-        return None, f"{metric} is not measured on examples"
-    found = read_predictions(
+        return None, f"{metric} is not measured on examples", ()
+    found, damaged = read_predictions(
         runs,
         groups.of_run,
         list(comparison.scored.index[:MOST_EXAMINED]),
         split=split,
         tracking_uri=options.tracking_uri,
     )
-    return stored_examples(found, metric)
+    return *stored_examples(found, metric), tuple(damaged)

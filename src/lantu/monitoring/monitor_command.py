@@ -17,6 +17,7 @@ from rich.table import Table
 
 from lantu.checkpoints.digest import KEY, digest_of
 from lantu.config.build import build
+from lantu.data.parquet import read_parquet
 from lantu.errors import UserError
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import Rebuilt, rebuild
@@ -24,6 +25,7 @@ from lantu.log_noise import without_noise
 from lantu.monitoring import drift, performance
 from lantu.monitoring.drift import Finding
 from lantu.monitoring.drift_report import Verdict, page
+from lantu.prediction_file import FOLDER, read_predictions
 from lantu.tracking.find import find_checkpoint
 from lantu.whole_files import write_whole
 
@@ -77,7 +79,7 @@ def one_file(path: Path | None, place: Path) -> Any:
     files = sorted(path.glob("*.parquet"))
     if not files:
         raise UserError(f"{path} holds no Parquet files.")
-    frames = [pd.read_parquet(each) for each in files]
+    frames = [read_parquet(each) for each in files]
     apart = next((file for file, each in zip(files, frames, strict=True) if [*each] != [*frames[0]]), None)
     if apart is not None:
         raise UserError(f"{apart} has other columns than {files[0]}: name a folder with files of one kind.")
@@ -93,7 +95,7 @@ def redacted_in(path: Path | None) -> list[str]:
     """The columns of a sample of requests whose values were not kept."""
     if path is None or path.suffix != ".parquet":
         return []
-    return list(pd.read_parquet(path).attrs.get(REDACTED, []))
+    return list(read_parquet(path).attrs.get(REDACTED, []))
 
 
 def judge(
@@ -162,8 +164,8 @@ class Answers:
 
     def kept(self, split: str) -> pd.DataFrame | None:
         """What the run answered for a split."""
-        path = self.run / "predictions" / f"{split}.parquet"
-        return pd.read_parquet(path) if path.is_file() else None
+        path = self.run / FOLDER / f"{split}.parquet"
+        return read_predictions(path) if path.is_file() else None
 
 
 def _predictions(answers: Answers, verdict: Verdict) -> list[Finding]:

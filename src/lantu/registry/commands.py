@@ -54,6 +54,8 @@ def register(cfg: DictConfig) -> None:
         )
     evidence = gather(client, run, tracking_uri=cfg.paths.tracking_uri)
     _check_reason(cfg.force, "the run was stopped when it had converged")
+    if cfg.force is None:
+        refuse_deleted(run)
     if evidence.status != FINISHED and cfg.force is None:
         raise UserError(
             f"the run {run.info.run_name} is {evidence.status or 'of unknown state'} and not {FINISHED}: its model may "
@@ -91,6 +93,10 @@ def promote(cfg: DictConfig) -> None:
     champion = _version_at(registry, name, str(cfg.to))
     if champion is not None and champion.version == candidate.version:
         raise UserError(f"{name} version {candidate.version} is @{cfg.to} already.")
+    if cfg.force is None:
+        refuse_deleted(registry.client.get_run(candidate.run_id))
+    if champion is None and (lost := registry.lost(name, str(cfg.to))):
+        print(f"version {lost}, which was @{cfg.to}, is not registered any more: nothing is compared with it")
     one, two = evidence_of(registry, candidate), evidence_of(registry, champion) if champion else None
     if (changed := registry.changed(candidate, one)) and cfg.force is None:
         raise UserError(
@@ -138,9 +144,9 @@ def rollback(cfg: DictConfig) -> None:
     moves = [each for each in registry.history(name) if each["what"] in ("promote", "rollback")]
     before = next(
         (
-            each["previous"]
+            each.get("previous")
             for each in reversed(moves)
-            if each["what"] == "promote" and each["alias"] == cfg.alias and each["version"] == now.version
+            if each["what"] == "promote" and each.get("alias") == cfg.alias and each.get("version") == now.version
         ),
         None,
     )
@@ -159,6 +165,15 @@ def evidence_of(registry: Registry, version: RegisteredVersion) -> Evidence:
     """What the run of a registered version has left."""
     run = registry.client.get_run(version.run_id)
     return gather(registry.client, run, version, tracking_uri=registry.uri)
+
+
+def refuse_deleted(run: Any) -> None:
+    """Raise a `UserError` where a run was deleted in MLflow, which its registered version outlives."""
+    if run.info.lifecycle_stage == "deleted":
+        raise UserError(
+            f"the run {run.info.run_name} ({run.info.run_id}) was deleted in MLflow. Restore it there (`mlflow runs "
+            f"restore --run-id {run.info.run_id}`), or take another."
+        )
 
 
 def _check_reason(reason: Any, example: str) -> None:

@@ -9,8 +9,12 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from pydantic import BaseModel
 
 from lantu.checkpoints.digest import KEY, digest_of
+from lantu.errors import UserError
+from lantu.prediction_file import FOLDER, read_predictions
+from lantu.registry import evidence_files
 from lantu.tracking.find import checkpoint_in
 from lantu.tracking.further import metrics_of, params_of
 from lantu.tracking.mlflow_runs import local_folder
@@ -64,9 +68,18 @@ class Evidence:
         found = (self.load or {}).get("server_per_hour")
         return None if found is None else float(found)
 
-    def fresh(self, name: str, content: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The content of a file that was measured on these weights; of another none, and `stale` says why."""
+    def fresh(self, name: str, content: dict[str, Any] | None, form: type[BaseModel]) -> dict[str, Any] | None:
+        """The content of a file that was measured on these weights; of another none, and `stale` says why.
+
+        Args:
+            name: of the file, in the run's folder.
+            content: as it was read; None: there is no such file.
+            form: that it must have.
+        """
         if content is None:
+            return None
+        if (wrong := evidence_files.what_is_wrong(form, content)) is not None:
+            self.stale[name] = f"{name} cannot be used, since it is damaged or was edited: {wrong}"
             return None
         measured = content.get(KEY)
         if measured is not None and measured == self.weights:
@@ -110,22 +123,27 @@ def gather(
         if found.weights:
             found.lineage["weights"] = found.weights
         for split in ("test", "val"):
-            _read_predictions(found, split, _file(client, found, f"predictions/{split}.parquet", Path(name)))
-        by_group = found.fresh("fairness.json", _content(_file(client, found, "fairness.json", Path(name)))) or {}
+            _read_predictions(found, split, _file(client, found, f"{FOLDER}/{split}.parquet", Path(name)))
+        path = _file(client, found, "fairness.json", Path(name))
+        by_group = found.fresh("fairness.json", _content(path), evidence_files.Fairness) or {}
         found.metrics |= by_group.get("metrics", {})
         found.group_sizes = by_group.get("examples", {})
         found.groups += [each for each in by_group.get("group", []) if each not in found.groups]
-        simple = found.fresh("baselines.json", _content(_file(client, found, "baselines.json", Path(name))))
+        path = _file(client, found, "baselines.json", Path(name))
+        simple = found.fresh("baselines.json", _content(path), evidence_files.Baselines)
         if simple is not None:
             found.metrics |= simple.get("metrics", {})
             found.tried_baselines = True
-        found.load = found.fresh("load.json", _content(_file(client, found, "load.json", Path(name))))
+        path = _file(client, found, "load.json", Path(name))
+        found.load = found.fresh("load.json", _content(path), evidence_files.Load)
     if found.folder is not None:
         for file in found.folder.glob("export/*/equality.json"):
             form = file.parent.name
-            if content := found.fresh(f"export/{form}/equality.json", _content(file)):
+            name = f"export/{form}/equality.json"
+            if content := found.fresh(name, _content(file), evidence_files.EqualityOfExport):
                 found.equality[form] = content
-        found.monitoring = found.fresh("monitoring.json", _newest_report(found.folder))
+        report = _newest_report(found.folder)
+        found.monitoring = found.fresh("monitoring.json", report, evidence_files.Monitoring)
         checkpoint = found.folder / "checkpoints" / "best.ckpt"
         weights = [*found.folder.glob("model/**/*.ckpt"), *([checkpoint] if checkpoint.is_file() else [])]
         found.bytes = weights[0].stat().st_size if weights else None
@@ -147,10 +165,15 @@ def _weights(client: Any, found: Evidence, place: Path) -> str | None:
 
 def _read_predictions(found: Evidence, split: str, path: Path | None) -> None:
     """Stored predictions, unless they say that they are of other weights; those of earlier runs say nothing."""
-    frame = _table(path)
-    if frame is None:
+    if path is None:
         return
-    name, of = f"predictions/{split}.parquet", frame.attrs.get(KEY)
+    name = f"{FOLDER}/{split}.parquet"
+    try:
+        frame = read_predictions(path)
+    except UserError as error:
+        found.stale[name] = str(error).rstrip(".")
+        return
+    of = frame.attrs.get(KEY)
     if of is not None and found.weights is not None and of != found.weights:
         found.stale[name] = _why_stale(name, str(of), found.weights)
         return
@@ -182,10 +205,15 @@ def _file(client: Any, found: Evidence, name: str, place: Path) -> Path | None:
 def _read_privacy(found: Evidence, client: Any, run: Any) -> None:
     """Epsilon is that of the whole sweep that a run is of: choosing among its runs looks at all of them."""
     epsilons = [found.metrics["privacy/epsilon"]] if "privacy/epsilon" in found.metrics else []
-    account = _content(found.folder / "privacy.json") if found.folder is not None else None
+    path = found.folder / "privacy.json" if found.folder is not None else None
+    account = _content(path)
+    if account is not None and (wrong := evidence_files.what_is_wrong(evidence_files.Privacy, account)) is not None:
+        found.stale["privacy.json"] = f"privacy.json cannot be used, since it is damaged or was edited: {wrong}"
+        found.metrics.pop("privacy/epsilon", None)
+        return
     if account is not None:  # of a run that has not ended, all that it may spend
         epsilons.append(float(account["epsilon"]))
-    delta = (account or {}).get("delta", params_of(run).get("privacy.delta"))
+    delta = (account or {}).get("delta") or params_of(run).get("privacy.delta")
     parent = run.data.tags.get("mlflow.parentRunId")
     of_sweep = _metric_of(client, parent, "privacy/epsilon") if epsilons and parent else None
     if of_sweep is not None:
@@ -194,7 +222,7 @@ def _read_privacy(found: Evidence, client: Any, run: Any) -> None:
         found.metrics.pop("privacy/epsilon", None)
         return
     found.metrics["privacy/epsilon"] = max(epsilons)
-    found.delta = None if delta is None else float(delta)
+    found.delta = _number(delta)
 
 
 def _metric_of(client: Any, run_id: str, metric: str) -> float | None:
@@ -205,6 +233,14 @@ def _metric_of(client: Any, run_id: str, metric: str) -> float | None:
     except MlflowException:  # deleted for good
         return None
     return value
+
+
+def _number(text: Any) -> float | None:
+    """A number as MLflow's parameters keep it."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
 
 
 def _names(text: str | None) -> list[str]:
@@ -220,22 +256,16 @@ def _newest_report(folder: Path) -> dict[str, Any] | None:
     """The newest of the run's `monitoring.json`; None where it has none that can be read."""
     for file in sorted(folder.glob("monitoring/*/monitoring.json"), reverse=True):  # folders are named by time
         content = _content(file)
-        if content is None or not {"drifted", "findings", "rows", "new"} <= content.keys():
-            return None
-        return {**content, "at": file.parent.name}
+        return {**content, "at": file.parent.name} if content is not None else None
     return None
 
 
-def _table(path: Path | None) -> pd.DataFrame | None:
-    try:
-        return pd.read_parquet(path) if path else None
-    except (OSError, ValueError):
-        return None
-
-
 def _content(path: Path | None) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path else None
-    except (OSError, ValueError, RecursionError):
+    """A mapping in JSON; an empty one of a file that is damaged, None where there is no file."""
+    if path is None or not path.is_file():
         return None
-    return found if isinstance(found, dict) else None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

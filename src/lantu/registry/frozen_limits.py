@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lantu.errors import UserError
+from lantu.registry.evidence_files import Limits, what_is_wrong
 from lantu.registry.line import Line
 
 TAG = "lantu.limits"
@@ -54,12 +55,31 @@ def freeze(client: Any, experiment: str, gates: Mapping[str, Any], *, location: 
 
 
 def frozen(client: Any, experiment_id: str) -> dict[str, Any] | None:
-    """The frozen limits of an experiment; None where there are none."""
-    try:
-        found = json.loads(client.get_experiment(experiment_id).tags.get(TAG, "null"))
-    except ValueError:
+    """The frozen limits of an experiment; None where there are none.
+
+    Raises:
+        UserError: the tag that holds them was edited.
+    """
+    text = client.get_experiment(experiment_id).tags.get(TAG)
+    if text is None:
         return None
-    return found if isinstance(found, dict) and {"at", "by", "digest", "gates"} <= found.keys() else None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(_edited(str(error))) from error
+    wrong = what_is_wrong(Limits, found)
+    if wrong is None and found["digest"] != digest(found["gates"]):
+        wrong = "its digest is not that of its limits"
+    if wrong is not None:
+        raise UserError(_edited(wrong))
+    return dict(found)
+
+
+def _edited(reason: str) -> str:
+    return (
+        f"the frozen limits, which are the tag {TAG} of the experiment in MLflow, are damaged or were edited "
+        f"({reason[:200]}). They say nothing any more: freeze limits in another experiment, or delete the tag."
+    )
 
 
 def limits_line(client: Any, run: Any, gates: Mapping[str, Any]) -> Line:

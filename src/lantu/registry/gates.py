@@ -155,7 +155,8 @@ def _of_run(name: str, candidate: Evidence, options: dict[str, Any]) -> Line | N
     value, what, unit, source, remedy = _measured(name, candidate, options)
     shown = f"at most {float(limit):g}{unit}"
     if value is None:
-        why = candidate.stale.get(source, f"{what} is not known")
+        file = "privacy.json" if name == "privacy" else source
+        why = candidate.stale.get(file, f"{what} is not known")
         return Line(name, "not known", why, shown, source, remedy)
     met = value <= float(limit)
     at = f" at delta {candidate.delta:g}" if name == "privacy" and candidate.delta is not None else ""
@@ -171,11 +172,11 @@ def _measured(name: str, candidate: Evidence, options: dict[str, Any]) -> tuple[
         remedy = f"{again}   (with server_per_hour=PRICE)" if not load else "a smaller model, or a cheaper machine"
         return load.get("usd_per_thousand"), "the cost of a thousand predictions", " USD", "load.json", remedy
     if name == "latency":
-        found = load.get("open", {}).get("ms", {}).get("p99")
+        found = (load.get("open") or {}).get("ms", {}).get("p99")
         remedy = "a smaller model, or fewer requests for each server" if load else again
         return found, "p99 in the open loop", " ms", "load.json", remedy
     if name == "errors":
-        loops = [load[each] for each in ("closed", "open") if each in load]
+        loops = [load[each] for each in ("closed", "open") if load.get(each)]
         requests, lost = sum(each["requests"] for each in loops), sum(sum(each["errors"].values()) for each in loops)
         share = lost / requests if requests else None
         return (

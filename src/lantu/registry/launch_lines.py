@@ -90,18 +90,27 @@ def _load(candidate: Evidence) -> list[Line]:
                 again,
             )
         ]
-    opened = candidate.load["open"]
-    ms = opened["ms"]
-    claim = (
-        f"p99 is {ms['p99']:.1f} ms (p50 {ms['p50']:.1f}) at {opened['rate']:g} requests a second"
-        if ms
-        else "no answers"
-    )
-    lines = [Line("latency", "met" if ms else "not met", claim, "", "load.json, open loop", again, value=ms.get("p99"))]
+    opened = candidate.load.get("open") or {}
+    ms = opened.get("ms") or {}
+    at = f" at {opened['rate']:g} requests a second" if opened.get("rate") else ""
+    p50 = f" (p50 {ms['p50']:.1f})" if "p50" in ms else ""
+    claim = f"p99 is {ms['p99']:.1f} ms{p50}{at}" if "p99" in ms else "no answers"
+    lines = [
+        Line(
+            "latency",
+            "met" if "p99" in ms else "not met",
+            claim,
+            "",
+            "load.json, open loop",
+            again,
+            value=ms.get("p99"),
+        )
+    ]
     usd = candidate.load.get("usd_per_thousand")
     if usd is not None:
         hourly = candidate.load.get("server_per_hour")
-        claim = f"a thousand predictions cost ${usd:.3g} at full load, with a machine at ${hourly:g} an hour"
+        claim = f"a thousand predictions cost ${usd:.3g} at full load"
+        claim += f", with a machine at ${hourly:g} an hour" if hourly is not None else ""
         lines.append(Line("cost", "met", claim, "", "load.json, closed loop", value=usd))
     return lines
 
@@ -156,7 +165,7 @@ def _intended_use(candidate: Evidence) -> Line:
     """What the card says of the model's use, and of uses that it must not be put to."""
     folder = candidate.folder
     files = [folder / name for name in ("card/card.md", "card.md")] if folder is not None else []
-    text = next((each.read_text(encoding="utf-8") for each in files if each.is_file()), "")
+    text = next((each.read_text(encoding="utf-8", errors="replace") for each in files if each.is_file()), "")
     section = text.partition("## Intended use")[2].partition("\n## ")[0].strip()
     if not section or TODO in section:
         claim = "what the model is for, and what it may not be used for, is not written down"

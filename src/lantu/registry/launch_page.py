@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from lantu.config.combinations import check_name
 from lantu.errors import UserError
 from lantu.log_noise import without_noise
-from lantu.registry.commands import evidence_of, plain
+from lantu.registry.commands import evidence_of, plain, refuse_deleted
 from lantu.registry.constraint_prices import ConstraintPrice, drawn, prices_of
 from lantu.registry.evidence import Evidence, gather
 from lantu.registry.frozen_limits import freeze, limits_line
@@ -81,14 +81,16 @@ def launch(cfg: DictConfig) -> str:
     registry = Registry(client, cfg.paths.tracking_uri or embedded_uri(cfg.paths.store))
     candidate = gather(client, run, tracking_uri=cfg.paths.tracking_uri)
     name = cfg.name or _registered_name(str(cfg.run)) or _name_of(client, candidate.run_id)
+    refuse_deleted(run)
     champion, history = _champion(registry, name, candidate)
+    lost = registry.lost(name, "champion") if name is not None else None
     lines = lines_of(candidate, champion, gates, history=history, business=business)
     lines = with_prices(lines, candidate, champion, client, usd_per_label=cfg.usd_per_label)
     lines.append(limits_line(client, run, gates))
     prices = prices_of(client, run, candidate, gates, tracking_uri=cfg.paths.tracking_uri)
     verdict = verdict_of([each for each in lines if each.limit])
     seal = seal_of(candidate, gates)
-    written = page(candidate, champion, lines, verdict=verdict, seal=seal, gates=gates, prices=prices)
+    written = page(candidate, champion, lines, verdict=verdict, seal=seal, gates=gates, prices=prices, lost=lost)
     write_whole(output, written)
     _say(lines, verdict, output)
     return verdict
@@ -126,13 +128,20 @@ def page(
     seal: str,
     gates: dict[str, Any],
     prices: Sequence[ConstraintPrice] = (),
+    lost: str | None = None,
 ) -> str:
-    """The page as HTML, in one file that asks nothing of the network."""
+    """The page as HTML, in one file that asks nothing of the network.
+
+    Args:
+        lost: the version that was the champion last, where it is not registered any more.
+    """
     decided = [each for each in lines if each.limit]
     others = [each for each in lines if not each.limit]
     missing = [each for each in others if each.verdict == "not known"]
     known = [each for each in others if each.verdict != "not known"]
     against = "a first launch: there is no other champion, so it is compared with simple models"
+    if lost is not None:
+        against = f"compared with simple models: version {lost}, the last champion, is not registered any more"
     if champion is not None:
         against = f"compared with the champion, version {champion.version or champion.run_id[:8]}"
     nearest = cheapest(lines)

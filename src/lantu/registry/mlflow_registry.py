@@ -10,6 +10,7 @@ from typing import Any
 
 from lantu.errors import UserError
 from lantu.registry.evidence import Evidence
+from lantu.registry.evidence_files import Move, what_is_wrong
 from lantu.tracking.artifacts import artifacts_of
 from lantu.tracking.registered import RegisteredVersion
 from lantu.tracking.store import turn
@@ -81,12 +82,33 @@ class Registry:
         return {"champion", *(str(each.get("alias")) for each in history if each["what"] in ("promote", "rollback"))}
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """The decisions about a model, oldest first."""
+        """The decisions about a model, oldest first.
+
+        Raises:
+            UserError: the tag that holds them was edited, so that what it says is not to be trusted.
+        """
+        text = self.client.get_registered_model(name).tags.get(HISTORY, "[]")
         try:
-            found = json.loads(self.client.get_registered_model(name).tags.get(HISTORY, "[]"))
-        except ValueError:
-            return []
-        return found if isinstance(found, list) else []
+            found = json.loads(text)
+            wrong = None if isinstance(found, list) else "it is no list"
+        except (ValueError, RecursionError) as error:
+            wrong = str(error)
+        wrong = wrong or next((reason for each in found if (reason := what_is_wrong(Move, each)) is not None), None)
+        if wrong is not None:
+            raise UserError(
+                f"the history of `{name}`, its tag {HISTORY} in MLflow, is damaged or was edited ({wrong[:200]}). "
+                "Set the tag to a copy of before, or delete it: then nothing is known of earlier promotions."
+            )
+        return list(found)
+
+    def lost(self, name: str, alias: str) -> str | None:
+        """The version that had an alias last, where it was deleted since, and the alias with it; None: no such one."""
+        if alias in self.aliases(name):
+            return None
+        moves = [each for each in self.history(name) if each["what"] in ("promote", "rollback")]
+        last = next((str(each["version"]) for each in reversed(moves) if each.get("alias") == alias), None)
+        there = {str(each.version) for each in self.client.search_model_versions(f"name='{_quoted(name)}'")}
+        return last if last is not None and last not in there else None
 
     def note(self, name: str, decision: dict[str, Any], *, run_id: str, evidence: dict[str, Any]) -> None:
         """Keep a decision: shortly with the model, and with its evidence among the artifacts of its run."""

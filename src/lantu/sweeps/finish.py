@@ -69,7 +69,11 @@ def _add_up_privacy(sweep: SweepFolder, parent: ParentRun, console: Console) -> 
         return
     from lantu.responsible.privacy import ledger
 
-    total = ledger.total_of(trials)
+    try:
+        total = ledger.total_of(trials)
+    except UserError as error:
+        console.print(f"privacy     {error}", soft_wrap=True, markup=False)
+        return
     assert total is not None
     ledger.write(sweep.path, total)
     parent.log_metrics({"privacy/epsilon": total["epsilon"]})

@@ -18,6 +18,10 @@ from lantu.decisions.scores import Reliability, reliability, wilson
 
 FEWEST_EXAMPLES = 8
 """Examples below which their part of the uncertainty is not estimated."""
+NUMBERED_TWICE = "the stored predictions number some examples twice"
+OTHER_EXAMPLES = "the runs were measured on different examples"
+CONTRADICTIONS = (NUMBERED_TWICE, OTHER_EXAMPLES)
+"""Reasons against stored predictions that say that something is wrong with the runs, too."""
 SHOWN_ROWS = 20
 """Rows on which two models disagree that are listed."""
 
@@ -146,12 +150,12 @@ def stored_examples(
         for frame in runs.values():
             indexed = frame.set_index("row") if "row" in frame else frame
             if not indexed.index.is_unique:
-                return None, "the stored predictions number some examples twice"
+                return None, NUMBERED_TWICE
             truth = indexed.get("target")
             if truth is not None:
                 common = truth.index if targets is None else truth.index.intersection(targets.index)
                 if targets is not None and not (truth.loc[common] == targets.loc[common]).all():
-                    return None, "the runs were measured on different examples"
+                    return None, OTHER_EXAMPLES
                 targets = truth if targets is None else targets
             found = values(indexed, metric)
             if found is None:

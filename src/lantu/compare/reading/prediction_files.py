@@ -7,17 +7,21 @@ from pathlib import Path
 import pandas as pd
 
 from lantu.compare.reading.run_frames import Runs
+from lantu.errors import UserError
+from lantu.prediction_file import FOLDER
+from lantu.prediction_file import read_predictions as read_file
 from lantu.tracking.artifacts import artifacts_of
 
-FOLDER = "predictions"
 MOST_BYTES = 200_000_000
 """Files beyond this size are left out: what a run stores is far smaller."""
 
 
 def read_predictions(
     runs: Runs, groups: pd.Series, wanted: Iterable[str], *, split: str, tracking_uri: str | None, most: int = 10
-) -> dict[str, dict[str, pd.DataFrame]]:
+) -> tuple[dict[str, dict[str, pd.DataFrame]], list[str]]:
     """Predictions by group and run id, for groups whose every counted run has stored some.
+
+    Beside them a sentence for each file that is damaged or was changed: its group has none then.
 
     Args:
         runs: the runs.
@@ -28,16 +32,21 @@ def read_predictions(
         most: runs of a group that are read.
     """
     found: dict[str, dict[str, pd.DataFrame]] = {}
+    damaged: list[str] = []
     for label in wanted:
         ids = [str(run) for run in groups.index[groups == label] if pd.notna(runs.score[run])][:most]
         parts: dict[str, pd.DataFrame] = {}
         for run in ids:
-            frame = _of_run(run, _folder(runs, run), split, tracking_uri)
+            try:
+                frame = _of_run(run, _folder(runs, run), split, tracking_uri)
+            except UserError as error:
+                damaged.append(str(error))
+                continue
             if frame is not None:
                 parts[run] = frame
         if parts and len(parts) == len(ids):
             found[str(label)] = parts
-    return found
+    return found, damaged
 
 
 def _folder(runs: Runs, run: str) -> Path | None:
@@ -49,7 +58,7 @@ def _folder(runs: Runs, run: str) -> Path | None:
 def _of_run(run: str, folder: Path | None, split: str, tracking_uri: str | None) -> pd.DataFrame | None:
     name = f"{split}.parquet"
     if folder is not None and (folder / FOLDER / name).is_file():
-        return _read(folder / FOLDER / name)
+        return read_file(folder / FOLDER / name)
     if tracking_uri is None or (folder is not None and folder.is_dir()):
         return None
     from mlflow import MlflowClient
@@ -61,14 +70,6 @@ def _of_run(run: str, folder: Path | None, split: str, tracking_uri: str | None)
         if not there or (there[0].file_size or 0) > MOST_BYTES:
             return None
         with tempfile.TemporaryDirectory() as place:
-            return _read(Path(client.download_artifacts(run, f"{FOLDER}/{name}", place)))
+            return read_file(Path(client.download_artifacts(run, f"{FOLDER}/{name}", place)))
     except (MlflowException, OSError):
-        return None
-
-
-def _read(path: Path) -> pd.DataFrame | None:
-    """A file of predictions; None where it is damaged: a comparison does without it."""
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):
         return None

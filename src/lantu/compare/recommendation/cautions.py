@@ -2,6 +2,7 @@
 
 from lantu.compare.analysis import Analysis
 from lantu.compare.comparability import differing_data, names_of
+from lantu.compare.methods.stored_predictions import CONTRADICTIONS
 from lantu.compare.phrases import counted
 from lantu.compare.recommendation.repetitions import repetition
 
@@ -12,6 +13,7 @@ def cautions(analysis: Analysis) -> list[str]:
         *_failed(analysis),
         *_unfinished_or_pruned(analysis),
         *_differing_quantities(analysis),
+        *_unusable_examples(analysis),
         *_few_seeds(analysis),
     ]
 
@@ -73,6 +75,19 @@ def _differing_quantities(analysis: Analysis) -> list[str]:
             "(2003)."
         )
     return sentences
+
+
+def _unusable_examples(analysis: Analysis) -> list[str]:
+    """Why intervals are narrower than they should be: the finite set of examples is not part of them."""
+    if damaged := analysis.damaged_examples:
+        others = f" (and {counted(len(damaged) - 1, 'other')})" if len(damaged) > 1 else ""
+        return [
+            f"{damaged[0].rstrip('.')}{others}: the finite set of examples is not part of the intervals of its "
+            "configuration. The run's artifacts in MLflow have a copy of the file."
+        ]
+    if analysis.no_examples in CONTRADICTIONS:
+        return [f"The finite set of examples is not part of the intervals: {analysis.no_examples}."]
+    return []
 
 
 def _few_seeds(analysis: Analysis) -> list[str]:

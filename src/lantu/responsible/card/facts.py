@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from lantu.decisions.scores import auc, bootstrap_weights
+from lantu.errors import UserError
 from lantu.inference.rebuild import Rebuilt
+from lantu.prediction_file import FOLDER, read_predictions
 from lantu.tracking.journal import Reader
 
 LICENCES = {
@@ -92,7 +94,7 @@ def facts(rebuilt: Rebuilt, checkpoint: Path) -> Facts:
             elif record["kind"] == "tags":
                 found.tags.update({name: str(value) for name, value in record["values"].items()})
     if (folder / "data.json").is_file():
-        found.data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+        found.data = _content(folder / "data.json")
     if (folder / "packages.txt").is_file():
         lines = (folder / "packages.txt").read_text(encoding="utf-8").splitlines()
         found.packages = dict(line.split("==", 1) for line in lines if "==" in line)
@@ -100,8 +102,23 @@ def facts(rebuilt: Rebuilt, checkpoint: Path) -> Facts:
         found.files += sorted(str(each.relative_to(folder)) for each in folder.glob(pattern))
     if (folder / "predictions" / "test.parquet").is_file():
         classes = getattr(rebuilt.task, "class_names", None) or []
-        examples = pd.read_parquet(folder / "predictions" / "test.parquet")
+        examples = read_predictions(folder / FOLDER / "test.parquet")
         found.intervals = intervals(examples, positive=classes[1] if len(classes) == 2 else None)
+    return found
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """A JSON file of a run's folder.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}.") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged: it holds no mapping.")
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lantu.errors import UserError
 from lantu.responsible.privacy.accounting import History, epsilon_of
 
 FILE = "privacy.json"
@@ -40,15 +41,25 @@ def total_of(folders: Iterable[Path]) -> dict[str, Any] | None:
     """The account of several runs on the same training rows, as if they were one; None where none was private.
 
     Raises:
-        KeyError: an account is incomplete.
+        UserError: an account is damaged. Without it the sum would be too small.
     """
-    accounts = [found for folder in folders if (found := read(folder)) is not None]
+    history: History = []
+    accounts, delta = 0, 0.0
+    for folder in folders:
+        if not (folder / FILE).exists():
+            continue
+        try:
+            account = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            history += [(float(n), float(q), int(k)) for n, q, k in account["history"]]
+            accounts, delta = accounts + 1, max(delta, float(account["delta"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"what all runs have spent together is not known, since {folder / FILE} is damaged ({error!r})."
+            ) from error
     if not accounts:
         return None
-    history: History = [(float(n), float(q), int(k)) for each in accounts for n, q, k in each["history"]]
-    delta = max(float(each["delta"]) for each in accounts)
     return {
-        "runs": len(accounts),
+        "runs": accounts,
         "epsilon": epsilon_of(_joined(history), delta=delta, accountant="prv"),
         "delta": delta,
         "history": _joined(history),

@@ -10,10 +10,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from lantu.checkpoints.digest import KEY, weights_digest
 from lantu.errors import UserError
 from lantu.notices import warn_once
+from lantu.prediction_file import FOLDER, write_predictions
 from lantu.tasks import Task
 from lantu.tasks.outputs import to_host
 
-FOLDER = "predictions"
 Columns = dict[str, list[Any]]
 
 
@@ -118,7 +118,7 @@ class Predictions(Callback):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             part = folder / f"{split}.parquet.part"
-            frame.head(self.most_rows).to_parquet(part, index=False, compression="zstd")
+            write_predictions(frame.head(self.most_rows), part)
             part.replace(folder / f"{split}.parquet")
         except OSError as error:
             warn_once(f"predictions of single examples could not be kept: {error.strerror or error}.")
