@@ -175,7 +175,9 @@ def test_the_garbage_collector_is_as_it_was_after_imports() -> None:
     assert gc.isenabled()
 
 
-@pytest.mark.parametrize("package", ["lantu", "lantu.cost", "lantu.data", "lantu.decisions", "lantu.tracking"])
+@pytest.mark.parametrize(
+    "package", ["lantu", "lantu.cost", "lantu.data", "lantu.decisions", "lantu.models", "lantu.tasks", "lantu.tracking"]
+)
 def test_every_name_that_a_package_exports_can_be_imported(package: str) -> None:
     module = import_module(package)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
