@@ -28,7 +28,7 @@ def page(title: str, parts: Iterable[str]) -> str:
     body = "".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n'
-        f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
+        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>\n"
     )
 
 
@@ -49,9 +49,9 @@ def bullets(items: Iterable[str]) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table; numbers are aligned to the right."""
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in header)
+    head = "".join(f"<th>{escape(str(name))}</th>" if str(name) else "<td></td>" for name in header)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+    return f'<div class="wide" tabindex="0"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def picture(png: bytes, *, text: str, width: int | None = None) -> str:

@@ -3,14 +3,18 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from lantu import pages
 from lantu.compare.analysis import Options, analyse
 from lantu.compare.reading.run_frames import Selection
 from lantu.compare.reading.stores import open_reader
 from lantu.compare.report.page import write_report
+from lantu.registry.launch_page import page
 from tests.browser import Browser
+from tests.registry.test_launch import GATES, evidence, lines
 
 AXE = "axe-core@4.10.3"
 WIDTHS = (390, 800, 1400)
@@ -75,6 +79,22 @@ def test_axe_finds_no_violation_in_a_report(browser: Browser, axe: str, width: i
     browser.look_at(width=width, dark=dark)
     browser.run(f"{axe}; 1")
     assert browser.run(JUDGED) == []
+
+
+def test_axe_finds_no_violation_in_a_launch_page_and_in_the_pages_of_other_commands(axe: str, tmp_path: Path) -> None:
+    candidate = evidence(None)
+    launch = page(candidate, None, lines(candidate), verdict="not yet", seal="1", gates=GATES)
+    table = pages.table(["", "value"], [["a", 1], ["b", 2]])
+    plain = pages.page("New rows", [pages.heading("Columns"), pages.paragraph("Shifted.", kind="warning"), table])
+    with Browser(tmp_path / "profile") as browser:
+        for content in (launch, plain):
+            (tmp_path / "page.html").write_text(content, encoding="utf-8")
+            browser.open(f"file://{tmp_path}/page.html")
+            browser.run(f"{axe}; 1")
+            for width, dark in ((390, False), (390, True), (1400, True)):
+                browser.look_at(width=width, dark=dark)
+                assert browser.run(JUDGED) == []
+                assert browser.run("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_slider_smooths_the_curves_and_shows_them_as_measured_behind(browser: Browser) -> None:

@@ -32,8 +32,9 @@ from lantu.whole_files import write_whole
 HEADLINES = {"go": "Go", "no-go": "No-go", "not yet": "Not yet"}
 SIGNS = {"met": "✓", "not met": "✗", "not known": "?"}
 STYLE = """
-:root{color-scheme:light dark;--good:#1a7f37;--bad:#b42318;--open:#9a6700}
-@media(prefers-color-scheme:dark){:root{--good:#4ac26b;--bad:#ff8a80;--open:#e3b341}}
+:root{color-scheme:light dark;--good:#1a7f37;--bad:#b42318;--open:#9a6700;--quiet:#5c5c5c}
+@media(prefers-color-scheme:dark){:root{--good:#4ac26b;--bad:#ff8a80;--open:#e3b341;--quiet:#a6a6a6}}
+html{background:Canvas;color:CanvasText}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{margin-bottom:0} .go{color:var(--good)} .no-go{color:var(--bad)} .not-yet{color:var(--open)}
 .met{color:var(--good)} .not-met{color:var(--bad)} .not-known{color:var(--open)}
@@ -43,11 +44,12 @@ border-bottom:1px solid #8884} th{font-weight:600} td,dd{overflow-wrap:anywhere}
 figure{margin:0;break-inside:avoid} figcaption{font-weight:600} figure p{margin:.2rem 0}
 svg{width:100%;height:auto} svg text{font-size:11.5px;fill:currentColor} .grid{stroke:#8884;fill:none}
 .axis{stroke:#888;fill:none}
-small{color:#767676} dl{display:grid;grid-template-columns:minmax(max-content,16rem) 1fr;gap:.1rem 1rem} dd{margin:0}
-@media(max-width:640px){dl{display:block} dt{color:#767676} thead{display:none}
+small{color:var(--quiet)}
+dl{display:grid;grid-template-columns:minmax(max-content,16rem) 1fr;gap:.1rem 1rem} dd{margin:0}
+@media(max-width:640px){dl{display:block} dt{color:var(--quiet)} thead{display:none}
 tr{display:block;border-bottom:1px solid #8884;padding:.4rem 0}
 td,tr>th{display:block;border:0;padding:.1rem 0}}
-@media print{body{margin:0;max-width:none} tr{break-inside:avoid}}
+@media print{html{background:#fff;color:#000} body{margin:0;max-width:none} tr{break-inside:avoid}}
 """
 
 

@@ -5,14 +5,16 @@ from html import escape
 from pathlib import Path
 
 STYLE = """
-:root{color-scheme:light dark}
+:root{color-scheme:light dark;--quiet:#5c5c5c;--bad:#b42318}
+@media(prefers-color-scheme:dark){:root{--quiet:#a6a6a6;--bad:#ff8a80}}
+html{background:Canvas;color:CanvasText}
 body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}
 button,input{font:inherit;padding:.4rem .6rem;margin:.3rem .5rem .3rem 0}
 button{cursor:pointer} button[aria-pressed=true]{background:#c0392b;color:#fff}
 table{border-collapse:collapse;width:100%;margin-top:1rem}
 td,th{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #8884;vertical-align:top}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-audio{width:100%;margin-top:1rem} .muted{color:#767676} [role=alert]{color:#c0392b}
+audio{width:100%;margin-top:1rem} .muted{color:var(--quiet)} [role=alert]{color:var(--bad)}
 """
 _HERE = Path(__file__).parent
 SCRIPT = "".join((_HERE / name).read_text() for name in ("recording.js", "assistant_page.js"))

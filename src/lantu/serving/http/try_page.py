@@ -9,7 +9,9 @@ from lantu.serving.http.served import ServedModel
 SCRIPT = Path(__file__).with_name("try_page.js")
 RECORDING = Path(__file__).parents[1] / "recording.js"
 STYLE = """
-:root{color-scheme:light dark}
+:root{color-scheme:light dark;--quiet:#5c5c5c;--bad:#b42318}
+@media(prefers-color-scheme:dark){:root{--quiet:#a6a6a6;--bad:#ff8a80}}
+html{background:Canvas;color:CanvasText}
 body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}
 label{display:block;margin:.6rem 0 .1rem}
 input,textarea,button{font:inherit;padding:.4rem .6rem;width:100%;box-sizing:border-box}
@@ -17,7 +19,8 @@ button{width:auto;margin-top:1rem;cursor:pointer}
 table{border-collapse:collapse;width:100%;margin-top:1rem}
 td,th{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #8884}
 td:last-child{text-align:right;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-pre{white-space:pre-wrap;overflow-wrap:anywhere} audio{width:100%} .muted{color:#777} [role=alert]{color:#c0392b}
+pre{white-space:pre-wrap;overflow-wrap:anywhere}
+audio{width:100%} .muted{color:var(--quiet)} [role=alert]{color:var(--bad)}
 """
 
 
