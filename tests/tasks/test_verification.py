@@ -164,6 +164,19 @@ def test_an_embedding_is_the_mean_over_moved_and_mirrored_images() -> None:
     assert torch.allclose(found, task.embed(x.flip(-1)), atol=1e-5)
 
 
+def test_embeddings_of_half_precision_are_float32_and_kept_by_example() -> None:
+    task = Verification(
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 8)), class_names=["a", "b"], class_counts=[2, 2], embedding=8,
+        optimizer=None, scheduler=None,
+    )  # fmt: skip
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        embeddings = task.embed(torch.rand(4, 1, 4, 4))
+    assert embeddings.dtype == torch.float32
+    found = task.per_example({"output": embeddings.detach(), "y": torch.tensor([0, 0, 1, 1])})
+    assert found["target"] == ["a", "a", "b", "b"]
+    assert (found["most_similar_same"] <= 1.001).all()
+
+
 def test_people_of_the_test_are_not_in_training(trained: lantu.Result) -> None:
     parts = {name: set(part.y.tolist()) for name, part in trained.data.splits.items()}  # type: ignore[attr-defined]
     assert set(parts) == {"train", "val", "test"}

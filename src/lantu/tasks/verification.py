@@ -112,10 +112,10 @@ class Verification(Task):
         return embedding, contrastive_loss(embedding, y)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Embeddings (N, D) of length 1."""
+        """Embeddings (N, D) of length 1, in float32: bfloat16 cannot tell two similar cosines apart."""
         views = [x, *(moved(x, self.shift) if self.shift else [])]
         views += [view.flip(-1) for view in views] if self.mirror else []
-        return F.normalize(sum((F.normalize(self.net(view), dim=1) for view in views), torch.zeros(())), dim=1)
+        return F.normalize(sum((F.normalize(self.net(view).float(), dim=1) for view in views), torch.zeros(())), dim=1)
 
     def observe(self, metrics: MetricCollection, output: Tensor, y: Tensor) -> None:
         metrics.update(output, y)
