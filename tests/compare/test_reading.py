@@ -207,5 +207,14 @@ def test_runs_of_a_store_that_names_no_place_for_files_are_read_without_them(tmp
     runs = read(open_reader(store), Selection())
     assert runs.score[run] == 0.5
     groups = pd.Series({run: "imported"})
-    assert read_predictions(runs, groups, ["imported"], split="val", tracking_uri=store) == {}
+    assert read_predictions(runs, groups, ["imported"], split="val", tracking_uri=store) == ({}, [])
     assert further_points(store, {run: {"val/f1": 0.5}}, ["val/f1"], points=10) == []
+
+
+def test_the_newest_experiment_is_one_that_trained_and_not_what_the_monitor_wrote_since(tmp_path: Path) -> None:
+    store = uri(tmp_path)
+    trained = write(store, [Made("trained", {"seed": seed}, {"val/loss": 0.5}) for seed in range(2)])
+    monitored = Made("week.csv", {}, {"monitor/rows": 9}, tags={"lantu.monitored": "last"})
+    write(store, [monitored] * 3, experiment="monitoring trained")
+    for reader in (open_reader(store), ServerReader(store)):
+        assert list(read(reader, Selection()).info.index) == trained

@@ -13,6 +13,8 @@ from lantu.slice_names import with_current_slice
 
 INFINITE = 1e300
 """MLflow keeps infinities as the largest number that the database has."""
+MONITORED = "lantu.monitored"
+"""The tag of runs that `lantu monitor` writes: they trained nothing."""
 OUTCOMES = ("lantu.asked", "lantu.baseline", "lantu.pruned", "lantu.directions")
 TAGS = (
     "lantu.data",
@@ -29,7 +31,7 @@ TAGS = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Which runs are meant; the parts add up, and none at all means the newest sweep or experiment."""
+    """Which runs are meant; the parts add up, and none at all means the newest sweep or experiment that trained."""
 
     sweeps: tuple[str, ...] = ()
     experiments: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.compare.reading.further_points import further_points
-from lantu.compare.reading.run_frames import INFINITE, TAGS, Runs, Selection, further_score, unknown, wide
+from lantu.compare.reading.run_frames import INFINITE, MONITORED, TAGS, Runs, Selection, further_score, unknown, wide
 from lantu.errors import UserError
 from lantu.tracking.further import METRICS, from_tags, metrics_of, params_of
 
@@ -129,6 +129,8 @@ class ServerReader:
 
     def _newest(self) -> Selection:
         run = next(self._search("", most=1), None)
+        if run is not None and MONITORED in run.data.tags:
+            run = next((each for each in self._search("") if MONITORED not in each.data.tags), None)
         if run is None:
             raise UserError("There are no runs on this server yet. Train something first: `lantu train`.")
         sweep = run.data.tags.get("lantu.sweep")

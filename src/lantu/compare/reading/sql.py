@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError
 from lantu.compare.reading.further_points import further_points
 from lantu.compare.reading.run_frames import (
     INFINITE,
+    MONITORED,
     TAGS,
     Runs,
     Selection,
@@ -211,8 +212,10 @@ class SqlReader:
         query = """
             SELECT s.value, e.name FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
             LEFT JOIN tags s ON s.run_uuid = r.run_uuid AND s.key = 'lantu.sweep'
-            WHERE r.lifecycle_stage = 'active' ORDER BY r.start_time DESC LIMIT 1"""
-        found = connection.execute(text(query)).fetchone()
+            WHERE r.lifecycle_stage = 'active'
+            AND r.run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = :monitored)
+            ORDER BY r.start_time DESC LIMIT 1"""
+        found = connection.execute(text(query), {"monitored": MONITORED}).fetchone()
         if found is None:
             raise UserError("There are no runs in this store yet. Train something first: `lantu train`.")
         return Selection(sweeps=(found[0],)) if found[0] else Selection(experiments=(found[1],))
