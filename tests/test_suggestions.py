@@ -17,3 +17,7 @@ def test_a_name_given_without_its_group_is_recognised() -> None:
 
 def test_nothing_is_suggested_for_a_name_like_no_other() -> None:
     assert did_you_mean("zzzz", NAMES) == ""
+
+
+def test_a_name_in_other_case_is_recognised() -> None:
+    assert near_misses("Y", ["a", "kind", "y"]) == ["y"]

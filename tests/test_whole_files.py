@@ -10,7 +10,7 @@ import pytest
 from lantu.cli.main import main
 from lantu.table_files import write_table
 from lantu.tracking.spool import Spool
-from lantu.whole_files import write_whole
+from lantu.whole_files import new_folder, whole_folder, write_whole
 
 LIMITED = """
 import resource, sys
@@ -77,3 +77,18 @@ def test_a_command_on_a_full_disk_ends_with_a_sentence_and_status_2(
     (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{n % 9},{'yn'[n % 2]}\n" for n in range(40)))
     assert main(["data", "data=csv", "data.path=t.csv", "data.target=y", "report=/dev/full", "json=r.json"]) == 2
     assert "/dev/full cannot be written: No space left" in capsys.readouterr().err
+
+
+def test_files_that_belong_together_all_stand_in_a_folder_or_none(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "card"
+    with pytest.raises(FileExistsError), whole_folder(folder) as place:
+        [(place / "card.md").touch(exist_ok=False) for _ in range(2)]
+    assert not [*tmp_path.iterdir()]
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("a person's")
+    with whole_folder(folder) as place:
+        (place / "card.md").write_text("whole")
+    assert {each.name: each.read_text() for each in folder.iterdir()} == {"card.md": "whole", "notes.txt": "a person's"}
+    with pytest.raises(FileNotFoundError), new_folder(folder / "a" / "b") as place:
+        (place / "no" / "file").touch()
+    assert not (folder / "a").exists()

@@ -13,6 +13,8 @@ def near_misses(name: str, names: Iterable[str], *, limit: int = 3) -> list[str]
     ['optimizer.lr']
     """
     names = list(names)
+    if alike := [full for full in names if full.casefold() == name.casefold() and full != name]:
+        return alike[:limit]
     parent, _, leaf = name.rpartition(".")
     same_leaf = [full for full in names if full.rpartition(".")[2] == leaf]
     siblings = [full for full in names if full.rpartition(".")[0] == parent]

@@ -1,6 +1,7 @@
 """Write a file whole or not at all: a full disk leaves what was there before, and no empty file."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,3 +32,35 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text as UTF-8, whole or not at all."""
     with whole_file(path) as place:
         place.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder with its parents; after an error in the block those that were made and are empty are removed."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except BaseException:
+        for each in missing:
+            with suppress(OSError):
+                each.rmdir()
+        raise
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a place to write files to, all of which stand in `folder` when the block ends, or none after an error.
+
+    Files of the same names are replaced; others in the folder stay.
+    """
+    with new_folder(folder.parent):
+        draft = folder.with_name(f".{os.getpid()}.{folder.name}")
+        try:
+            draft.mkdir()
+            yield draft
+            folder.mkdir(exist_ok=True)
+            for each in draft.iterdir():
+                os.replace(each, folder / each.name)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)

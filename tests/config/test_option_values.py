@@ -81,6 +81,7 @@ def test_an_impossible_value_is_refused_with_what_is_possible(
         (["model=gpt", "data=tiny_shakespeare", "model.layers=0"], "`model.layers` takes"),
         (["model=gpt", "data=tiny_shakespeare", "data.vocab_size=0"], "`data.vocab_size` takes"),
         (["model=gpt", "data=tiny_shakespeare", "model.width=65"], "no multiple of `model.heads=4`"),
+        (["model=bert", "data=trec", "model.config.num_attention_heads=7"], "no multiple of"),
         (["model=mlp", "model.hidden=[0]"], "`model.hidden` takes"),
         (["scheduler=plateau", "trainer.check_val_every_n_epoch=2"], "check_val_every_n_epoch=1"),
         (["callbacks=[default,early_stopping]", "trainer.limit_val_batches=0"], "never validates"),

@@ -1,5 +1,6 @@
 """Recordings: formats, rates and channels, damaged files, features, augmentation, and a run from end to end."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,11 @@ def test_what_would_be_heard_wrongly_is_mended_and_said(tmp_path: Path, capsys: 
     report = Report(unit="recordings")
     note_findings(read, report)
     assert "1 recording with channels of opposite phase, of which the loudest channel is used" in str(report.lines())
+
+
+def test_a_recording_under_two_classes_is_warned_of(tones: Path) -> None:
+    shutil.copy(tones / "low" / "0.wav", tones / "high" / "copy.wav")
+    data = AudioDataModule(path=str(tones), split={"val": 0.2, "test": 0.2})
+    data.prepare_data()
+    said = "1 recording occurs under more than one class, sample for sample; look at their labels"
+    assert said in data.report.warnings

@@ -9,6 +9,7 @@ from lantu.data import TextDataModule, TokenDataModule
 from lantu.data.csv_dialect import read_csv
 from lantu.data.encoding import encoding_of, read_text
 from lantu.data.read_table import read_table
+from lantu.data.sources import text_files
 from lantu.data.table_chunks import chunk_files
 from lantu.data.text.corpus import Text
 from lantu.errors import UserError
@@ -128,3 +129,18 @@ def test_json_lines_in_utf_16_are_cut_as_the_whole_file_is_read(tmp_path: Path) 
     path.write_bytes(rows.to_json(orient="records", lines=True, force_ascii=False).encode("utf-16"))
     parts = [read_table(each)[0] for each in chunk_files(path, tmp_path, rows=2)]
     assert pd.concat(parts, ignore_index=True).equals(read_table(path)[0])
+
+
+def test_a_text_in_two_encodings_is_refused(tmp_path: Path) -> None:
+    """As whole files of one code page they would be read with half of their letters wrong."""
+    path = tmp_path / "joined.txt"
+    path.write_bytes(GERMAN.encode() * 9 + GERMAN.encode("cp1252") * 9)
+    with pytest.raises(UserError, match="is in two encodings"):
+        encoding_of(path)
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "whole.txt").write_text(GERMAN)
+    (tmp_path / "lost.txt").symlink_to("nowhere.txt")
+    with pytest.raises(UserError, match=r"lost\.txt is a link that leads nowhere"):
+        text_files(str(tmp_path))

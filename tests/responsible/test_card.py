@@ -1,5 +1,6 @@
 """A model card says what the run knows and marks what it does not."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,18 @@ def test_the_card_is_kept_in_the_runs_record_which_ends_as_it_had(card: Path, ta
     assert any('"kind":"artifact"' in line and "card" in line for line in records)
     assert '"status":"FINISHED"' in records[-1]
     assert RunFolder(table_run).state() == "waits"
+
+
+def test_a_card_that_the_runs_record_cannot_keep_ends_with_status_1(
+    card: Path, table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(table_run, run)
+    shutil.rmtree(run / "journal" / "spool", ignore_errors=True)
+    (run / "journal" / "spool").write_text("in the way")  # as on a full disk, nothing can be put there
+    assert main(["card", f"run={run}", "ship=false", f"paths.root={table_run.parents[2]}"]) == 1
+    assert "and not in MLflow" in capsys.readouterr().err
+    assert (run / "card" / "card.md").read_text() == (card / "card.md").read_text()
 
 
 def test_intervals_cover_the_mean_and_shrink_with_more_examples() -> None:

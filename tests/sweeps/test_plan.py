@@ -1,12 +1,14 @@
 """What a sweep's command means, before anything runs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
+from lantu.cli.main import main
 from lantu.config.composing import Composition, compose, config_search
 from lantu.config.sweeping import Composer, distinct
 from lantu.errors import UserError
@@ -62,6 +64,18 @@ def test_checking_covers_every_value_and_every_choice_of_files_without_every_pro
     assert {(m, r) for m, r, _ in kept} == {(m, r) for m, r, _ in points}
     assert {(m, s) for m, _, s in kept} == {(m, s) for m, _, s in points}
     assert len(kept) < 250
+
+
+def test_a_column_that_one_point_names_and_the_table_lacks_ends_the_sweep_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("a,y\n1,2\n3,4\n")
+    assert main(["train", "-m", "data=csv", "data.path=t.csv", "model=mlp", "data.target=y,Y"]) == 2
+    assert (
+        "the trial `target=Y`: `data.target=Y`: t.csv has no such column. Did you mean `y`?" in capsys.readouterr().err
+    )
+    assert [each.name for each in tmp_path.iterdir()] == ["t.csv"]
 
 
 def test_a_points_config_is_the_one_that_hydra_composes(context: HydraContext) -> None:

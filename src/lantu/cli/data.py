@@ -17,7 +17,7 @@ from lantu.data.cleaning_report import Report
 from lantu.data.report_page import page
 from lantu.errors import UserError
 from lantu.extras import require
-from lantu.whole_files import write_whole
+from lantu.whole_files import new_folder, write_whole
 
 HELP = """\
 Inspect data as training would read them: `lantu data data=NAME [data.OPTION=VALUE ...]`
@@ -71,8 +71,8 @@ def data_main(argv: list[str]) -> int:
     for ending, write in ((".html", lambda: page(report)), (".json", lambda: json.dumps(report.to_dict(), indent=1))):
         file = Path(own.get("report" if ending == ".html" else "json") or folder / f"{name}{ending}")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, write())
+            with new_folder(file.parent):
+                write_whole(file, write())
         except OSError as error:
             raise UserError(f"{file} cannot be written: {error.strerror}.") from error
         console.print(f"written to  {escape(str(file))}", highlight=False, soft_wrap=True)

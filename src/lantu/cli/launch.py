@@ -17,6 +17,7 @@ from lantu.config.composing import HYDRA_VERSION, compose, normalised
 from lantu.config.locations import add_user_conf, check_writable, shipped_conf
 from lantu.config.ranges import complaint
 from lantu.config.sweeping import check_sweep, parsed
+from lantu.data.table_header import check_table
 from lantu.errors import UserError, full_disk, is_full_disk
 from lantu.lazy_imports import import_permanently
 from lantu.redaction import redact
@@ -104,7 +105,7 @@ def _checked(command: str, arguments: list[str], options: Namespace) -> list[str
         for folder in [*typed, *([] if options.multirun else [str(OmegaConf.select(shared.cfg, "paths.run"))])]:
             if "${" not in folder:
                 check_writable(folder)
-        _check_table(shared.cfg)
+        check_table(shared.cfg)
     if not options.multirun and not shared.cfg.get("sweep", {}).get("always"):
         if not options.cfg:
             check(shared)
@@ -134,16 +135,6 @@ def _check_named(command: str, cfg: DictConfig) -> None:
         from lantu.inference.arguments import validate_arguments
 
         validate_arguments(cfg)
-
-
-def _check_table(cfg: DictConfig) -> None:
-    """Refuse columns that a table of the user's own does not have, seconds before its rows are read."""
-    if OmegaConf.select(cfg, "data._target_") != "lantu.data.TableDataModule":
-        return
-    from lantu.data.table_header import COLUMNS, check_columns
-
-    options = {key: OmegaConf.select(cfg.data, key) for key in ("path", *COLUMNS)}
-    check_columns({key: list(value) if OmegaConf.is_list(value) else value for key, value in options.items()})
 
 
 def run_job(cfg: DictConfig) -> Any:

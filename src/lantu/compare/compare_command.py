@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lantu.compare.reading.run_frames import Selection
 from lantu.errors import UserError
+from lantu.log_noise import without_noise
 from lantu.metric_direction import direction
 
 IN_TERMINAL = 30
@@ -20,6 +21,7 @@ IN_TERMINAL = 30
 
 def job(cfg: DictConfig) -> None:
     """Compare the runs that a config names: print the table and the decision, write what was asked for."""
+    without_noise()
     try:
         run(cfg)
     except UserError as error:

@@ -1,6 +1,7 @@
 """Options that are each possible and cannot work together, refused before anything heavy is imported."""
 
 import re
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,10 @@ def check_uri(uri: Any, *, key: str) -> None:
 
 def _check_heads(cfg: DictConfig) -> None:
     """Attention divides the width among its heads, and shares keys and values among them evenly."""
+    for path, node in _nodes(cfg.get("model"), "model"):
+        hidden, count = (node.get(name) for name in ("hidden_size", "num_attention_heads"))
+        if type(hidden) is int and type(count) is int and hidden % count:
+            raise UserError(f"`{path}.hidden_size={hidden}` is no multiple of `{path}.num_attention_heads={count}`.")
     if _value(cfg, "model._target_") != "lantu.models.GPT":
         return
     width, heads, shared = (_value(cfg, f"model.{name}") for name in ("width", "heads", "kv_heads"))
@@ -192,6 +197,16 @@ def _check_heads(cfg: DictConfig) -> None:
         raise UserError(f"`model.width={width}` is no multiple of `model.heads={heads}`.")
     if shared and heads % shared:
         raise UserError(f"`model.heads={heads}` is no multiple of `model.kv_heads={shared}`.")
+
+
+def _nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping inside a node, with its dotted path."""
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=False)
+    if isinstance(node, dict):
+        yield path, node
+        for key, value in node.items():
+            yield from _nodes(value, f"{path}.{key}")
 
 
 def _check_decisions(cfg: DictConfig) -> None:

@@ -23,6 +23,20 @@ def repeated(hashes: np.ndarray, split: np.ndarray) -> np.ndarray:
     return seen_before & (split == "train")
 
 
+def under_several_labels(hashes: np.ndarray, labels: pd.Series) -> int:
+    """How many different contents occur under more than one label; 0 where the labels are numbers.
+
+    Args:
+        hashes: of the contents (N,).
+        labels: of the same rows.
+    """
+    if pd.api.types.is_numeric_dtype(labels):
+        return 0
+    known = labels.notna().to_numpy()
+    pairs = pd.DataFrame({"content": hashes[known], "label": labels.astype(str).to_numpy()[known]})
+    return int((pairs.groupby("content")["label"].nunique() > 1).sum())
+
+
 @dataclass(frozen=True)
 class Copies:
     """Rows that occur in training and in another part."""

@@ -88,12 +88,18 @@ def _encoding_of(path: Path, size: int, changed: int) -> str:
     place = _failure(path, "utf-8")
     if place is None:
         return "utf-8"
-    if _is_mostly_utf8(path, place):
+    found = None if _is_mostly_utf8(path, place) else _code_page(path, sample + _around(path, place))
+    if found is not None and found.startswith("cp125") and _is_partly_utf8(path, place):
+        raise UserError(
+            f"{path} is in two encodings: parts of it are UTF-8, and others, from byte {place:,} on, are {found}, as "
+            "when files of different origin are joined. Convert them (`iconv -f cp1252 -t utf-8`) before that."
+        )
+    if found is None:
         raise UserError(
             f"{path} is UTF-8 text that is damaged near byte {place:,}. Mend or replace the file; "
             "`iconv -c -f utf-8 -t utf-8 FILE > NEW` leaves out what is damaged."
         )
-    return _code_page(path, sample + _around(path, place))
+    return found
 
 
 def _code_page(path: Path, sample: bytes) -> str:
@@ -160,3 +166,16 @@ def _is_mostly_utf8(path: Path, place: int) -> bool:
     bad = text.count("\ufffd")
     good = sum(each > "\x7f" for each in text) - bad
     return good >= 5 * bad
+
+
+def _is_partly_utf8(path: Path, place: int) -> bool:
+    """Return whether a fifth of the letters outside ASCII around an invalid byte are valid multi-byte characters.
+
+    In a code page of single bytes that is so by chance at most once in a while, as in "É»".
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, place - SAMPLE // 2))
+        text = file.read(SAMPLE).decode("utf-8", errors="replace")
+    bad = text.count("\ufffd")
+    good = sum(each > "\x7f" for each in text) - bad
+    return good >= max(5, bad / 4)

@@ -171,8 +171,12 @@ def text_files(path: str, *, name: str | None = None) -> Raw:
     """
     place = Path(path).expanduser()
     files = with_endings(visible_files(place), (".txt",))[0] if place.is_dir() else [place]
-    if not files or not all(file.is_file() for file in files):
-        what = "holds no .txt files" if place.is_dir() else "does not exist"
+    lost = next((file for file in files if not file.is_file()), None)
+    if lost is not None and lost.is_symlink():
+        raise UserError(f"`data.path={path}`: {lost} is a link that leads nowhere. Mend it, or remove it.")
+    if not files or lost is not None:
+        what = "is no file" if place.exists() else "does not exist"
+        what = "holds no .txt files" if place.is_dir() else what
         raise UserError(f"`data.path={path}` {what}. Give a text file, or a folder with .txt files.")
     rows = pd.DataFrame({"text": pd.Series(files, dtype=object)})
     return Raw(name=name or place.name, rows=rows, split=_undivided(rows), source={"uri": str(place.resolve())})

@@ -1,13 +1,31 @@
 """Check, by the header of a table alone, that the columns that options name are there. Knows no torch."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from lantu.errors import UserError
 from lantu.suggestions import did_you_mean
 
 COLUMNS = ("target", "ignore", "keep", "group", "time")
 """Options of `data` that name a column, or a list of them."""
+
+
+def check_table(cfg: DictConfig) -> None:
+    """Refuse columns that the table of a config does not have, seconds before its rows are read.
+
+    Args:
+        cfg: of a run; data other than a table of the user's own are passed over.
+
+    Raises:
+        UserError: there is no such column, or the file is no table.
+    """
+    if OmegaConf.select(cfg, "data._target_") != "lantu.data.TableDataModule":
+        return
+    options = {key: OmegaConf.select(cfg.data, key) for key in ("path", *COLUMNS)}
+    check_columns({key: list(value) if OmegaConf.is_list(value) else value for key, value in options.items()})
 
 
 def check_columns(options: dict[str, Any]) -> None:
@@ -22,12 +40,17 @@ def check_columns(options: dict[str, Any]) -> None:
     if not isinstance(options.get("path"), str):
         return
     path = Path(options["path"]).expanduser()
-    names = column_names(path)
+    names = _names_at(path, path.stat().st_mtime_ns) if path.exists() else column_names(path)
     for option in COLUMNS if names else ():
         value = options.get(option)
         for name in value if isinstance(value, list) else [value]:
             if isinstance(name, str | int | float) and str(name) not in names:
                 raise UserError(no_column(f"data.{option}", str(name), names, path.name))
+
+
+@lru_cache(maxsize=64)  # a sweep asks for each of its points
+def _names_at(path: Path, changed: int) -> list[str]:
+    return column_names(path)
 
 
 def column_names(path: Path) -> list[str]:

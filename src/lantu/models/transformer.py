@@ -175,6 +175,9 @@ def transformer(
     try:
         return head.from_config(form)
     except ValueError as error:
+        if type(form) in head._model_mapping:  # so it is an option that does not fit
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise UserError(f"`model.config`: transformers cannot build this {kind}: {reason}.") from error
         fitting = auto.removeprefix("AutoModelFor")
         raise UserError(f"`model.config.model_type={kind}`: transformers has no {fitting} of that type.") from error
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from lantu.checkpoints.digest import KEY, digest_of
 from lantu.config.build import build
 from lantu.data.parquet import read_parquet
-from lantu.errors import UserError
+from lantu.errors import Fault, UserError
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import Rebuilt, rebuild
 from lantu.log_noise import without_noise
@@ -27,7 +27,7 @@ from lantu.monitoring.drift import Finding
 from lantu.monitoring.drift_report import Verdict, page
 from lantu.prediction_file import FOLDER, read_predictions
 from lantu.tracking.find import find_checkpoint
-from lantu.whole_files import write_whole
+from lantu.whole_files import whole_folder, write_whole
 
 DRIFTED = 3
 """The exit status where something has changed; 1 and 2 are errors."""
@@ -208,10 +208,10 @@ def _features(data: Any, path: Path) -> np.ndarray:
 
 def _write(verdict: Verdict, folder: Path, *, weights: str | None = None) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         content = {KEY: weights, **verdict.to_dict()}
-        write_whole(folder / "monitoring.json", json.dumps(content, indent=1))
-        write_whole(folder / "monitoring.html", page(verdict))
+        with whole_folder(folder) as place:
+            write_whole(place / "monitoring.json", json.dumps(content, indent=1))
+            write_whole(place / "monitoring.html", page(verdict))
     except OSError as error:
         raise UserError(f"`output={folder}` cannot be written: {error.strerror}.") from error
 
@@ -229,9 +229,10 @@ def _track(verdict: Verdict, folder: Path, cfg: DictConfig) -> None:
     )  # fmt: skip
     logger.log_metrics(verdict.metrics(), step=0)
     logger.log_tags({"lantu.monitored": str(cfg.run), "lantu.drifted": ", ".join(verdict.drifted)[:500]})
-    logger.log_artifact(folder / "monitoring.html")
-    logger.log_artifact(folder / "monitoring.json")
+    kept = [logger.log_artifact(folder / name) for name in ("monitoring.html", "monitoring.json")]
     logger.close("FINISHED")
+    if not all(kept):
+        raise Fault(f"the report is in {folder}, and not in MLflow: make room, or type `track=false`.")
 
 
 def show(verdict: Verdict, folder: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from lantu.errors import UserError
+from lantu.errors import UserError, is_full_disk
 from lantu.log_noise import without_noise
+from lantu.redaction import redact
 from lantu.registry.baseline_line import judge_with_baselines
 from lantu.registry.evidence import Evidence, gather
 from lantu.registry.gates import check_gates, verdict_of
@@ -36,6 +37,16 @@ def job(cfg: DictConfig) -> None:
     except UserError as error:
         print(f"lantu {command}: {error}", file=sys.stderr)
         sys.exit(error.status)
+    except Exception as error:
+        if is_full_disk(error) or type(error).__module__.partition(".")[0] not in ("mlflow", "sqlalchemy", "sqlite3"):
+            raise
+        reason = redact(next(iter(str(error).splitlines()), "") or type(error).__name__)[:300]
+        print(
+            f"lantu {command}: MLflow's store could not be read or written ({reason}). What was done before stands; "
+            "mend the store, then type the same command again.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 def register(cfg: DictConfig) -> None:

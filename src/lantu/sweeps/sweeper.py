@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 from lantu.config.checking import check
 from lantu.config.composing import Composition
 from lantu.config.sweeping import Composer, distinct
+from lantu.data.table_header import check_table
 from lantu.errors import Fault, UserError, is_full_disk
 from lantu.interrupts import interruptible, raise_if_asked
 from lantu.redaction import redact
@@ -145,7 +146,7 @@ class Conductor:
 
 
 def check_points(composer: Composer, points: list[Point], *, checked: Sequence[Point] = ()) -> None:
-    """Check the config of every point before the first trial starts.
+    """Check the config of every point, and the columns that it names, before the first trial starts.
 
     Args:
         checked: points of an earlier start of the sweep, whose values need no further check.
@@ -156,7 +157,9 @@ def check_points(composer: Composer, points: list[Point], *, checked: Sequence[P
     before = [point.overrides for point in checked]
     for point in map(Point, distinct([point.overrides for point in points], composer.chooses, after=before)):
         try:
-            check(composer(point.overrides))
+            composed = composer(point.overrides)
+            check(composed)
+            check_table(composed.cfg)
         except UserError as error:
             where = f"the trial `{point.name}`: " if point.overrides else ""
             raise UserError(f"{where}{error}") from error

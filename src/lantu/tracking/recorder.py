@@ -157,11 +157,14 @@ class RunRecorder:
         if values:
             self._open().append("tags", values=values)
 
-    def log_artifact(self, local_path: Path | str, artifact_path: str | None = None) -> None:
+    def log_artifact(self, local_path: Path | str, artifact_path: str | None = None) -> bool:
         """Keep a file or folder. It is copied before this returns, so it may be changed or deleted afterwards.
 
         Args:
             artifact_path: the folder among the run's artifacts; None: the top.
+
+        Returns:
+            Whether it could be kept; a warning says why not.
         """
         local = Path(local_path)
         opened = self._open()
@@ -169,8 +172,9 @@ class RunRecorder:
             self._folder.spool.put(local, artifact_path)
         except OSError as error:
             warn_once(f"the artifact {local} could not be kept: {error.strerror or error}.")
-            return
+            return False
         opened.append("artifact", name=local.name, to=artifact_path)
+        return True
 
     def log_text(self, text: str, artifact_file: str) -> None:
         """Keep a text as an artifact such as `config/command.txt`, without the credentials in it."""

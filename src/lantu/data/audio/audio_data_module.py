@@ -17,6 +17,7 @@ from lantu.data.audio.features import LogMel, Standard, with_deltas
 from lantu.data.audio.recordings import note_findings, read_for_prediction, read_recordings, waves_of
 from lantu.data.audio.surroundings import Surroundings
 from lantu.data.batches import Examples
+from lantu.data.cleaning import under_several_labels
 from lantu.data.samplers import Chosen
 from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model
@@ -86,6 +87,14 @@ class AudioDataModule(SupervisedDataModule):
         self._read = read_recordings(rows[self.audio].tolist(), rate=self.learned.get("rate") or self.sample_rate)
         rows[self.audio] = np.arange(len(rows))  # from here on a recording is its place among those read
         note_findings(self._read, self.report)
+        if self.target in rows:
+            kept = np.flatnonzero(self._read.readable)
+            digests = np.array([_digest(self._read.waves[place]) for place in kept], dtype=np.uint64)
+            if count := under_several_labels(digests, rows[self.target].iloc[kept]):
+                several = "recordings occur" if count > 1 else "recording occurs"
+                self.report.warn(
+                    f"{count:,} {several} under more than one class, sample for sample; look at their labels"
+                )
         return self._read.readable
 
     def hashes(self, rows: pd.DataFrame) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader, workers_for
+from lantu.data.cleaning import under_several_labels
 from lantu.data.file_table import find_files
 from lantu.data.image.augment import Augment, Draws
 from lantu.data.image.contact_sheet import contact_sheet
@@ -240,12 +241,8 @@ class ImageDataModule(SupervisedDataModule):
 
     def _report_conflicts(self, labels: pd.Series) -> None:
         """Warn of pictures that occur under several classes: no model can be right about all of them."""
-        if pd.api.types.is_numeric_dtype(labels):
-            return
-        known = self._pixels.readable & labels.notna().to_numpy()
-        pairs = pd.DataFrame({"picture": self._pixels.hashes, "label": labels.astype(str).to_numpy()})[known]
-        classes = pairs.groupby("picture")["label"].nunique()
-        if count := int((classes > 1).sum()):
+        readable = self._pixels.readable
+        if count := under_several_labels(self._pixels.hashes[readable], labels[readable]):
             several = "pictures occur" if count > 1 else "picture occurs"
             self.report.warn(f"{count:,} {several} under more than one class, pixel for pixel; look at their labels")
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from lantu.errors import UserError
+from lantu.errors import Fault, UserError
 from lantu.inference.rebuild import rebuild
 from lantu.log_noise import without_noise
 from lantu.responsible.card import document, sections
@@ -16,7 +16,7 @@ from lantu.responsible.card.facts import Facts, facts
 from lantu.tracking.find import find_checkpoint
 from lantu.tracking.journal import last
 from lantu.tracking.run_folder import RunFolder
-from lantu.whole_files import write_whole
+from lantu.whole_files import whole_folder, write_whole
 
 
 def job(cfg: DictConfig) -> None:
@@ -30,11 +30,15 @@ def job(cfg: DictConfig) -> None:
     except UserError as error:
         print(f"lantu card: {error}", file=sys.stderr)
         sys.exit(error.status)
-    tracked = known.folder is not None and cfg.track and keep(known.folder, folder, ship=cfg.ship)
     console = Console()
     missing = sum(kind == "todo" for each in sections.model_card(known) for kind, _ in each.blocks)
     for file in files:
         console.print(f"written to  {escape(str(file))}", highlight=False, soft_wrap=True)
+    try:
+        tracked = known.folder is not None and cfg.track and keep(known.folder, folder, ship=cfg.ship)
+    except UserError as error:
+        print(f"lantu card: {error}", file=sys.stderr)
+        sys.exit(error.status)
     console.print(f"in MLflow   {'card/ of the run' if tracked else 'not'}", highlight=False)
     console.print(f"{missing} places of the card are marked `{document.TODO}`", highlight=False)
 
@@ -53,16 +57,20 @@ def write(known: Facts, folder: Path) -> list[Path]:
         "annex_iv.html": document.html(f"{annex}: {known.name}", law),
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write_whole(folder / name, content)
+        with whole_folder(folder) as place:
+            for name, content in contents.items():
+                write_whole(place / name, content)
     except OSError as error:
         raise UserError(f"`output={folder}` cannot be written: {error.strerror}.") from error
     return [folder / name for name in contents]
 
 
 def keep(run: Path, folder: Path, *, ship: bool) -> bool:
-    """Hand the card to the run's record in MLflow; False where the run has no record, or is still being written."""
+    """Hand the card to the run's record in MLflow; False where the run has no record, or is still being written.
+
+    Raises:
+        Fault: the record cannot be written, as on a full disk.
+    """
     from lantu.tracking import RunRecorder
 
     record = RunFolder(run)
@@ -73,8 +81,10 @@ def keep(run: Path, folder: Path, *, ship: bool) -> bool:
     logger = RunRecorder(
         run_dir=run, experiment=head["experiment"], run_name=head["name"], tracking_uri=head["tracking_uri"], ship=ship
     )
-    logger.log_artifact(folder, "card" if folder.name != "card" else None)
+    kept = logger.log_artifact(folder, "card" if folder.name != "card" else None)
     logger.close(str((end or {}).get("status", "FINISHED")))
+    if not kept:
+        raise Fault(f"the card is in {folder}, and not in MLflow. Make room; then type the same command again.")
     return True
 
 

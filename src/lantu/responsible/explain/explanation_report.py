@@ -15,7 +15,7 @@ from lantu import pages
 from lantu.responsible.explain.faithfulness import Faithfulness, faithfulness
 from lantu.responsible.explain.interpretable_inputs import Explained
 from lantu.responsible.explain.methods import METHODS, methods_for
-from lantu.whole_files import write_whole
+from lantu.whole_files import whole_folder, write_whole
 
 PAGE, TABLE = "index.html", "attributions.parquet"
 MOST_SHOWN = 12
@@ -54,8 +54,13 @@ def metrics(explanations: list[Explanation]) -> dict[str, float]:
 
 
 def write(folder: Path, examples: Explained, explanations: list[Explanation], *, title: str) -> list[Path]:
-    """Write the page, the pictures and the table; returns the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the page, the pictures and the table, all or none; returns the files."""
+    with whole_folder(folder) as place:
+        files = _write(place, examples, explanations, title=title)
+    return [folder / file.name for file in files]
+
+
+def _write(folder: Path, examples: Explained, explanations: list[Explanation], *, title: str) -> list[Path]:
     files = [folder / TABLE, folder / PAGE]
     frame(examples, explanations).to_parquet(files[0], index=False)
     parts = [pages.paragraph(_introduction(examples), kind="quiet"), *_measured(explanations)]

@@ -21,6 +21,7 @@ from lantu.serving.export.equality import Equality, compare
 from lantu.serving.export.formats import check_format, write_network, write_preparation
 from lantu.serving.export.graph import trace
 from lantu.tracking.find import find_checkpoint
+from lantu.whole_files import new_folder
 
 BEYOND_ROUNDING = 1e-2
 """The difference from which a larger tolerance is no advice."""
@@ -95,28 +96,34 @@ def export(
     graph = None if form == "safetensors" else trace(rebuilt.task, x, rebuilt.data.spec)
     draft = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
-        write_network(rebuilt, graph, draft, form=form, precision=precision)
-        write_preparation(rebuilt, graph, checkpoint, draft, form=form, precision=precision)
-        exported = rebuild(draft / PREPARATION, trusted=True)
-        dynamic = [0] if graph is None else graph.dynamic[graph.inputs[0]]
-        if graph is not None and graph.padded:
-            dynamic = [0, x.ndim - 1]
-        equality = compare(rebuilt.task, exported.task, batches, tolerance=tolerance, dynamic=dynamic)
-        found: dict[str, Any] = {"format": form, "precision": precision, "equal": equality.equal, **asdict(equality)}
-        found[KEY] = digest_of(checkpoint)
-        found |= {"dynamic": graph.dynamic, "padded": graph.padded} if graph else {"dynamic": None, "padded": None}
-        found["bytes"] = sum(each.stat().st_size for each in draft.glob(f"{FILES[form]}*"))
-        if precision == "float32":
-            _refuse_different(equality, form)
-        else:
-            found["quality"] = _quality(rebuilt, draft, trainer)
-        (draft / "equality.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with new_folder(folder.parent):
+        draft.mkdir()
+        try:
+            write_network(rebuilt, graph, draft, form=form, precision=precision)
+            write_preparation(rebuilt, graph, checkpoint, draft, form=form, precision=precision)
+            exported = rebuild(draft / PREPARATION, trusted=True)
+            dynamic = [0] if graph is None else graph.dynamic[graph.inputs[0]]
+            if graph is not None and graph.padded:
+                dynamic = [0, x.ndim - 1]
+            equality = compare(rebuilt.task, exported.task, batches, tolerance=tolerance, dynamic=dynamic)
+            found: dict[str, Any] = {
+                "format": form,
+                "precision": precision,
+                "equal": equality.equal,
+                **asdict(equality),
+            }
+            found[KEY] = digest_of(checkpoint)
+            found |= {"dynamic": graph.dynamic, "padded": graph.padded} if graph else {"dynamic": None, "padded": None}
+            found["bytes"] = sum(each.stat().st_size for each in draft.glob(f"{FILES[form]}*"))
+            if precision == "float32":
+                _refuse_different(equality, form)
+            else:
+                found["quality"] = _quality(rebuilt, draft, trainer)
+            (draft / "equality.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.rename(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return found
 
 

@@ -3,9 +3,10 @@
 import json
 import logging
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def write_network(rebuilt: Rebuilt, graph: Graph | None, folder: Path, *, form: 
     if graph is None:
         _write_weights(rebuilt, path, bf16=precision == "bf16")
     elif form == "torch":
-        torch.export.save(graph.program, path)
+        _write_through_memory(lambda file: torch.export.save(graph.program, file), path)
     else:
         _write_onnx(graph, path)
         if precision == "int8":
@@ -78,9 +79,8 @@ def write_preparation(
     whole = load(checkpoint)
     state = {name: value for name, value in rebuilt.task.state_dict().items() if not name.startswith("net.")}
     module = type(rebuilt.data).__qualname__
-    torch.save(
-        {"state_dict": state, module: whole[module], "callbacks": _recipe(whole), KEY: about}, folder / PREPARATION
-    )
+    kept = {"state_dict": state, module: whole[module], "callbacks": _recipe(whole), KEY: about}
+    _write_through_memory(lambda file: torch.save(kept, file), folder / PREPARATION)
     readable = {
         "network": about,
         "data": {"module": module, "learned": whole[module]["learned"], "spec": whole[module]["spec"]},
@@ -88,6 +88,13 @@ def write_preparation(
     }
     text = json.dumps(readable, indent=1, ensure_ascii=False, default=str)
     (folder / "preparation.json").write_text(text, encoding="utf-8")
+
+
+def _write_through_memory(write: Callable[[BytesIO], None], path: Path) -> None:
+    """Write a file of torch's; on a full disk torch's own writer ends the process."""
+    buffer = BytesIO()
+    write(buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def _recipe(whole: dict[str, Any]) -> dict[str, Any]:
