@@ -8,12 +8,15 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from lantu.cli.main import main
 from lantu.compare.reading.further_points import further_points
 from lantu.compare.reading.prediction_files import read_predictions
 from lantu.compare.reading.run_frames import Reader, Runs, Selection, direction, read
@@ -218,3 +221,30 @@ def test_the_newest_experiment_is_one_that_trained_and_not_what_the_monitor_wrot
     write(store, [monitored] * 3, experiment="monitoring trained")
     for reader in (open_reader(store), ServerReader(store)):
         assert list(read(reader, Selection()).info.index) == trained
+
+
+class _Junk(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>a login page</html>")
+
+    do_GET = do_POST
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing on the terminal."""
+
+
+def test_a_server_that_is_no_mlflow_is_a_sentence_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Junk) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://user:a-pass-word@127.0.0.1:{server.server_port}"
+        assert main(["compare", f"tracking_uri={uri}"]) == 1
+        server.shutdown()
+    said = "".join(capsys.readouterr())
+    assert "MLflow's store cannot be used" in said
+    assert "a-pass-word" not in said
+    assert "Traceback" not in said

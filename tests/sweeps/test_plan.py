@@ -1,5 +1,6 @@
 """What a sweep's command means, before anything runs."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lantu.sweeps.search.objectives import directions_of
 from lantu.sweeps.search.space import read_space
 from lantu.sweeps.state.request import Point, grid, read_request
 from lantu.sweeps.state.snapshot import composed
+from lantu.sweeps.state.sweep_folder import State, SweepFolder
 
 
 @pytest.fixture
@@ -168,3 +170,30 @@ def test_directions_go_by_the_metrics_names_unless_they_are_given() -> None:
     assert directions_of(compose("sweep.objective=val/score", "sweep.direction=minimize").cfg) == ["minimize"]
     with pytest.raises(UserError, match="for 1 objective it takes as many"):
         directions_of(compose("sweep.direction=[minimize,maximize]").cfg)
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", '{"objectives": ["val/lo', '{"created": "x"}', "[" * 90_000])
+def test_a_damaged_sweep_is_said_and_harms_no_other(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = {"created": 1.0, "objectives": ["val/loss"], "directions": ["minimize"], "digest": "a", "command": []}
+    for name in ("whole", "damaged"):
+        SweepFolder(tmp_path / "mlruns" / "runs" / "sweeps" / name).keep(whole)
+    (tmp_path / "mlruns" / "runs" / "sweeps" / "damaged" / "sweep.json").write_text(content)
+    assert main(["sweeps", "--json"]) == 0
+    said = capsys.readouterr()
+    assert [each["name"] for each in json.loads(said.out)] == ["whole"]
+    assert main(["train", "sweep.resume=damaged"]) == 2
+    assert "sweep.json is damaged" in capsys.readouterr().err
+
+
+def test_a_trial_whose_state_is_damaged_is_run_again_and_a_damaged_point_is_named(tmp_path: Path) -> None:
+    trial = SweepFolder(tmp_path).trial(0).plan(Point(("optimizer.lr=0.1",)))
+    trial.keep(State(status="finished"))
+    for content in ("", "null", '{"status": 5}', '{"status": "finished", "values": "x"}'):
+        (trial.path / "state.json").write_text(content)
+        assert trial.state() == State()
+    (trial.path / "trial.json").write_text('{"overrides": "x"}')
+    with pytest.raises(UserError, match=r"trial\.json is damaged\. Remove the folder"):
+        _ = trial.point

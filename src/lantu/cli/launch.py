@@ -2,9 +2,10 @@
 
 import os
 import sys
+import traceback
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -18,7 +19,7 @@ from lantu.config.locations import add_user_conf, check_writable, shipped_conf
 from lantu.config.ranges import complaint
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.data.table_header import check_table
-from lantu.errors import UserError, full_disk, is_full_disk
+from lantu.errors import Fault, UserError, full_disk, is_full_disk
 from lantu.lazy_imports import import_permanently
 from lantu.redaction import redact
 
@@ -149,8 +150,10 @@ def run_job(cfg: DictConfig) -> Any:
         if is_full_disk(error):
             print(full_disk(command), file=sys.stderr)
             sys.exit(UserError.status)
-        if command not in APPLIED:
+        if command == "train":
             raise
+        if command not in APPLIED:
+            _say_unforeseen(command, error)
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         print(
             f"lantu {command}: the run's model cannot be applied to these data: {type(error).__name__}: "
@@ -158,6 +161,19 @@ def run_job(cfg: DictConfig) -> Any:
             file=sys.stderr,
         )
         sys.exit(UserError.status)
+
+
+def _say_unforeseen(command: str, error: Exception) -> NoReturn:
+    """End a command, without the credentials that Hydra would print with its options, or a traceback with an address.
+
+    What MLflow and its database raise is a sentence: a server or a file is not as it should be.
+    """
+    if type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3"):
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        print(f"lantu {command}: MLflow's store cannot be used: {redact(reason)[:300]}.", file=sys.stderr)
+    else:
+        print(redact("".join(traceback.format_exception(error))), file=sys.stderr)
+    sys.exit(Fault.status)
 
 
 def _spelled(argument: str, names: dict[str, str]) -> str:

@@ -17,11 +17,18 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lantu.errors import UserError
+from lantu.notices import warn_once
 from lantu.sweeps.state.request import Point
 from lantu.tracking.owner import Owner
 
 FORMAT = 1
 ENDED = ("finished", "pruned", "failed", "skipped")
+STATUSES = ("planned", "running", *ENDED)
+REQUIRED: dict[str, Any] = {
+    "created": int | float, "objectives": list, "directions": list, "digest": str, "command": list,
+}  # fmt: skip
+"""What every sweep.json holds, and its type."""
 PRUNED = "pruned.txt"
 """The file in a trial's folder with the reason why a pruner ended it."""
 
@@ -55,8 +62,17 @@ class TrialFolder:
 
     @property
     def point(self) -> Point:
-        """The values that vary."""
-        return Point(tuple(json.loads((self.path / "trial.json").read_text())["overrides"]))
+        """The values that vary.
+
+        Raises:
+            UserError: trial.json is damaged.
+        """
+        overrides = _read(self.path / "trial.json").get("overrides")
+        if not isinstance(overrides, list) or not all(isinstance(each, str) for each in overrides):
+            raise UserError(
+                f"{self.path / 'trial.json'} is damaged. Remove the folder {self.path}: the trial is then run again."
+            )
+        return Point(tuple(overrides))
 
     @property
     def name(self) -> str:
@@ -75,12 +91,11 @@ class TrialFolder:
 
     def state(self) -> State:
         """Read the state; a running trial whose process has crashed counts as `planned`."""
-        try:
-            content = json.loads((self.path / "state.json").read_text())
-        except (OSError, ValueError):
-            return State()
+        content = _read(self.path / "state.json")
         known = {each.name for each in fields(State)}
         state = State(**{name: value for name, value in content.items() if name in known})
+        if state.status not in STATUSES or not isinstance(state.values, dict):
+            return State()
         if state.status == "running" and not self.owner.is_alive():
             state.status = "planned"
         return state
@@ -114,8 +129,18 @@ class SweepFolder:
         return (self.path / "sweep.json").is_file()
 
     def content(self) -> dict[str, Any]:
-        """Read sweep.json."""
-        content: dict[str, Any] = json.loads((self.path / "sweep.json").read_text())
+        """Read sweep.json.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        content = _read(self.path / "sweep.json")
+        lost = [name for name, kind in REQUIRED.items() if not isinstance(content.get(name), kind)]
+        if lost:
+            raise UserError(
+                f"{self.path / 'sweep.json'} is damaged: it lacks {', '.join(lost)}. The sweep's runs are not: `lantu "
+                "runs` lists them. Under another `sweep.name` the sweep can be started again."
+            )
         return content
 
     def keep(self, content: dict[str, Any]) -> None:
@@ -151,9 +176,24 @@ def sweeps_of(store: Path) -> Path:
 
 
 def sweep_folders(store: Path) -> Iterator[SweepFolder]:
-    """Yield a store's sweeps, oldest first."""
-    found = [SweepFolder(each.parent) for each in sweeps_of(store).glob("*/sweep.json")]
-    yield from sorted(found, key=lambda each: float(each.content().get("created", 0)))
+    """Yield a store's sweeps, oldest first; of one that is damaged a warning says so."""
+    found: list[tuple[float, SweepFolder]] = []
+    for path in sweeps_of(store).glob("*/sweep.json"):
+        folder = SweepFolder(path.parent)
+        try:
+            found.append((float(folder.content()["created"]), folder))
+        except UserError as error:
+            warn_once(str(error))
+    yield from (folder for _, folder in sorted(found, key=lambda each: each[0]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file that holds a mapping; an empty one where it is not there or is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
