@@ -6,6 +6,7 @@ common with it. They need Lantu, of the same version.
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 from io import StringIO
@@ -46,9 +47,13 @@ def predict_on_ray(
     Raises:
         UserError: there is no such cluster, or the table cannot be read; parts that arrived before are kept.
     """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it reports as errors what Ray Data always does
     ours = connect(os.environ.get("RAY_ADDRESS"), {}, option="RAY_ADDRESS")
     try:
-        for part in _dataset(checkpoint, table, rows=rows, done=done, trainer=trainer).iter_rows():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray 2.60 wants placement and retries by names that older ones lack
+            parts = _dataset(checkpoint, table, rows=rows, done=done, trainer=trainer)
+        for part in parts.iter_rows():
             _keep(part, folder)
     finally:
         if ours:

@@ -64,7 +64,7 @@ RUN_RANGES: dict[str, Rule] = {
     "least": FRACTION,
     # predict from large tables
     "rows_at_once": COUNT | NULL,
-    "workers": integer(1, 1024),
+    "workers": integer(1, 1024) | one_of("ray"),  # a Ray cluster
     # serve
     "port": integer(0, 65535),
     "threads": integer(1, 1024),
