@@ -349,6 +349,16 @@ def test_a_run_that_is_still_going_or_was_stopped_is_left_out_and_said(tmp_path:
     assert "1 run was stopped before the end and left out." in decision.caution
 
 
+def test_a_choice_by_the_test_split_is_called_too_good(tmp_path: Path) -> None:
+    runs = [made(kind, seed, loss + 0.001 * seed) for kind, loss in (("a", 0.2), ("b", 0.3)) for seed in range(2)]
+    _, by_validation = decided(tmp_path, runs, metric="val/loss")
+    assert "The test split" not in " ".join(by_validation.caution)
+    tested = [dataclasses.replace(each, curves={}, metrics={"test/loss": each.curves["val/loss"][-1]}) for each in runs]
+    _, by_test = decided(tmp_path / "tested", tested, metric="test/loss")
+    assert "The test split chooses here (test/loss)" in " ".join(by_test.caution)
+    assert "Rank by val/loss" in " ".join(by_test.caution)
+
+
 def test_only_unfinished_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none of the 1 runs has finished"):
         decided(tmp_path, [made("a", 0, 0.2, status="RUNNING")])

@@ -10,11 +10,23 @@ from lantu.compare.recommendation.repetitions import repetition
 def cautions(analysis: Analysis) -> list[str]:
     """Return a sentence for each."""
     return [
+        *_chosen_on_test(analysis),
         *_failed(analysis),
         *_unfinished_or_pruned(analysis),
         *_differing_quantities(analysis),
         *_unusable_examples(analysis),
         *_few_seeds(analysis),
+    ]
+
+
+def _chosen_on_test(analysis: Analysis) -> list[str]:
+    """Whoever chooses by the test has no examples left that say how good the choice is."""
+    named = [name for name in dict.fromkeys([analysis.metric, *dict(analysis.objectives)]) if name.startswith("test/")]
+    if not named or len(analysis.comparison.scored) < 2:
+        return []
+    return [
+        f"The test split chooses here ({', '.join(named)}), so the winner's score on it is too good, and no split is "
+        f"left to measure that. Rank by {named[0].replace('test/', 'val/', 1)}, and read the test of the winner alone."
     ]
 
 
