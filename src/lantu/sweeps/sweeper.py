@@ -106,7 +106,7 @@ class Conductor:
             "kind": self.kind,
             "digest": request.digest(self.kind),
             "command": [redact(str(each)) for each in [*self.cfg.hydra.overrides.hydra, *arguments]],
-            "fixed": request.fixed,
+            "fixed": [redact(str(each)) for each in request.fixed],
             "keys": request.keys,
             "experiment": self._experiment(folder, request),
             "objectives": objectives_of(self.cfg),

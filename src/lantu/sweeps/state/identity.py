@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from lantu.errors import UserError
+from lantu.redaction import redact
 from lantu.sweeps.state.request import Request, slug
 from lantu.sweeps.state.sweep_folder import SweepFolder, sweeps_of
 
@@ -50,7 +51,7 @@ def unknown(home: object, name: str) -> str:
 
 def _refuse_other(folder: SweepFolder, request: Request, kind: str) -> None:
     content = folder.content()
-    before, now = set(content["fixed"]), set(request.fixed)
+    before, now = {redact(str(each)) for each in content["fixed"]}, {redact(each) for each in request.fixed}
     parts = [
         *(f"`{each}` is new" for each in sorted(now - before)),
         *(f"`{each}` is missing" for each in sorted(before - now)),
