@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lantu.cli.main import main
+from lantu.errors import disk_complaint
 from lantu.table_files import write_table
 from lantu.tracking.spool import Spool
 from lantu.whole_files import new_folder, whole_folder, write_whole
@@ -20,8 +21,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_whole(Path(sys.argv[1]), "new" * 1000)
 except OSError as error:
-    from lantu.errors import full_disk, is_full_disk
-    sys.exit(full_disk("compare") if is_full_disk(error) else 9)
+    from lantu.errors import disk_complaint
+    sys.exit(disk_complaint(error) or 9)
 """
 
 
@@ -35,7 +36,7 @@ def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
     path.write_text("before")
     done = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "lantu compare: the disk, or your share of it, is full" in done.stderr
+    assert "the disk, or your share of it, is full" in done.stderr
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
 
@@ -92,3 +93,13 @@ def test_files_that_belong_together_all_stand_in_a_folder_or_none(tmp_path: Path
     with pytest.raises(FileNotFoundError), new_folder(folder / "a" / "b") as place:
         (place / "no" / "file").touch()
     assert not (folder / "a").exists()
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="there is no /sys here, in which nobody may make a file")
+def test_a_file_that_may_not_be_made_is_named_as_it_was_asked_for() -> None:
+    with pytest.raises(OSError, match=r"denied|Read-only") as caught:
+        write_whole(Path("/sys/report.html"), "x")
+    said = disk_complaint(caught.value)
+    assert said is not None
+    assert said.startswith("`/sys/report.html` cannot be read or written: ")
+    assert disk_complaint(ValueError("x")) is None

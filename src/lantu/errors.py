@@ -37,12 +37,22 @@ def is_full_shared_memory(message: str) -> bool:
     return "</torch_" in message
 
 
-def full_disk(command: str) -> str:
-    """A sentence for a command that a full disk ended."""
-    return (
-        f"lantu {command}: the disk, or your share of it, is full, so nothing more could be written. Make room; then "
-        "type the same command again."
-    )
+def disk_complaint(error: BaseException) -> str | None:
+    """A sentence on a full disk, or on a file that may not be read or written; None: it is about something else."""
+    if is_full_disk(error):
+        return (
+            "the disk, or your share of it, is full, so nothing more could be written. Make room; then type the same "
+            "command again."
+        )
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and cause.filename:
+            return (
+                f"`{cause.filename}` cannot be read or written: {cause.strerror}. Name a folder that is yours, or "
+                "change its permissions."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def lacks(owner: object, method: str, purpose: str) -> UserError:

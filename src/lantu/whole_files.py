@@ -22,9 +22,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield draft
         os.replace(draft, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (draft, str(draft)):
+            error.filename = str(path)  # as it was asked for
         raise
 
 

@@ -19,7 +19,7 @@ from lantu.config.locations import add_user_conf, check_writable, shipped_conf
 from lantu.config.ranges import complaint
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.data.table_header import check_table
-from lantu.errors import Fault, UserError, full_disk, is_full_disk
+from lantu.errors import Fault, UserError, disk_complaint
 from lantu.lazy_imports import import_permanently
 from lantu.redaction import redact
 
@@ -147,8 +147,8 @@ def run_job(cfg: DictConfig) -> Any:
     try:
         return job(cfg)
     except Exception as error:  # a checkpoint or a file from elsewhere can be wrong in unforeseen ways
-        if is_full_disk(error):
-            print(full_disk(command), file=sys.stderr)
+        if sentence := disk_complaint(error):
+            print(f"lantu {command}: {redact(sentence)}", file=sys.stderr)
             sys.exit(UserError.status)
         if command == "train":
             raise

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pkgutil import resolve_name
 
-from lantu.errors import UserError, full_disk, is_full_disk
+from lantu.errors import UserError, disk_complaint
 from lantu.redaction import redact
 
 COMPOSED = (
@@ -50,9 +50,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if not is_full_disk(error):
+        if (sentence := disk_complaint(error)) is None:
             raise
-        print(full_disk(command), file=sys.stderr)
+        print(f"lantu {command}: {redact(sentence)}", file=sys.stderr)
         return UserError.status
     finally:
         _release_waiting_ranks(command)

@@ -153,7 +153,10 @@ def local_folder(run: Any, tracking_uri: str | None) -> Path | None:
     record confirms that it is this run's, and a message says so.
     """
     folder = Path(run.data.tags.get("lantu.run_dir", "/nowhere"))
-    if not folder.is_dir():
+    try:
+        if not folder.is_dir():
+            return None
+    except OSError:  # a name that is too long, or a folder of someone else
         return None
     if urlsplit(tracking_uri or "").scheme in ("http", "https"):
         if RunFolder(folder).upload_progress().run_id != run.info.run_id:
