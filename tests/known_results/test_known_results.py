@@ -21,6 +21,7 @@ def test_logistic_regression_on_breast_cancer_reaches_an_auroc_of_099(train: Tra
     assert sum(scores) / len(scores) >= 0.99
 
 
+@pytest.mark.slow
 def test_linear_regression_on_ames_explains_most_of_the_prices(train: Train, mirror: Path) -> None:
     options = ("model=linear", "trainer.max_epochs=40", "optimizer.lr=3e-3", "task.loss=huber")
     assert train("data=ames", f"paths.mirror={mirror}", *options, *SELDOM, *QUIET).metrics["test/r2"] >= 0.80

@@ -26,7 +26,9 @@ def study_of(folder: SweepFolder) -> optuna.Study:
     return optuna.load_study(study_name=folder.name, storage=open_storage(journal_of(folder)))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(each, marks=[] if each == "tpe" else pytest.mark.slow) for each in SAMPLERS]
+)
 def test_every_sampler_searches(sampler: str, sweep: Sweep, the_sweep: Find) -> None:
     space = ["optimizer.lr=0.1,0.01"] if sampler == "grid" else [RATE, "data.batch_size=range(32,97,32)"]
     search = ("hydra/sweeper=optuna", f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.n_trials=2")
