@@ -1,4 +1,4 @@
-"""A prompt is typed as it is said, whatever signs it holds."""
+"""Text is typed as it is: prompts, whatever signs they hold, and ids of runs that look like numbers."""
 
 from pkgutil import resolve_name
 
@@ -35,3 +35,9 @@ def test_what_is_quoted_or_no_prompt_stays_as_it_is(argument: str) -> None:
 @pytest.mark.parametrize("function", PLAIN.values())
 def test_every_command_that_parses_its_own_arguments_has_a_function(function: str) -> None:
     assert callable(resolve_name(function))
+
+
+@pytest.mark.parametrize("of_a_run", ["12345e678901", "123456789012", "1E5", "1_0", "a1e5", "last"])
+def test_the_id_of_a_run_is_no_number(of_a_run: str) -> None:
+    assert compose(f"run={of_a_run}", command="evaluate").cfg.run == of_a_run
+    assert compose(f"resume={of_a_run}").cfg.resume == of_a_run

@@ -1,6 +1,7 @@
 """Compose a config from YAML files and overrides, in milliseconds: nothing heavy is imported."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,9 +75,15 @@ USERS_OWN = ("task.extra_metrics.", "tags.")
 """Parts of the config whose keys are the user's own: they are added without a `+` in front."""
 
 
+NUMBER_LIKE_ID = re.compile(r"(\+*(?:run|resume)=)(\d[\d_]*(?:e\d+)?)", re.IGNORECASE)
+"""The id of a run, or its beginning, that Hydra would read as a number: of 12345e678901 it makes infinity."""
+
+
 def normalised(override: str) -> str:
-    """An override as Hydra wants it: an option under its current name, with `++` where it may add a key."""
+    """An override as Hydra wants it: under its current name, ids as text, with `++` where it may add a key."""
     override = with_current_name(override)
+    if found := NUMBER_LIKE_ID.fullmatch(override):
+        override = f'{found[1]}"{found[2]}"'
     return f"++{override}" if override.startswith(USERS_OWN) else override
 
 
