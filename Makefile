@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # Real processes, sockets and clusters are at the machine's mercy: what fails is tried once more, and named in the end.
-AGAIN := --reruns 1 -raR
+AGAIN := --reruns 1 --rerun-show-tracebacks -raR
 
 .PHONY: train test test-slow lint docs ui bench clean
 
