@@ -126,10 +126,7 @@ class RunRecorder:
         values = {}
         for name, value in flatten(params).items():
             text = redact_value(name, value)
-            if len(text) > LONGEST_PARAM:
-                self.log_text(text, f"params/{_file_name(name)}.txt")
-                text = shorten(text, LONGEST_PARAM, f"params/{_file_name(name)}.txt")
-            values[name] = text
+            values[name] = self._within(text, LONGEST_PARAM, f"params/{_file_name(name)}.txt")
         if values:
             self._open().append("params", values=values)
 
@@ -150,10 +147,7 @@ class RunRecorder:
         values = {}
         for name, value in tags.items():
             text = redact_value(name, as_text(value))
-            if len(text) > LONGEST_TAG:
-                self.log_text(text, f"tags/{_file_name(name)}.txt")
-                text = shorten(text, LONGEST_TAG, f"tags/{_file_name(name)}.txt")
-            values[name] = text
+            values[name] = self._within(text, LONGEST_TAG, f"tags/{_file_name(name)}.txt")
         if values:
             self._open().append("tags", values=values)
 
@@ -242,6 +236,13 @@ class RunRecorder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         self.close(status_of(error) if error else None)
+
+    def _within(self, text: str, limit: int, artifact_file: str) -> str:
+        """A text that MLflow takes; one beyond the limit is kept whole as an artifact and shortened."""
+        if len(text) <= limit:
+            return text
+        self.log_text(text, artifact_file)
+        return shorten(text, limit, artifact_file)
 
     def _open(self) -> Journal:
         """The journal, with the first tags in it."""
