@@ -1,6 +1,7 @@
 """The errors that a person at the terminal can mend."""
 
 import errno
+from collections.abc import Iterator
 
 
 class UserError(ValueError):
@@ -20,16 +21,22 @@ class Fault(UserError):
 
 def is_full_disk(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, is that a disk or a person's share of it is full."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        message = str(error)
+        message = str(cause)
         if "No space left on device" in message and not is_full_shared_memory(message):  # shutil's
             return True
         if "database or disk is full" in message:  # SQLite's
             return True
-        error = error.__cause__ or error.__context__
     return False
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def is_full_shared_memory(message: str) -> bool:
@@ -44,14 +51,12 @@ def disk_complaint(error: BaseException) -> str | None:
             "the disk, or your share of it, is full, so nothing more could be written. Make room; then type the same "
             "command again."
         )
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and cause.filename:
             return (
                 f"`{cause.filename}` cannot be read or written: {cause.strerror}. Name a folder that is yours, or "
                 "change its permissions."
             )
-        cause = cause.__cause__ or cause.__context__
     return None
 
 
