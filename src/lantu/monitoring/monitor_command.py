@@ -218,6 +218,7 @@ def _write(verdict: Verdict, folder: Path, *, weights: str | None = None) -> Non
 
 def _track(verdict: Verdict, folder: Path, cfg: DictConfig) -> None:
     """Keep the figures as a run of an MLflow experiment of their own, so that it shows them over time."""
+    from lantu.compare.reading.run_frames import MONITORED
     from lantu.tracking import RunRecorder
 
     place = (
@@ -228,7 +229,7 @@ def _track(verdict: Verdict, folder: Path, cfg: DictConfig) -> None:
         tracking_uri=cfg.paths.tracking_uri, store=cfg.paths.store, ship=cfg.ship,
     )  # fmt: skip
     logger.log_metrics(verdict.metrics(), step=0)
-    logger.log_tags({"lantu.monitored": str(cfg.run), "lantu.drifted": ", ".join(verdict.drifted)[:500]})
+    logger.log_tags({MONITORED: str(cfg.run), "lantu.drifted": ", ".join(verdict.drifted)[:500]})
     kept = [logger.log_artifact(folder / name) for name in ("monitoring.html", "monitoring.json")]
     logger.close("FINISHED")
     if not all(kept):
