@@ -171,6 +171,7 @@ def _trials() -> Iterator[tuple[tuple[str, ...], str]]:
             yield base, f"{path}={value}"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_option_with_random_values_is_accepted_or_answered_in_a_sentence() -> None:
     accepted = refused = 0

@@ -45,7 +45,7 @@ def allocated_at_the_peak(made, examples):
     return peak
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_real_step_holds_what_was_counted_within_a_tenth(checkpointing):
     make = partial(step, checkpointing=checkpointing)
     counted = trace(make, precision="32-true", repeats=LAYERS)
@@ -55,6 +55,7 @@ def test_a_real_step_holds_what_was_counted_within_a_tenth(checkpointing):
         assert counted.total(examples) - state == pytest.approx(real, rel=0.1)
 
 
+@pytest.mark.slow
 def test_blocks_continued_along_a_line_are_what_the_whole_network_has(counted):
     whole = trace(step, precision="32-true")
     assert counted.computing == pytest.approx(whole.computing, rel=1e-6)

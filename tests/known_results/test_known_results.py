@@ -13,6 +13,7 @@ SELDOM = ("trainer.check_val_every_n_epoch=20", "baselines=false")
 """Most of the time of such a small model goes into its validations and into the models that it is compared with."""
 
 
+@pytest.mark.slow
 def test_logistic_regression_on_breast_cancer_reaches_an_auroc_of_099(train: Train) -> None:
     scores = [
         train("experiment=diagnosis", f"data.split_seed={seed}", *SELDOM, *QUIET).metrics["test/auroc"]

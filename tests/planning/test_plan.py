@@ -171,6 +171,7 @@ def test_the_interval_of_the_published_law_is_that_of_a_fit_to_its_runs():
     assert wide > 2 * narrow  # far beyond the runs it is known less well
 
 
+@pytest.mark.slow
 def test_the_loss_follows_the_law_of_ones_own_runs_or_the_reason_why_not_is_said(tmp_path, capsys):
     def loss(n, d):
         return 0.5 + 20 / n**0.4 + 30 / d**0.5

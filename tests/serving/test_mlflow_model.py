@@ -36,6 +36,7 @@ def test_the_model_loads_from_the_run_and_answers_with_class_names(
     assert len(mlflow.pyfunc.load_model(f"models:/loans/{registered.version}").predict(rows)) == 7
 
 
+@pytest.mark.slow
 def test_images_texts_and_prompts_are_answered_too(train: Train, own_data: dict[str, list[str]]) -> None:
     digits = _model(train("model=cnn", *OPTIONS))
     assert len(digits.predict(np.zeros((3, 8, 8, 1), dtype=np.uint8))) == 3

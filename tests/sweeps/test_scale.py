@@ -45,7 +45,7 @@ class InThisProcess:
         """Nothing to release."""
 
 
-@pytest.mark.parametrize("kind", [GRID, SEARCH], ids=["grid", "search"])
+@pytest.mark.parametrize("kind", [GRID, pytest.param(SEARCH, marks=pytest.mark.slow)], ids=["grid", "search"])
 def test_a_trial_among_three_hundred_reads_as_little_as_one_of_the_first(
     kind: tuple[str, ...], sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def test_the_journal_gives_the_trials_that_optunas_own_reader_finds(tmp_path: Pa
     assert study.trials[5].params == {"x": 0.5}
 
 
+@pytest.mark.slow
 def test_a_search_is_continued_to_its_number_of_trials(sweep: Sweep, the_sweep: Find) -> None:
     command = ("hydra/sweeper=optuna", RATE, "trainer.max_steps=2", "sweep.name=mine")
     assert sweep(*command, "hydra.sweeper.n_trials=2") == 0
@@ -163,6 +164,7 @@ def test_mlflow_refuses_a_database_with_optunas_tables(postgresql: str) -> None:
         ensure_store(storage)
 
 
+@pytest.mark.slow
 def test_two_machines_share_a_study_over_postgresql(postgresql: str, sweep: Sweep, the_sweep: Find) -> None:
     storage = postgresql.replace("/mlflow?", "/optuna?")
     command = ("hydra/sweeper=optuna", RATE, f'hydra.sweeper.storage="{storage}"')

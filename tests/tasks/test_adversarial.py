@@ -120,6 +120,7 @@ def test_images_of_any_size_are_made_and_judged(kind: type[GAN], size: tuple[int
     assert net.discriminator(made, y).shape == (2,)
 
 
+@pytest.mark.slow
 def test_a_gan_is_resumed_to_the_same_weights(trained: lantu.Result, tmp_path: Path) -> None:
     options = [f"paths.root={tmp_path}", "model=r3gan", *QUICK, "test=false", f"paths.run={tmp_path}/cut"]
     lantu.run(lantu.compose(*options, "trainer.max_epochs=1"))

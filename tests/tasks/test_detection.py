@@ -212,7 +212,9 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=() if name in ("yolo", "detr") else pytest.mark.slow) for name in MODELS]
+)
 def test_every_network_trains_and_is_measured_and_predicts_and_answers_requests(
     model: str, squares: Path, train_shortly: Callable[..., lantu.Result], tmp_path: Path
 ) -> None:

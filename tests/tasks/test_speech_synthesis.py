@@ -66,6 +66,7 @@ def test_a_run_has_bits_per_sample_distortion_and_the_audio_of_every_validation(
     assert len(wave) > 0
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_inside_an_epoch_resumes_to_the_same_weights(
     run: lantu.Result, voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

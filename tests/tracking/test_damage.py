@@ -38,6 +38,7 @@ def _kept(store: Path) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_damaged_records_of_one_run_keep_back_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = tmp_path / "mlruns"
     whole, cut, broken, past = (_run(store, name, shown="[/x]\x1b[2J") for name in ("whole", "cut", "broken", "past"))

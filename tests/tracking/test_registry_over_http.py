@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from lantu.config.composing import compose
@@ -11,6 +12,7 @@ from lantu.registry.mlflow_registry import Registry
 from tests.tracking.conftest import Server
 
 
+@pytest.mark.slow
 def test_versions_are_registered_promoted_and_rolled_back_over_http(server: Server, tmp_path: Path) -> None:
     client = MlflowClient(server.uri)
     experiment, registry = client.create_experiment("registered over http"), Registry(client, server.uri)

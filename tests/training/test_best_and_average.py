@@ -97,6 +97,7 @@ def test_a_monitor_that_is_not_logged_is_refused_before_training(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_a_run_stores_its_predictions_at_the_best_epoch_and_compare_uses_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
