@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lantu.data import TextDataModule, TokenDataModule
-from lantu.data.csv_dialect import read_csv
+from lantu.data.csv_rows import read_csv
 from lantu.data.encoding import encoding_of, read_text
 from lantu.data.read_table import read_table
 from lantu.data.sources import text_files

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lantu.data.csv_dialect import read_csv
+from lantu.data.csv_rows import read_csv
 from lantu.data.dates import seconds
 from lantu.data.read_table import read_table, read_table_with_notes
 from lantu.data.table.column import Column

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lantu.data import TableDataModule
-from lantu.data.csv_dialect import read_csv
+from lantu.data.csv_rows import read_csv
 from lantu.data.table.column import Column
 from lantu.data.table.column_values import read_numbers
 from lantu.data.table.kinds import kinds_of

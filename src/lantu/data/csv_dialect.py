@@ -1,8 +1,7 @@
-"""Read a CSV file as a spreadsheet would: its encoding, separator, quoting and header are found, not asked for."""
+"""Find how a CSV file is written: its encoding, separator, quoting and header, as a spreadsheet would."""
 
 import csv
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +9,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
-
-import numpy as np
-import pandas as pd
 
 from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.data.values import is_number
@@ -66,42 +62,6 @@ class Dialect:
         }
 
 
-def read_csv(path: Path, *, as_text: bool = False) -> tuple[pd.DataFrame, int, list[str]]:
-    """The rows of a CSV file, how many rows could not be read, and sentences about what was assumed.
-
-    Args:
-        as_text: keep every value as the text that stands in the file, stripped, with NaN where nothing stands; else
-            pandas decides each column's type.
-
-    Raises:
-        UserError: the file has no header, or one that names two columns alike, or no rows.
-    """
-    dialect = find_dialect(path)
-    rows, bad, notes = _rows(path, dialect)
-    notes = [*dialect.notes, *notes]
-    # a separator at the end of each line, or an unnamed column without a value
-    kept = [bool(name) or not rows.iloc[:, place].isna().all() for place, name in enumerate(rows.columns)]
-    rows = rows.loc[:, kept]
-    rows.columns = [name or f"Unnamed: {place}" for place, name in enumerate(rows.columns)]
-    if not len(rows):
-        raise UserError(f"{path} is a table without rows.")
-    if not as_text:
-        rows = _typed(rows)
-    rows.attrs["separator"] = dialect.separator
-    return rows, bad, notes
-
-
-def with_numbers(rows: pd.DataFrame) -> pd.DataFrame:
-    """Texts as numbers in the columns where nothing is lost by it: not codes such as 007, nor 12,500.00."""
-    found = {}
-    for name in rows:
-        texts = rows[name].dropna()
-        numbers = pd.to_numeric(rows[name], errors="coerce")
-        codes = texts.astype(str).str.match(r"[+-]?0\d").any()
-        found[name] = rows[name] if codes or texts.empty or numbers[texts.index].isna().any() else numbers
-    return pd.DataFrame(found)
-
-
 def find_dialect(path: Path) -> Dialect:
     """The dialect of a CSV file, found in its first lines.
 
@@ -146,7 +106,14 @@ def find_dialect(path: Path) -> Dialect:
 
 
 def _place_of_header(rows: list[list[str]], width: int) -> int:
-    """The first row that is as wide as most and, of three columns or more, as filled: titles above are padded."""
+    """The first row that is as wide as most and, of three columns or more, as filled: titles above are padded.
+
+    Comments above it, which begin with #, are passed over; a single such line may be the header itself.
+    """
+    comments = next((n for n, row in enumerate(rows) if row and not row[0].startswith("#")), 0)
+    after = rows[comments]
+    if sum(map(bool, rows[:comments])) > 1 and len(after) == width and not any(map(is_number, after)):
+        return comments
     filled = [sum(map(bool, row)) for row in rows]
     usual = Counter(count for count in filled if count).most_common(1)[0][0]
     wide = [number for number, row in enumerate(rows) if len(row) >= max(1, width - 1) and filled[number]]
@@ -180,6 +147,8 @@ def _delimiters(sample: str, path: Path) -> tuple[str, str, str | None]:
         separator = max(SEPARATORS, key=lambda each: (first.count(each), each == default))
     quote = found.quotechar if found is not None else ""
     escape = found.escapechar if found is not None else ""
+    if quote != '"' and re.search(rf'(^|{re.escape(separator)}) *"', sample, re.MULTILINE):
+        quote = '"'  # in a table whose fields begin with double quotes, the others are apostrophes, as in O'Hara
     return separator, quote or '"', escape or None
 
 
@@ -231,78 +200,3 @@ def _check_header(header: list[str], data: list[list[str]], path: Path) -> None:
             f"{path} has no header: its first row holds values ({', '.join(header[:4])}). Put a row with the columns' "
             "names above it."
         )
-
-
-def _rows(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, int, list[str]]:
-    """All rows as texts, stripped; NaN where nothing stands."""
-    options = {**dialect.options(), "dtype": str, "keep_default_na": False, "na_values": []}
-    bad, notes = 0, []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # fields behind the last name would be cut off
-            with dialect.below_header(path) as file:
-                rows = pd.read_csv(file, **options)
-    except (pd.errors.ParserError, pd.errors.ParserWarning):
-        rows, bad = _without_long_rows(path, dialect, options)
-    except pd.errors.EmptyDataError:
-        rows = pd.DataFrame(columns=range(dialect.fields), dtype=str)
-    rows = rows.apply(lambda column: column.str.strip())
-    header = pd.Series([name if name else None for name in dialect.names], index=rows.columns, dtype=object)
-    again = (rows.eq(header) | header.isna()).all(axis=1).to_numpy() if len(rows) else np.zeros(0, dtype=bool)
-    lone = _lines_of_one_field(path, dialect, rows)
-    if again.any():
-        notes.append(f"rows that repeat the header left out: {int(again.sum()):,}")
-    if lone.any():
-        example = str(rows.loc[lone].iloc[0, 0])[:60]
-        notes.append(f"lines with one field left out: {int(lone.sum()):,}, such as {example!r}")
-    rows = rows.mask(rows.eq(""))
-    rows = rows[~(again | lone)].reset_index(drop=True)
-    rows.columns = dialect.names
-    return rows, bad, notes
-
-
-def _lines_of_one_field(path: Path, dialect: Dialect, rows: pd.DataFrame) -> np.ndarray:
-    """Which rows (N,) are lines without a separator, such as a comment or a footer, where there are several columns."""
-    blank = (rows.iloc[:, 1:].isna() | rows.iloc[:, 1:].eq("")).all(axis=1).to_numpy(dtype=bool)
-    if rows.shape[1] < 3 or not blank.any():
-        return np.zeros(len(rows), dtype=bool)
-    with dialect.below_header(path) as file:
-        reader = csv.reader(file, delimiter=dialect.separator, quotechar=dialect.quote, escapechar=dialect.escape)
-        try:
-            alone = np.array([len(row) == 1 for row in reader if any(row) or len(row) > 1], dtype=bool)
-        except csv.Error:
-            return np.zeros(len(rows), dtype=bool)
-    return blank & alone if len(alone) == len(rows) else np.zeros(len(rows), dtype=bool)
-
-
-def _without_long_rows(path: Path, dialect: Dialect, options: dict[str, Any]) -> tuple[pd.DataFrame, int]:
-    """Read again without the rows that have too many fields, and count those."""
-    bad = 0
-
-    def left_out(row: list[str]) -> list[str] | None:
-        nonlocal bad
-        kept = row[: dialect.fields]
-        if any(value.strip() for value in row[dialect.fields :]):
-            bad += 1
-            return None
-        return kept
-
-    if path.stat().st_size > 1 << 28:  # the Python engine takes a minute for every gigabyte or so
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", pd.errors.ParserWarning)
-            with dialect.below_header(path) as file:
-                rows = pd.read_csv(file, on_bad_lines="warn", **options)
-        return rows, sum(len(re.findall(r"line \d+", str(each.message))) for each in caught)
-    with dialect.below_header(path) as file:
-        rows = pd.read_csv(file, engine="python", on_bad_lines=left_out, **options)
-    return rows, bad
-
-
-def _typed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each column as pandas reads it: numbers and booleans where all of its values are such."""
-    from io import StringIO
-
-    buffer = StringIO()
-    rows.to_csv(buffer, index=False)
-    buffer.seek(0)
-    return pd.read_csv(buffer)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lantu.data.csv_dialect import read_csv
+from lantu.data.csv_rows import read_csv
 from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.data.parquet import read_parquet
 from lantu.errors import UserError

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lantu.data.csv_dialect import find_dialect
+from lantu.data.csv_rows import check_quotes, without_repeated_header
 from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.errors import UserError
 from lantu.notices import warn_once
@@ -69,14 +70,14 @@ def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
     for note in dialect.notes:
         warn_once(note)
     options = {**dialect.options(), "dtype": str, "keep_default_na": False, "na_values": []}
-    header = pd.Series([name or None for name in dialect.names], dtype=object)
     number = 0
     try:
         with warnings.catch_warnings(), dialect.below_header(path) as file:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             for frame in pd.read_csv(file, chunksize=rows, **options):
                 texts = frame.apply(lambda column: column.str.strip())
-                again = (texts.eq(header) | header.isna()).all(axis=1)
+                check_quotes(texts, dialect, path)
+                again = without_repeated_header(texts, dialect)
                 texts = texts.mask(texts.eq(""))[~again].reset_index(drop=True)
                 texts.columns = [name or f"Unnamed: {place}" for place, name in enumerate(dialect.names)]
                 if not dialect.names[-1] and texts.iloc[:, -1].isna().all():  # a separator at the end of each line
@@ -95,7 +96,7 @@ def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
 
 def text_types(frame: pd.DataFrame) -> dict[str, str]:
     """What each column of texts would be as numbers: integer, number, text, or empty where nothing stands."""
-    from lantu.data.csv_dialect import with_numbers
+    from lantu.data.csv_rows import with_numbers
 
     found = {}
     for name, column in with_numbers(frame).items():

@@ -11,7 +11,7 @@ import pandas as pd
 from torch.utils.data import DataLoader
 
 from lantu.data.cleaning_report import Report
-from lantu.data.csv_dialect import with_numbers
+from lantu.data.csv_rows import with_numbers
 from lantu.data.data_module import DataModule
 from lantu.data.fingerprints import fingerprint_of
 from lantu.data.read_table import read_table_with_notes

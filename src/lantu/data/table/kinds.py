@@ -22,6 +22,9 @@ _LEAST_ROWS = 20
 _KEY_NAME = re.compile(
     r"(?i)(^|[\W_])(id|idx|index|key|uuid|guid|rownames?|row[\W_]?(id|no|nr|number)?|serial|s?no|nr)\.?$|^unnamed: \d+$"
 )
+_MANY_DATES = 10
+"""So many different numbers of eight digits that are all days, such as 20240131, are dates whatever the column's name:
+of other numbers between 19000101 and 20991231, one in thirty is a day."""
 _DATE_NAME = re.compile(r"(?i)date|datum|day|tag$|fecha|time|_at$|_on$|dt$")
 
 
@@ -127,7 +130,8 @@ def _of_texts(counts: pd.Series, name: str, *, day_first: bool | None) -> Kind:
     codes = sum(bool(re.fullmatch(r"0\d+", text)) for text in texts)
     is_code = codes > 0 and len({len(text) for text in texts}) == 1 and all(text.isdigit() for text in texts)
     if not is_code:
-        if _DATE_NAME.search(name) and all(re.fullmatch(r"(19|20)\d{6}", text) for text in texts):
+        likely = bool(_DATE_NAME.search(name)) or len(texts) >= _MANY_DATES
+        if likely and all(re.fullmatch(r"(19|20)\d{6}", text) for text in texts):
             read = dates.seconds(pd.Series(texts[:_SAMPLE], dtype=object), "%Y%m%d")
             if not np.isnan(read).any():
                 return Kind("date", format="%Y%m%d", notes=[f"`{name}`: {texts[0]} is read as a date"])

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lantu.data.batches import Examples, loader
-from lantu.data.csv_dialect import with_numbers
+from lantu.data.csv_rows import with_numbers
 from lantu.data.read_table import read_table_with_notes
 from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model

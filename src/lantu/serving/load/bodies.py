@@ -33,7 +33,7 @@ def bodies_of(rebuilt: Rebuilt, path: Path | None, *, rows: int = 1, seed: int =
         files = sorted(each for each in ([path] if path.is_file() else path.rglob("*")) if each.is_file())[:MOST]
         return [Body(each.read_bytes(), "application/octet-stream") for each in files], f"{len(files)} files"
     if path is not None:
-        from lantu.data.csv_dialect import with_numbers
+        from lantu.data.csv_rows import with_numbers
         from lantu.data.read_table import read_table_with_notes
 
         table, _, _ = read_table_with_notes(path, as_text=True)
