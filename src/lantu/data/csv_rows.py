@@ -165,7 +165,7 @@ def _without_long_rows(path: Path, dialect: Dialect, options: dict[str, Any]) ->
                 rows = pd.read_csv(file, on_bad_lines="warn", **options)
         return rows, sum(len(re.findall(r"line \d+", str(each.message))) for each in caught)
     kept, bad, began = [], 0, 0
-    signs = {"delimiter": dialect.separator, "quotechar": dialect.quote, "escapechar": dialect.escape}
+    signs: dict[str, Any] = {"delimiter": dialect.separator, "quotechar": dialect.quote, "escapechar": dialect.escape}
     with dialect.below_header(path) as file:
         reader = csv.reader(chain(file, ["\n", _END]), skipinitialspace=True, **signs)
         try:
