@@ -1,9 +1,12 @@
 """What every network for speech recognition promises, whatever it is built of."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 import lantu
+import lantu.notices
 from lantu.cli.catalog import fits
 from lantu.config.build import build
 from lantu.config.composing import compose
@@ -16,10 +19,10 @@ VARIANTS = {
 CASES = [(model, extra) for model in fits()["speech_folder"] for extra in VARIANTS.get(model, [[]])]
 
 
-def built(model: str, extra: list[str], *, bands: int) -> torch.nn.Module:
+def built(model: str, extra: list[str], *, bands: int, seed: int = 0) -> torch.nn.Module:
     cfg = compose("data=speech_folder", "data.path=none", f"model={model}", *extra).cfg
     cfg.spec.bands, cfg.spec.outputs = bands, 12
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net: torch.nn.Module = build(cfg.model)
     return net.eval()
 
@@ -65,3 +68,31 @@ def test_a_recording_too_long_for_whisper_is_refused_in_a_sentence() -> None:
     net = built("whisper", ["model.config.max_source_positions=20"], bands=40)
     with pytest.raises(lantu.UserError, match="up to 40 frames, and there is one of 50"):
         net({"features": torch.zeros(1, 40, 50), "lengths": torch.tensor([50])})
+
+
+@pytest.mark.parametrize(("kind", "bands"), [("wav2vec2", 1), ("whisper", 40)])
+def test_weights_of_a_local_folder_are_kept_but_for_the_output_layer(kind: str, bands: int, tmp_path: Path) -> None:
+    extra = ["data.features=waveform"] if bands == 1 else []
+    saved = built(kind, extra, bands=bands)
+    if kind == "whisper":
+        from transformers import WhisperConfig, WhisperModel
+
+        options = {"decoder_layers": 1, "decoder_attention_heads": 4, "vocab_size": 30, "pad_token_id": 0}
+        whole = WhisperModel(WhisperConfig(**{**saved.form, **options}))
+        whole.encoder.load_state_dict(saved.net.encoder.state_dict())
+        whole.save_pretrained(tmp_path)
+    else:
+        saved.net.save_pretrained(tmp_path)
+    tuned = built(kind, [*extra, f"model.pretrained={tmp_path}"], bands=bands, seed=1)
+    before, after = saved.state_dict(), tuned.state_dict()
+    assert before.keys() == after.keys()
+    renewed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.rsplit(".", 1)[0] for name in renewed} == {"net.lm_head" if kind == "wav2vec2" else "head"}
+
+
+def test_a_network_whose_output_depends_on_its_batch_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lantu.notices, "_printed", set())
+    built("wav2vec2", ["data.features=waveform", "model.config.feat_extract_norm=group"], bands=1)
+    assert "Measure and predict with `data.batch_size=1`" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lantu.errors import UserError
 from lantu.models.transformer import form_of
+from lantu.notices import warn_once
 
 WAVEFORM = ("wav2vec2", "wav2vec2-conformer", "wav2vec2-bert", "hubert", "wavlm", "unispeech-sat")
 """Models that read samples instead of log-mels."""
@@ -44,6 +45,7 @@ class TransformersSpeech(nn.Module):
         self.kind = self.net.config.model_type
         self.head = nn.Linear(self.net.config.d_model, outputs) if self.kind == "whisper" else None
         self._check_bands(bands)
+        _warn_of_padding(self.net.config)
 
     @property
     def form(self) -> dict[str, Any]:
@@ -86,7 +88,9 @@ class TransformersSpeech(nn.Module):
             if config.model_type == "whisper":
                 return _encoder_alone(WhisperModel.from_pretrained(pretrained))
             own = {"vocab_size": outputs, "pad_token_id": 0, "ignore_mismatched_sizes": True}
-            return AutoModelForCTC.from_pretrained(pretrained, **own)
+            net = AutoModelForCTC.from_pretrained(pretrained, **own)
+            _renew_output_layer(net)
+            return net
         if kind == "whisper":
             return _encoder_alone(WhisperModel(AutoConfig.for_model(kind, **options)))
         return AutoModelForCTC.from_config(
@@ -103,6 +107,23 @@ class TransformersSpeech(nn.Module):
         if bands != wanted:
             hint = f"add `data.mels={wanted}`" if bands > 1 else "add `data.features=mels`"
             raise UserError(f"this {self.kind} model reads {wanted} mel bands, and the data have {bands}: {hint}.")
+
+
+def _renew_output_layer(net: Any) -> None:
+    """Initialise the output layer anew, which transformers keeps where the folder has as many symbols by chance."""
+    for name in ("lm_head", "ctc_head"):
+        if (layer := getattr(net, name, None)) is not None:
+            layer.reset_parameters()
+
+
+def _warn_of_padding(config: Any) -> None:
+    """Say that the first layer of a network normalises over a recording's padding too, as wav2vec2-base does."""
+    if getattr(config, "feat_extract_norm", "layer") == "group":
+        warn_once(
+            "this network normalises each recording over its whole batch's length (`feat_extract_norm: group`): its "
+            "output for a recording depends on how long the others of its batch are. Measure and predict with "
+            "`data.batch_size=1`, or take a folder with `feat_extract_norm: layer`."
+        )
 
 
 def _encoder_alone(net: Any) -> Any:
