@@ -77,7 +77,7 @@ Config, data and model are rebuilt from the run alone. `split=val` measures anot
 Apply a run's model to new data: `{program} run=WHICH input=PATH [output=FILE]`
 
   run=...                      as for evaluate: last, an id, best:EXPERIMENT, a checkpoint
-  input=FILE or FOLDER         a table (CSV, Parquet), a folder of images, a text file
+  input=FILE or FOLDER         a table (CSV, Parquet), images, recordings, a text file
   output=predictions.csv       .csv, .parquet or .jsonl, by the ending; none: the terminal
 
 A language model continues a prompt: `{program} run=last prompt="To be" tokens=300 temperature=0.8 top_k=40`
