@@ -6,6 +6,7 @@ from typing import Any
 from lightning_fabric.utilities.apply_func import move_data_to_device
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
 
 from lantu import loggers, units
 from lantu.cost import preflight, work
@@ -55,6 +56,7 @@ class CostMeter(Callback):
         self._example: Any = None  # a batch of one example's inputs, to count and to time with
         self._looked_at_a_batch = False
         self._flops_per_sample = 0.0
+        self._counted: tuple[Any, tuple[int, int]] = (None, (0, 0))  # shape and type of inputs, and what they hold
         self._begun = 0.0
         self._batch_ended: float | None = None
         self._looked = 0.0
@@ -91,13 +93,13 @@ class CostMeter(Callback):
         now = time.monotonic()
         took = now - (self._batch_ended or self._batch_begun)
         self._batch_ended = now
-        x = batch[0] if isinstance(batch, tuple | list) and batch else batch
-        examples = work.examples_in(batch)
-        self.now.training_seconds += took
-        self.now.steps += 1
-        self.now.samples += examples
-        self.now.tokens += work.tokens_in(x)
-        self.now.flops += 3 * self._flops_per_sample * examples  # the backward pass takes twice the forward one
+        used = self.now
+        examples, tokens = self._size_of(batch)
+        used.training_seconds += took
+        used.steps += 1
+        used.samples += examples
+        used.tokens += tokens
+        used.flops += 3 * self._flops_per_sample * examples  # the backward pass takes twice the forward one
         if self._energy is None:
             return
         if self.estimate is None:
@@ -188,6 +190,14 @@ class CostMeter(Callback):
                 f"operations and latency are not measured: `{type(net).__name__}` does not take the first part of a "
                 f"batch by itself ({reason[:200]})."
             )
+
+    def _size_of(self, batch: Any) -> tuple[int, int]:
+        """A batch's examples and tokens; counted anew only where its inputs are not like those of the last batch."""
+        x = batch[0] if type(batch) in (tuple, list) and batch else batch
+        like = (x.shape, x.dtype) if type(x) is Tensor else None
+        if like is None or like != self._counted[0]:
+            self._counted = (like, (work.examples_in(batch), work.tokens_in(x)))
+        return self._counted[1]
 
     def _clock(self) -> None:
         if self._energy is not None:

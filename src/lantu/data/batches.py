@@ -41,11 +41,12 @@ class Examples(Dataset):
         return len(self.rows)
 
     def __getitems__(self, indices: list[int]) -> Tensor | tuple[Tensor, Tensor]:
-        rows = self.rows[indices]
-        x = self.x[rows] if isinstance(self.x, Tensor) else torch.from_numpy(self.x[rows])
+        chosen = np.array(indices, dtype=np.int64)  # once: each index with a list converts its numbers one by one
+        rows = self.rows[chosen]
+        x = self.x[torch.from_numpy(rows)] if isinstance(self.x, Tensor) else torch.from_numpy(self.x[rows])
         if self.finish is not None:
             x = self.finish(x)
-        return x if self.y is None else (x, self.y[indices])
+        return x if self.y is None else (x, self.y[torch.from_numpy(chosen)])
 
     def __getitem__(self, index: int) -> Any:
         batch = self.__getitems__([index])

@@ -102,7 +102,7 @@ class Task(TaskMetrics):
         _, loss = self._output_and_loss(batch, "train")
         ranks, micro_batches = self._ranks_and_micro_batches()
         if ranks == micro_batches == 1:  # nothing to share: the batch is the step's
-            return self._whole_step(loss, batch_idx)
+            return self._whole_step(loss)
         if batch_idx % micro_batches == 0:
             self._shares.begin(micro_batches)
         if self._window_may_be_short(batch_idx, micro_batches) and not isinstance(self._shares.weight, Tensor):
@@ -116,10 +116,8 @@ class Task(TaskMetrics):
             loss = loss + self.l1 * l1_norm(self.net)
         return loss * self._shares.among_micro_batches() if uneven and micro_batches > 1 else loss
 
-    def _whole_step(self, loss: Tensor, batch_idx: int) -> Tensor:
+    def _whole_step(self, loss: Tensor) -> Tensor:
         """Log and return the loss of a step whose batch is neither cut into ranks nor into micro-batches."""
-        if (share := self._rank_share(batch_idx)) != 1:
-            loss = loss * share
         self.log_train_loss(loss)
         return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
 

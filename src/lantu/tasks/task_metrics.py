@@ -40,6 +40,7 @@ class TaskMetrics(TaskInterface):
         self.slices = list(slices)
         self.slice_metrics = nn.ModuleDict()
         self._unmeasured: list[tuple[Any, Any, Tensor]] = []  # outputs, targets and losses of training batches
+        self._measures_training = False  # whether they are for more than the mean loss
         self.mean_loss = nn.ModuleDict({f"{stage}_": Mean() for stage in ("train", "val", "test")})
         self._loss_parts = nn.ModuleDict({f"{stage}_": nn.ModuleDict() for stage in ("train", "val", "test")})
 
@@ -142,8 +143,8 @@ class TaskMetrics(TaskInterface):
         """
         if self._trainer is None:
             return False
-        every = log_interval(self.trainer)
-        steps = steps_done(self.trainer)
+        every = log_interval(self._trainer)
+        steps = steps_done(self._trainer)
         return steps < every or (steps + 1) % every == 0
 
     def _mean_over_ranks(self, loss: Tensor) -> Tensor:
@@ -157,12 +158,13 @@ class TaskMetrics(TaskInterface):
         Measuring takes a dozen small operations. Right after a forward pass, which has driven them from the processor's
         caches, they cost three times what they cost one after the other.
         """
-        if "train_" not in self.metrics and "train_" not in self.extra_metrics:
+        waiting = self._unmeasured
+        if not waiting:
+            self._measures_training = "train_" in self.metrics or "train_" in self.extra_metrics
+        if not self._measures_training:
             output = None
-        self._unmeasured.append((detached(output), y, loss.detach()))
-        held = [each for each in (output, y) if each is not None]
-        small = all(isinstance(each, Tensor) and each.numel() <= MOST_KEPT for each in held)
-        if not small or len(self._unmeasured) == MEASURED_AT_ONCE:
+        waiting.append((detached(output), y, loss.detach()))
+        if len(waiting) == MEASURED_AT_ONCE or not (_is_small(y) and (output is None or _is_small(output))):
             self.measure_now()
 
     def measure_now(self) -> None:
@@ -252,6 +254,10 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
                 f"`task.extra_metrics.{name}` is {metric!r}, not a metric of torchmetrics: type "
                 f"`task.extra_metrics.{name}._target_=torchmetrics.CohenKappa`, say."
             )
+
+
+def _is_small(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.numel() <= MOST_KEPT
 
 
 def detached(output: Any) -> Any:

@@ -70,6 +70,13 @@ class ResumeCheckpoint(Callback):
         if self._found is not None:
             self._restore(trainer, pl_module, self._found)
             self._found = None
+        elif (
+            batch_idx
+            and self.steps is None
+            and time.monotonic() - self._saved_at < self.minutes * 60
+            and trainer.world_size == 1
+        ):
+            return  # nearly always so, and the quickest question
         elif is_clean(trainer, batch_idx) and self._is_due(trainer, batch_idx):
             self.save(trainer)
 

@@ -35,7 +35,7 @@ class FiniteLoss(Callback):
         Raises:
             Fault: names the step, the batch, the layer, and the last checkpoint.
         """
-        on_cpu = loss.device.type == "cpu"
+        on_cpu = loss.is_cpu
         if on_cpu and math.isfinite(loss.item()):  # nearly always so, and the quickest question
             return
         if torch.is_anomaly_enabled():  # anomaly detection names the operation

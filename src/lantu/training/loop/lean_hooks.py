@@ -1,10 +1,13 @@
 """The hooks of a training step that a module or a callback implements, found once an epoch."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.utilities.combined_loader import _MaxSizeCycle
 
 STEP_HOOKS = (
     "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
@@ -20,9 +23,10 @@ class Hooks:
 
     Args:
         trainer: about to begin an epoch.
+        fetcher: gives the epoch's batches.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, fetcher: _DataFetcher) -> None:
         module, data = trainer.lightning_module, trainer.datamodule
         self._trainer, self._module = trainer, module
         self._callbacks = {
@@ -44,6 +48,10 @@ class Hooks:
         direct = self.ranks == 1 and type(trainer.precision_plugin) is Precision and trainer.strategy.model is module
         self.training_step = module.training_step if direct else trainer.strategy.training_step
         """Without the contexts that Lightning enters for it, where these do nothing."""
+        self.batches = trainer.num_training_batches
+        """Of the epoch; infinity if unknown."""
+        self.next_batch = _next_of_one_loader(fetcher) or (lambda: next(fetcher)[0])
+        """Return the next batch and update the fetcher's counters."""
 
     def logs(self, steps: int) -> bool:
         """Whether Lightning may have values for the loggers after a step that follows `steps` others."""
@@ -65,10 +73,14 @@ class Hooks:
         callbacks, own = self._callbacks[name], self._modules.get(name)
         if not callbacks and own is None:
             return None
-        with self.inside(name):
+        attributes = self._module.__dict__  # as `inside`, without its object
+        attributes["_current_fx_name"] = name
+        try:
             for each in callbacks:
                 each(self._trainer, self._module, *args)
-            return own(*args) if own else None
+            return own(*args) if own is not None else None
+        finally:
+            attributes["_current_fx_name"] = None
 
     def inside(self, name: str) -> "_Inside":
         """Set the module's current hook, which `self.log` reads."""
@@ -86,6 +98,32 @@ class _Inside:
 
     def __exit__(self, *_: object) -> None:
         self._attributes["_current_fx_name"] = None
+
+
+def _next_of_one_loader(fetcher: _DataFetcher) -> Callable[[], Any] | None:
+    """A fetch without the layers that Lightning puts around its loader, where it is one whose length is known.
+
+    Lightning combines loaders, keeps batches in lists, and flattens and restores those at every step.
+    """
+    combined = fetcher.combined_loader
+    iterator: Any = combined._iterator
+    known = type(fetcher) is _PrefetchDataFetcher and fetcher.length is not None
+    if not known or type(iterator) is not _MaxSizeCycle or combined.iterables is not combined.flattened[0]:
+        return None
+    batches, length = iterator.iterators[0], fetcher.length
+
+    def following() -> Any:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            fetcher.done = True
+            raise
+        iterator._idx += 1
+        fetcher.fetched += 1
+        fetcher.done = fetcher.fetched >= length
+        return batch
+
+    return following
 
 
 def _saves_between_steps(callback: Any, hook: str) -> bool:

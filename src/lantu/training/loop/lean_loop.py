@@ -59,33 +59,33 @@ class LeanEpochLoop(_TrainingEpochLoop):
         super().on_run_start(data_fetcher)
         self._results.reads_lazily = isinstance(self.trainer.progress_bar_callback, RichProgressBar | None)
         plain = is_plain(self.trainer) and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
-        self._hooks = Hooks(self.trainer) if plain else None
+        self._hooks = Hooks(self.trainer, data_fetcher) if plain else None
         self._validates_every = _batches_between_validations(self.trainer)
 
     @property
     def done(self) -> bool:
         """Whether the epoch or training has ended."""
-        if self._hooks is None or self.restarting or self.trainer.should_stop:
+        if self._hooks is None or self._restarting or self.trainer.should_stop:
             return bool(super().done)
         steps = self.automatic_optimization.optim_progress.optimizer.step.total.completed
-        return bool(_is_max_limit_reached(steps, self.max_steps) or self._num_ready_batches_reached())
+        return bool(_is_max_limit_reached(steps, self.max_steps) or self._is_last_ready(self._hooks))
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Fetch a batch, train on it and update the counters."""
         hooks, progress, connector = self._hooks, self.batch_progress, self.trainer._logger_connector
-        if hooks is None or self.restarting:
+        if hooks is None or self._restarting:
             return super().advance(data_fetcher)
         if self.val_loop.restarting:  # the validation resumed from a checkpoint is done; the next is complete
             self.val_loop.restarting = False
         if hooks.ranks > 1 and self._rank_sync.is_time(self.trainer):
             self._broadcast_sigterm_tensor()  # Lightning does it at every step
-        batch, _, _ = next(data_fetcher)
-        batch_idx = self.batch_idx + 1
+        batch = hooks.next_batch()
+        batch_idx = progress.current.ready
         progress.is_last_batch = data_fetcher.done
         batch = hooks.transfer_batch(batch)
 
         progress.increment_ready()
-        summing = self._should_accumulate()
+        summing = self.trainer.accumulate_grad_batches > 1 and self._should_accumulate()
         connector._first_loop_iter = connector._first_loop_iter is None
         self._results.batch, self._results.batch_size, self._results.dataloader_idx = batch, None, None
         enough, output = False, None
@@ -100,7 +100,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if hooks.has_schedules:
             if not summing:
                 self._update_learning_rates("step", update_plateau_schedulers=False)
-            if self._num_ready_batches_reached():
+            if self._is_last_ready(hooks):
                 self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         if enough:
             raise StopIteration
@@ -123,13 +123,17 @@ class LeanEpochLoop(_TrainingEpochLoop):
             or progress.is_last_batch
             or progress.current.ready % every == 0
             or trainer.should_stop
-            or trainer.received_sigterm
-            or self.restarting
+            or trainer._signal_connector.received_sigterm
+            or self._restarting
             or self._skip_next_val
         ):
             return super().on_advance_end(data_fetcher)
-        if not self._should_accumulate():
+        if trainer.accumulate_grad_batches == 1 or not self._should_accumulate():
             self._batches_that_stepped += 1
+
+    def _is_last_ready(self, hooks: Hooks) -> bool:
+        """Whether the epoch's last batch was fetched: `_num_ready_batches_reached`, without its look-ups."""
+        return self.batch_progress.is_last_batch or self.batch_progress.current.ready == hooks.batches
 
     def _train_step(self, hooks: Hooks, batch: Any, batch_idx: int, *, summing: bool) -> dict[str, Any]:
         """Run forward and backward and, unless gradients are still being accumulated, the optimizer."""

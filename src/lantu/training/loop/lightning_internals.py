@@ -3,12 +3,14 @@
 from lightning_fabric.plugins.precision import Precision as FabricPrecision
 from pytorch_lightning import __version__ as lightning_version
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from pytorch_lightning.loops.optimization.automatic import _AutomaticOptimization
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.trainer.connectors.logger_connector import _LoggerConnector
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
+from pytorch_lightning.utilities.combined_loader import CombinedLoader, _MaxSizeCycle
 
 TESTED = ((2, 6), (2, 7))
 """The tested versions of Lightning: from the first, below the second."""
@@ -25,6 +27,11 @@ RELIES_ON: tuple[tuple[type, str], ...] = (
     (_TrainingEpochLoop, "_num_ready_batches_reached"),
     (_TrainingEpochLoop, "_should_accumulate"),
     (_TrainingEpochLoop, "_broadcast_sigterm_tensor"),
+    (_DataFetcher, "__next__"),
+    (_PrefetchDataFetcher, "__iter__"),
+    (_PrefetchDataFetcher, "__next__"),
+    (CombinedLoader, "__next__"),
+    (_MaxSizeCycle, "__next__"),
     (_AutomaticOptimization, "run"),
     (_AutomaticOptimization, "_make_zero_grad_fn"),
     (_AutomaticOptimization, "_make_backward_fn"),
