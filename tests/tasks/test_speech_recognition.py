@@ -16,6 +16,7 @@ import torch
 from torchmetrics.text import CharErrorRate, WordErrorRate
 
 import lantu
+import lantu.notices
 from lantu.cli.main import main
 from lantu.data import SpeechDataModule, joined_recordings
 from lantu.data.audio.duration_batches import DurationBatches
@@ -395,6 +396,9 @@ def test_a_recogniser_trains_evaluates_and_predicts_with_its_lexicon(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lantu.notices, "_printed", set())
+    table = words / "metadata.csv"
+    table.write_text(table.read_text().replace("bob19.wav,1", "bob19.wav,2"))  # a word that training lacks
     typed = ["experiment=digit_strings", f"data.source.path={words}", "data.source.val=0.2", "trainer.max_epochs=12"]
     small = [
         "model.width=32",
@@ -406,7 +410,7 @@ def test_a_recogniser_trains_evaluates_and_predicts_with_its_lexicon(
     ]
     by_duration = ["data.source.held_out={speaker:[bob]}", "data.source.longest=3", "data.batch_seconds=3"]
     assert main(["train", *typed, *small, *by_duration]) == 0
-    capsys.readouterr()
+    assert "3 of the 60 words of the test part are not among the 2 words of `task.lexicon`" in capsys.readouterr().err
     assert main(["evaluate", "run=last"]) == 0
     assert "wer" in capsys.readouterr().out
     assert main(["predict", "run=last", f"input={words / 'bob0.wav'}", "output=heard.csv"]) == 0

@@ -88,6 +88,20 @@ class SpeechRecognition(Task):
             if texts is None:
                 raise UserError("`task.lexicon=true` needs transcripts to learn the words from.")
             self.words = Lexicon.of(texts)
+        if self.words is not None and stage in ("fit", "test"):
+            self._say_unknown_words(self.words.known)
+
+    def _say_unknown_words(self, known: frozenset[str]) -> None:
+        """Say how many words of the test part the search can never write: its word error rate has a lower bound."""
+        texts = getattr(self.trainer.datamodule.splits.get("test"), "texts", None) or []
+        spoken = [word for text in texts for word in text.split()]
+        lacking = sum(word not in known for word in spoken)
+        if lacking:
+            option = "task.language_model" if self.language_model else "task.lexicon"
+            warn_once(
+                f"{lacking:,} of the {len(spoken):,} words of the test part are not among the {len(known):,} words of "
+                f"`{option}` and are never written: the word error rate is at least {lacking / len(spoken):.3f}."
+            )
 
     def get_extra_state(self) -> dict[str, Any]:
         """The model of words, which a checkpoint keeps: predictions are limited to the same words."""
