@@ -4,6 +4,7 @@ But for one thing, which has a test of its own: gradients are freed before the t
 """
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lantu.optim import constant, cosine
 from lantu.tasks import Classification
+from lantu.training.callbacks.best_checkpoints import BestCheckpoints
 from lantu.training.loop.lean_hooks import STEP_HOOKS
 from lantu.training.loop.lean_loop import LeanEpochLoop, is_plain, make_lean
 
@@ -222,3 +224,41 @@ def test_numbers_for_the_progress_bar_stay_on_the_device_until_it_reads_them(bar
     trained(lean=True, **bars)
     assert any(found)
     assert all(isinstance(each, kind) for each in found if each is not None)
+
+
+class Stream(IterableDataset):
+    """Examples whose number nobody knows."""
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield from zip(torch.arange(20.0).view(5, 4), torch.tensor([0, 1, 2, 0, 1]), strict=True)
+
+
+@pytest.mark.parametrize("kind", ["of known length", "of unknown length", "several at once"])
+def test_all_kinds_of_loaders_give_every_batch(kind: str) -> None:
+    class Noting(Classification):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            first = batch["a"] if isinstance(batch, dict) else batch
+            numbers.append(float(first[0].sum()))
+            return super().training_step(first, batch_idx)
+
+    known = TensorDataset(torch.arange(28.0).view(7, 4), torch.zeros(7, dtype=torch.long))
+    loader: Any = DataLoader(Stream() if kind == "of unknown length" else known, batch_size=2)
+    if kind == "several at once":
+        loader = {"a": loader, "b": DataLoader(known, batch_size=3)}
+    seen = []
+    for lean in (False, True):
+        numbers: list[float] = []
+        trainer = Trainer(**QUIET)
+        if lean:
+            make_lean(trainer)
+        trainer.fit(Noting(nn.Linear(4, 3), classes=3, optimizer=torch.optim.SGD), loader)
+        seen.append((numbers, trainer.global_step, trainer.current_epoch))
+    assert seen[0] == seen[1]
+    assert len(set(seen[0][0])) == (3 if kind == "of unknown length" else 4)
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+def test_checkpoints_by_steps_are_written_between_epochs(tmp_path: Path, steps: int | None) -> None:
+    kept = BestCheckpoints(monitor="train/loss", mode="min", dirpath=tmp_path, every_n_train_steps=steps, save_top_k=-1)
+    trained(lean=True, callbacks=[kept], enable_checkpointing=True, log_every_n_steps=1)
+    assert len(list(tmp_path.glob("*step*.ckpt"))) == (6 if steps else 2)

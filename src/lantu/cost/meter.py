@@ -105,7 +105,7 @@ class CostMeter(Callback):
         if self.estimate is None:
             self._estimate(trainer, took)
         # every rank looks at the same steps, since looking adds up over the ranks
-        if trainer.world_size == 1 and now - self._looked < self._live_seconds:
+        if now - self._looked < self._live_seconds and trainer.world_size == 1:
             return
         if steps_done(trainer) % log_interval(trainer) == 0 and self._due(trainer, self._live_seconds):
             self._look(trainer)

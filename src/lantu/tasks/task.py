@@ -84,8 +84,8 @@ class Task(TaskMetrics):
 
     def output_and_loss(self, x: Any, y: Any, *, stage: str) -> tuple[Any, Tensor | dict[str, Tensor]]:
         """A batch's output and its loss; to be overridden for networks that compute their loss themselves."""
-        output = self.answer(x, stage=stage)
-        members = getattr(self.net, "members", None) if self.net.training else None
+        net, output = self.net, self.answer(x, stage=stage)
+        members = vars(net).get("members") if net.training else None  # a Module takes long to say what it lacks
         if members:  # of an ensemble each member learns for itself: (N, members, ...)
             loss = self.loss(output.flatten(0, 1), y.repeat_interleave(members, dim=0), stage=stage)
             return output.mean(dim=1), loss
@@ -120,6 +120,12 @@ class Task(TaskMetrics):
         """Log and return the loss of a step whose batch is neither cut into ranks nor into micro-batches."""
         self.log_train_loss(loss)
         return loss + self.l1 * l1_norm(self.net) if self.l1 else loss
+
+    def idle_hooks(self, trainer: Trainer) -> set[str]:
+        """Hooks of this class that do nothing in this trainer's steps, so that the lean loop need not call them."""
+        cut = trainer.world_size > 1 or trainer.accumulate_grad_batches > 1
+        own = type(self).on_before_optimizer_step is not Task.on_before_optimizer_step
+        return set() if cut or own else {"on_before_optimizer_step"}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Before gradients are clipped: make them those of the whole batch's mean."""

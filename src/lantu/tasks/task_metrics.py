@@ -164,7 +164,7 @@ class TaskMetrics(TaskInterface):
         if not self._measures_training:
             output = None
         waiting.append((detached(output), y, loss.detach()))
-        if len(waiting) == MEASURED_AT_ONCE or not (_is_small(y) and (output is None or _is_small(output))):
+        if len(waiting) == MEASURED_AT_ONCE or not (_is_small(y) and _is_small(output)):
             self.measure_now()
 
     def measure_now(self) -> None:
@@ -257,7 +257,7 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
 
 
 def _is_small(part: Any) -> bool:
-    return isinstance(part, Tensor) and part.numel() <= MOST_KEPT
+    return part is None or (isinstance(part, Tensor) and part.numel() <= MOST_KEPT)
 
 
 def detached(output: Any) -> Any:

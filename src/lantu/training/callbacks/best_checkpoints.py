@@ -35,8 +35,13 @@ class BestCheckpoints(ModelCheckpoint):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *step: Any, **options: Any) -> None:
         """Skip Lightning's own work at every step, unless checkpoints are saved by steps or by time."""
-        if self._every_n_train_steps >= 1 or self._train_time_interval is not None:
+        if not self.idle_hooks(trainer):
             super().on_train_batch_end(trainer, pl_module, *step, **options)
+
+    def idle_hooks(self, trainer: Trainer) -> set[str]:
+        """Hooks that do nothing at a step, so that the lean loop need not call them."""
+        saves = self._every_n_train_steps >= 1 or self._train_time_interval is not None
+        return set() if saves else {"on_train_batch_end"}
 
     def use_mode(self, mode: str) -> None:
         """Set the direction, where only the task's own metric knows it; call it before training."""

@@ -29,22 +29,27 @@ class Hooks:
     def __init__(self, trainer: Trainer, fetcher: _DataFetcher) -> None:
         module, data = trainer.lightning_module, trainer.datamodule
         self._trainer, self._module = trainer, module
+        idle = {id(each): _idle_hooks(each, trainer) for each in (module, *trainer.callbacks)}
         self._callbacks = {
             name: [
                 getattr(each, name)
                 for each in trainer.callbacks
-                if has_own(each, name, Callback) and not _saves_between_steps(each, name)
+                if has_own(each, name, Callback) and name not in idle[id(each)]
             ]
             for name in STEP_HOOKS
         }
-        self._modules = {name: getattr(module, name) for name in STEP_HOOKS if has_own(module, name, LightningModule)}
+        self._modules = {
+            name: getattr(module, name)
+            for name in STEP_HOOKS
+            if has_own(module, name, LightningModule) and name not in idle[id(module)]
+        }
         self._moves = trainer.strategy.root_device.type != "cpu" or any(
             has_own(module, name, LightningModule) or has_own(data, name, LightningDataModule)
             for name in TRANSFER_HOOKS
         )
         self.ranks: int = trainer.world_size
         self.has_schedules = bool(trainer.lr_scheduler_configs)
-        self._log_interval = trainer.log_every_n_steps if trainer.loggers or trainer.fast_dev_run else 0
+        self._log_interval = 1 if trainer.fast_dev_run else trainer.log_every_n_steps if trainer.loggers else 0
         direct = self.ranks == 1 and type(trainer.precision_plugin) is Precision and trainer.strategy.model is module
         self.training_step = module.training_step if direct else trainer.strategy.training_step
         """Without the contexts that Lightning enters for it, where these do nothing."""
@@ -56,9 +61,7 @@ class Hooks:
     def logs(self, steps: int) -> bool:
         """Whether Lightning may have values for the loggers after a step that follows `steps` others."""
         interval = self._log_interval
-        return bool(interval) and (
-            self._trainer.should_stop or self._trainer.fast_dev_run or (steps + 1) % interval == 0
-        )
+        return bool(interval) and (self._trainer.should_stop or (steps + 1) % interval == 0)
 
     def transfer_batch(self, batch: Any) -> Any:
         """Return the batch in the right precision and on the device."""
@@ -126,15 +129,21 @@ def _next_of_one_loader(fetcher: _DataFetcher) -> Callable[[], Any] | None:
     return following
 
 
-def _saves_between_steps(callback: Any, hook: str) -> bool:
-    """Whether a hook is that of a ModelCheckpoint which saves neither by steps nor by time, and so does nothing."""
-    return (
-        hook == "on_train_batch_end"
-        and isinstance(callback, ModelCheckpoint)
-        and type(callback).on_train_batch_end is ModelCheckpoint.on_train_batch_end
-        and callback._every_n_train_steps < 1
-        and callback._train_time_interval is None
+def _idle_hooks(each: Any, trainer: Trainer) -> set[str]:
+    """The hooks of a module or callback that do nothing during an epoch, by its own `idle_hooks`.
+
+    Lightning's ModelCheckpoint, which has no such method, has one where it saves neither by steps nor by time.
+    """
+    if hasattr(each, "idle_hooks"):
+        found: set[str] = each.idle_hooks(trainer)
+        return found
+    saves_at_epochs_alone = (
+        isinstance(each, ModelCheckpoint)
+        and type(each).on_train_batch_end is ModelCheckpoint.on_train_batch_end
+        and each._every_n_train_steps < 1
+        and each._train_time_interval is None
     )
+    return {"on_train_batch_end"} if saves_at_epochs_alone else set()
 
 
 def has_own(each: object, name: str, parent: type) -> bool:

@@ -16,7 +16,6 @@ from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
 from pytorch_lightning.loops.optimization.automatic import ClosureResult
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
-from pytorch_lightning.loops.utilities import _is_max_limit_reached
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
@@ -68,7 +67,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if self._hooks is None or self._restarting or self.trainer.should_stop:
             return bool(super().done)
         steps = self.automatic_optimization.optim_progress.optimizer.step.total.completed
-        return bool(_is_max_limit_reached(steps, self.max_steps) or self._is_last_ready(self._hooks))
+        return bool(steps >= self.max_steps != -1) or self._is_last_ready(self._hooks)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Fetch a batch, train on it and update the counters."""
