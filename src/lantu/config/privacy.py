@@ -67,6 +67,10 @@ RULES: tuple[tuple[str, Any, str], ...] = (
         f"it mixes two examples, so {LOSES}. Leave it out",
     ),
     (
+        "model.linear_base", lambda value: value is not True,
+        "it is fitted on the training rows without noise. Leave it out",
+    ),
+    (
         "trainer.precision", lambda value: not str(value).startswith("16"),
         "the loss scaler would look at gradients without noise. Use `trainer.precision=32` or `bf16-mixed`",
     ),

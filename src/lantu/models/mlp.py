@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lantu.errors import UserError
 from lantu.models.layers import activation as activation_called
 from lantu.models.layers import check_between
+from lantu.models.linear_base import LinearBase
 
 
 class MLP(nn.Module):
@@ -21,6 +22,8 @@ class MLP(nn.Module):
         activation: relu, gelu, silu, tanh, ...
         dropout: probability, on hidden activations.
         norm: batch, layer or null.
+        linear_base: add the output of a linear model, which a run fits before it trains (`lantu.training.linear_base`);
+            a run decides what "auto" is.
 
     Shape: (N, features) or (N, C, H, W) -> (N, outputs).
     """
@@ -34,6 +37,7 @@ class MLP(nn.Module):
         activation: str = "relu",
         dropout: float = 0.0,
         norm: Literal["batch", "layer"] | None = None,
+        linear_base: bool | Literal["auto"] = False,
     ) -> None:
         super().__init__()
         check_between("dropout", dropout, 0, 1)
@@ -48,6 +52,13 @@ class MLP(nn.Module):
             if dropout:
                 self.body.append(nn.Dropout(dropout))
         self.head = nn.Linear([features, *hidden][-1], outputs)
+        self.linear_base = LinearBase(features, outputs) if linear_base is True else None
+
+    @property
+    def output_layer(self) -> nn.Module:
+        return self.head
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x.flatten(1)))
+        x = x.flatten(1)
+        answers: Tensor = self.head(self.body(x))
+        return answers if self.linear_base is None else answers + self.linear_base(x)

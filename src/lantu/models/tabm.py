@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lantu.errors import UserError
 from lantu.extras import require
 from lantu.models.layers import check_between
+from lantu.models.linear_base import LinearBase
 
 
 class TabM(nn.Module):
@@ -29,6 +30,7 @@ class TabM(nn.Module):
         embedding: width of a number's embedding.
         frequencies: number of sines and cosines in it.
         frequency_scale: standard deviation of the initial frequencies.
+        linear_base: add the output of a linear model to that of each member, as in `MLP`.
 
     Shape: (N, features) -> (N, members, outputs) in training, (N, outputs) otherwise.
     """
@@ -50,6 +52,7 @@ class TabM(nn.Module):
         embedding: int = 12,
         frequencies: int = 24,
         frequency_scale: float = 0.1,
+        linear_base: bool | Literal["auto"] = False,
     ) -> None:
         super().__init__()
         check_between("dropout", dropout, 0, 1)
@@ -78,6 +81,11 @@ class TabM(nn.Module):
             n_num_features=embedding * len(numeric) + features,
             d_out=outputs, k=members, n_blocks=layers, d_block=width, dropout=dropout,
         )  # fmt: skip
+        self.linear_base = LinearBase(features, outputs) if linear_base is True else None
+
+    @property
+    def output_layer(self) -> nn.Module:
+        return self.body.output
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
@@ -87,6 +95,8 @@ class TabM(nn.Module):
         # what `self.body` does with numbers; its check by len(x) would fix the batch of a trace for export
         members = self.body.ensemble_view(torch.cat(parts, dim=1))
         answers = self.body.output(self.body.backbone(members))
+        if self.linear_base is not None:
+            answers = answers + self.linear_base(x)[:, None]
         if self.training:
             return answers
         if self.task == "regression":

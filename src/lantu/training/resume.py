@@ -37,25 +37,36 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path, task: nn.Module) -> 
     Raises:
         UserError: no checkpoint can be read, the file is damaged, or it is of another network.
     """
+    found = find_checkpoint(resume, run_dir)
+    if found is None:
+        return None
+    path, checkpoint = found
+    _refuse_another_network(path, checkpoint, task)
+    return Start(path, int(checkpoint.get("global_step", 0)))
+
+
+def find_checkpoint(resume: str | None, run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint that `resume` names, with its content; None: it starts anew.
+
+    Raises:
+        UserError: no checkpoint can be read, or the file is damaged.
+    """
     from lantu.checkpoints.load import load
 
     if resume is None:
         return None
     path = Path(resume).expanduser()
-    if resume == AUTO or path.is_dir():
-        found = _newest_good(run_dir / "checkpoints") if resume == AUTO else _newest_good(path / "checkpoints", path)
-        if found is None and resume != AUTO:
-            raise UserError(f"`resume={resume}`: there is no checkpoint in that folder that can be read.")
+    if resume == AUTO:
+        return _newest_good(run_dir / "checkpoints")
+    if path.is_dir():
+        found = _newest_good(path / "checkpoints", path)
         if found is None:
-            return None
-        path, checkpoint = found
-    else:
-        try:
-            checkpoint = load(path)
-        except UserError as error:
-            raise UserError(f"{error} `resume={path.parent}` goes on from the newest whole one there.") from error
-    _refuse_another_network(path, checkpoint, task)
-    return Start(path, int(checkpoint.get("global_step", 0)))
+            raise UserError(f"`resume={resume}`: there is no checkpoint in that folder that can be read.")
+        return found
+    try:
+        return path, load(path)
+    except UserError as error:
+        raise UserError(f"{error} `resume={path.parent}` goes on from the newest whole one there.") from error
 
 
 def _newest_good(*folders: Path) -> tuple[Path, dict[str, Any]] | None:

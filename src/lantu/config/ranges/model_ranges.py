@@ -65,6 +65,7 @@ MODEL_RANGES: dict[str, Rule] = {
     "model.band_filter": COUNT,
     "model.halvings": integer(0, 20),
     "model.limited_sharing": BOOLEAN,
+    "model.linear_base": BOOLEAN | one_of("auto"),
     "model.pool": integer(1, 10**4) | one_of("last", "mean", "max"),
     "model.convolutions": integer(1, 1000),
     "model.rope_base": POSITIVE,
