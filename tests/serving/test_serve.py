@@ -36,6 +36,7 @@ from starlette.testclient import TestClient
 from lantu.serving.http.app import build_app
 from lantu.serving.http.request_sample import RequestSample
 
+PART_OF_A_FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc\r\n'
 QUIET = ["++callbacks.figures=null", "test=false", "save_model=false"]
 
 
@@ -145,6 +146,11 @@ def test_many_clients_at_once_each_get_the_answer_to_their_own_question(
         (b'{"inputs": [{"age": [3], "income": 1, "home": "own"}]}', 422, "`age` is a list"),
         (json.dumps({"inputs": [{"age": 3}] * 1001}).encode(), 413, "takes 1,000 at once"),
         (b'{"inputs": "' + b"a" * 300_000 + b'"}', 413, "larger than 200,000 bytes"),
+        (
+            b'{"inputs": [{"age": 3, "age": 70, "income": 1, "home": "own"}]}',
+            400,
+            "the key 'age' stands more than once",
+        ),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_a_sentence(
@@ -153,6 +159,50 @@ def test_what_cannot_be_answered_is_refused_with_a_sentence(
     with reached(served(table, "max_bytes=200000", "log=false")) as client:
         reply = client.post("/predict", content=body, headers={"content-type": "application/json"})
         assert (reply.status_code, said in reply.json()["error"]["message"]) == (status, True), reply.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status", "said"),
+    [
+        ("multipart/form-data", b"abc", 400, "the form cannot be read: Missing boundary"),
+        ("multipart/form-data; boundary=b", PART_OF_A_FORM * 1001 + b"--b--", 400, "Too many files"),
+        ("image/png", b"\x89PNG", 422, "takes rows of a table and no files"),
+        ("multipart/form-data; boundary=b", PART_OF_A_FORM + b"--b--", 422, "takes rows of a table and no files"),
+    ],
+    ids=["no boundary", "many files", "a picture", "a file"],
+)
+def test_forms_and_files_that_a_table_has_no_use_for_are_refused_with_a_sentence(
+    client: TestClient, kind: str, body: bytes, status: int, said: str
+) -> None:
+    reply = client.post("/predict", content=body, headers={"content-type": kind})
+    assert (reply.status_code, said in reply.json()["error"]["message"]) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("age", "said"), [("9" * 400, "is no number"), ("-1e300", "further from the training values than a number counts")]
+)
+def test_a_number_that_no_model_was_trained_for_is_answered_with_a_warning(
+    client: TestClient, age: str, said: str
+) -> None:
+    body = f'{{"inputs": [{{"age": {age}, "income": 1, "home": "own"}}]}}'
+    reply = client.post("/predict", content=body)
+    assert reply.status_code == 200
+    assert said in reply.json()["predictions"][0]["warnings"][0]
+
+
+def test_an_error_of_the_model_is_logged_by_its_place_without_the_words_that_quote_an_input(
+    table: lantu.Result, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("could not convert 'Jane Doe, 12 Elm Street'")
+
+    with reached(served(table)) as own:
+        monkeypatch.setattr("lantu.serving.http.served.ServedModel.answer", fail)
+        reply = own.post("/predict", json={"inputs": [{"age": 3, "income": 1, "home": "own"}]})
+    assert (reply.status_code, "ValueError" in reply.text, "Jane" in reply.text) == (500, True, False)
+    said = capfd.readouterr().err
+    assert "Jane" not in said
+    assert re.search(r'"event": "error".*"at": \[.*batching.py:\d+ _answers.*fail"\]', said)
 
 
 def test_other_machines_need_a_token_and_the_token_is_checked(table: lantu.Result, people: pd.DataFrame) -> None:

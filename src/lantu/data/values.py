@@ -104,8 +104,16 @@ def numbers(values: pd.Series, *, decimal: str = ".", unit: str = "") -> np.ndar
         if isinstance(value, str):
             read[place] = number(value, decimal, unit)
         elif isinstance(value, int | float | np.number):
-            read[place] = float(value)
+            read[place] = as_float(value)
     return np.append(read, np.nan)[codes]
+
+
+def as_float(value: "float | np.number") -> float:
+    """A number as float64; infinity for a whole number beyond its range, as JSON can hold."""
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
 
 
 def as_text(values: pd.Series) -> pd.Series:

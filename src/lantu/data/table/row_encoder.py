@@ -18,7 +18,7 @@ from lantu.data.table.column import QUANTILE_LEVELS, Column
 from lantu.data.table.column_values import normalize, normalized_places, read_numbers
 from lantu.data.table.encode_columns import MOST_DEVIATIONS, PIECES_BEYOND, encode_column
 from lantu.data.table.target_features import TargetFeatures
-from lantu.data.values import FALSE, TRUE, is_missing
+from lantu.data.values import FALSE, TRUE, as_float, is_missing
 from lantu.errors import UserError
 
 Encoder = Callable[[Any], list[float]]
@@ -81,9 +81,11 @@ def _warning(column: Column, value: Any) -> str:
     if text is None or is_missing(text) or column.kind == "text" or column.text:
         return ""
     if column.kind == "number":
-        return (
-            "" if isfinite(_read(column, value)) else f"`{column.name}`: {text[:40]!r} is no number; taken as missing"
-        )
+        found = _read(column, value)
+        if not isfinite(found):
+            return f"`{column.name}`: {text[:40]!r} is no number; taken as missing"
+        if (column.scales or not column.quantiles) and abs(found - column.mean) > MOST_DEVIATIONS * column.std:
+            return f"`{column.name}`: {text[:40]!r} is further from the training values than a number counts"
     if column.kind == "category":
         known = text in column.categories or normalized_places(column).get(normalize(text), -1) >= 0
         return "" if known else f"`{column.name}`: {text[:40]!r} did not occur in training"
@@ -146,7 +148,7 @@ def _read(column: Column, value: Any) -> float:
     if value is None:
         return np.nan
     if isinstance(value, bool | int | float):
-        return float(value)
+        return as_float(value)
     return _read_text(column, value)
 
 

@@ -8,10 +8,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -30,6 +32,8 @@ from lantu.serving.http.writer import Writer
 
 OPEN = ("/health", "/ready", "/")
 """Paths that need no token. The page at / shows the model's name, its version and the names of its inputs."""
+CLIENT_GONE = 499
+"""The status in log and metrics of a request whose client has gone; nginx's number for it."""
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -156,8 +160,11 @@ class Server:
             return _error(504, f"no answer within {self.limits.timeout:g} seconds, the server's `timeout`.")
         except UserError as error:
             return _error(422, str(error))
+        except ClientDisconnect:
+            return _error(CLIENT_GONE, "the client closed the connection before the request was complete.")
         except Exception as error:
-            self.watch.say("error", path=request.scope["path"], kind=type(error).__name__, reason=str(error)[:300])
+            # not the error's own words, which may quote what a person sent
+            self.watch.say("error", path=request.scope["path"], kind=type(error).__name__, at=_places(error))
             return _error(500, f"the model failed on this request ({type(error).__name__}); the log says more.")
 
     def _check_host(self, request: Request) -> None:
@@ -253,6 +260,11 @@ def _prepare(model: ServedModel, inputs: RequestInputs) -> Prepared:
     if inputs.files:
         return model.prepare_files(inputs.files)
     return model.prepare_rows(inputs.rows)
+
+
+def _places(error: BaseException) -> list[str]:
+    """The last lines of the program that an error went through, the innermost last."""
+    return [f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in extract_tb(error.__traceback__)[-6:]]
 
 
 def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:

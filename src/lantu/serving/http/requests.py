@@ -4,14 +4,15 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from lantu.serving.http.served import Sent
 
 ENVELOPES = ("inputs", "instances", "dataframe_records", "dataframe_split")
 """Keys under which a body may hold rows; the others are those of other servers' clients."""
-
-
+MOST_PARTS = 1000
+"""Files and fields of a form."""
 ARROW = "application/vnd.apache.arrow.stream"
 """The content type of rows as an Arrow IPC stream."""
 
@@ -85,9 +86,19 @@ async def _body(request: Request, max_bytes: int) -> bytes:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"the body is no JSON: {error}.") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys differ: of two values under one key it is not known which was meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise Refused(400, f"the key {twice[:100]!r} stands more than once in one object.")
+    return found
 
 
 def _json(body: bytes) -> RequestInputs:
@@ -154,7 +165,10 @@ def as_arrow(answers: list[dict[str, Any]], *, model: str) -> bytes:
 async def _form(request: Request, max_bytes: int) -> RequestInputs:
     body = await _body(request, max_bytes)
     request._body = body  # the form is read from what the limit has let through
-    form = await request.form(max_files=1000, max_fields=1000)
+    try:
+        form = await request.form(max_files=MOST_PARTS, max_fields=MOST_PARTS, max_part_size=max_bytes)
+    except MultiPartException as error:
+        raise Refused(400, f"the form cannot be read: {error.message.rstrip('.')}.") from error
     files = [each for _, each in form.multi_items() if not isinstance(each, str)]
     return RequestInputs(files=[Sent(each.filename or "file", await each.read()) for each in files])
 

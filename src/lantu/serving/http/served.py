@@ -101,7 +101,13 @@ class ServedModel:
         return self._prepared(self.data.batches_of(pd.DataFrame(rows)), len(rows))
 
     def prepare_files(self, files: list[Sent]) -> Prepared:
-        """Files of a request as inputs, read as `lantu predict input=FOLDER` reads them."""
+        """Files of a request as inputs, read as `lantu predict input=FOLDER` reads them.
+
+        Raises:
+            UserError: the model takes rows.
+        """
+        if self._encoder is not None:
+            raise UserError('this model takes rows of a table and no files: send {"inputs": [{...}]} as JSON.')
         with tempfile.TemporaryDirectory(prefix="lantu-request-") as name:
             for place, file in enumerate(files):
                 ending = ".nii.gz" if file.name.lower().endswith(".nii.gz") else Path(file.name).suffix[:10]
