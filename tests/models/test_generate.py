@@ -202,6 +202,11 @@ def test_gradient_does_not_flow_and_the_mode_stays():
         ({"top_p": 0.0}, "`top_p=0.0`"),
         ({"top_p": 1.5}, "`top_p=1.5`"),
         ({"repetition_penalty": 0.0}, "`repetition_penalty=0.0`"),
+        ({"repetition_penalty": float("inf")}, "`repetition_penalty=inf`"),
+        ({"temperature": 1e-320}, "`temperature=1e-320`"),
+        ({"temperature": "hot"}, "`temperature=hot`: it is a number"),
+        ({"top_k": 1.5}, "`top_k=1.5`: it is a whole number"),
+        ({"top_p": True}, "`top_p=True`: it is a number"),
     ],
 )
 def test_options_that_no_distribution_has_are_refused_in_a_sentence(options, sentence):

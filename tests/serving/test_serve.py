@@ -26,6 +26,7 @@ from lantu.errors import UserError
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.monitoring.monitor_command import judge, one_file
+from lantu.notices import collected, warn_once
 from lantu.serving.serve_command import allowed_hosts, check_address, make_server
 from tests.conftest import SHORT
 from tests.serving.test_export import TRAINER
@@ -264,7 +265,7 @@ def test_a_server_at_its_limit_says_so_and_a_slow_answer_is_given_up(table: lant
 
 
 def test_pictures_are_answered_as_predict_answers_a_folder_of_them(
-    root: Path, own_data: dict[str, list[str]], tmp_path: Path
+    root: Path, own_data: dict[str, list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     options = [*SHORT, *QUIET, *own_data["image_folder"]]
     result = lantu.run(lantu.compose(f"paths.root={root}/pictures", "data=image_folder", "model=linear", *options))
@@ -276,9 +277,34 @@ def test_pictures_are_answered_as_predict_answers_a_folder_of_them(
     with reached(served(result)) as client:
         reply = client.post("/predict", files=[*files, ("file", ("torn.png", b"\x89PNG torn"))]).json()["predictions"]
         alone = client.post("/predict", content=files[0][1][1], headers={"content-type": "image/png"}).json()
+        torn = client.post("/predict", content=b"\x89PNG torn", headers={"content-type": "image/png"})
+        named = client.post("/predict", json={"inputs": [{"image": "/etc/passwd"}]})
+    assert (torn.status_code, named.status_code) == (422, 422)
+    assert torn.json()["error"]["message"] == "no picture can be read: 000000.png (no picture in a known format)."
+    assert "sent as files" in named.json()["error"]["message"]
+    assert "lantu-request" not in capfd.readouterr().err
     assert [each["prediction"] for each in reply[:3]] == expected["prediction"].tolist()
     assert "unreadable" in reply[3]
     assert alone["predictions"][0]["prediction"] == expected["prediction"][0]
+
+
+def test_rows_of_texts_are_checked_and_what_is_said_of_them_goes_to_the_client_alone(
+    root: Path, own_data: dict[str, list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = [*SHORT, *QUIET, *own_data["text_table"]]
+    result = lantu.run(lantu.compose(f"paths.root={root}/texts", "data=text_table", "model=fasttext", *options))
+    with reached(served(result)) as client:
+        for rows, said in (
+            ([{"text": ["good"]}], "`text` is a list"),
+            ([{"text": "good"}, {"x": 1}], "Row 1 lacks the column text"),
+        ):
+            reply = client.post("/predict", json={"inputs": rows})
+            assert (reply.status_code, said in reply.json()["error"]["message"]) == (422, True)
+        assert client.post("/predict", json={"inputs": [{"text": "good"}, {"text": 3}]}).status_code == 200
+    with collected() as sentences:
+        warn_once("`home`: 'Jane Doe' did not occur")
+    assert sentences == ["`home`: 'Jane Doe' did not occur"]
+    assert "Jane" not in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -353,6 +379,8 @@ def test_texts_of_many_requests_are_written_together_and_each_is_what_it_is_alon
         ({"max_tokens": 0}, 422, "max_tokens"),
         ({"n": 17}, 422, "17"),
         ({"stop": [""]}, 422, "stop"),
+        ({"stop": 3}, 422, "stop"),
+        ({"seed": "x"}, 422, "seed"),
         ({"prompt": ""}, 422, "prompt"),
     ],
 )

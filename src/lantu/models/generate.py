@@ -130,18 +130,34 @@ def draw(
     return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
 
 
+LEAST_TEMPERATURE, MOST_PENALTY = 1e-4, 10_000
+"""Beyond these, logits of usual sizes are no longer finite."""
+
+
 def check_sampling(
     *, temperature: float, top_k: int | None, top_p: float | None, repetition_penalty: float = 1.0
 ) -> None:
     """Refuse sampling options that are out of range."""
-    if not 0 <= temperature < float("inf"):
-        raise UserError(f"`temperature={temperature}`: it is 0 (always the likeliest token) or more, usually up to 1.")
+    numbers = {"temperature": temperature, "repetition_penalty": repetition_penalty}
+    for name, value in {**numbers, **({} if top_p is None else {"top_p": top_p})}.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"`{name}={value}`: it is a number.")
+    if not (temperature == 0 or LEAST_TEMPERATURE <= temperature < float("inf")):
+        raise UserError(
+            f"`temperature={temperature}`: it is 0 (always the likeliest token) or from {LEAST_TEMPERATURE} on, "
+            "usually up to 1."
+        )
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int)):
+        raise UserError(f"`top_k={top_k}`: it is a whole number, or null.")
     if top_k is not None and top_k < 1:
         raise UserError(f"`top_k={top_k}`: draw from at least 1 token, or from all with `top_k=null`.")
     if top_p is not None and not 0 < top_p <= 1:
         raise UserError(f"`top_p={top_p}`: a probability above 0, up to 1.")
-    if not repetition_penalty > 0:
-        raise UserError(f"`repetition_penalty={repetition_penalty}`: above 0; 1 changes nothing.")
+    if not 1 / MOST_PENALTY <= repetition_penalty <= MOST_PENALTY:
+        raise UserError(
+            f"`repetition_penalty={repetition_penalty}`: above 0, from {1 / MOST_PENALTY} to {MOST_PENALTY:,}; "
+            "1 changes nothing."
+        )
 
 
 def less_likely(logits: Tensor, penalty: float) -> Tensor:

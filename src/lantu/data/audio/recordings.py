@@ -133,6 +133,10 @@ def waves_of(inputs: Iterable[Any], *, rate: int) -> list[np.ndarray]:
         UserError: one of them cannot be read or is empty.
     """
     cells = list(inputs)
+    if any(isinstance(each, str | dict) for each in cells):  # of a table these are the columns' names
+        raise UserError(
+            "Recordings are sent as files, or as arrays (samples,), and neither as rows of a table nor names."
+        )
     if all(isinstance(each, bytes) for each in cells):
         cells = read_recordings([{"bytes": each} for each in cells], rate=rate).waves
     waves = [np.asarray(each, dtype=np.float32) for each in cells]

@@ -212,6 +212,8 @@ class ImageDataModule(SupervisedDataModule):
         return loader(self.examples_of(pixels), batch_size=self.batch_size, workers=0), rows
 
     def examples_of(self, inputs: np.ndarray) -> Examples:
+        if isinstance(inputs, pd.DataFrame):
+            raise UserError("Pictures are sent as files, or as arrays (N, H, W, C), and no rows of a table.")
         return PictureExamples(inputs, finish=self._finisher())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

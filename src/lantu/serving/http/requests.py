@@ -1,6 +1,7 @@
 """Read a request's body: rows as JSON, or files, within the server's limits."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,8 @@ ENVELOPES = ("inputs", "instances", "dataframe_records", "dataframe_split")
 """Keys under which a body may hold rows; the others are those of other servers' clients."""
 MOST_PARTS = 1000
 """Files and fields of a form."""
+HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+"""One of the two escapes (surrogates) that a character beyond 65,535 is written with."""
 ARROW = "application/vnd.apache.arrow.stream"
 """The content type of rows as an Arrow IPC stream."""
 
@@ -86,7 +89,10 @@ async def _body(request: Request, max_bytes: int) -> bytes:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body, object_pairs_hook=_unique)
+        found = json.loads(body, object_pairs_hook=_unique)
+        if HALF_CHARACTER.search(body):
+            json.dumps(found, ensure_ascii=False).encode()  # which fails where its other half is not there
+        return found
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"the body is no JSON: {error}.") from error
 

@@ -15,6 +15,7 @@ from lantu.data.table.column import Column
 from lantu.data.table.row_encoder import RowEncoder
 from lantu.errors import UserError
 from lantu.inference.rebuild import Rebuilt
+from lantu.notices import collected
 from lantu.tasks.interface import TaskInterface
 from lantu.tasks.outputs import join, to_host
 
@@ -98,7 +99,24 @@ class ServedModel:
                 x[place] = torch.from_numpy(self._encoder.encode(row))
             warnings = {place: found for place, row in enumerate(rows) if (found := self._encoder.warnings(row))}
             return Prepared(x=x, rows=len(rows), warnings=warnings)
-        return self._prepared(self.data.batches_of(pd.DataFrame(rows)), len(rows))
+        self._check_values(rows)
+        with collected() as sentences:
+            prepared = self._prepared(self.data.batches_of(pd.DataFrame(rows)), len(rows))
+        prepared.warnings = {place: sentences for place in range(len(rows)) if sentences}
+        return prepared
+
+    def _check_values(self, rows: list[Record]) -> None:
+        """Refuse rows that lack a value which others have, and lists and objects where a text or a number belongs."""
+        files = self.takes_files()
+        for name in [each["name"] for each in self.schema() if each["type"] != "binary"]:
+            given = [name in row for row in rows]
+            if any(given) and not all(given) and not files:
+                raise UserError(f"Row {given.index(False)} lacks the column {name}.")
+            for row in rows:
+                if isinstance(value := row.get(name), list | dict):
+                    raise UserError(
+                        f"`{name}` is a {type(value).__name__}; a value is text, a number, true, false or null."
+                    )
 
     def prepare_files(self, files: list[Sent]) -> Prepared:
         """Files of a request as inputs, read as `lantu predict input=FOLDER` reads them.
@@ -112,8 +130,12 @@ class ServedModel:
             for place, file in enumerate(files):
                 ending = ".nii.gz" if file.name.lower().endswith(".nii.gz") else Path(file.name).suffix[:10]
                 (Path(name) / f"{place:06d}{ending if ending.isascii() else ''}").write_bytes(file.content)
-            loader, rows = self.data.predict_rows(Path(name))
-            prepared = self._prepared(loader, len(files))
+            try:
+                with collected():  # of unreadable files, which the answers name too
+                    loader, rows = self.data.predict_rows(Path(name))
+                    prepared = self._prepared(loader, len(files))
+            except UserError as error:  # whose paths are not the client's
+                raise UserError(str(error).replace(f"`input={name}`: ", "").replace(f"{name}/", "")) from error
         if "unreadable" in rows:
             reasons = rows["unreadable"].reset_index(drop=True).dropna()
             prepared.unreadable = {int(place): str(why) for place, why in reasons.items()}

@@ -181,17 +181,19 @@ def _options(body: dict[str, Any], model: ServedModel, number: int) -> Options:
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
             raise Refused(422, f"`{name}` is a number.")
         options[name] = value
-    if isinstance(body.get("seed"), int):
+    if body.get("seed") is not None:
+        if not isinstance(body["seed"], int) or isinstance(body["seed"], bool):
+            raise Refused(422, "`seed` is a whole number.")
         device = next(model.task.net.parameters()).device
         options["generator"] = torch.Generator(device).manual_seed((body["seed"] + number) % 2**63)
     return options
 
 
 def _stops(stop: Any) -> list[str]:
-    found = [stop] if isinstance(stop, str) else list(stop or [])
-    if not all(isinstance(each, str) and each for each in found):
+    found = [stop] if isinstance(stop, str) else stop or []
+    if not (isinstance(found, list | tuple) and all(isinstance(each, str) and each for each in found)):
         raise Refused(422, "`stop` is a text of at least one character, or a list of such texts.")
-    return found
+    return list(found)
 
 
 def _check_tokens(tokens: Any, name: str) -> None:
