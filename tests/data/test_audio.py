@@ -15,6 +15,7 @@ from lantu.data import AudioDataModule, audio_folder
 from lantu.data.audio.augmentation import DRAWS, Augment
 from lantu.data.audio.features import FLOOR, LogMel, Standard
 from lantu.data.audio.recordings import audio_files, note_findings, read_recordings, waves_of
+from lantu.data.audio.spectrogram_sheet import GAP, HEIGHT, LINE, WIDTH, spectrogram_sheet
 from lantu.data.audio.surroundings import Surroundings
 from lantu.data.cleaning_report import Report
 from lantu.data.samplers import Chosen
@@ -261,3 +262,34 @@ def test_a_recording_under_two_classes_is_warned_of(tones: Path) -> None:
     data.prepare_data()
     said = "1 recording occurs under more than one class, sample for sample; look at their labels"
     assert said in data.report.warnings
+
+
+def test_a_sheet_shows_training_recordings_beside_themselves_as_they_are_changed(
+    tones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    options: dict[str, Any] = {"path": str(tones), "split": {"val": 0.2, "test": 0.2}}
+    data = AudioDataModule(augment={"gain": 20.0}, **options)
+    data.setup("fit")
+    sheet = data.augmented_sample()
+    assert sheet is not None
+    frames = data.spec["width"]
+    size = (frames * WIDTH, data.spec["height"] * HEIGHT)
+    places = ((GAP, 2 * LINE), (2 * GAP + size[0], 2 * LINE))  # of the first pair
+    before, after = (
+        np.asarray(sheet.crop((left, top, left + size[0], top + size[1]))).astype(int) for left, top in places
+    )
+    louder = 2 * np.random.default_rng((0, 0)).random((len(data.splits["train"]), 12))[0, 3] - 1 > 0  # type: ignore[arg-type]
+    assert (after.mean() > before.mean()) == louder  # brighter where it is louder
+    plain = AudioDataModule(**options)
+    plain.setup("fit")
+    assert plain.augmented_sample() is None
+
+
+def test_low_frequencies_are_at_the_bottom_of_a_sheet() -> None:
+    low = torch.full((40, 10), -2.0)
+    low[:20] = 2.0
+    picture = np.asarray(spectrogram_sheet([low], [low], ["ein Ton \u4e00"]).convert("L")).astype(int)
+    column = picture[2 * LINE : 2 * LINE + 40 * HEIGHT, GAP + 2]
+    assert (column[-20 * HEIGHT :] > 150).all()
+    assert (column[: 20 * HEIGHT] < 100).all()

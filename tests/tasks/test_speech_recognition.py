@@ -376,6 +376,7 @@ def test_another_tempo_changes_the_frames_of_a_training_recording_within_its_sha
     assert 0.79 < paces.min() < 0.95
     assert 1.05 < paces.max() < 1.21
     assert (train.__getitems__(everything)[0]["lengths"].numpy() == train.lengths).all()  # type: ignore[attr-defined]
+    assert data.augmented_sample() is not None
 
 
 def test_held_out_recordings_that_training_has_as_well_are_a_warning(words: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from lantu.data.audio.audio_folder import own_folder
 from lantu.data.audio.augmentation import Augment, Draws
 from lantu.data.audio.features import LogMel, Standard, with_deltas
 from lantu.data.audio.recordings import note_findings, read_for_prediction, read_recordings, waves_of
+from lantu.data.audio.spectrogram_sheet import chosen_for_sheet, first_epoch, spectrogram_sheet
 from lantu.data.audio.surroundings import Surroundings
 from lantu.data.batches import Examples
 from lantu.data.cleaning import under_several_labels
@@ -23,6 +24,9 @@ from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.errors import UserError
 from lantu.extras import require
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 CHUNK = 256
 """Recordings that are transformed at a time."""
@@ -96,6 +100,19 @@ class AudioDataModule(SupervisedDataModule):
                     f"{count:,} {several} under more than one class, sample for sample; look at their labels"
                 )
         return self._read.readable
+
+    def augmented_sample(self) -> "Image.Image | None":
+        """Spectrograms of some training recordings, each beside itself as the first epoch has it; None: none is
+        changed."""
+        train = self.splits["train"]
+        assert isinstance(train, Spectrograms)
+        if not train.augment.is_on:
+            return None
+        chosen = chosen_for_sheet(len(train))
+        (plain, y), (changed, _) = train.__getitems__(chosen), train.__getitems__(first_epoch(chosen))
+        names = self.spec.get("class_names")
+        texts = [names[int(each)] if names else f"{each:g}" for each in y.ravel().tolist()]
+        return spectrogram_sheet(list(plain[:, 0]), list(changed[:, 0]), texts=texts)
 
     def hashes(self, rows: pd.DataFrame) -> np.ndarray:
         target = pd.util.hash_array(rows[self.target].astype(str).to_numpy(dtype=object))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from lantu.data.audio.recordings import (
     read_recordings,
     waves_of,
 )
+from lantu.data.audio.spectrogram_sheet import chosen_for_sheet, first_epoch, spectrogram_sheet
 from lantu.data.audio.symbols import learned_symbols, unknown_parts, whole_words
 from lantu.data.audio.utterances import Utterance, Utterances, normalised
 from lantu.data.cleaning_report import counted
@@ -31,6 +32,9 @@ from lantu.data.splitting import SPLITS, completed
 from lantu.errors import UserError
 from lantu.extras import require
 from lantu.renamed_options import value_of_renamed
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class SpeechDataModule(DataModule):
@@ -149,6 +153,19 @@ class SpeechDataModule(DataModule):
         self.spec = self.facts()
         minutes = sum(len(each.wave) for each in utterances) / self.learned["rate"] / 60
         self.report.title = f"{raw.name}: {len(utterances):,} recordings, {minutes:.0f} minutes of speech"
+
+    def augmented_sample(self) -> "Image.Image | None":
+        """Spectrograms of some training recordings, each beside itself as the first epoch has it; None: none is
+        changed."""
+        train = self.splits["train"]
+        if not isinstance(train, Utterances) or not train.augment.is_on:
+            return None
+        chosen = chosen_for_sheet(len(train))
+        shown = []
+        for each in (chosen, first_epoch(chosen)):
+            inputs, y = train.__getitems__(each)
+            shown.append([x[:, :end] for x, end in zip(inputs["features"], inputs["lengths"].tolist(), strict=True)])
+        return spectrogram_sheet(*shown, texts=y["texts"])
 
     def written(self, text: str) -> str:
         """A transcript with the characters that the model knows; "" where nothing is left of it."""
