@@ -13,12 +13,13 @@ import lantu
 from lantu.cli.main import main
 from lantu.data import AudioDataModule, audio_folder
 from lantu.data.audio.augmentation import DRAWS, Augment
-from lantu.data.audio.features import FLOOR, LogMel, Standard
+from lantu.data.audio.features import FLOOR, LogMel, Standard, WhisperMel
 from lantu.data.audio.recordings import audio_files, note_findings, read_recordings, waves_of
 from lantu.data.audio.spectrogram_sheet import GAP, HEIGHT, LINE, WIDTH, spectrogram_sheet
 from lantu.data.audio.surroundings import Surroundings
 from lantu.data.cleaning_report import Report
 from lantu.data.samplers import Chosen
+from lantu.models.transformers_speech import silence_of
 
 RATE = 8000
 
@@ -75,6 +76,20 @@ def test_a_tone_is_in_the_mel_band_of_its_frequency() -> None:
     expected = 2595 * np.log10(1 + 1000 / 700) / highest * 41 - 1  # HTK mel scale, 40 triangles
     assert spectrogram.shape == (1, 40, mel.frames(len(tone(1000))))
     assert abs(int(spectrogram[0, :, 10].argmax()) - expected) <= 1
+
+
+def test_whispers_log_mels_are_those_of_transformers() -> None:
+    from transformers import WhisperFeatureExtractor
+
+    rng = np.random.default_rng(0)
+    wave = (0.1 * rng.standard_normal(16000 + 77) * np.linspace(0, 1, 16077) ** 4).astype(np.float32)
+    wave[:4000] = 0
+    theirs = WhisperFeatureExtractor(feature_size=80)(wave, sampling_rate=16000, return_tensors="pt").input_features[0]
+    ours = WhisperMel()(torch.from_numpy(wave))
+    assert ours.shape == (80, 100)
+    torch.testing.assert_close(ours, theirs[:, :100], rtol=0, atol=1e-4)
+    behind = theirs[:, 110:]  # the silence that a recording is filled up with
+    torch.testing.assert_close(silence_of(ours[None]).expand(1, *behind.shape)[0], behind, rtol=0, atol=1e-5)
 
 
 def test_a_recording_shorter_than_a_frame_has_a_spectrogram() -> None:

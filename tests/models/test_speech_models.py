@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import lantu
 import lantu.notices
@@ -15,6 +16,7 @@ VARIANTS = {
     "ctc": [[], ["model.recurrent=true"], ["model.causal=true"]],
     "ctc_cnn": [[], ["model.halvings=2", "model.limited_sharing=true"]],
     "wav2vec2": [["data.features=waveform"]],
+    "whisper": [[], ["spec.front_end=whisper_mels"]],
 }
 CASES = [(model, extra) for model in fits()["speech_folder"] for extra in VARIANTS.get(model, [[]])]
 
@@ -22,6 +24,8 @@ CASES = [(model, extra) for model in fits()["speech_folder"] for extra in VARIAN
 def built(model: str, extra: list[str], *, bands: int, seed: int = 0) -> torch.nn.Module:
     cfg = compose("data=speech_folder", "data.path=none", f"model={model}", *extra).cfg
     cfg.spec.bands, cfg.spec.outputs = bands, 12
+    if OmegaConf.is_missing(cfg.spec, "front_end"):
+        cfg.spec.front_end = "mels"
     torch.manual_seed(seed)
     net: torch.nn.Module = build(cfg.model)
     return net.eval()

@@ -20,6 +20,8 @@ class TransformersSpeech(nn.Module):
     Args:
         bands: mel bands, or 1 where recordings are waveforms (`data.features=waveform`).
         outputs: characters and the blank, which has index 0.
+        front_end: what the data give, as `data.features` says. Behind the end of a recording of `whisper_mels` Whisper
+            is given silence, as it was trained; otherwise zeros.
         pretrained: a folder or a name on the Hugging Face hub; its output layer is replaced. None: new weights.
         config: of new weights: transformers' config options, with `model_type`.
 
@@ -32,9 +34,16 @@ class TransformersSpeech(nn.Module):
     net: Any
 
     def __init__(
-        self, bands: int, outputs: int, *, pretrained: str | None = None, config: Mapping[str, Any] | None = None
+        self,
+        bands: int,
+        outputs: int,
+        *,
+        front_end: str = "mels",
+        pretrained: str | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.front_end = front_end
         options = {**(config or {})}
         kind = str(options.pop("model_type", ""))
         try:
@@ -45,6 +54,11 @@ class TransformersSpeech(nn.Module):
         self.kind = self.net.config.model_type
         self.head = nn.Linear(self.net.config.d_model, outputs) if self.kind == "whisper" else None
         self._check_bands(bands)
+        if self.kind == "whisper" and pretrained and front_end != "whisper_mels":
+            warn_once(
+                "these log-mels are not those that Whisper was trained on: `data.features=whisper_mels "
+                "data.sample_rate=16000 data.augment={}` makes those."
+            )
         _warn_of_padding(self.net.config)
 
     @property
@@ -75,8 +89,12 @@ class TransformersSpeech(nn.Module):
                 "raise `model.config.max_source_positions` (two frames each), or leave it out."
             )
         inside = torch.arange(x.shape[2], device=x.device)[None] < lengths[:, None]
-        x = (x * inside[:, None])[:, :, :frames]
-        found = self.net.encoder(nn.functional.pad(x, (0, frames - x.shape[2]))).last_hidden_state
+        behind = ~nn.functional.pad(inside, (0, max(0, frames - x.shape[2])))[:, None, :frames]
+        x = nn.functional.pad(x, (0, max(0, frames - x.shape[2])))[:, :, :frames]
+        silence = x.new_zeros(1)
+        if self.front_end == "whisper_mels":
+            silence = silence_of(x.masked_fill(behind, -torch.inf))
+        found = self.net.encoder(torch.where(behind, silence, x)).last_hidden_state
         assert self.head is not None
         return {"logits": self.head(found), "lengths": (lengths + 1) // 2}
 
@@ -107,6 +125,14 @@ class TransformersSpeech(nn.Module):
         if bands != wanted:
             hint = f"add `data.mels={wanted}`" if bands > 1 else "add `data.features=mels`"
             raise UserError(f"this {self.kind} model reads {wanted} mel bands, and the data have {bands}: {hint}.")
+
+
+def silence_of(x: Tensor) -> Tensor:
+    """What silence behind recordings (N, mels, frames) has as Whisper's log-mels (N, 1, 1).
+
+    Those are (log10(power) + 4) / 4, at most 8 powers of ten below a recording's maximum, and at least of 1e-10.
+    """
+    return (x.amax((1, 2), keepdim=True) - 8 / 4).clamp(min=(-10 + 4) / 4)
 
 
 def _renew_output_layer(net: Any) -> None:

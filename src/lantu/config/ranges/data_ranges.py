@@ -87,7 +87,7 @@ DATA_RANGES: dict[str, Rule] = {
     "data.layout": one_of("coco", "yolo", "voc", "hub") | NULL,
     "data.box_format": one_of("xywh", "xyxy", "cxcywh"),
     # audio
-    "data.features": one_of("mels", "waveform"),
+    "data.features": one_of("mels", "waveform", "whisper_mels"),
     "data.normalise": one_of("training", "recording"),
     "data.symbols": one_of("characters", "words"),
     "data.byte_pairs": integer(2, 10**6) | NULL,

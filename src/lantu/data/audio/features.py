@@ -12,6 +12,10 @@ from lantu.errors import UserError
 
 FLOOR = 1e-6
 """Added to the mel power before the logarithm: -60 dB of a full-scale sine's order of magnitude."""
+WHISPER_RATE = 16000
+"""Samples per second that Whisper hears."""
+WHISPER_DECADES = 8.0
+"""Powers of ten below a recording's maximum from which on Whisper hears nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,35 @@ class LogMel:
             norm=None, mel_scale="htk",
         )  # fmt: skip
         return (transform(waves) + FLOOR).log()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhisperMel:
+    """Log-mels as Whisper was trained on (Radford et al. 2023), equal to transformers' `WhisperFeatureExtractor`.
+
+    Log power in the mel scale of Slaney, at most 80 dB below a recording's maximum, scaled to about [-1, 1].
+    """
+
+    mels: int = 80
+    rate: int = WHISPER_RATE
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+        return self.rate // 100
+
+    def __call__(self, wave: Tensor) -> Tensor:
+        """(samples,) in [-1, 1] to (mels, frames)."""
+        import torchaudio
+
+        transform = torchaudio.transforms.MelSpectrogram(
+            self.rate, n_fft=400, hop_length=self.hop_length, n_mels=self.mels, norm="slaney", mel_scale="slaney",
+        )  # fmt: skip
+        frames = max(1, len(wave) // self.hop_length)
+        # Whisper hears silence behind a recording
+        power = transform(torch.nn.functional.pad(wave, (0, 400)))[:, :frames]
+        levels = power.clamp(min=1e-10).log10()
+        return (levels.clamp(min=float(levels.max()) - WHISPER_DECADES) + 4) / 4
 
 
 def with_deltas(features: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ RANGE = 3.0
 """Deviations from the mean that the darkest and the brightest colour stand for."""
 GAP, LINE = 8, 16
 """Pixels between spectrograms, and of a line of text."""
-COLOURS = {"black": "#00204c", "mid": "#7c7b78", "white": "#ffea46"}
-"""Told apart by the colour-blind too, and in black and white."""
+COLOURS = ("#00204c", "#7c7b78", "#ffea46")
+"""Of the lowest, the mean and the highest level. Told apart by the colour-blind too, and in black and white."""
 
 
 def chosen_for_sheet(size: int) -> list[int]:
@@ -65,7 +65,8 @@ def _picture(x: Tensor) -> "Image.Image":
     from PIL import Image, ImageOps
 
     levels = ((x.flip(0) / RANGE).clamp(-1, 1) * 127.5 + 127.5).byte().numpy()
-    picture = ImageOps.colorize(Image.fromarray(levels), **COLOURS)
+    low, mean, high = COLOURS
+    picture = ImageOps.colorize(Image.fromarray(levels), black=low, mid=mean, white=high)
     return picture.resize((levels.shape[1] * WIDTH, levels.shape[0] * HEIGHT), Image.Resampling.NEAREST)
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from lantu.data.audio.audio_folder import own_folder
 from lantu.data.audio.augmentation import Augment
 from lantu.data.audio.duration_batches import DurationBatches
-from lantu.data.audio.features import LogMel, Standard
+from lantu.data.audio.features import WHISPER_RATE, LogMel, Standard, WhisperMel
 from lantu.data.audio.recordings import (
     name_of,
     note_findings,
@@ -23,7 +23,7 @@ from lantu.data.audio.recordings import (
 )
 from lantu.data.audio.spectrogram_sheet import chosen_for_sheet, first_epoch, spectrogram_sheet
 from lantu.data.audio.symbols import learned_symbols, unknown_parts, whole_words
-from lantu.data.audio.utterances import Utterance, Utterances, normalised
+from lantu.data.audio.utterances import Utterance, Utterances, normalised, without_padding
 from lantu.data.cleaning_report import counted
 from lantu.data.data_module import DataModule
 from lantu.data.samplers import TrainingBatches
@@ -35,6 +35,8 @@ from lantu.renamed_options import value_of_renamed
 
 if TYPE_CHECKING:
     from PIL import Image
+
+FEATURES = ("mels", "waveform", "whisper_mels")
 
 
 class SpeechDataModule(DataModule):
@@ -50,8 +52,8 @@ class SpeechDataModule(DataModule):
         audio, transcript: the columns.
         speaker: the column with the speaker's name; of no effect where the source has none.
         sample_rate: samples per second that all are brought to; None: the one that most recordings have.
-        features: mels, or waveform: samples (N, 1, samples) of zero mean and unit variance in each recording, as
-            wav2vec 2.0 reads them.
+        features: mels; waveform: samples (N, 1, samples) of zero mean and unit variance in each recording, as
+            wav2vec 2.0 reads them; or whisper_mels: `WhisperMel`.
         mels, window, hop: of `LogMel`.
         normalise: training: log-mels are standardised by the mean and deviation of the training split; recording: then
             also by those of the recording itself (cepstral mean and variance normalisation), which takes away what is
@@ -99,10 +101,14 @@ class SpeechDataModule(DataModule):
         super().__init__(**options)
         self.source = source or own_folder(path)
         self.audio, self.transcript, self.speaker, self.sample_rate = audio, transcript, speaker, sample_rate
-        if features not in ("mels", "waveform"):
-            raise UserError(f"`data.features={features}`: the network is given mels or waveform.")
-        if features == "waveform" and augment:
-            raise UserError("`data.augment` changes log-mels: with `data.features=waveform`, type `data.augment={}`.")
+        if features not in FEATURES:
+            raise UserError(f"`data.features={features}`: the network is given {', '.join(FEATURES)}.")
+        if features != "mels" and augment:
+            raise UserError(
+                f"`data.augment` changes log-mels of `data.features=mels`: with {features}, type `data.augment={{}}`."
+            )
+        if features == "whisper_mels" and sample_rate != WHISPER_RATE:
+            raise UserError(f"`data.features=whisper_mels` need `data.sample_rate={WHISPER_RATE}`, as Whisper hears.")
         if normalise not in ("training", "recording"):
             raise UserError(
                 f"`data.normalise={normalise}`: log-mels are standardised by the training split or by each recording: "
@@ -161,11 +167,9 @@ class SpeechDataModule(DataModule):
         if not isinstance(train, Utterances) or not train.augment.is_on:
             return None
         chosen = chosen_for_sheet(len(train))
-        shown = []
-        for each in (chosen, first_epoch(chosen)):
-            inputs, y = train.__getitems__(each)
-            shown.append([x[:, :end] for x, end in zip(inputs["features"], inputs["lengths"].tolist(), strict=True)])
-        return spectrogram_sheet(*shown, texts=y["texts"])
+        plain, changed = (train.__getitems__(each)[0] for each in (chosen, first_epoch(chosen)))
+        texts = [train.texts[each] if train.texts else "" for each in chosen]
+        return spectrogram_sheet(without_padding(plain), without_padding(changed), texts)
 
     def written(self, text: str) -> str:
         """A transcript with the characters that the model knows; "" where nothing is left of it."""
@@ -181,7 +185,8 @@ class SpeechDataModule(DataModule):
         """The spec."""
         return {
             "kind": "speech",
-            "bands": self.mel_options["mels"] if self.features == "mels" else 1,
+            "bands": 1 if self.features == "waveform" else self.mel_options["mels"],
+            "front_end": self.features,
             "outputs": len(self.learned["characters"]) + 1,
             "characters": self.learned["characters"],
             "sample_rate": self.learned["rate"],
@@ -192,7 +197,11 @@ class SpeechDataModule(DataModule):
     def frame_seconds(self) -> float:
         """From one input of the network to the next."""
         rate: int = self.learned["rate"]
-        return self.log_mel().hop_length / rate if self.features == "mels" else 1 / rate
+        return {
+            "mels": self.log_mel().hop_length / rate,
+            "waveform": 1 / rate,
+            "whisper_mels": WhisperMel().hop_length / rate,
+        }[self.features]
 
     def predict_rows(self, path: Path) -> tuple[DataLoader, pd.DataFrame]:
         waves, files = read_for_prediction(path, rate=self.learned["rate"])
@@ -260,6 +269,9 @@ class SpeechDataModule(DataModule):
         if self.features == "waveform":
             raw = [torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))[None] for wave in waves]
             return Utterances(raw, texts, self.learned["characters"])
+        if self.features == "whisper_mels":
+            whisper = WhisperMel(mels=self.mel_options["mels"])
+            return Utterances([whisper(torch.from_numpy(wave)) for wave in waves], texts, self.learned["characters"])
         mel, standard = self.log_mel(), Standard.of(self.learned["mean"], self.learned["std"])
         features = [standard.applied(mel(torch.from_numpy(wave)[None]))[0] for wave in waves]
         return Utterances(
