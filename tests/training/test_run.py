@@ -1,6 +1,7 @@
 """What a run promises: repeatable, recorded, found in MLflow, and every usual option has its effect."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ def test_the_default_run_learns_the_digits_and_all_of_it_is_in_mlflow(tmp_path: 
     assert len(run.inputs.dataset_inputs) == 3
     tags = run.data.tags
     assert {"lantu.data", "lantu.model", "lantu.host", "lantu.device", "mlflow.source.git.commit"} <= tags.keys()
+    described = tags["mlflow.note.content"]
+    assert described.startswith("    lantu train ")
+    assert " trainer.max_epochs=4" in described
+    assert re.search(rf"^\| accuracy \| .+ \| {result.metrics['test/accuracy']:.4g} \|$", described, re.MULTILINE)
     kept = {
         file.path
         for folder in ("", "config", "figures", "checkpoints", "model")

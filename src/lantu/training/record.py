@@ -1,6 +1,7 @@
 """Record a run beside its metrics: parameters, inputs, code, machine, files and model."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from lantu.tracking.columns import parameter_columns
 from lantu.training import provenance
 from lantu.training.monitors import DEFAULT
 from lantu.training.resume import Start
+from lantu.training.summary import description
 
 NO_PARAMETERS = (
     *("name", "paths", "logger", "sweep", "resume", "callbacks.pruning"),
@@ -50,6 +52,12 @@ class RunRecord:
     def run_id(self) -> str | None:
         """The MLflow run id; None without a logger, or until the run has been uploaded."""
         return self._tracker.run_id if self._tracker else None
+
+    def describe(self, metrics: dict[str, float], composition: Composition) -> None:
+        """Tag the run with the description that its page in MLflow begins with."""
+        if self._tracker is not None:
+            command = " ".join(["lantu train", *(shlex.quote(redact(each)) for each in composition.overrides)])
+            self._tracker.log_tags({"mlflow.note.content": description(metrics, command)})
 
     def keep_model(self, checkpoint: Path, data: DataModule, task: Task) -> None:
         """Log a checkpoint as an MLflow model, the artifact `model` of the run."""

@@ -77,6 +77,7 @@ def run(composition: Composition) -> Result:
             faults.readable_failures(trainer, data, Path(cfg.paths.run)),
         ):
             metrics = train(task, data, trainer, test=cfg.test, start=checkpoint, baselines=cfg.baselines)
+            recorded.describe(metrics, composition)
             best = best_checkpoint(trainer)
             if best is not None and cfg.save_model and task.answers and not trainer.interrupted:
                 recorded.keep_model(best, data, task)

@@ -15,22 +15,13 @@ from lantu.training.result import Result
 def show(result: Result, console: Console | None = None) -> None:
     """Print the end of a run."""
     console = console or Console()
-    names = sorted(
-        {
-            name.partition("/")[2]
-            for name in result.metrics
-            if name.startswith(("val/", "test/")) and not name.endswith("_best") and SLICE not in name
-        },
-        key=_rank,
-    )
+    stages, rows = figures(result.metrics)
     table = Table(box=None, padding=(0, 2))
     table.add_column("metric", style="cyan")
-    stages = [stage for stage in ("val", "test") if any(name.startswith(f"{stage}/") for name in result.metrics)]
     for stage in stages:
         table.add_column(stage, justify="right")
-    for name in names:
-        values = [result.metrics.get(f"{stage}/{name}_best", result.metrics.get(f"{stage}/{name}")) for stage in stages]
-        table.add_row(name, *("" if value is None else f"{value:.4g}" for value in values))
+    for row in rows:
+        table.add_row(*row)
     console.print(f"\n[bold]{escape(str(result.cfg.name))}[/bold]", highlight=False)
     console.print(table, "")
     if (slices := _slices(result.metrics)) is not None:
@@ -48,6 +39,34 @@ def show(result: Result, console: Console | None = None) -> None:
     console.print("            lantu evaluate run=last            measure this model again", highlight=False)
     for command, what in result.usage:
         console.print(f"            {escape(_shorten(command)):<34} {what}", highlight=False, soft_wrap=True)
+
+
+def description(metrics: dict[str, float], command: str) -> str:
+    """What the page of a run in MLflow begins with, as Markdown: its command, and what it reached."""
+    stages, rows = figures(metrics)
+    lines = [f"    {command}", ""]
+    if rows:
+        lines += [f"| metric | {' | '.join(stages)} |", "|---|" + "---:|" * len(stages)]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines).rstrip()
+
+
+def figures(metrics: dict[str, float]) -> tuple[list[str], list[list[str]]]:
+    """The splits that were measured, and for each metric its name and its value on each of them."""
+    names = sorted(
+        {
+            name.partition("/")[2]
+            for name in metrics
+            if name.startswith(("val/", "test/")) and not name.endswith("_best") and SLICE not in name
+        },
+        key=_rank,
+    )
+    stages = [stage for stage in ("val", "test") if any(name.startswith(f"{stage}/") for name in metrics)]
+    rows = []
+    for name in names:
+        values = [metrics.get(f"{stage}/{name}_best", metrics.get(f"{stage}/{name}")) for stage in stages]
+        rows.append([name, *("" if value is None else f"{value:.4g}" for value in values)])
+    return stages, rows
 
 
 def _slices(metrics: dict[str, float]) -> Table | None:
