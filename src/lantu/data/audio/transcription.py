@@ -23,7 +23,7 @@ from lantu.data.audio.recordings import (
 )
 from lantu.data.audio.spectrogram_sheet import chosen_for_sheet, first_epoch, spectrogram_sheet
 from lantu.data.audio.symbols import learned_symbols, unknown_parts, whole_words
-from lantu.data.audio.utterances import Utterance, Utterances, normalised, without_padding
+from lantu.data.audio.utterances import Utterance, Utterances, normalised
 from lantu.data.cleaning_report import counted
 from lantu.data.data_module import DataModule
 from lantu.data.samplers import TrainingBatches
@@ -167,9 +167,10 @@ class SpeechDataModule(DataModule):
         if not isinstance(train, Utterances) or not train.augment.is_on:
             return None
         chosen = chosen_for_sheet(len(train))
-        plain, changed = (train.__getitems__(each)[0] for each in (chosen, first_epoch(chosen)))
+        # each by itself, since masks are a share of a batch's frames, and a batch has recordings of similar length
+        changed = [train.__getitems__(first_epoch([each]))[0]["features"][0] for each in chosen]
         texts = [train.texts[each] if train.texts else "" for each in chosen]
-        return spectrogram_sheet(without_padding(plain), without_padding(changed), texts)
+        return spectrogram_sheet([train.features[each] for each in chosen], changed, texts)
 
     def written(self, text: str) -> str:
         """A transcript with the characters that the model knows; "" where nothing is left of it."""

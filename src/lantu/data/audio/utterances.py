@@ -101,11 +101,6 @@ def _standardised(x: Tensor, lengths: Tensor) -> Tensor:
     return (apart / (deviation + 0.01)).float()
 
 
-def without_padding(inputs: dict[str, Tensor]) -> list[Tensor]:
-    """The recordings (mels, frames) of a batch."""
-    return [x[:, :length] for x, length in zip(inputs["features"], inputs["lengths"].tolist(), strict=True)]
-
-
 def normalised(text: str) -> str:
     """A transcript as it is recognised: lower case, letters, digits and apostrophes, single spaces."""
     text = unicodedata.normalize("NFC", text).lower().replace("\u2019", "'")
