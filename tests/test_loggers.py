@@ -35,3 +35,10 @@ def test_the_users_own_way_of_saving_figures_is_followed(trainer: SimpleNamespac
     with matplotlib.rc_context({"savefig.dpi": 30}):
         path = log_figure(trainer, _figures()[0], "small")
     assert Image.open(path).size == (180, 120)
+
+
+def test_a_learning_curve_shows_nothing_of_the_run_before(trainer: SimpleNamespace) -> None:
+    steep = {"train/loss": [(step, 10.0**-step) for step in range(60)]}  # on a logarithmic axis, without markers
+    few = {"train/loss": [(1, 2.0), (2, 1.0)], "val/loss": [(2, 1.5)]}
+    drawn = [log_figure(trainer, learning_curve(each), "one").read_bytes() for each in (few, steep, few)]
+    assert drawn[0] == drawn[2] != drawn[1]

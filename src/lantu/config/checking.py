@@ -36,11 +36,13 @@ def check(composition: Composition) -> None:
     check_structure(composition)
     check_preset(composition)
     check_spec_fields(composition)
-    _check_mandatory(composition)
+    plain: Any = OmegaConf.to_container(cfg, resolve=False)  # once: each trial of a sweep is checked
+    written = leaves(plain)
+    _check_mandatory(composition, written)
     check_augment(composition)
-    _check_interpolations(cfg)
-    _check_special_keys(OmegaConf.to_container(cfg, resolve=False))
-    for path, node in targets(cfg):
+    _check_interpolations(cfg, written)
+    _check_special_keys(plain)
+    for path, node in targets(plain):
         target = str(node["_target_"])
         if "${" not in target and (reason := missing(target)):
             raise UserError(f"`{path}._target_={target}`: {reason}")
@@ -48,7 +50,7 @@ def check(composition: Composition) -> None:
         if signature is not None:
             _check_options(path, node, signature)
     check_plain_values(composition)
-    check_ranges(cfg)
+    check_ranges(cfg, plain, written)
     check_kinds(composition)
     check_combinations(cfg)
 
@@ -67,9 +69,8 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield from targets(value, f"{path}.{index}")
 
 
-def _check_mandatory(composition: Composition) -> None:
-    cfg = composition.cfg
-    for key, value in leaves(cfg).items():
+def _check_mandatory(composition: Composition, written: dict[str, Any]) -> None:
+    for key, value in written.items():
         if value != "???" or key.startswith("spec.") or key == "":
             continue
         group = key.split(".")[0]
@@ -78,8 +79,8 @@ def _check_mandatory(composition: Composition) -> None:
         raise UserError(f"{who} needs a value for `{key}`: add `{key}=...` to the command.")
 
 
-def _check_interpolations(cfg: DictConfig) -> None:
-    for key, value in leaves(cfg).items():
+def _check_interpolations(cfg: DictConfig, written: dict[str, Any]) -> None:
+    for key, value in written.items():
         if not (isinstance(value, str) and "${" in value) or FIELD.search(value):
             continue
         try:
@@ -88,7 +89,7 @@ def _check_interpolations(cfg: DictConfig) -> None:
             lost = re.search(r"'([^']+)' not found", str(error))
             name = lost.group(1) if lost else value
             raise UserError(
-                f"`{key}` refers to `{value}`, but there is no `{name}`.{did_you_mean(name, leaves(cfg))}"
+                f"`{key}` refers to `{value}`, but there is no `{name}`.{did_you_mean(name, written)}"
             ) from error
         except OmegaConfBaseException as error:
             raise UserError(f"`{key}` cannot be worked out: {str(error).splitlines()[0]}.") from error

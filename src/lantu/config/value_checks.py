@@ -19,9 +19,14 @@ OUR_PACKAGES = ("lantu", "datetime", "pytorch_lightning", "timm", "torch", "torc
 """The packages whose options `ranges` describes."""
 
 
-def check_ranges(cfg: DictConfig) -> None:
-    plain = OmegaConf.to_container(cfg, resolve=False)
-    for path, value in leaves(plain).items():
+def check_ranges(cfg: DictConfig, plain: Any, written: dict[str, Any]) -> None:
+    """Refuse a value outside its option's range.
+
+    Args:
+        plain: the config with its interpolations as they are written.
+        written: the leaves of that, by dotted name.
+    """
+    for path, value in written.items():
         if value == "???" or not _is_ours(plain, path):
             continue
         if isinstance(value, str) and "${" in value:

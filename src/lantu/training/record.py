@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
@@ -85,13 +87,14 @@ def record_run(
         start: where the run resumes, which is printed.
     """
     tracker = next((each for each in loggers if isinstance(each, RunLogger)), None)
-    parameters = _parameters(cfg)
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    parameters = _parameters(resolved, folder=str(cfg.paths.run))
     asked = _asked(composition)
     if tracker is not None and trainer.is_global_zero and not trainer.fast_dev_run:
         monitor = getattr(trainer.checkpoint_callback, "monitor", None) or DEFAULT
         tracker.choose_columns(parameter_columns(parameters, asked), monitor=monitor)
     if trainer.is_global_zero and not trainer.fast_dev_run:
-        _write_files(cfg, composition, data)
+        _write_files(Path(cfg.paths.run), resolved, composition, data)
         for logger in loggers:
             logger.log_hyperparams(parameters)
             logger.log_metrics(_sizes(task), step=0)
@@ -120,13 +123,10 @@ def record_run(
         tracker.close(status)
 
 
-def _write_files(cfg: DictConfig, composition: Composition, data: DataModule) -> None:
+def _write_files(folder: Path, resolved: Any, composition: Composition, data: DataModule) -> None:
     """Write the config, the overrides, the packages, the data report and the uncommitted changes."""
-    folder = Path(cfg.paths.run)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(
-        OmegaConf.to_yaml(OmegaConf.create(redact_tree(_resolved(cfg)))), encoding="utf-8"
-    )
+    (folder / "config.yaml").write_text(_yaml(redact_tree(resolved)), encoding="utf-8")
     (folder / "overrides.txt").write_text(
         "".join(f"{redact(each)}\n" for each in composition.overrides), encoding="utf-8"
     )
@@ -181,15 +181,19 @@ def _asked(composition: Composition) -> list[str]:
     return sorted({each.lstrip("+~").partition("=")[0] for each in composition.overrides})
 
 
-def _parameters(cfg: DictConfig) -> dict[str, Any]:
-    """The leaves of the resolved config, without `NO_PARAMETERS`."""
-    folder = str(cfg.paths.run)
+def _parameters(resolved: Any, *, folder: str) -> dict[str, Any]:
+    """The leaves of the resolved config, without `NO_PARAMETERS` and what names the run's folder."""
     return {
         name: value
-        for name, value in leaves(_resolved(cfg)).items()
+        for name, value in leaves(resolved).items()
         if not any(name == each or name.startswith(f"{each}.") for each in NO_PARAMETERS) and folder not in str(value)
     }
 
 
-def _resolved(cfg: DictConfig) -> Any:
-    return OmegaConf.to_container(cfg, resolve=True)
+def _yaml(resolved: Any) -> str:
+    """The text of `OmegaConf.to_yaml`, by the same writer, without making a config of plain values first."""
+    return str(
+        yaml.dump(
+            resolved, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=get_omega_conf_dumper()
+        )
+    )
