@@ -242,7 +242,7 @@ def test_a_server_that_is_no_mlflow_is_a_sentence_without_its_password(
     with ThreadingHTTPServer(("127.0.0.1", 0), _Junk) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         uri = f"http://user:a-pass-word@127.0.0.1:{server.server_port}"
-        assert main(["compare", f"tracking_uri={uri}"]) == 1
+        assert main(["compare", f"tracking_uri={uri}"]) == 2
         server.shutdown()
     said = "".join(capsys.readouterr())
     assert "MLflow's store cannot be used" in said

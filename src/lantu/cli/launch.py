@@ -171,8 +171,8 @@ def _say_unforeseen(command: str, error: Exception) -> NoReturn:
     if type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3"):
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         print(f"lantu {command}: MLflow's store cannot be used: {redact(reason)[:300]}.", file=sys.stderr)
-    else:
-        print(redact("".join(traceback.format_exception(error))), file=sys.stderr)
+        sys.exit(UserError.status)
+    print(redact("".join(traceback.format_exception(error))), file=sys.stderr)
     sys.exit(Fault.status)
 
 

@@ -14,6 +14,7 @@ from lantu.compare.reading.run_frames import Reader, Selection
 from lantu.compare.reading.stores import open_reader
 from lantu.compare.recommendation import Decision
 from lantu.errors import UserError
+from lantu.tracking.mlflow_client import open_mlflow
 
 FOLDER = "comparison"
 MOST_MARKED = 1000
@@ -45,8 +46,6 @@ def publish(
     Raises:
         UserError: no sweep was named, or one has no parent run.
     """
-    from mlflow import MlflowClient
-
     from lantu.compare.comparison_table import write
     from lantu.compare.report.pictures import draw
 
@@ -56,7 +55,7 @@ def publish(
     parents = [reader.parent_of(str(sweep)) for sweep in sweeps]
     if not parents or None in parents:
         raise UserError(f"`log=true`: {analysis.selection.words()} has no parent run that could keep the report.")
-    client = MlflowClient(tracking_uri)
+    client = open_mlflow(tracking_uri)
     with tempfile.TemporaryDirectory() as folder:
         write(analysis.table, Path(folder) / "table.csv")
         (Path(folder) / "report.html").write_bytes(report.read_bytes())

@@ -15,6 +15,7 @@ from lantu.checkpoints.digest import KEY, digest_of
 from lantu.errors import UserError
 from lantu.prediction_file import FOLDER, read_predictions
 from lantu.registry import evidence_files
+from lantu.tracking.artifacts import artifacts_of, download
 from lantu.tracking.find import checkpoint_in
 from lantu.tracking.further import metrics_of, params_of
 from lantu.tracking.mlflow_runs import local_folder
@@ -194,10 +195,9 @@ def _file(client: Any, found: Evidence, name: str, place: Path) -> Path | None:
         return path if path.is_file() else None
     folder = str(Path(name).parent)
     try:
-        there = client.list_artifacts(found.run_id, None if folder == "." else folder)
-        if not any(each.path == name and (each.file_size or 0) <= MOST_BYTES for each in there):
-            return None
-        return Path(client.download_artifacts(found.run_id, name, str(place)))
+        there = artifacts_of(client, found.run_id, None if folder == "." else folder)
+        file = next((each for each in there if each.path == name and (each.file_size or 0) <= MOST_BYTES), None)
+        return None if file is None else download(client, found.run_id, file, place)
     except Exception:  # a store without artifacts, or one that cannot be reached from here
         return None
 

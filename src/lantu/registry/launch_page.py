@@ -24,6 +24,7 @@ from lantu.registry.line import Line
 from lantu.registry.missing_evidence import cheapest, with_prices
 from lantu.registry.mlflow_registry import Registry
 from lantu.tracking.find import find_run
+from lantu.tracking.mlflow_client import open_mlflow
 from lantu.tracking.mlflow_runs import refuse_silent
 from lantu.tracking.registered import REGISTERED, RegisteredVersion, find
 from lantu.tracking.store import artifact_location, embedded_uri, ensure_store
@@ -100,15 +101,13 @@ def launch(cfg: DictConfig) -> str:
 
 def _freeze(cfg: DictConfig, gates: dict[str, Any]) -> str:
     """Fix the limits of an experiment before its runs are tested."""
-    from mlflow import MlflowClient
-
     uri = cfg.paths.tracking_uri or embedded_uri(cfg.paths.store)
     if cfg.paths.tracking_uri is None:
         ensure_store(uri)
     else:
         refuse_silent(uri)
     location = artifact_location(uri, str(cfg.freeze))
-    record = freeze(MlflowClient(uri), str(cfg.freeze), gates, location=location)
+    record = freeze(open_mlflow(uri), str(cfg.freeze), gates, location=location)
     print(f"limits of {cfg.freeze} frozen on {record['at']} by {record['by']}  ({record['digest']})")
     for name, options in record["gates"].items():
         print(f"  {name:<9} {json.dumps(options)}")

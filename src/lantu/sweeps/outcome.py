@@ -11,6 +11,7 @@ from lantu.sweeps.parent import ParentRun
 from lantu.sweeps.state.status import Watcher
 from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
 from lantu.sweeps.trial import PARENT
+from lantu.tracking.mlflow_client import open_mlflow
 
 SHOWN = ("accuracy", "auroc", "f1", "r2", "rmse", "loss", "ece")
 
@@ -64,10 +65,9 @@ def register(name: str, best: TrialFolder, parent: ParentRun, console: Console, 
         why = "the trial kept no model (`save_model=true`)" if not model.is_dir() else "MLflow has not been reached"
         console.print(f"registered  nothing: {why}", soft_wrap=True)
         return
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(parent.uri)
+    client = open_mlflow(parent.uri)
     try:
         client.create_registered_model(name)
     except MlflowException as error:

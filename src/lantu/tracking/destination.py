@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from lantu.tracking.journal import Record
+from lantu.tracking.mlflow_client import open_mlflow
 from lantu.tracking.names import to_mlflow
 from lantu.tracking.store import artifact_location, database_of, ensure_store, turn
 
@@ -37,7 +37,7 @@ class Destination:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         ensure_store(uri)
-        self.client = MlflowClient(tracking_uri=uri)
+        self.client = open_mlflow(uri)
         self.run_id = ""
         self.params: dict[str, str] = {}
         self.metrics: dict[str, float] = {}

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from lantu.errors import UserError
+from lantu.tracking.artifacts import check_artifact_place
 from lantu.tracking.mlflow_runs import (
     CHECKPOINTS,
     best_run,
-    check_artifact_place,
     download_checkpoint,
     local_folder,
     open_client,

@@ -1,6 +1,5 @@
 """Look up runs on an MLflow server or in its database, and download their checkpoints."""
 
-import os
 import re
 import socket
 from collections.abc import Iterator
@@ -15,8 +14,9 @@ from lantu.errors import UserError
 from lantu.metric_direction import direction
 from lantu.notices import warn_once
 from lantu.redaction import redact
-from lantu.tracking.artifacts import artifacts_of
+from lantu.tracking.artifacts import artifacts_of, download
 from lantu.tracking.further import metrics_of, params_of
+from lantu.tracking.mlflow_client import open_mlflow
 from lantu.tracking.run_folder import RunFolder
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
@@ -30,10 +30,7 @@ def open_client(run: str, store: Path, tracking_uri: str | None) -> Any:
         raise UserError(f"`run={run}`: there is no file or folder of that name, and {store} has no runs in MLflow.")
     if tracking_uri is not None:
         refuse_silent(tracking_uri)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 take minutes
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri or f"sqlite:///{store.resolve() / 'mlflow.db'}")
+    return open_mlflow(tracking_uri or f"sqlite:///{store.resolve() / 'mlflow.db'}")
 
 
 def refuse_silent(tracking_uri: str) -> None:
@@ -165,22 +162,6 @@ def local_folder(run: Any, tracking_uri: str | None) -> Path | None:
     return folder
 
 
-def check_artifact_place(run: Any, tracking_uri: str | None) -> None:
-    """Refuse a server's run whose artifacts are said to lie in a folder of this machine that MLflow would not use.
-
-    Raises:
-        UserError: naming the folder.
-    """
-    place = urlsplit(str(run.info.artifact_uri))
-    if urlsplit(tracking_uri or "").scheme not in ("http", "https") or place.scheme not in ("", "file"):
-        return
-    if Path(place.path).parts[-2:] != (run.info.run_id, "artifacts") or ".." in Path(place.path).parts:
-        raise UserError(
-            f"the MLflow server says that the files of run {run.info.run_id} lie in {place.path} on this machine, "
-            "which is no place where MLflow keeps them. Nothing was read."
-        )
-
-
 def download_checkpoint(
     client: Any, run_id: str, store: Path, names: tuple[str, ...] = CHECKPOINTS, *, fetch: bool = True
 ) -> Path:
@@ -188,11 +169,11 @@ def download_checkpoint(
     if not RUN_ID.fullmatch(run_id):  # it becomes a folder's name
         raise UserError("the MLflow server answers with a run id that is none.")
     folder = store / "cache" / "downloads" / run_id
-    kept = [each.path for each in artifacts_of(client, run_id, "checkpoints")]
+    kept = {each.path: each for each in artifacts_of(client, run_id, "checkpoints")}
     for name in (f"checkpoints/{each}" for each in names):
         if name in kept and not fetch:
             return folder / name
         if name in kept:
             folder.mkdir(parents=True, exist_ok=True)
-            return Path(client.download_artifacts(run_id, name, str(folder)))
+            return download(client, run_id, kept[name], folder)
     raise UserError(f"The run {run_id} has no checkpoint among its artifacts, and its folder is not on this machine.")

@@ -3,13 +3,14 @@
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lantu.tracking.artifacts import artifacts_of
+from lantu.errors import UserError
+from lantu.tracking.artifacts import artifacts_of, download
 from lantu.tracking.further import FILE
+from lantu.tracking.mlflow_client import open_mlflow
 
 MOST_BYTES = 200_000_000
 """Files beyond this size are left out."""
@@ -31,17 +32,16 @@ def further_points(
 
 def _of_run(tracking_uri: str, run: str, names: list[str], points: int) -> Iterator[tuple[str, str, int, int, float]]:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(tracking_uri)
+    client = open_mlflow(tracking_uri)
     try:
         there = [each for each in artifacts_of(client, run) if each.path == FILE]
         if not there or (there[0].file_size or 0) > MOST_BYTES:
             return
         with tempfile.TemporaryDirectory() as place:
-            frame = pd.read_csv(Path(client.download_artifacts(run, FILE, place)))
-    except (MlflowException, OSError, ValueError):  # a run that has not ended, or a file that is damaged
+            frame = pd.read_csv(download(client, run, there[0], place))
+    except (MlflowException, UserError, OSError, ValueError):  # a run that has not ended, or a file that is damaged
         return
     for name in names:
         part = frame[frame["metric"] == name]

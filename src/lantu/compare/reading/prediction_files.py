@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -10,7 +11,9 @@ from lantu.compare.reading.run_frames import Runs
 from lantu.errors import UserError
 from lantu.prediction_file import FOLDER
 from lantu.prediction_file import read_predictions as read_file
-from lantu.tracking.artifacts import artifacts_of
+from lantu.tracking.artifacts import artifacts_of, download
+from lantu.tracking.mlflow_client import open_mlflow
+from lantu.tracking.run_folder import RunFolder
 
 MOST_BYTES = 200_000_000
 """Files beyond this size are left out: what a run stores is far smaller."""
@@ -57,19 +60,21 @@ def _folder(runs: Runs, run: str) -> Path | None:
 
 def _of_run(run: str, folder: Path | None, split: str, tracking_uri: str | None) -> pd.DataFrame | None:
     name = f"{split}.parquet"
+    if folder is not None and urlsplit(tracking_uri or "").scheme in ("http", "https"):
+        # a server could name any folder of this machine
+        folder = folder if RunFolder(folder).upload_progress().run_id == run else None
     if folder is not None and (folder / FOLDER / name).is_file():
         return read_file(folder / FOLDER / name)
     if tracking_uri is None or (folder is not None and folder.is_dir()):
         return None
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(tracking_uri)
+    client = open_mlflow(tracking_uri)
     try:
         there = [each for each in artifacts_of(client, run, FOLDER) if each.path == f"{FOLDER}/{name}"]
         if not there or (there[0].file_size or 0) > MOST_BYTES:
             return None
         with tempfile.TemporaryDirectory() as place:
-            return read_file(Path(client.download_artifacts(run, f"{FOLDER}/{name}", place)))
+            return read_file(download(client, run, there[0], place))
     except (MlflowException, OSError):
         return None

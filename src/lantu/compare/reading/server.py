@@ -10,6 +10,7 @@ from lantu.compare.reading.further_points import further_points
 from lantu.compare.reading.run_frames import INFINITE, MONITORED, TAGS, Runs, Selection, further_score, unknown, wide
 from lantu.errors import UserError
 from lantu.tracking.further import METRICS, from_tags, metrics_of, params_of
+from lantu.tracking.mlflow_client import open_mlflow
 
 PAGE = 1000
 """Runs asked for at a time."""
@@ -21,10 +22,8 @@ class ServerReader:
     """Reads over HTTP: pages of runs, then the curves that are shown in bulk."""
 
     def __init__(self, tracking_uri: str) -> None:
-        from mlflow import MlflowClient
-
         self._uri = tracking_uri
-        self._client = MlflowClient(tracking_uri)
+        self._client = open_mlflow(tracking_uri)
         self._found: dict[str, Any] = {}
 
     def select(self, selection: Selection) -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """Which way a store is read."""
 
-import os
-
 from lantu.compare.reading.run_frames import Reader
 
 
@@ -19,5 +17,4 @@ def open_reader(tracking_uri: str) -> Reader:
     from lantu.tracking.mlflow_runs import refuse_silent
 
     refuse_silent(tracking_uri)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 take minutes
     return ServerReader(tracking_uri)
