@@ -26,7 +26,7 @@ from lantu.training.callbacks.preemption import Preemption, in_a_submitted_job
 from lantu.training.complete_config import as_plain, complete_config, publish_facts
 from lantu.training.distributed import local_ranks, torchrun
 from lantu.training.fit_and_test import best_checkpoint, train, validate_short_run
-from lantu.training.linear_base import decide_linear_base, fit_linear_base
+from lantu.training.linear_base import begin_from, fit_linear_base
 from lantu.training.loop.lean_loop import make_lean
 from lantu.training.loop.malloc import keep_freed_memory
 from lantu.training.memory.fit import fit_memory
@@ -55,7 +55,7 @@ def run(composition: Composition) -> Result:
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
     publish_facts(cfg, data, composition)
-    decide_linear_base(cfg, data)
+    linear = fit_linear_base(cfg, data)
     fit_memory(cfg, data)
     task = build_task(cfg)
     make_efficient(task, cfg)
@@ -64,8 +64,8 @@ def run(composition: Composition) -> Result:
     meter = cost_meter(trainer)
     start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run), task)
     checkpoint = start.checkpoint if start else None
-    if checkpoint is None:
-        fit_linear_base(task, data)
+    if linear is not None:
+        begin_from(task, linear)
     for logger in loggers if cfg.resume else []:
         if isinstance(logger, RunLogger):
             logger.resume()
