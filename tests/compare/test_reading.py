@@ -1,5 +1,6 @@
 """The same runs come out of a database and of a server."""
 
+import json
 import socket
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -248,3 +250,41 @@ def test_a_server_that_is_no_mlflow_is_a_sentence_without_its_password(
     assert "MLflow's store cannot be used" in said
     assert "a-pass-word" not in said
     assert "Traceback" not in said
+
+
+class _Odd(BaseHTTPRequestHandler):
+    """Answers as MLflow does, with one value that no run can have."""
+
+    metric: ClassVar[dict[str, object]] = {}
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        known = {"experiment_id": "1", "name": "exp", "lifecycle_stage": "active"}
+        point = {"key": "val/loss", "value": 1.0, "timestamp": 1, "step": 1, "run_id": "a" * 32, **self.metric}
+        info = {"run_id": "a" * 32, "experiment_id": "1", "status": "FINISHED", "lifecycle_stage": "active"}
+        run = {"info": info, "data": {"metrics": [{**point, "value": point["value"] or 1.0}]}}
+        content = json.dumps(
+            {"experiments": [known], "experiment": known, "runs": [run], "run": run, "metrics": [point]}
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("metric", [{"step": "x"}, {"step": 10**30}, {"value": None}, {"value": 10**400}, {"key": 5}])
+def test_values_that_no_run_can_have_are_a_sentence(
+    metric: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_Odd, "metric", metric)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Odd) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        assert main(["compare", f"tracking_uri=http://127.0.0.1:{server.server_port}"]) == 2
+        server.shutdown()
+    assert "the MLflow server's answer cannot be used" in capsys.readouterr().err

@@ -1,7 +1,8 @@
 """Read a tracking server, or any other store, through MLflow's own client."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,28 @@ BULK = 100
 """Runs whose curves a server gives in one answer."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _usable(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that says in a sentence that a server's answer is not of MLflow's form, such as a step that is text."""
+
+    @wraps(method)
+    def call(*given: P.args, **options: P.kwargs) -> R:
+        from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
+
+        try:
+            return method(*given, **options)
+        except UserError:
+            raise
+        except (ParseError, KeyError, OverflowError, TypeError, ValueError) as error:
+            reason = (next(iter(str(error).splitlines()), "") or type(error).__name__).rstrip(".")
+            raise UserError(f"the MLflow server's answer cannot be used ({reason[:300]}).") from error
+
+    return call
+
+
 class ServerReader:
     """Reads over HTTP: pages of runs, then the curves that are shown in bulk."""
 
@@ -26,6 +49,7 @@ class ServerReader:
         self._client = open_mlflow(tracking_uri)
         self._found: dict[str, Any] = {}
 
+    @_usable
     def select(self, selection: Selection) -> pd.DataFrame:
         """See `Reader.select`."""
         if not (selection.sweeps or selection.experiments or selection.runs or selection.filter):
@@ -70,6 +94,7 @@ class ServerReader:
         columns = ["run", "name", "experiment", "status", "start", "end", "parent", "experiment_id"]
         return pd.DataFrame(rows, columns=columns).sort_values(["start", "run"]).set_index("run")
 
+    @_usable
     def read(self, info: pd.DataFrame, *, metric: str, mode: str) -> Runs:
         """See `Reader.read`."""
         ids = info.index
@@ -95,6 +120,7 @@ class ServerReader:
         """See `Reader.metric_names`."""
         return sorted({key for run_id in info.index for key in metrics_of(self._found[run_id])})
 
+    @_usable
     def history(self, ids: list[str], keys: list[str], *, points: int) -> pd.DataFrame:
         """See `Reader.history`."""
         further = further_points(self._uri, self._further(ids), keys, points=points)
@@ -108,6 +134,7 @@ class ServerReader:
         frame = frame[np.isfinite(frame["value"].astype(float)) & (frame["value"].abs() < INFINITE)]
         return frame.sort_values(["run", "key", "step", "timestamp"], ignore_index=True)
 
+    @_usable
     def parent_of(self, sweep: str) -> str | None:
         """See `Reader.parent_of`."""
         for run in self._search(f"tags.`lantu.sweep` = '{sweep}'", most=5):
@@ -118,10 +145,12 @@ class ServerReader:
                 return str(run.info.run_id)
         return None
 
+    @_usable
     def params_of(self, run: str) -> dict[str, str]:
         """See `Reader.params_of`."""
         return params_of(self._client.get_run(run))
 
+    @_usable
     def matching(self, written: str) -> list[str]:
         """The ids of the runs that a filter matches."""
         return [run.info.run_id for run in self._search(written)]
