@@ -100,3 +100,11 @@ def test_a_network_whose_output_depends_on_its_batch_is_said(
     monkeypatch.setattr(lantu.notices, "_printed", set())
     built("wav2vec2", ["data.features=waveform", "model.config.feat_extract_norm=group"], bands=1)
     assert "Measure and predict with `data.batch_size=1`" in capsys.readouterr().err
+
+
+def test_recordings_shorter_than_a_mask_of_frames_are_trained_on() -> None:
+    net = built("wav2vec2", ["data.features=waveform", "model.config.mask_time_prob=0.5"], bands=1).train()
+    logits = net({"features": torch.randn(2, 1, 400), "lengths": torch.tensor([400, 300])})["logits"]
+    assert logits.shape[1] < net.net.config.mask_time_length
+    assert logits.isfinite().all()
+    assert net.net.config.apply_spec_augment

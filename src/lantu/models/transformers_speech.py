@@ -1,6 +1,7 @@
 """Speech models of transformers that score characters: wav2vec 2.0, Parakeet (a Conformer), Whisper's encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -73,12 +74,26 @@ class TransformersSpeech(nn.Module):
         inside = torch.arange(x.shape[2], device=x.device)[None] < lengths[:, None]
         x = x * inside[:, None]
         if self.kind in WAVEFORM:
-            logits = self.net(input_values=x[:, 0], attention_mask=inside.long()).logits
+            with self._without_masks_longer_than_the_batch(x.shape[2]):
+                logits = self.net(input_values=x[:, 0], attention_mask=inside.long()).logits
             lengths = self.net._get_feat_extract_output_lengths(lengths)
         else:
             logits = self.net(input_features=x.transpose(1, 2), attention_mask=inside.long()).logits
             lengths = self.net._get_subsampling_output_length(lengths)
         return {"logits": logits, "lengths": lengths.long().clamp(min=1, max=logits.shape[1])}
+
+    @contextmanager
+    def _without_masks_longer_than_the_batch(self, samples: int) -> Iterator[None]:
+        """Hide no frames (`mask_time_prob`) where a mask is longer than the batch: transformers fails there."""
+        config = self.net.config
+        before = config.apply_spec_augment
+        config.apply_spec_augment = (
+            before and int(self.net._get_feat_extract_output_lengths(samples)) >= config.mask_time_length
+        )
+        try:
+            yield
+        finally:
+            config.apply_spec_augment = before
 
     def _whisper(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Every recording is filled up to the same length, as Whisper is trained (Radford et al. 2023)."""
