@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lantu.checkpoints.weights import check_types
 from lantu.errors import UserError
 from lantu.extras import require
 from lantu.models.pretrained_detectors import Detections
@@ -108,9 +109,11 @@ def restored(structure: str, found: list[Tensor], names: list[str]) -> Any:
 
 def load_weights(net: nn.Module, folder: Path) -> None:
     """Fill a network with the weights of an export in safetensors."""
-    from safetensors.torch import load_model
+    from safetensors.torch import load_file, load_model
 
-    load_model(net, folder / FILES["safetensors"])
+    file = folder / FILES["safetensors"]
+    check_types(load_file(file), net)
+    load_model(net, file)
 
 
 def _onnx(path: Path) -> Any:

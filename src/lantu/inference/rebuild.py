@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.checkpoints.load import load
+from lantu.checkpoints.weights import check_finite, check_types
 from lantu.config.build import build, decided_parts, measured_by
 from lantu.config.foreign import closed
 from lantu.data import DataModule
@@ -98,7 +99,9 @@ def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, folder: Path, data_opti
         load_weights(task.net, folder)  # a task may wrap the network: in one for each fold of a walk
         task.load_state_dict(loaded["state_dict"], strict=False)
     else:
+        check_types(loaded["state_dict"], task)
         task.load_state_dict(loaded["state_dict"])
+    check_finite(task)
     data.carry(task.carried_columns)
     return Rebuilt(cfg=cfg, data=data, task=task.eval())
 

@@ -1,5 +1,6 @@
 """Stored predictions of runs: from the run's folder where that is on this machine, else from its artifacts."""
 
+import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 
 from lantu.compare.reading.run_frames import Runs
 from lantu.errors import UserError
-from lantu.prediction_file import FOLDER
+from lantu.prediction_file import CHECKSUM, FOLDER
 from lantu.prediction_file import read_predictions as read_file
 from lantu.tracking.artifacts import artifacts_of, download
 from lantu.tracking.mlflow_client import open_mlflow
@@ -17,6 +18,12 @@ from lantu.tracking.run_folder import RunFolder
 
 MOST_BYTES = 200_000_000
 """Files beyond this size are left out: what a run stores is far smaller."""
+
+
+MOST_ROWS = 100_000
+"""Of a file, unless `callbacks.predictions.most_rows` says otherwise."""
+ONE_ROW_EACH = ("rows", "images", "texts", "recordings")
+"""Units of data of which each has a row of its own in the file."""
 
 
 def read_predictions(
@@ -52,6 +59,27 @@ def read_predictions(
     return found, damaged
 
 
+def _complete(frame: pd.DataFrame, folder: Path, split: str) -> pd.DataFrame:
+    """Refuse a file without a checksum, as other programs write it, that has fewer rows than the run measured.
+
+    Raises:
+        UserError: rows are missing, or there are more than the run had.
+    """
+    if CHECKSUM in frame.attrs:
+        return frame
+    try:
+        record = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+        measured = record["sizes"][split] if record["unit"] in ONE_ROW_EACH else len(frame)
+    except (OSError, ValueError, KeyError, TypeError):  # a run from before this record
+        return frame
+    if isinstance(measured, int) and not min(measured, MOST_ROWS) <= len(frame) <= measured:
+        raise UserError(
+            f"{folder / FOLDER / split}.parquet cannot be used: it has {len(frame):,} rows and no checksum, and the "
+            f"run measured {measured:,} {record['unit']}."
+        )
+    return frame
+
+
 def _folder(runs: Runs, run: str) -> Path | None:
     column: Mapping[str, object] = runs.tags.get("lantu.run_dir", {})
     named = column.get(run) if len(column) else None
@@ -64,7 +92,7 @@ def _of_run(run: str, folder: Path | None, split: str, tracking_uri: str | None)
         # a server could name any folder of this machine
         folder = folder if RunFolder(folder).upload_progress().run_id == run else None
     if folder is not None and (folder / FOLDER / name).is_file():
-        return read_file(folder / FOLDER / name)
+        return _complete(read_file(folder / FOLDER / name), folder, split)
     if tracking_uri is None or (folder is not None and folder.is_dir()):
         return None
     from mlflow.exceptions import MlflowException
