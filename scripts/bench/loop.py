@@ -131,12 +131,16 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=40)
     parser.add_argument("--callbacks", action="store_true")
     parser.add_argument("--logger", default="mlflow", help="of the defaults; csv where MLflow is not installed")
-    parser.add_argument("--arms", nargs="+", help="only arms whose name has one of these in it")
+    parser.add_argument("--arms", nargs="+", help="only arms of these names, or with these in their name")
     parser.add_argument("work", nargs="*", default=WORK)
     asked = parser.parse_args()
     arms = ARMS | (ONE_CALLBACK if asked.callbacks else {})
-    wanted = ["by hand", *asked.arms] if asked.arms else [""]
-    arms = {name: overrides for name, overrides in arms.items() if any(each in name for each in wanted)}
+    wanted = ["by hand", "by hand, again", *asked.arms] if asked.arms else [""]
+    arms = {
+        name: overrides
+        for name, overrides in arms.items()
+        if any(each == name or (each in name and each not in arms) for each in wanted)
+    }
     for work in asked.work:
         turns = Turns(list(arms), asked.steps, asked.slices)
         with tempfile.TemporaryDirectory() as folder, silence():
