@@ -45,6 +45,7 @@ MISTAKES = {
     "resume=0123456789abcdef": ["has no runs"],
     "resume=/etc/passwd": ["this file is no checkpoint"],
     "resume=auto": ["a new one at every start", "`paths.run=FOLDER`"],
+    "peft=lora": ["CNN has none: name the layers with `peft.target_modules=[...]`"],
     "optimizer.learning_rate=0.1": ["Did you mean `optimizer.lr`?"],
     "trainer.epochs=3": ["`trainer.max_epochs`"],
     "callbacks.early_stopping.monitor=val/f1": [

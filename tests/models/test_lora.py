@@ -4,6 +4,8 @@ import pytest
 import torch
 import transformers
 
+import lantu.models
+from lantu.config.combinations import WITHOUT_ATTENTION
 from lantu.errors import UserError
 from lantu.models import GPT, RNN, MaskedTransformer, ReadingTransformer, Transformer, lora
 
@@ -100,6 +102,10 @@ def test_a_network_of_our_own_is_adapted_where_its_layers_are_named():
     trained = {name for name, each in net.named_parameters() if each.requires_grad}
     assert trained
     assert all("lora" in name for name in trained)
+
+
+def test_networks_that_are_refused_before_they_are_built_list_no_layers_themselves():
+    assert {name for name in WITHOUT_ATTENTION if getattr(getattr(lantu.models, name), "adapted", None)} == set()
 
 
 def test_ranks_below_one_are_refused():

@@ -22,6 +22,15 @@ LONGEST_NAME = 250
 """Characters of a run's or an experiment's name that every MLflow store keeps."""
 
 
+WITHOUT_ATTENTION = frozenset(
+    {
+        *("CNN", "CTCNetwork", "CTCSpeechCNN", "FastText", "Linear", "MLP", "RNN", "Scorecard", "SlotNetwork"),
+        *("SpeechCNN", "TCN", "TabM", "WaveNet"),
+    }
+)
+"""Networks of `lantu.models` in which `peft=lora` finds no layers by itself."""
+
+
 def check_combinations(cfg: DictConfig) -> None:
     """Raise a `UserError` for names that no store takes, folders that are files, options that exclude each other."""
     if "trainer" not in cfg or "optimizer" not in cfg:
@@ -42,6 +51,7 @@ def check_combinations(cfg: DictConfig) -> None:
     check_uri(_value(cfg, "paths.tracking_uri"), key="paths.tracking_uri")
     _check_heads(cfg)
     check_privacy(cfg)
+    _check_adapter(cfg)
     _check_decisions(cfg)
 
 
@@ -197,6 +207,18 @@ def _check_heads(cfg: DictConfig) -> None:
         raise UserError(f"`model.width={width}` is no multiple of `model.heads={heads}`.")
     if shared and heads % shared:
         raise UserError(f"`model.heads={heads}` is no multiple of `model.kv_heads={shared}`.")
+
+
+def _check_adapter(cfg: DictConfig) -> None:
+    """LoRA knows by itself where the attention of a transformer is; of other networks a person names the layers."""
+    model = str(_value(cfg, "model._target_") or "")
+    without = model == "timm.create_model" or model.removeprefix("lantu.models.") in WITHOUT_ATTENTION
+    if _value(cfg, "peft._target_") != "lantu.models.lora" or not without or _value(cfg, "peft.target_modules"):
+        return
+    raise UserError(
+        f"`peft=lora` finds the attention of transformers by itself, and {model.rpartition('.')[2]} has none: name the "
+        "layers with `peft.target_modules=[...]`, or train all of it with `peft=none`."
+    )
 
 
 def _nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
