@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from lantu.data import TableDataModule
-from lantu.data.splitting import completed, strata_of
+from lantu.data.splitting import completed, shares, strata_of
 from lantu.errors import UserError
+from tests.conftest import REPO
 
 
 def module(folder: Path, rows: pd.DataFrame, *, ending: str = ".csv", **options: Any) -> TableDataModule:
@@ -55,6 +57,15 @@ def test_splits_share_out_every_row_once_and_every_class_evenly(tmp_path: Path) 
         assert abs(int(made.splits[name].y.sum()) - share * size) <= 1.5
     together = torch.cat([made.splits[name].x for name in made.splits])
     assert len(torch.unique(together, dim=0)) == 1000
+
+
+def test_the_usual_test_share_is_a_tenth_and_of_own_tables_a_fifth() -> None:
+    rows, strata = np.repeat("train", 1000), strata_of(pd.Series(["a", "b"] * 500))
+    parts = completed(rows, shares(None), strata=strata, seed=0)
+    assert [int((parts == name).sum()) for name in ("train", "val", "test")] == [800, 100, 100]
+    of_own_tables = OmegaConf.load(REPO / "conf" / "data" / "csv.yaml").split
+    parts = completed(rows, shares(dict(of_own_tables)), strata=strata, seed=0)
+    assert [int((parts == name).sum()) for name in ("train", "val", "test")] == [700, 100, 200]
 
 
 def test_a_class_of_one_row_and_a_quantity_are_split_too() -> None:
