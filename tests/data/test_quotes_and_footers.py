@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lantu.data.csv_rows import read_csv
@@ -75,6 +76,15 @@ def test_a_last_line_of_totals_is_left_out_and_said_and_a_brand_called_total_is_
     assert notes == ["a last line of totals left out: 'Grand Total:'"]
     brands = [f"{('Total', 'Shell')[n % 2]},{n},z\n" for n in range(31)]
     assert len(read_csv(written(tmp_path, *brands), as_text=True)[0]) == 31
+
+
+def test_footers_and_comments_are_no_rows_of_a_file_in_parts_either(tmp_path: Path) -> None:
+    lines = [*LINES[:30], "# exported\n", *LINES[30:59], "sparse,,\n", LINES[59], "End of report\n"]
+    path = written(tmp_path, *lines)
+    whole = read_csv(path, as_text=True)[0]
+    parts = pd.concat([pd.read_parquet(each) for each in chunk_files(path, tmp_path, rows=25)], ignore_index=True)
+    assert whole["name"].tolist() == parts["name"].tolist()
+    assert len(whole) == 61
 
 
 def test_eight_digits_that_are_all_days_are_dates_whatever_the_columns_name(tmp_path: Path) -> None:

@@ -140,16 +140,28 @@ def _ends_in_totals(rows: pd.DataFrame) -> bool:
 
 def _lines_of_one_field(path: Path, dialect: Dialect, rows: pd.DataFrame) -> np.ndarray:
     """Which rows (N,) are lines without a separator, such as a comment or a footer, where there are several columns."""
-    blank = (rows.iloc[:, 1:].isna() | rows.iloc[:, 1:].eq("")).all(axis=1).to_numpy(dtype=bool)
-    if rows.shape[1] < 3 or not blank.any():
+    blank = blank_but_one(rows)
+    if not blank.any():
+        return blank
+    alone = lines_alone(path, dialect)
+    return blank & alone if len(alone) == len(rows) else np.zeros(len(rows), dtype=bool)
+
+
+def blank_but_one(rows: pd.DataFrame) -> np.ndarray:
+    """Which rows (N,) have nothing but a first value, where there are three columns or more."""
+    if rows.shape[1] < 3:
         return np.zeros(len(rows), dtype=bool)
+    return (rows.iloc[:, 1:].isna() | rows.iloc[:, 1:].eq("")).all(axis=1).to_numpy(dtype=bool)
+
+
+def lines_alone(path: Path, dialect: Dialect) -> np.ndarray:
+    """Which rows (N,) of a file are lines without a separator; none, (0,), where it cannot be told."""
     with dialect.below_header(path) as file:
         reader = csv.reader(file, delimiter=dialect.separator, quotechar=dialect.quote, escapechar=dialect.escape)
         try:
-            alone = np.array([len(row) == 1 for row in reader if any(row) or len(row) > 1], dtype=bool)
+            return np.array([len(row) == 1 for row in reader if any(row) or len(row) > 1], dtype=bool)
         except csv.Error:
-            return np.zeros(len(rows), dtype=bool)
-    return blank & alone if len(alone) == len(rows) else np.zeros(len(rows), dtype=bool)
+            return np.zeros(0, dtype=bool)
 
 
 def _without_long_rows(path: Path, dialect: Dialect, options: dict[str, Any]) -> tuple[pd.DataFrame, int]:

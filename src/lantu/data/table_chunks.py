@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lantu.data.csv_dialect import find_dialect
-from lantu.data.csv_rows import check_quotes, without_repeated_header
+from lantu.data.csv_rows import blank_but_one, check_quotes, lines_alone, without_repeated_header
 from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.errors import UserError
 from lantu.notices import warn_once
@@ -70,7 +71,8 @@ def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
     for note in dialect.notes:
         warn_once(note)
     options = {**dialect.options(), "dtype": str, "keep_default_na": False, "na_values": []}
-    number = 0
+    number = first = 0
+    alone: np.ndarray | None = None
     try:
         with warnings.catch_warnings(), dialect.below_header(path) as file:
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -78,6 +80,11 @@ def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
                 texts = frame.apply(lambda column: column.str.strip())
                 check_quotes(texts, dialect, path)
                 again = without_repeated_header(texts, dialect)
+                if (blank := blank_but_one(texts)).any():  # a comment or a footer, if there is no separator in its line
+                    alone = lines_alone(path, dialect) if alone is None else alone
+                    here = alone[first : first + len(texts)]
+                    again = again | (blank & here) if len(here) == len(texts) else again
+                first += len(texts)
                 texts = texts.mask(texts.eq(""))[~again].reset_index(drop=True)
                 texts.columns = [name or f"Unnamed: {place}" for place, name in enumerate(dialect.names)]
                 if not dialect.names[-1] and texts.iloc[:, -1].isna().all():  # a separator at the end of each line
