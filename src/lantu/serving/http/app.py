@@ -93,7 +93,7 @@ class Server:
         if model.prompted:
             answers = await text_api.respond(model, self.writer, inputs.rows, inputs.params)
         else:
-            answers, model = await self.batcher.ask(lambda each: _prepare(each, inputs), inputs.count)
+            answers, model = await self.batcher.ask(lambda each: _prepare(each, inputs), inputs.count, size=inputs.size)
             if self.sample is not None and inputs.rows:
                 self._keep(self.sample, model, inputs.rows)
         named = f"{model.name}/{model.version}"

@@ -17,6 +17,10 @@ In a thread it would wait for Python's lock while the loop reads requests, up to
 """
 
 
+SMALL = 1 << 16
+"""Bytes of the requests of such a batch; a text of megabytes takes seconds to cut into tokens."""
+
+
 class Overloaded(Exception):
     """More requests wait than the server takes."""
 
@@ -25,6 +29,7 @@ class Overloaded(Exception):
 class _Waiting:
     prepare: Callable[[ServedModel], Prepared]
     rows: int
+    size: int
     answer: asyncio.Future[tuple[list[Record], ServedModel]]
 
 
@@ -76,12 +81,15 @@ class Batcher:
             self._worker.cancel()
         self._thread.shutdown(wait=True)
 
-    async def ask(self, prepare: Callable[[ServedModel], Prepared], rows: int) -> tuple[list[Record], ServedModel]:
+    async def ask(
+        self, prepare: Callable[[ServedModel], Prepared], rows: int, *, size: int = 0
+    ) -> tuple[list[Record], ServedModel]:
         """The answers to a request, and the model that gave them.
 
         Args:
             prepare: makes the model's inputs of the request.
             rows: how many there are.
+            size: bytes of the request.
 
         Raises:
             Overloaded: too many requests wait.
@@ -89,7 +97,7 @@ class Batcher:
         if len(self._waiting) >= self.max_waiting:
             raise Overloaded
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(prepare, rows, answer))
+        self._waiting.append(_Waiting(prepare, rows, size, answer))
         self._arrived.set()
         return await answer
 
@@ -104,7 +112,7 @@ class Batcher:
                 continue
             model = self._current()
             began = time.perf_counter()
-            if self._seconds < QUICK:
+            if self._seconds < QUICK and sum(each.size for each in batch) < SMALL:
                 results = _answers(model, batch)
             else:
                 results = await loop.run_in_executor(self._thread, _answers, model, batch)

@@ -35,6 +35,8 @@ class RequestInputs:
     rows: list[dict[str, Any]] = field(default_factory=list)
     files: list[Sent] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
+    """Bytes of the request's body."""
 
     @property
     def count(self) -> int:
@@ -51,7 +53,7 @@ async def read(request: Request, *, max_bytes: int, max_rows: int) -> RequestInp
     if int(request.headers.get("content-length") or 0) > max_bytes:
         raise Refused(413, f"the request is larger than {max_bytes:,} bytes, the server's `max_bytes`.")
     if kind == "multipart/form-data":
-        inputs = await _form(request, max_bytes)
+        inputs, body = await _form(request, max_bytes)
     else:
         body = await _body(request, max_bytes)
         if kind == ARROW:
@@ -62,6 +64,7 @@ async def read(request: Request, *, max_bytes: int, max_rows: int) -> RequestInp
         raise Refused(422, 'the request holds no inputs: send {"inputs": [{...}]}, or files.')
     if inputs.count > max_rows:
         raise Refused(413, f"the request holds {inputs.count:,} inputs, and the server takes {max_rows:,} at once.")
+    inputs.size = len(body)
     return inputs
 
 
@@ -168,7 +171,8 @@ def as_arrow(answers: list[dict[str, Any]], *, model: str) -> bytes:
     return bytes(sink.getvalue())
 
 
-async def _form(request: Request, max_bytes: int) -> RequestInputs:
+async def _form(request: Request, max_bytes: int) -> tuple[RequestInputs, bytes]:
+    """The files of a form, and the body that it was read from."""
     body = await _body(request, max_bytes)
     request._body = body  # the form is read from what the limit has let through
     try:
@@ -176,7 +180,7 @@ async def _form(request: Request, max_bytes: int) -> RequestInputs:
     except MultiPartException as error:
         raise Refused(400, f"the form cannot be read: {error.message.rstrip('.')}.") from error
     files = [each for _, each in form.multi_items() if not isinstance(each, str)]
-    return RequestInputs(files=[Sent(each.filename or "file", await each.read()) for each in files])
+    return RequestInputs(files=[Sent(each.filename or "file", await each.read()) for each in files]), body
 
 
 def _raw(kind: str, body: bytes) -> RequestInputs:
