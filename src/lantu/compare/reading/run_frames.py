@@ -143,6 +143,11 @@ def read(reader: Reader, selection: Selection, *, metric: str = "val/loss", mode
         from lantu.suggestions import did_you_mean
 
         names = reader.metric_names(info)
+        if metric in names:
+            raise UserError(
+                f"`metric={metric}`: of the {len(info)} runs, those that have it have no finite value of it, so there "
+                "is nothing to compare."
+            )
         known = ", ".join(name for name in names if name.startswith("val/")) or ", ".join(names[:12]) or "none at all"
         raise UserError(
             f"`metric={metric}`: none of the {len(info)} runs has it.{did_you_mean(metric, names)} They have: {known}."
