@@ -87,6 +87,16 @@ def test_footers_and_comments_are_no_rows_of_a_file_in_parts_either(tmp_path: Pa
     assert len(whole) == 61
 
 
+@pytest.mark.parametrize("rows", [20, 25])
+def test_a_last_line_of_totals_is_no_row_of_a_file_in_parts_either(tmp_path: Path, rows: int) -> None:
+    def in_parts(*lines: str) -> int:
+        path = written(tmp_path, *lines)
+        return sum(len(pd.read_parquet(each)) for each in chunk_files(path, tmp_path, rows=rows))
+
+    assert in_parts(*LINES, "Grand Total:,1770,99\n") == 60
+    assert in_parts("Total,1,z\n", *LINES, "Total,2,z\n") == 62  # a brand
+
+
 def test_eight_digits_that_are_all_days_are_dates_whatever_the_columns_name(tmp_path: Path) -> None:
     days = [f"2023{n % 12 + 1:02d}{n % 28 + 1:02d},{20000000 + n * 37},z\n" for n in range(60)]
     kinds = kinds_of(read_csv(written(tmp_path, *days, header="since,account,y\n"), as_text=True)[0])

@@ -122,20 +122,38 @@ def _rows(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, int, list[str]]:
         notes.append(f"lines with one field left out: {int(lone.sum()):,}, such as {example!r}")
     rows = rows.mask(rows.eq(""))
     rows = rows[~(again | lone)].reset_index(drop=True)
-    if _ends_in_totals(rows):
-        notes.append(f"a last line of totals left out: {rows.iloc[-1].dropna().iloc[0]!r}")
+    if ends_in_totals(rows):
+        notes.append(totals_note(rows))
         rows = rows.iloc[:-1]
     rows.columns = dialect.names
     return rows, bad, notes
 
 
-def _ends_in_totals(rows: pd.DataFrame) -> bool:
-    """Whether the last of several rows begins with a word for a total that no other row has there."""
-    if len(rows) < 3 or rows.shape[1] < 2 or rows.iloc[-1].isna().all():
+def ends_in_totals(rows: pd.DataFrame, *, before: int = 0) -> bool:
+    """Whether the last row begins with a word for a total that no other row has there.
+
+    Args:
+        rows: texts, with NaN where nothing stands.
+        before: rows of the same table that stand above these.
+    """
+    if len(rows) + before < 3 or rows.shape[1] < 2 or not len(rows) or rows.iloc[-1].isna().all():
         return False
     place = int(rows.iloc[-1].notna().to_numpy().argmax())
-    word = str(rows.iloc[-1, place]).rstrip(" :").casefold()
-    return word in TOTALS and not rows.iloc[:-1, place].str.rstrip(" :").str.casefold().eq(word).any()
+    return bool(_is_total(rows.iloc[-1:, place]).any() and not _is_total(rows.iloc[:-1, place]).any())
+
+
+def has_totals(rows: pd.DataFrame) -> bool:
+    """Whether a row begins, in one of the first three columns, with a word for a total."""
+    return bool(len(rows)) and bool(_is_total(rows.iloc[:, :3].bfill(axis=1).iloc[:, 0]).any())
+
+
+def totals_note(rows: pd.DataFrame) -> str:
+    """What is said of a last line of totals that is left out."""
+    return f"a last line of totals left out: {rows.iloc[-1].dropna().iloc[0]!r}"
+
+
+def _is_total(texts: pd.Series) -> pd.Series:
+    return texts.astype(object).map(lambda text: isinstance(text, str) and text.rstrip(" :").casefold() in TOTALS)
 
 
 def _lines_of_one_field(path: Path, dialect: Dialect, rows: pd.DataFrame) -> np.ndarray:

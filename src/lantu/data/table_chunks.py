@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 
 from lantu.data.csv_dialect import find_dialect
-from lantu.data.csv_rows import blank_but_one, check_quotes, lines_alone, without_repeated_header
+from lantu.data.csv_rows import (
+    blank_but_one,
+    check_quotes,
+    ends_in_totals,
+    has_totals,
+    lines_alone,
+    totals_note,
+    without_repeated_header,
+)
 from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.errors import UserError
 from lantu.notices import warn_once
@@ -72,11 +80,12 @@ def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
         warn_once(note)
     options = {**dialect.options(), "dtype": str, "keep_default_na": False, "na_values": []}
     number = first = 0
+    totals_above = False
     alone: np.ndarray | None = None
     try:
         with warnings.catch_warnings(), dialect.below_header(path) as file:
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            for frame in pd.read_csv(file, chunksize=rows, **options):
+            for frame, is_last in _with_the_last_marked(pd.read_csv(file, chunksize=rows, **options)):
                 texts = frame.apply(lambda column: column.str.strip())
                 check_quotes(texts, dialect, path)
                 again = without_repeated_header(texts, dialect)
@@ -84,8 +93,12 @@ def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
                     alone = lines_alone(path, dialect) if alone is None else alone
                     here = alone[first : first + len(texts)]
                     again = again | (blank & here) if len(here) == len(texts) else again
-                first += len(texts)
+                before, first = first, first + len(texts)
                 texts = texts.mask(texts.eq(""))[~again].reset_index(drop=True)
+                if is_last and not totals_above and ends_in_totals(texts, before=before):
+                    warn_once(totals_note(texts))
+                    texts = texts.iloc[:-1]
+                totals_above = totals_above or has_totals(texts)
                 texts.columns = [name or f"Unnamed: {place}" for place, name in enumerate(dialect.names)]
                 if not dialect.names[-1] and texts.iloc[:, -1].isna().all():  # a separator at the end of each line
                     texts = texts.iloc[:, :-1]
@@ -99,6 +112,17 @@ def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
             f"{path}: some rows have more fields than the header ({str(error).splitlines()[0][:150]}). Such files are "
             "read whole only: `rows_at_once=null`; or write the file as Parquet."
         ) from error
+
+
+def _with_the_last_marked(frames: Iterable[pd.DataFrame]) -> Iterator[tuple[pd.DataFrame, bool]]:
+    """Each frame, and whether none follows."""
+    before: pd.DataFrame | None = None
+    for frame in frames:
+        if before is not None:
+            yield before, False
+        before = frame
+    if before is not None:
+        yield before, True
 
 
 def text_types(frame: pd.DataFrame) -> dict[str, str]:
