@@ -74,6 +74,8 @@ def _choosing(*, group: str, name: str) -> list[str]:
         return [f"data={data}", f"model={FITS[data][0]}"]
     if group == "privacy":  # the default network has batch norm, which DP refuses
         return ["data=digits", "model=mlp", f"privacy={name}"]
+    if name == "lora":  # which finds the attention of transformers by itself
+        return ["data=trec", "model=bert", "peft=lora"]
     if group == "preset":
         return ["data=tiny_shakespeare", "model=gpt", f"preset={name}"]
     return [f"{group}=[{name}]" if group in ("callbacks", "logger") else f"{group}={name}"]
