@@ -78,7 +78,7 @@ def test_columns_that_do_not_cancel_each_other_need_no_linear_model(train: Train
 
 def test_it_is_left_out_where_it_cannot_be_fitted_and_refused_where_it_was_asked_for(train: Train, loans: Path) -> None:
     for options, said in (
-        (("data=digits",), "not a table"),
+        (("data=digits",), "not the columns of a table"),
         ((*of(loans, "rate"), "fairness.group=[high]"), "fairness"),
     ):
         assert train(*options, *QUIET, "trainer.fast_dev_run=true").cfg.model.linear_base is False

@@ -48,6 +48,8 @@ class Classification(CalibratedClassifier):
 
     class_weights: Tensor | None
 
+    linear_model = "classification"
+
     def __init__(
         self,
         net: nn.Module,

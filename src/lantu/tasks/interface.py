@@ -6,7 +6,7 @@ methods, each with a default; a task of your own overrides those for which the d
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -47,6 +47,8 @@ class TaskInterface(pl.LightningModule):
     """Whether a prompted model answers with a recording rather than text: `synthesize` instead of `stream`."""
     transcribes = False
     """Whether it writes down recordings: its answers have the column `text`."""
+    linear_model: Literal["classification", "regression"] | None = None
+    """What a linear model of the same inputs is fitted as, from which a network may begin; None: there is none."""
     figure_stages: tuple[str, ...] = ("test",)
     """The stages whose figures are drawn: "val" (the last validation) and "test"."""
     compiles_loss = False

@@ -34,6 +34,7 @@ class Regression(Task):
         loss: mse, mae or huber.
     """
 
+    linear_model = "regression"
     target_mean: Tensor
     target_std: Tensor
 

@@ -17,7 +17,7 @@ from lantu.config.build import groups_of
 from lantu.data import DataModule
 from lantu.errors import UserError
 from lantu.models.linear_base import LinearBase
-from lantu.tasks import Classification, Regression, Task
+from lantu.tasks import Task
 from lantu.tasks.baselines import MOST_TRAINING
 from lantu.training.build_task import task_class
 from lantu.training.resume import find_checkpoint
@@ -76,7 +76,7 @@ def fit_linear_base(cfg: DictConfig, data: DataModule) -> Fitted | None:
         begun = (Recipe.read(found[1]) or {}).get("model") or {}
         cfg.model.linear_base = asked is True or begun.get("linear_base") is True
         return None
-    reason, classifies = _why_not(cfg, data), task_class(cfg.task) is Classification
+    reason, classifies = _why_not(cfg), task_class(cfg.task).linear_model == "classification"
     if asked is True and reason:
         raise UserError(f"`model.linear_base=true` fits a linear model first, and {reason}. Leave the option out.")
     cfg.model.linear_base = False
@@ -109,16 +109,17 @@ def begin_from(task: Task, fitted: Fitted) -> None:
         torch.nn.init.zeros_(each)
 
 
-def _why_not(cfg: DictConfig, data: DataModule) -> str:
+def _why_not(cfg: DictConfig) -> str:
     """Why no linear model is fitted first; empty: one is."""
     spec, task = cfg.spec, task_class(cfg.task)
-    if spec.get("kind") != "table":
-        return f"these data are of the kind `{spec.get('kind')}`, not a table"
-    if task not in (Classification, Regression):
-        return f"`{task.__name__}` is neither Classification nor Regression"
-    if task is Classification and 0 in (spec.get("class_counts") or []):
+    if "feature_columns" not in spec:
+        return "these data are not the columns of a table"
+    if task.linear_model is None:
+        return f"`{task.__name__}` is neither classification nor regression"
+    classifies = task.linear_model == "classification"
+    if classifies and 0 in (spec.get("class_counts") or []):
         return "a class has no training rows"
-    if spec.get("outputs") != (spec.get("classes") if task is Classification else 1):
+    if spec.get("outputs") != (spec.get("classes") if classifies else 1):
         return f"the network has {spec.get('outputs')} outputs"
     if (cfg.get("privacy") or {}).get("_target_"):
         return "`privacy=dp` would not cover what it learns from the training rows"
