@@ -20,6 +20,8 @@ from lantu.data.batches import Examples
 from lantu.data.samplers import Chosen
 from lantu.training.callbacks.exact_resume import KEY
 from lantu.training.callbacks.interruptible import Interruptible
+from tests.warm import TRAINING
+from tests.warm_server import IMPORTS
 
 COMMON = (
     "trainer=cpu", "trainer.deterministic=true", "trainer.log_every_n_steps=3", "trainer.enable_progress_bar=false",
@@ -69,26 +71,30 @@ def run_until(folder: Path, overrides: tuple[str, ...], place: Place) -> None:
 def children(target: Any, *arguments: Any, ranks: int = 1) -> int:
     """Run in processes of their own until all or one has ended, which ends the others; returns that one's status.
 
-    They are forked: a process that starts afresh takes seconds to import torch.
+    They are forked from a server that has imported torch, which takes seconds, and has computed nothing: a process that
+    is forked after autograd has started threads cannot compute gradients.
     """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *IMPORTS[TRAINING]])
     port = find_free_network_port()
     processes = [
-        multiprocessing.get_context("fork").Process(target=as_rank, args=(rank, ranks, port, target, *arguments))
+        context.Process(target=as_rank, args=(dict(os.environ), rank, ranks, port, target, *arguments))
         for rank in range(ranks)
     ]
     for process in processes:
         process.start()
     while not any(each.exitcode for each in processes) and (alive := [each for each in processes if each.is_alive()]):
         multiprocessing.connection.wait([each.sentinel for each in alive])
-    status = min(each.exitcode or 0 for each in processes)
+    statuses = [each.exitcode or 0 for each in processes]
     for process in processes:
         process.kill()
         process.join()
-    return status
+    return min(statuses) or max(statuses)
 
 
-def as_rank(rank: int, ranks: int, port: int, target: Any, *arguments: Any) -> None:
-    torch.set_num_threads(1)  # the threads of the process that was forked are not there
+def as_rank(environment: dict[str, str], rank: int, ranks: int, port: int, target: Any, *arguments: Any) -> None:
+    os.environ |= environment  # the server's is that of the first test
+    torch.set_num_threads(1)
     if ranks > 1:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
         os.environ |= {"WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank)}
@@ -158,6 +164,7 @@ def text(tmp_path: Path) -> str:
     return f"data.path={tmp_path}/text.txt"
 
 
+@pytest.mark.slow
 def test_tables_with_accumulation_a_plateau_schedule_and_early_stopping(tmp_path: Path) -> None:
     kill_and_compare(tmp_path, TABLES, anywhere(30))
 
