@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -114,15 +114,21 @@ def _of_csv(path: Path, folder: Path, rows: int) -> Iterator[Path]:
         ) from error
 
 
-def _with_the_last_marked(frames: Iterable[pd.DataFrame]) -> Iterator[tuple[pd.DataFrame, bool]]:
-    """Each frame, and whether none follows."""
+def _with_the_last_marked(frames: Iterator[pd.DataFrame]) -> Iterator[tuple[pd.DataFrame, bool]]:
+    """Each frame, and whether none follows; one that cannot be read is an error after those before it."""
     before: pd.DataFrame | None = None
-    for frame in frames:
+    while True:
+        try:
+            frame = next(frames, None)
+        except Exception:
+            if before is not None:
+                yield before, False
+            raise
         if before is not None:
-            yield before, False
+            yield before, frame is None
+        if frame is None:
+            return
         before = frame
-    if before is not None:
-        yield before, True
 
 
 def text_types(frame: pd.DataFrame) -> dict[str, str]:
