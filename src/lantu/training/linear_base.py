@@ -22,8 +22,8 @@ from lantu.tasks.baselines import MOST_TRAINING
 from lantu.training.build_task import task_class
 from lantu.training.resume import find_checkpoint
 
-MOST_NUMBERS = 40_000_000
-"""Rows times features that it is fitted on at most: 320 MB in double precision, and seconds on one core."""
+MOST_FEATURES = 2000
+"""It takes 3 s of one core with so many and `MOST_TRAINING` rows; it grows with their square."""
 PENALTIES = np.logspace(-3, 3, 13)
 """Of ridge regression, of which leaving one row out at a time chooses one."""
 CANCELS = 6.0
@@ -82,9 +82,8 @@ def fit_linear_base(cfg: DictConfig, data: DataModule) -> Fitted | None:
     cfg.model.linear_base = False
     if reason or (asked == "auto" and classifies):
         return None
-    most = min(MOST_TRAINING, MOST_NUMBERS // int(cfg.spec.features))
-    x, y = data.classical_features("train", _some(data, "train", most))
-    fitted = _classification(x, y, data, most) if classifies else _regression(x, y)
+    x, y = data.classical_features("train", _some(data, "train"))
+    fitted = _logistic_regression(x, y, data) if classifies else _ridge_regression(x.astype(np.float64), y)
     times = fitted.cancellation(x, cfg.spec.feature_columns)
     if asked == "auto" and times < CANCELS:
         return None
@@ -127,25 +126,38 @@ def _why_not(cfg: DictConfig) -> str:
         return "`fairness.group` would not apply to it"
     if (cfg.get("init") or {}).get("path") or cfg.get("peft"):
         return "the network begins from other weights (`init`, `peft`)"
-    if spec.get("features", 0) * 100 > MOST_NUMBERS:
-        return f"{spec.get('features'):,} features are too many for it"
+    if spec.get("features", 0) > MOST_FEATURES:
+        return f"{spec.get('features'):,} features are more than the {MOST_FEATURES:,} that it takes"
     return ""
 
 
-def _regression(x: np.ndarray, y: np.ndarray) -> Fitted:
-    """Ridge regression of targets (N,) on features (N, F)."""
-    from sklearn.linear_model import RidgeCV
+def _ridge_regression(x: np.ndarray, y: np.ndarray) -> Fitted:
+    """Ridge regression of targets (N,) on features (N, F), with the penalty of the least leave-one-out error.
 
-    fitted = RidgeCV(PENALTIES).fit(x.astype(np.float64), y)
-    return Fitted(np.atleast_2d(fitted.coef_), np.atleast_1d(fitted.intercept_), len(y))
+    The numbers of scikit-learn's RidgeCV in a seventh of its time (7,000 rows, 663 features): it decomposes the
+    features, and this their products (F, F).
+    """
+    x_mean, y_mean = x.mean(axis=0), y.mean()
+    x, y = x - x_mean, y - y_mean
+    values, vectors = np.linalg.eigh(x.T @ x)
+    rotated = x @ vectors
+    products, squares = rotated.T @ y, rotated**2
+    best, weight = np.inf, np.zeros(x.shape[1])
+    for penalty in PENALTIES:
+        shrunk = 1 / (values.clip(0) + penalty)
+        leverage = squares @ shrunk + 1 / len(y)
+        error = float(np.mean(((y - rotated @ (shrunk * products)) / (1 - leverage).clip(1e-9)) ** 2))
+        if error < best:
+            best, weight = error, vectors @ (shrunk * products)
+    return Fitted(weight[None], np.atleast_1d(y_mean - x_mean @ weight), len(y))
 
 
-def _classification(x: np.ndarray, y: np.ndarray, data: DataModule, most: int) -> Fitted:
-    """Logistic regression of classes (N,) on features (N, F)."""
+def _logistic_regression(x: np.ndarray, y: np.ndarray, data: DataModule) -> Fitted:
+    """Logistic regression of classes (N,) on features (N, F), with the penalty of the least loss on validation."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
-    seen, truth = data.classical_features("val", _some(data, "val", most))
+    seen, truth = data.classical_features("val", _some(data, "val"))
     solver = "newton-cholesky" if int(y.max()) < 2 else "lbfgs"  # which finds small differences in a few steps
     fitted = [LogisticRegression(C=strength, solver=solver, max_iter=300).fit(x, y) for strength in STRENGTHS]
     best: Any = min(fitted, key=lambda each: log_loss(truth, each.predict_proba(seen), labels=each.classes_))
@@ -155,7 +167,9 @@ def _classification(x: np.ndarray, y: np.ndarray, data: DataModule, most: int) -
     return Fitted(np.concatenate([-half[0], half[0]]), np.concatenate([-half[1], half[1]]), len(y))
 
 
-def _some(data: DataModule, split: str, most: int) -> np.ndarray:
-    """Indices of all examples of a split, or of `most` that a fixed seed draws."""
+def _some(data: DataModule, split: str) -> np.ndarray:
+    """Indices of all examples of a split, or of `MOST_TRAINING` that a fixed seed draws."""
     number = len(data.splits[split])  # type: ignore[arg-type]
-    return np.arange(number) if number <= most else np.sort(np.random.default_rng(0).permutation(number)[:most])
+    if number <= MOST_TRAINING:
+        return np.arange(number)
+    return np.sort(np.random.default_rng(0).permutation(number)[:MOST_TRAINING])
