@@ -55,6 +55,7 @@ def trainer(tmp_path: Path) -> Trainer:
                    default_root_dir=tmp_path)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_test_is_measured_with_the_checkpoints_own_calibration_and_evaluate_repeats_it(
     result: lantu.Result, trainer: Trainer
 ) -> None:

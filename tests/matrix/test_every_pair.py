@@ -59,6 +59,8 @@ OF_ONE_KIND = {
 """Models for data of one kind, whose refusal is tested with one other data set."""
 NO_CLASSES = {("ames", "scorecard")}
 """Pairs whose facts fit and whose target does not, which tests/data/test_woe.py asks about."""
+SLOW = {"wavenet", "bert", "bert_mlm", "whisper", "fusion"}
+"""Models whose whole run takes more than three processor seconds."""
 PAIRS = [
     (data, model)
     for data in FITS
@@ -183,7 +185,9 @@ def options(own_data: dict[str, list[str]], request: pytest.FixtureRequest) -> C
     return of
 
 
-@pytest.mark.parametrize(("data", "model"), WHOLE)
+@pytest.mark.parametrize(
+    ("data", "model"), [pytest.param(*pair, marks=pytest.mark.slow if pair[1] in SLOW else ()) for pair in WHOLE]
+)
 def test_a_pair_that_fits_trains_and_is_recorded(
     data: str,
     model: str,

@@ -71,6 +71,7 @@ hidden: [8]
 """A model that fails for two of its sizes, as a mistake in a user's own code does: no check can tell it before."""
 
 
+@pytest.mark.slow
 def test_a_failed_trial_does_not_end_the_sweep_and_is_tried_again_up_to_a_limit(
     sweep: Sweep, the_sweep: Find, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +157,7 @@ def test_trials_are_composed_from_the_files_as_they_were_when_the_sweep_began(
     assert statuses(the_sweep("mine")) == {"finished": 2}
 
 
+@pytest.mark.slow
 def test_a_budget_ends_the_sweep_and_a_larger_one_goes_on(
     sweep: Sweep, the_sweep: Find, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "d.csv"
 
 
+@pytest.mark.slow
 def test_a_small_gpt_learns_to_answer_new_questions_and_a_rebuilt_one_answers_alike(
     train: Callable[..., lantu.Result], table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,7 @@ def test_training_goes_on_with_other_rows_in_the_next_epoch(texts: Path) -> None
     assert len({tuple(each) for each in seen}) == 4
 
 
+@pytest.mark.slow
 def test_the_recipe_for_many_languages_takes_steps(train_shortly: Callable[..., lantu.Result], texts: Path) -> None:
     result = train_shortly("experiment=languages", f"paths.mirror={texts}", "save_model=false")
     assert 0 < result.metrics["test/bits_per_byte"] < 9

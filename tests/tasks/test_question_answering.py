@@ -74,6 +74,7 @@ def rights(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_what_was_learned_by_heart_is_answered_and_measured_as_torchmetrics_does(
     rights: Path, train: Callable[..., lantu.Result], tmp_path: Path
 ) -> None:

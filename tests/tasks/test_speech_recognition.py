@@ -393,6 +393,7 @@ def test_held_out_recordings_that_training_has_as_well_are_a_warning(words: Path
     assert warnings() == []
 
 
+@pytest.mark.slow
 def test_a_recogniser_trains_evaluates_and_predicts_with_its_lexicon(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

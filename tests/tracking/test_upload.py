@@ -93,6 +93,7 @@ def test_everything_logged_arrives_with_its_time_and_step(open_run: OpenRun, tmp
     assert not list((logger.run_dir / "journal" / "spool").iterdir())
 
 
+@pytest.mark.slow
 def test_twice_is_once_even_when_the_acknowledgement_was_lost(open_run: OpenRun) -> None:
     logger = open_run()
     for step in range(1200):

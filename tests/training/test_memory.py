@@ -39,7 +39,8 @@ def weights(result):
     return torch.cat([each.detach().flatten() for each in result.module.net.parameters()])
 
 
-@pytest.mark.parametrize(("mib", "again"), [pytest.param(4, False, marks=pytest.mark.slow), (1, True)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("mib", "again"), [(4, False), (1, True)])
 def test_a_batch_that_does_not_fit_is_cut_and_trains_the_same_weights(trained, whole, capsys, mib, again):
     fitted = trained(f"trainer.memory={mib * MIB}")
     cfg, said = fitted.cfg, capsys.readouterr().err
