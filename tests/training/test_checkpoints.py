@@ -178,9 +178,11 @@ def write_for_ever(folder: Path) -> None:
 
 
 def test_a_process_killed_while_it_writes_leaves_only_whole_checkpoints(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")  # a fork of this process would hold the locks of its threads
+    context.set_forkserver_preload([__name__])
     for number, wait in enumerate((0.0, 0.002, 0.005, 0.009, 0.014)):
         folder = tmp_path / str(number)
-        process = multiprocessing.get_context("fork").Process(target=write_for_ever, args=(folder,))
+        process = context.Process(target=write_for_ever, args=(folder,))
         process.start()
         while not (folder / PREVIOUS).is_file():
             time.sleep(0.001)
