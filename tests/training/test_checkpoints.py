@@ -177,6 +177,7 @@ def write_for_ever(folder: Path) -> None:
         files.save_checkpoint({"epoch": epoch, "w": torch.zeros(500_000)}, folder / LAST)
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_writes_leaves_only_whole_checkpoints(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")  # a fork of this process would hold the locks of its threads
     context.set_forkserver_preload([__name__])
