@@ -166,7 +166,7 @@ def _trials() -> Iterator[tuple[tuple[str, ...], str]]:
     random = Random(time.time_ns())
     with config_search():
         _, every = _composer()
-    for base, path in every if FUZZ > 1 else random.sample(every, 100):
+    for base, path in every if FUZZ > 1 else random.sample(every, 200):
         for value in random.sample(VALUES, FUZZ):
             yield base, f"{path}={value}"
 
@@ -183,7 +183,7 @@ def test_every_option_with_random_values_is_accepted_or_answered_in_a_sentence()
             else:
                 refused += 1
     assert refused > 20
-    assert accepted > 0
+    assert accepted > 5
 
 
 @settings(max_examples=40 * FUZZ, deadline=None, suppress_health_check=list(HealthCheck))
