@@ -72,9 +72,12 @@ def fit_baselines(data: DataModule, *, kind: Literal["classification", "regressi
 
 
 def _chosen(data: DataModule, split: str) -> np.ndarray:
+    return some_of(data, split) if split == "train" else np.arange(len(data.splits[split]))  # type: ignore[arg-type]
+
+
+def some_of(data: DataModule, split: str) -> np.ndarray:
+    """Indices in order of `MOST_TRAINING` examples of a split that a fixed seed draws, or of all if they are fewer."""
     number = len(data.splits[split])  # type: ignore[arg-type]
-    if split != "train":
-        return np.arange(number)
     return np.sort(np.random.default_rng(0).permutation(number)[:MOST_TRAINING])
 
 

@@ -18,12 +18,12 @@ from lantu.data import DataModule
 from lantu.errors import UserError
 from lantu.models.linear_base import LinearBase
 from lantu.tasks import Task
-from lantu.tasks.baselines import MOST_TRAINING
+from lantu.tasks.baselines import some_of
 from lantu.training.build_task import task_class
 from lantu.training.resume import find_checkpoint
 
 MOST_FEATURES = 1000
-"""Some 2 s of one core with `MOST_TRAINING` rows; it grows with the square of the features (2,000 took 9 s)."""
+"""Some 2 s of one core with 20,000 rows, the most; it grows with the square of the features (2,000 took 9 s)."""
 PENALTIES = np.logspace(-3, 3, 13)
 """Of ridge regression, of which leaving one row out at a time chooses one."""
 CANCELS = 6.0
@@ -82,7 +82,7 @@ def fit_linear_base(cfg: DictConfig, data: DataModule) -> Fitted | None:
     cfg.model.linear_base = False
     if reason or (asked == "auto" and classifies):
         return None
-    x, y = data.classical_features("train", _some(data, "train"))
+    x, y = data.classical_features("train", some_of(data, "train"))
     fitted = _logistic_regression(x, y, data) if classifies else _ridge_regression(x.astype(np.float64), y)
     times = fitted.cancellation(x, cfg.spec.feature_columns)
     if asked == "auto" and times < CANCELS:
@@ -157,7 +157,7 @@ def _logistic_regression(x: np.ndarray, y: np.ndarray, data: DataModule) -> Fitt
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
-    seen, truth = data.classical_features("val", _some(data, "val"))
+    seen, truth = data.classical_features("val", some_of(data, "val"))
     solver = "newton-cholesky" if int(y.max()) < 2 else "lbfgs"  # which finds small differences in a few steps
     fitted = [LogisticRegression(C=strength, solver=solver, max_iter=300).fit(x, y) for strength in STRENGTHS]
     best: Any = min(fitted, key=lambda each: log_loss(truth, each.predict_proba(seen), labels=each.classes_))
@@ -165,11 +165,3 @@ def _logistic_regression(x: np.ndarray, y: np.ndarray, data: DataModule) -> Fitt
         return Fitted(best.coef_, best.intercept_, len(y))
     half = best.coef_ / 2, best.intercept_ / 2  # two logits whose difference is scikit-learn's one
     return Fitted(np.concatenate([-half[0], half[0]]), np.concatenate([-half[1], half[1]]), len(y))
-
-
-def _some(data: DataModule, split: str) -> np.ndarray:
-    """Indices of all examples of a split, or of `MOST_TRAINING` that a fixed seed draws."""
-    number = len(data.splits[split])  # type: ignore[arg-type]
-    if number <= MOST_TRAINING:
-        return np.arange(number)
-    return np.sort(np.random.default_rng(0).permutation(number)[:MOST_TRAINING])
