@@ -5,12 +5,17 @@ other what the uploader imports. For every command one of them forks a child wit
 standard streams and a process group of its own; the child runs what `python` would run. A test gets a
 `subprocess.Popen` of it: signals, statuses and timeouts are those of a real process.
 
-A test asks for it with `WarmProcess` or `run_warm`. What Lantu starts itself as a part of a run, its uploader and its
-ranks, is started warm too once `warm_parts` was called. Workers of a launcher and jobs start cold as always.
+A test asks for it with `WarmProcess` or `run_warm`, and calls a function of its own in such a process with `call_warm`,
+where a fork of the test worker would lack the threads that autograd has started there, or hold their locks. What Lantu
+starts itself as a part of a run, its uploader and its ranks, is started warm too once `warm_parts` was called. Workers
+of a launcher and jobs start cold as always.
 """
 
+import base64
+import inspect
 import json
 import os
+import pickle
 import secrets
 import select
 import signal
@@ -19,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -66,6 +72,20 @@ def run_warm(
             process.kill()
             raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def call_warm(work: Callable[..., None], *arguments: Any, **environment: str) -> WarmProcess:
+    """Call a function of a module in a process of its own; its status is 0, or 1 after an exception.
+
+    The function is told by name and the arguments are pickled, as multiprocessing would. The environment is this
+    process's with what is given added to it.
+    """
+    call = base64.b64encode(pickle.dumps((work, arguments))).decode()
+    folders = (str(REPO), str(Path(inspect.getfile(work)).parent))  # pytest puts the folder of a test file on the path
+    return WarmProcess(
+        [sys.executable, "-m", "tests.warm_call", call],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders), **environment},
+    )
 
 
 def warm_parts() -> None:

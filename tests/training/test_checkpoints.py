@@ -1,6 +1,5 @@
 """A checkpoint file is whole or not there, shows when it is damaged, and a full disk does not end a run."""
 
-import multiprocessing
 import os
 import resource
 import subprocess
@@ -24,6 +23,7 @@ from lantu.checkpoints.load import load
 from lantu.errors import UserError
 from lantu.inference.rebuild import rebuild
 from lantu.training.callbacks.best_checkpoints import BestCheckpoints
+from tests.warm import call_warm
 
 Train = Callable[..., lantu.Result]
 QUIET = ("model=mlp", "trainer.enable_progress_bar=false", "logger.mlflow.ship=false", "save_model=false", "test=false")
@@ -177,19 +177,15 @@ def write_for_ever(folder: Path) -> None:
         files.save_checkpoint({"epoch": epoch, "w": torch.zeros(500_000)}, folder / LAST)
 
 
-@pytest.mark.slow
 def test_a_process_killed_while_it_writes_leaves_only_whole_checkpoints(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")  # a fork of this process would hold the locks of its threads
-    context.set_forkserver_preload([__name__])
     for number, wait in enumerate((0.0, 0.002, 0.005, 0.009, 0.014)):
         folder = tmp_path / str(number)
-        process = context.Process(target=write_for_ever, args=(folder,))
-        process.start()
+        process = call_warm(write_for_ever, folder)
         while not (folder / PREVIOUS).is_file():
             time.sleep(0.001)
         time.sleep(wait)
         process.kill()
-        process.join()
+        process.wait()
         kept = {each.name: CheckedFiles().load_checkpoint(each)["epoch"] for each in folder.glob("*.ckpt")}
         # it was killed before or after the moment in which the last one becomes the one before
         assert kept[LAST] - kept.get(PREVIOUS, kept[LAST]) in (0, 1)

@@ -2,11 +2,10 @@
 
 import json
 import math
-import multiprocessing
-import multiprocessing.connection
 import os
 import random
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from lantu.data.batches import Examples
 from lantu.data.samplers import Chosen
 from lantu.training.callbacks.exact_resume import KEY
 from lantu.training.callbacks.interruptible import Interruptible
-from tests.warm import TRAINING
-from tests.warm_server import IMPORTS
+from tests.warm import call_warm
 
 COMMON = (
     "trainer=cpu", "trainer.deterministic=true", "trainer.log_every_n_steps=3", "trainer.enable_progress_bar=false",
@@ -69,36 +67,20 @@ def run_until(folder: Path, overrides: tuple[str, ...], place: Place) -> None:
 
 
 def children(target: Any, *arguments: Any, ranks: int = 1) -> int:
-    """Run in processes of their own until all or one has ended, which ends the others; returns that one's status.
-
-    They are forked from a server that has imported torch, which takes seconds, and has computed nothing: a process that
-    is forked after autograd has started threads cannot compute gradients.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *IMPORTS[TRAINING]])
-    port = find_free_network_port()
+    """Run in processes of their own until all have ended or one has failed, which ends the others; its status."""
+    world: dict[str, str] = {}
+    if ranks > 1:
+        port = find_free_network_port()
+        world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
     processes = [
-        context.Process(target=as_rank, args=(dict(os.environ), rank, ranks, port, target, *arguments))
-        for rank in range(ranks)
+        call_warm(target, *arguments, **world, **({"LOCAL_RANK": str(rank)} if world else {})) for rank in range(ranks)
     ]
-    for process in processes:
-        process.start()
-    while not any(each.exitcode for each in processes) and (alive := [each for each in processes if each.is_alive()]):
-        multiprocessing.connection.wait([each.sentinel for each in alive])
-    statuses = [each.exitcode or 0 for each in processes]
+    while None in (statuses := [each.poll() for each in processes]) and not any(statuses):
+        time.sleep(0.01)
     for process in processes:
         process.kill()
-        process.join()
-    return min(statuses) or max(statuses)
-
-
-def as_rank(environment: dict[str, str], rank: int, ranks: int, port: int, target: Any, *arguments: Any) -> None:
-    os.environ |= environment  # the server's is that of the first test
-    torch.set_num_threads(1)
-    if ranks > 1:
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-        os.environ |= {"WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank)}
-    target(*arguments)
+        process.wait()
+    return min(filter(None, statuses), default=0)
 
 
 def points(folder: Path) -> Counter[tuple[str, int, float]]:

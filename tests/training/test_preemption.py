@@ -1,11 +1,9 @@
 """A job whose machine is wanted back keeps a checkpoint first, and says so only where there is one."""
 
-import multiprocessing
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +15,7 @@ from pytorch_lightning import Callback
 import lantu
 from lantu.training.callbacks.exact_resume import KEY
 from lantu.training.callbacks.interruptible import Interruptible
+from tests.warm import call_warm
 
 QUEUED_AGAIN = 7
 SMALL = (
@@ -27,7 +26,6 @@ SMALL = (
 
 def job(folder: Path, number: signal.Signals, room: int | None) -> None:
     """A run that is sent a signal after eight batches, as SLURM and submitit would."""
-    torch.set_num_threads(1)  # the threads of the process that was forked are not there
     os.environ["SUBMITIT_EXECUTOR"] = "local"
     sys.stderr = (folder / "said.txt").open("w", buffering=1)
 
@@ -46,18 +44,11 @@ def job(folder: Path, number: signal.Signals, room: int | None) -> None:
     lantu.run(lantu.compose(f"paths.root={folder}", f"paths.run={folder}/run", *SMALL))
 
 
-def end_of(work: Callable[..., None], *arguments: Any) -> int | None:
-    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
-    process.start()
-    process.join()
-    return process.exitcode
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR2, QUEUED_AGAIN), (signal.SIGTERM, 0)])
 def test_a_checkpoint_is_kept_before_the_job_is_queued_again_or_ends(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    assert end_of(job, tmp_path, number, None) == status, (tmp_path / "said.txt").read_text()
+    assert call_warm(job, tmp_path, number, None).wait() == status, (tmp_path / "said.txt").read_text()
     # a run that has trained to its end would have written another one
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept[KEY]["batches"] == 9, "it waits for the gradients of three batches to be one step"
@@ -68,7 +59,7 @@ def test_a_checkpoint_is_kept_before_the_job_is_queued_again_or_ends(
 
 
 def test_a_checkpoint_that_the_disk_refuses_is_not_said_to_be_kept(tmp_path: Path) -> None:
-    assert end_of(job, tmp_path, signal.SIGUSR2, 4000) == QUEUED_AGAIN
+    assert call_warm(job, tmp_path, signal.SIGUSR2, 4000).wait() == QUEUED_AGAIN
     said = (tmp_path / "said.txt").read_text()
     assert "last.ckpt could not be written: File too large" in said
     assert "no checkpoint could be kept now" in said
