@@ -6,24 +6,19 @@ from html import escape
 from pathlib import Path
 
 from lantu.compare.analysis import Analysis
-from lantu.compare.comparison_table import TIED, number, rounded
 from lantu.compare.further_analysis import FurtherAnalysis, analyse_further
 from lantu.compare.phrases import counted
 from lantu.compare.reading.run_frames import Reader
 from lantu.compare.recommendation import Decision, decide
 from lantu.compare.report import charts, charts_cost, charts_lines
+from lantu.compare.report.configurations_section import configurations_section
 from lantu.compare.report.example_section import examples_section
 from lantu.compare.report.explorer import explorer_section
 from lantu.compare.report.listing import runs_section
-from lantu.compare.report.outlook import business_section, forecast_section, scrolling, section
+from lantu.compare.report.method_section import method_section
+from lantu.compare.report.outlook import business_section, forecast_section, section
 from lantu.compare.report.slices_section import slices_section
 from lantu.whole_files import write_whole
-
-MOST_ROWS = 30
-
-
-LEFT_OUT = (TIED, "cost/kwh", "cost/co2e_kg", "cost/device_hours", "speed/samples_per_second")
-"""Columns that a file has and the page leaves out: the page has to be read."""
 
 
 def write_report(analysis: Analysis, reader: Reader, path: Path) -> tuple[Decision, FurtherAnalysis]:
@@ -42,7 +37,7 @@ def page(analysis: Analysis, further: FurtherAnalysis, decision: Decision) -> st
     sections = [
         _decision(decision, analysis),
         _ranking(analysis),
-        _table(analysis),
+        configurations_section(analysis),
         _trade_offs(analysis),
         _mattered(analysis, further),
         _curves(analysis, further),
@@ -53,7 +48,7 @@ def page(analysis: Analysis, further: FurtherAnalysis, decision: Decision) -> st
         business_section(analysis, further),
         explorer_section(analysis),
         runs_section(analysis),
-        _method(analysis),
+        method_section(analysis),
     ]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -124,75 +119,6 @@ def _ranking(analysis: Analysis) -> str:
     return section("Who won, and how sure that is", lead, charts.ranking(analysis) + note)
 
 
-def _table(analysis: Analysis) -> str:
-    table = analysis.table.head(MOST_ROWS)
-    table.attrs = analysis.table.attrs
-    left_out = LEFT_OUT if "cost/usd" in table else LEFT_OUT[:1]
-    shown = rounded(table).drop(columns=list(left_out), errors="ignore")
-    numeric = {str(name): name not in table or table[name].dtype.kind in "fi" for name in shown.columns}
-    head = "".join(
-        f'<th class="{"n" if numeric[str(name)] else ""}">{_heading(str(name))}</th>' for name in shown.columns
-    )
-    rows = []
-    alike = analysis.comparison.table["alike"]
-    for label, cells in shown.iterrows():
-        classes = ("alike " if analysis.comparison.tested and alike[label] else "") + (
-            "first" if label == analysis.winner else ""
-        )
-        line = "".join(
-            f'<td class="{"n" if numeric[str(name)] else ""}" data-label="{escape(str(name), quote=True)}">'
-            f"{_cell(str(cell))}</td>"
-            for name, cell in cells.items()
-        )
-        rows.append(f'<tr class="{classes}">{line}</tr>')
-    more = len(analysis.table) - len(table)
-    constants = _constants(analysis)
-    note = f'<p class="note">{counted(more, "more row")} left out; table=FILE.csv writes all.</p>' if more > 0 else ""
-    lead = (
-        f"Best first; shaded rows are statistically tied with the best. Means over seeds, "
-        f"{analysis.comparison.level:.0%} intervals, p corrected for all pairs."
-    )
-    if not analysis.comparison.tested:
-        lead = "Best first."
-    body = f'<table class="stack"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    body = scrolling(body, "Configurations")
-    return section("Configurations", lead, body + note + constants)
-
-
-def _heading(name: str) -> str:
-    first, slash, rest = name.partition("/")
-    return f"{escape(first)}/<wbr>{escape(rest)}" if slash else escape(name)
-
-
-def _cell(text: str) -> str:
-    mean, sign, half = text.partition(" ± ")
-    return f"{escape(mean)} <small>± {escape(half)}</small>" if sign else escape(text)
-
-
-def _constants(analysis: Analysis) -> str:
-    """What is the same everywhere, folded away."""
-    same = {
-        name: value
-        for name, value in sorted(analysis.runs.constants.items())
-        if not name.startswith(("paths.", "logger", "callbacks.", "hydra.")) and value not in ("None", "{}", "[]")
-    }
-    folded = analysis.groups.folded
-    parts = "".join(
-        f"<dt>{escape(name)}</dt><dd><code>{escape(_cut(value))}</code></dd>" for name, value in same.items()
-    )
-    parts += "".join(
-        f"<dt>{escape(name)}</dt><dd>follows {escape(leader)}</dd>" for name, leader in sorted(folded.items())
-    )
-    if not parts:
-        return ""
-    summary = "Shared settings and derived settings"
-    return f"<details><summary>{summary}</summary><dl>{parts}</dl></details>"
-
-
-def _cut(text: str, most: int = 120) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 def _trade_offs(analysis: Analysis) -> str:
     pictures = charts_cost.trade_offs(analysis)
     if not pictures or len(analysis.comparison.table) < 2:
@@ -249,48 +175,3 @@ def _hardware(analysis: Analysis, further: FurtherAnalysis) -> str:
         "GPU that is not busy waits for something: data, or the other one."
     )
     return section("Hardware use over time", lead, charts_lines.hardware(analysis, further))
-
-
-def _method(analysis: Analysis) -> str:
-    comparison = analysis.comparison
-    level = f"{comparison.level:.0%}"
-    spread = (
-        "The spread between seeds was estimated for all configurations together (Bartlett's test finds no difference), "
-        "and differences were tested by Tukey's studentised range"
-        if comparison.pooling == "shared"
-        else "Each configuration's spread was estimated from its own seeds; differences were tested by paired t-tests "
-        "where most seeds are shared and Welch's elsewhere, with Bonferroni's correction over all pairs"
-    )
-    noise = (
-        f" A typical run differs from its configuration's mean by {number(comparison.noise)}."
-        if comparison.tested
-        else ""
-    )
-    tests = (
-        f"{spread}, because the winner was picked after looking: the risk of any false claim is "
-        f"{1 - comparison.level:.0%}. Intervals of differences are simultaneous and agree with the tests.{noise}"
-    )
-    if not comparison.tested:
-        tests = "Nothing was tested: there are no two seeds that differ, and no stored predictions to compare."
-    examples = (
-        f"Predictions on {analysis.examples.number:,} examples are part of every interval and test: their squared "
-        "standard error is added to that over seeds."
-        if analysis.examples
-        else f"The finite set of examples is not part of the intervals: {analysis.no_examples}."
-    )
-    counts = analysis.runs.info["status"].value_counts()
-    ended = ", ".join(f"{count:,} {str(status).lower()}" for status, count in counts.items())
-    items = [
-        f"<b>Score.</b> {escape(analysis.metric)} at the best epoch of each run, whose checkpoint was kept. "
-        "The choice uses it alone; test scores are shown but not used to choose.",
-        f"<b>Intervals.</b> Student's t over seeds, {level}; that of the best is corrected for the choice by a "
-        "bootstrap of the selection.",
-        f"<b>Examples.</b> {escape(examples)}",
-        f"<b>Tests.</b> {tests}",
-        "<b>Importance.</b> Permutation on held-out folds (Breiman 2001), PED-ANOVA (Watanabe et al. 2023) and fANOVA "
-        "(Hutter et al. 2014) of Optuna; intervals from folds and from a bootstrap. "
-        f"Each describes these {len(analysis.runs):,} runs, not all runs there could be.",
-        f"<b>Runs.</b> {escape(ended)}.",
-    ]
-    body = "<ul>" + "".join(f"<li>{each}</li>" for each in items) + "</ul>"
-    return f'<section><h2>How this was worked out</h2><div class="note">{body}</div></section>'
