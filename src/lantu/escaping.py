@@ -1,4 +1,4 @@
-"""Text from elsewhere (names, settings) in files that other programs interpret: spreadsheets, LaTeX, Markdown."""
+"""Text from elsewhere (names, settings) for what interprets it: spreadsheets, LaTeX, Markdown, terminals."""
 
 from html import escape as _html
 from typing import TYPE_CHECKING
@@ -59,3 +59,8 @@ def for_markdown(text: str) -> str:
     """Text for a cell of a Markdown table: HTML is shown, not interpreted, and nothing ends the cell or is a link."""
     shown = _html(text, quote=False).replace("|", "\\|").replace("`", "\\`").replace("[", "\\[").replace("]", "\\]")
     return " ".join(shown.split())
+
+
+def for_terminal(text: str) -> str:
+    """Text on one line that changes neither colours nor the direction of writing: `?` for what cannot be printed."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from lantu.escaping import for_terminal
 from lantu.redaction import redact
 
 _printed: set[str] = set()
@@ -17,7 +18,7 @@ def warn_once(sentence: str) -> None:
         sentences.append(sentence)
     elif sentence not in _printed:
         _printed.add(sentence)
-        print(f"lantu: {redact(sentence)}", file=sys.stderr, flush=True)
+        print(f"lantu: {for_terminal(redact(sentence))}", file=sys.stderr, flush=True)
 
 
 @contextmanager

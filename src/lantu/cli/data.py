@@ -16,6 +16,7 @@ from lantu.config.composing import Composition, compose
 from lantu.data.cleaning_report import Report
 from lantu.data.report_page import page
 from lantu.errors import UserError
+from lantu.escaping import for_terminal
 from lantu.extras import require
 from lantu.whole_files import new_folder, write_whole
 
@@ -148,15 +149,15 @@ def show(report: Report, console: Console | None = None) -> None:
             examples = ", ".join(text if len(text) <= 20 else text[:17] + "..." for text in each["examples"][:2])
             kind = _SHOWN.get(each["kind"], each["kind"])
             table.add_row(
-                *map(
-                    escape,
-                    (
+                *(
+                    escape(for_terminal(text))
+                    for text in (
                         each["name"],
                         kind,
                         f"{each['missing']:,}" if each["missing"] else "",
                         f"{each['different']:,}",
                         examples,
-                    ),
+                    )
                 )
             )
         console.print(table)
@@ -167,7 +168,7 @@ def show(report: Report, console: Console | None = None) -> None:
             table.add_column(split, justify="right")
         names = list(next(iter(report.classes.values())))
         for name in names[:_MOST_CLASSES]:
-            table.add_row(escape(name), *(f"{counts[name]:,}" for counts in report.classes.values()))
+            table.add_row(escape(for_terminal(name)), *(f"{counts[name]:,}" for counts in report.classes.values()))
         console.print(table)
         if len(names) > _MOST_CLASSES:
             console.print(f"and {len(names) - _MOST_CLASSES} more classes", highlight=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pkgutil import resolve_name
 
 from lantu.errors import UserError, disk_complaint
+from lantu.escaping import for_terminal
 from lantu.redaction import redact
 
 COMPOSED = (
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
             return join()
         return _command(command)(arguments)
     except UserError as error:
-        print(f"lantu {command}: {redact(str(error))}", file=sys.stderr)
+        _complain(command, str(error))
         return error.status
     except KeyboardInterrupt:
         return 130
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if (sentence := disk_complaint(error)) is None:
             raise
-        print(f"lantu {command}: {redact(sentence)}", file=sys.stderr)
+        _complain(command, sentence)
         return UserError.status
     finally:
         _release_waiting_ranks(command)
@@ -129,6 +130,12 @@ def _joining(command: str) -> Callable[[], int] | None:
 
         return join
     return None
+
+
+def _complain(command: str, sentence: str) -> None:
+    """Print an error without credentials, and without control characters of the names that it quotes."""
+    lines = [for_terminal(line) for line in redact(sentence).split("\n")]
+    print(f"lantu {command}: " + "\n".join(lines), file=sys.stderr)
 
 
 def _release_waiting_ranks(command: str) -> None:

@@ -15,6 +15,7 @@ from lantu import units
 from lantu.cli.common_options import add_json_option, add_store_option, pager
 from lantu.cli.run_listing import ListedRun, as_json, listed
 from lantu.errors import UserError
+from lantu.escaping import for_terminal
 from lantu.redaction import redact
 from lantu.tracking.rebuild_store import bring_artifacts, set_aside
 from lantu.tracking.run_folder import RunFolder, run_folders
@@ -223,7 +224,7 @@ def _tell_pending(console: Console, run: ListedRun) -> None:
 
 def _plain(text: str) -> str:
     """Text of a run for the terminal: neither markup nor control characters have an effect."""
-    return escape("".join(each if each.isprintable() else "?" for each in text))
+    return escape(for_terminal(text))
 
 
 def _name(folder: RunFolder, store: Path) -> str:

@@ -15,6 +15,7 @@ from lantu.config.model_types import check_model_types
 from lantu.config.privacy import check_privacy
 from lantu.data_options import check_folds, check_share
 from lantu.errors import UserError
+from lantu.escaping import for_terminal
 from lantu.redaction import redact
 from lantu.suggestions import did_you_mean
 
@@ -76,7 +77,7 @@ def check_name(name: Any, *, key: str) -> None:
     elif key == "experiment_name" and {"..", "."} & set(re.split(r"[/\\]", text)):
         why = "an experiment's name does not lead to another folder"
     if why:
-        shown = "".join(each if each.isprintable() else "?" for each in text)
+        shown = for_terminal(text)
         raise UserError(f"`{key}={shown[:60]}{'...' if len(shown) > 60 else ''}`: {why}.")
 
 

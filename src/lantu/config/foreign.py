@@ -15,6 +15,7 @@ from typing import Any
 
 from lantu.config.allowed_targets import TRANSFORMERS, allowed
 from lantu.errors import UserError
+from lantu.escaping import for_terminal
 
 BUILT = ("data", "model", "task", "peft", "calibration", "business")
 """The parts that rebuilding a run builds; the rest of a config is only read."""
@@ -284,4 +285,4 @@ def _located(target: str) -> Any:
 
 def _shown(text: str) -> str:
     """Foreign text for the terminal: short, one line, without control characters."""
-    return "".join(each if each.isprintable() else "?" for each in text)[:120]
+    return for_terminal(text)[:120]

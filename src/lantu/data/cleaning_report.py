@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from lantu.escaping import for_terminal
+
 
 @dataclass
 class Report:
@@ -47,7 +49,7 @@ class Report:
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             text = counted(each["count"], each["what"]) if "count" in each else each["what"]
             lines.append(text + (f": {shown}" if shown else ""))
-        return [*lines, *(f"warning: {sentence}" for sentence in self.warnings)]
+        return [for_terminal(line) for line in (*lines, *(f"warning: {sentence}" for sentence in self.warnings))]
 
     def to_dict(self) -> dict[str, Any]:
         """For the run's record."""
@@ -71,9 +73,9 @@ def counted(count: int, what: str) -> str:
 _ONE = {"categories": "category"} | {
     f"{each}s": each
     for each in (
-        "character", "column", "day", "dialogue", "example", "file", "group", "hour", "image", "language", "line",
-        "month", "object", "pair", "picture", "question", "recording", "row", "slot", "speaker", "target", "text",
-        "value", "week", "window",
+        "annotation", "character", "column", "day", "dialogue", "example", "file", "group", "hour", "image", "language",
+        "line", "month", "object", "pair", "picture", "question", "recording", "row", "shard", "slot", "speaker",
+        "target", "text", "value", "week", "window",
     )
 }  # fmt: skip
 _VERBS = {"are": "is", "have": "has", "occur": "occurs", "show": "shows", "were": "was"}

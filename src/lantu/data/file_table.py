@@ -1,5 +1,7 @@
 """Tables whose columns name files: find the files, and the split that a row belongs to."""
 
+import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,14 +56,18 @@ def find_files(names: pd.Series, folder: Path) -> pd.Series:
         for name in {path.name, path.stem} if path.suffix.lower() in IMAGE_ENDINGS else {path.name}:
             ambiguous.update({name} if name in below else ())
             below[name] = path
+    texts = ["" if pd.isna(name) else str(name).strip() for name in names]
+    # a/1.jpg is 1.jpg in any other folder only while no b/1.jpg could be meant by that as well
+    called = Counter(Path(text).name for text in set(texts))
+    ambiguous.update(name for name, count in called.items() if count > 1)
     found = []
-    for name in names:
-        text = "" if pd.isna(name) else str(name).strip()
+    for text in texts:
         path = folder / text  # an absolute path stays itself
-        if text and not path.is_file() and text not in ambiguous:
-            path = below.get(text, below.get(Path(text).name, path))
+        if text and not os.path.isfile(path):  # also of names that no file can have
+            name = text if text in below else Path(text).name
+            path = path if name in ambiguous else below.get(name, path)
         found.append(str(path))
-    there = np.array([Path(path).is_file() for path in found])
+    there = np.array([os.path.isfile(path) for path in found])
     if len(there) and not there.any():
         raise UserError(f"None of the {len(found):,} files of the table is in {folder}, such as {names.iloc[0]}.")
     return pd.Series(found, index=names.index, dtype=object)

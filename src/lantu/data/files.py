@@ -47,9 +47,9 @@ def visible_files(folder: Path) -> list[Path]:
                     f"{here} holds a name that is no UTF-8, {os.fsencode(each.name)!r}: rename it, such as by "
                     "`convmv -f latin1 -t utf8 --notest FOLDER`."
                 )
-            if each.is_dir():
+            if os.path.isdir(each.path):  # `each.is_dir` raises of a link to itself
                 waiting.append(each.path)
-            elif each.is_file() or (each.is_symlink() and not os.path.exists(each.path)):
+            elif os.path.isfile(each.path) or (each.is_symlink() and not os.path.exists(each.path)):
                 found.append(Path(each.path))
     return sorted(found)
 

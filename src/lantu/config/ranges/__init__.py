@@ -16,6 +16,7 @@ from lantu.config.ranges.rule import Rule, is_number
 from lantu.config.ranges.run_ranges import RUN_RANGES
 from lantu.config.ranges.task_ranges import TASK_RANGES
 from lantu.config.ranges.training_ranges import TRAINING_RANGES
+from lantu.escaping import for_terminal
 from lantu.suggestions import did_you_mean
 
 RULES: dict[str, Rule] = RUN_RANGES | TRAINING_RANGES | DATA_RANGES | MODEL_RANGES | TASK_RANGES | COST_RANGES
@@ -61,4 +62,4 @@ def as_typed(value: Any) -> str:
     """Return a value as it is typed, on one line, of at most 80 characters."""
     text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else None
     text = text or str(value)
-    return "".join(each if each.isprintable() else "?" for each in text)[:80]
+    return for_terminal(text)[:80]

@@ -1,5 +1,6 @@
 """What the readers of annotation formats share: their result, and how they find pictures and splits."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lantu.data.files import visible_files, with_endings
 from lantu.data.image.image_folder import image_files
 from lantu.data.sources import PARTS
 
@@ -48,11 +50,17 @@ class AnnotatedPictures:
     def called(self, name: str, *, near: Path) -> Path | None:
         """Return the picture that an annotation file in the folder `near` calls `name`; None: not found."""
         for folder in (near, self.root):
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):  # also of names that no file can have
                 return folder / name
         there = self._by_name.get(Path(name).name, [])
         ends = [file for file in there if file.as_posix().endswith(f"/{name}")] or there
         return ends[0] if len(ends) == 1 else next((file for file in ends if near in file.parents), None)
+
+
+def files_ending(place: Path, *endings: str) -> list[Path]:
+    """Return the files with one of some endings under a folder, without hidden and system ones; or the file itself."""
+    files = [place] if place.is_file() else with_endings(visible_files(place), endings)[0]
+    return [file for file in files if file.is_file()]
 
 
 def part_of(path: Path) -> str | None:
@@ -72,5 +80,8 @@ def four_numbers(boxes: Any) -> np.ndarray:
 
 def _each_four(boxes: Any) -> Iterator[list[float]]:
     for box in [] if boxes is None else boxes:
-        numbers = [np.nan if each is None else float(each) for each in box]
+        try:
+            numbers = [np.nan if each is None else float(each) for each in box]
+        except (TypeError, ValueError, OverflowError):
+            numbers = []
         yield numbers if len(numbers) == 4 else [np.nan] * 4

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lantu.data.image.annotations import AnnotatedPictures, four_numbers
+from lantu.data.image.annotations import AnnotatedPictures, files_ending, four_numbers
 from lantu.data.image.coco_annotations import is_coco, read_coco
 from lantu.data.image.voc_annotations import read_voc
 from lantu.data.image.yolo_annotations import read_yolo
@@ -115,13 +115,13 @@ def from_objects(raw: Raw, *, box_format: str = "xywh", objects: str = "objects"
 def _layout_of(place: Path) -> str:
     if place.is_file():
         return "coco"
-    if any(place.rglob("metadata.jsonl")) or any(place.rglob("metadata.csv")) or any(place.rglob("*.parquet")):
+    if files_ending(place, "metadata.jsonl", "metadata.csv", ".parquet"):
         return "hub"
-    if any(is_coco(file) for file in place.rglob("*.json")):
+    if any(is_coco(file) for file in files_ending(place, ".json")):
         return "coco"
-    if any(place.rglob("*.xml")):
+    if files_ending(place, ".xml"):
         return "voc"
-    if any(place.rglob("*.txt")):
+    if files_ending(place, ".txt"):
         return "yolo"
     raise UserError(
         f"`data.path={place}`: there are no boxes. A folder holds COCO's JSON, YOLO's .txt, Pascal VOC's .xml, or the "

@@ -29,13 +29,25 @@ NOTHING = Objects(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(
 
 
 def class_names(raw: Boxes, given: list[str] | None) -> list[str]:
-    """Return the class names in the order of their numbers: `given`, the source's own, or the sorted labels."""
+    """Return the class names in the order of their numbers: `given`, the source's own, or the sorted labels.
+
+    Raises:
+        UserError: there are neither names nor boxes, or a label is neither a name nor a number of a class.
+    """
     there = {label for labels in raw.rows["labels"] for label in labels}
-    numbers = all(_is_number(label) for label in there)
+    wrong = next((each for each in there if not (isinstance(each, str) or (_is_number(each) and each >= 0))), None)
+    if wrong is not None or None in there:
+        raise UserError(f"{raw.name}: there is an object of the class {wrong}, which is neither a name nor a number.")
     if given is not None:
         return list(given)
     if raw.classes is not None:
         return raw.classes
+    if not there:
+        raise UserError(
+            f"{raw.name}: no picture has a box, so there is nothing to learn. Look at the annotation files; "
+            "`data.layout` says how they are read."
+        )
+    numbers = all(_is_number(label) for label in there)
     return [str(label) for label in sorted(there)] if numbers else sorted(map(str, there))
 
 
@@ -57,7 +69,8 @@ def clean(raw: Boxes, sizes: np.ndarray, names: list[str], report: Report, *, nu
     for number, (image, boxes, labels, crowd, size) in enumerate(rows):
         if len(boxes) != len(labels):
             raise UserError(f"{raw.name}: {called(image, number)} has {len(boxes)} boxes and {len(labels)} categories.")
-        corners = as_corners(boxes, raw.box_format) * (np.tile(size, 2) if raw.relative else 1.0)
+        with np.errstate(over="ignore"):  # an infinite corner is counted as no number
+            corners = as_corners(boxes, raw.box_format) * (np.tile(size, 2) if raw.relative else 1.0)
         chosen = np.array([_number_of(label, places, numbered=numbered, where=raw.name) for label in labels], np.int64)
         keep, problems, corners = _check(corners, chosen, size)
         for problem, count in problems.items():

@@ -19,6 +19,8 @@ Shape = tuple[int, int, int]
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow's modes of grey pictures with more than eight bits."""
 GREY = ("1", "L", "LA", "La", *DEEP)
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""Pillow's formats of `IMAGE_ENDINGS`, whichever ending a file has: for EPS, Pillow would start Ghostscript."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how a camera was held."""
 
@@ -160,13 +162,13 @@ def _open(cell: Any) -> Image.Image:
         if cell.get("bytes") is None and cell.get("path") is None:
             raise Unreadable("the cell is empty")
         if "offset" in cell:
-            return Image.open(BytesIO(_part_of_a_file(cell)))
+            return Image.open(BytesIO(_part_of_a_file(cell)), formats=FORMATS)
         cell = BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell["path"]
     if isinstance(cell, str | os.PathLike) and is_medical(str(cell)) and os.path.isfile(cell):
         return Image.fromarray(read_levels(str(cell)))
     if not isinstance(cell, str | os.PathLike | BytesIO):
         raise Unreadable("the cell holds no picture and no path")
-    return Image.open(cell)
+    return Image.open(cell, formats=FORMATS)
 
 
 def _part_of_a_file(cell: dict[str, Any]) -> bytes:

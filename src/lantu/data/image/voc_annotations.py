@@ -3,7 +3,7 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from lantu.data.image.annotations import AnnotatedPictures, Annotations, part_of
+from lantu.data.image.annotations import AnnotatedPictures, Annotations, files_ending, part_of
 from lantu.data.sources import PARTS
 
 
@@ -12,21 +12,21 @@ def read_voc(place: Path, pictures: AnnotatedPictures) -> Annotations:
     found = Annotations(box_format="xyxy")
     lists = {
         line.split()[0]: PARTS[file.stem]
-        for file in place.rglob("ImageSets/Main/*.txt")
-        if file.stem in PARTS
-        for line in file.read_text(encoding="utf-8").splitlines()
+        for file in files_ending(place, ".txt")
+        if file.stem in PARTS and file.parts[-3:-1] == ("ImageSets", "Main")
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
         if line.strip()
     }
     damaged, missing = [], []
-    for file in sorted(place.rglob("*.xml")):
+    for file in files_ending(place, ".xml"):
         try:
             root = ElementTree.parse(file).getroot()
             objects = [
                 ([float(each.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")],
-                 str(each.findtext("name")).strip())
+                 _name(each))
                 for each in root.iter("object")
             ]  # fmt: skip
-        except (ElementTree.ParseError, ValueError):
+        except (ElementTree.ParseError, ValueError, LookupError):
             damaged.append(file.name)
             continue
         named = str(root.findtext("filename") or file.with_suffix(".jpg").name)
@@ -42,3 +42,15 @@ def read_voc(place: Path, pictures: AnnotatedPictures) -> Annotations:
     found.note(damaged, "annotation files that could not be read left out")
     found.note(missing, "pictures that are annotated and not there left out")
     return found
+
+
+def _name(element: ElementTree.Element) -> str:
+    """The class of an object.
+
+    Raises:
+        ValueError: it has none.
+    """
+    name = element.findtext("name", "").strip()
+    if not name:
+        raise ValueError("an object without a name")
+    return name
