@@ -82,7 +82,10 @@ class Lantu(Program):
         if tables := list(self.log.parent.glob("mlruns/runs/**/metrics.csv")):
             with tables[0].open(newline="") as table:
                 rows = list(csv.DictReader(table))
-            named = [({name: float(value) for name, value in row.items() if name and value}) for row in rows]
+            try:
+                named = [({name: float(value) for name, value in row.items() if name and value}) for row in rows]
+            except ValueError:  # it is being written anew, with one more column
+                return []
             return [{"step": int(row["step"]), "values": row} for row in named if "step" in row]
         files = list(self.log.parent.glob("mlruns/runs/**/records.jsonl"))
         lines = files[0].read_text().splitlines() if files else []

@@ -13,6 +13,7 @@ from lantu.cli.common_options import without_json_option
 from lantu.config.build import build
 from lantu.config.checking import check
 from lantu.config.composing import Composition, compose
+from lantu.config.output_paths import check_file_to_write
 from lantu.data.cleaning_report import Report
 from lantu.data.report_page import page
 from lantu.errors import UserError
@@ -53,6 +54,9 @@ def data_main(argv: list[str]) -> int:
     for key in ("labels", "near", "coverage"):
         if own.get(key, "true") not in ("true", "false"):
             raise UserError(f"`{key}={own[key]}`: it takes true or false.")
+    for key, ending in (("report", ".html"), ("json", ".json")):
+        if own.get(key):
+            check_file_to_write(key, own[key], ending=ending, makes_folder=True)
     overrides = [each for each in argv if each.partition("=")[0] not in own]
     composed = compose(*overrides, command="train")
     cfg = OmegaConf.create({name: composed.cfg[name] for name in _NODES if name in composed.cfg})

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from lantu.config.accelerators import check_hardware
 from lantu.config.checking import check
 from lantu.config.composing import HYDRA_VERSION, compose, normalised
-from lantu.config.locations import add_user_conf, check_writable, shipped_conf
+from lantu.config.locations import add_user_conf, shipped_conf
+from lantu.config.output_paths import check_writable
 from lantu.config.ranges import complaint
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.data.table_header import check_table
@@ -136,6 +137,10 @@ def _check_named(command: str, cfg: DictConfig) -> None:
         from lantu.inference.arguments import validate_arguments
 
         validate_arguments(cfg)
+    if command == "compare":
+        from lantu.compare.arguments import check_files
+
+        check_files(cfg)
 
 
 def run_job(cfg: DictConfig) -> Any:

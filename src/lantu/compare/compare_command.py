@@ -46,7 +46,7 @@ def run(cfg: DictConfig) -> None:
     uri = cfg.tracking_uri or embedded_uri(cfg.paths.store)
     reader = open_reader(uri)
     analysis = analyse(reader, selection(cfg), options(cfg))
-    arranged = tables.arrange(analysis.table, sort=cfg.sort, columns=cfg.columns, top=cfg.top)
+    arranged = tables.arrange(analysis.table, sort=cfg.sort, columns=_several(cfg.columns), top=cfg.top)
     if not cfg.json:
         tables.show(arranged if cfg.top else arranged.head(IN_TERMINAL), caption=_caption(analysis))
     if cfg.table:
@@ -86,8 +86,8 @@ def options(cfg: DictConfig) -> Any:
         objectives=_objectives(cfg.objectives),
         test_metric=cfg.test_metric,
         cost=cfg.cost,
-        group_by=tuple(cfg.group_by) if cfg.group_by else None,
-        ignore=tuple(cfg.ignore),
+        group_by=_several(cfg.group_by) or None,
+        ignore=_several(cfg.ignore),
         level=cfg.statistics.level,
         power=cfg.statistics.power,
         pooling=cfg.statistics.pooling,

@@ -112,7 +112,7 @@ def _column(table: pd.DataFrame, name: str, option: str) -> str:
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a table; the ending says how: .csv, .parquet, .json, .md, .tex.
+    """Write a table; the ending, one of `lantu.compare.arguments.TABLES`, says how.
 
     CSV, Parquet and JSON keep every digit; Markdown and LaTeX are rounded for reading.
     """
@@ -123,8 +123,6 @@ def write(table: pd.DataFrame, path: Path) -> None:
         ".md": lambda place: place.write_text(markdown(table), encoding="utf-8"),
         ".tex": lambda place: place.write_text(latex(table), encoding="utf-8"),
     }
-    if path.suffix not in writers:
-        raise UserError(f"`table={path}`: a table can be written as {', '.join(writers)}; the ending says which.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as place:
         writers[path.suffix](place)
@@ -173,7 +171,7 @@ def number(value: float, digits: int | None = None) -> str:
     if not np.isfinite(value):
         return MISSING
     if digits is not None:
-        return f"{value:,.{digits}f}"
+        return f"{value:z,.{digits}f}"  # no minus before a zero
     size = abs(value)
     if size >= 1e15 or (0 < size < 1e-4):
         return f"{value:.2e}"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from lantu.config.output_paths import check_file_to_write
 from lantu.errors import UserError
 from lantu.extras import require
 from lantu.table_files import ENDINGS
@@ -45,8 +46,8 @@ def check_output(output: str | None) -> None:
     """Raise a `UserError` if the file's ending names no format, or its folder is not there."""
     if output is not None and Path(output).suffix in NOT_WRITTEN:
         check_ending(output, ENDINGS)
-    if output is not None and not Path(output).expanduser().parent.is_dir():
-        raise UserError(f"`output={output}`: there is no folder {Path(output).parent}.")
+    if output is not None and not Path(output).expanduser().is_dir():  # images are written to a folder
+        check_file_to_write("output", output)
 
 
 def check_workers(workers: int | str, rows_at_once: int | None) -> None:

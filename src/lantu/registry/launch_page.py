@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lantu.config.combinations import check_name
+from lantu.config.output_paths import check_file_to_write
 from lantu.errors import UserError
 from lantu.log_noise import without_noise
 from lantu.registry.commands import evidence_of, plain, refuse_deleted
@@ -75,8 +76,7 @@ def launch(cfg: DictConfig) -> str:
     gates, business = plain(cfg.gate), plain(cfg.business)
     check_gates(gates)
     output = Path(cfg.output).expanduser()
-    if not output.parent.is_dir():
-        raise UserError(f"`output={cfg.output}`: there is no folder {output.parent}.")
+    check_file_to_write("output", str(cfg.output), ending=".html")
     if cfg.freeze is not None:
         check_name(cfg.freeze, key="freeze")
         return _freeze(cfg, gates)

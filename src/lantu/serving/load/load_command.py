@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from lantu import units
 from lantu.checkpoints.digest import KEY, digest_of
+from lantu.config.output_paths import check_file_to_write
 from lantu.errors import UserError
 from lantu.extras import require
 from lantu.inference.rebuild import rebuild
@@ -154,8 +155,8 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"`rate={cfg.rate}`: requests a second, above 0.")
     if not 0 < cfg.share <= 1:
         raise UserError(f"`share={cfg.share}`: of the closed loop's throughput, above 0 and up to 1.")
-    if cfg.output and not Path(cfg.output).expanduser().parent.is_dir():
-        raise UserError(f"`output={cfg.output}`: there is no folder {Path(cfg.output).expanduser().parent}.")
+    if cfg.output:
+        check_file_to_write("output", str(cfg.output), ending=".json")
     if cfg.input and not Path(cfg.input).expanduser().exists():
         raise UserError(f"`input={cfg.input}`: there is no such file or folder.")
 
