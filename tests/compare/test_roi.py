@@ -82,6 +82,7 @@ def test_the_interval_holds_what_is_drawn_and_is_the_same_every_time() -> None:
     ("name", "value", "said"),
     [
         ("utilisation", 30, "from 0 to 1"),
+        ("utilisation", 1.1, "from 0 to 1"),
         ("fixed_per_month", [3, 2, 1], "in order"),
         ("value_per_thousand", "much", "takes a number"),
         ("predictions_per_second", 0.0, "above zero"),

@@ -116,3 +116,12 @@ def test_a_clear_winner_is_hardly_corrected() -> None:
     group = pd.Series(np.repeat([f"g{place}" for place in range(10)], 5))
     found = compare(pd.Series(cells.ravel()), group, pd.Series([str(each) for each in range(50)]), mode="min")
     assert found.corrected == pytest.approx(found.table["mean"].iloc[0], abs=0.003)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_scores_in_another_unit_are_corrected_by_as_much_in_that_unit(shared: bool) -> None:
+    random = np.random.default_rng(2)
+    scores = [place / 3 + random.normal(size=4) * (1 + place) for place in range(6)]
+    one = selected(scores, winner=0, mode="min", level=0.95, shared=shared)
+    other = selected([1000 * each for each in scores], winner=0, mode="min", level=0.95, shared=shared)
+    assert (other.mean, other.low, other.high) == pytest.approx((1000 * one.mean, 1000 * one.low, 1000 * one.high))

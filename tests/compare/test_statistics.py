@@ -112,6 +112,22 @@ def test_numbers_are_those_of_scipy() -> None:
     assert tukey.table["p_corrected"].to_numpy()[1:] == pytest.approx(reference[1:], abs=1e-6)
 
 
+def test_several_configurations_with_spreads_of_their_own_are_corrected_by_bonferroni() -> None:
+    cells = np.random.default_rng(7).normal(size=(3, 6)) + np.array([[0.0], [0.2], [5.0]])
+    table = measured(cells, shared_seeds=False, pooling="own").table
+    best, *others = (cells[int(name[1])] for name in table.index)
+    p = np.array([stats.ttest_ind(best, each, equal_var=False).pvalue for each in others])
+    assert (p[0] * 3 > 0.05) != (p[1] * 3 > 0.05)  # one that is told apart, and one that is not
+    assert table["p_corrected"].to_numpy()[1:] == pytest.approx(np.minimum(3 * p, 1))
+    assert list(table["alike"]) == [True, *(p * 3 > 0.05)]
+
+
+def test_the_noise_is_that_of_all_seeds_within_their_configurations() -> None:
+    scores = {"a": [0.0, 1.0, 5.0, 2.0], "b": [9.0, 10.0]}
+    squares = sum(float(((np.array(each) - np.mean(each)) ** 2).sum()) for each in scores.values())
+    assert accuracies(scores).noise == pytest.approx(np.sqrt(squares / (3 + 1)))
+
+
 def test_interpolated_tukey_p_values_are_those_of_scipy() -> None:
     t = np.linspace(0.1, 30, 60)
     exact = stats.studentized_range.sf(t * np.sqrt(2), 30, 58)
@@ -166,6 +182,7 @@ def test_a_plan_counts_the_missing_runs_and_their_price() -> None:
     planned = plan(measured(cells), ("g0", "g1"), difference=0.2, usd_per_run={"g0": 1.0, "g1": 3.0})
     assert planned is not None
     assert planned.seeds is not None
+    assert planned.seeds == seeds_needed(0.2, float(np.diff(cells, axis=0).std(ddof=1)), paired=True)
     assert planned.more == 2 * (planned.seeds - 3)
     assert planned.usd == (planned.seeds - 3) * 4.0
 
@@ -205,6 +222,26 @@ def test_the_finite_set_of_examples_widens_intervals() -> None:
     joint = accuracies(scores, pooling="own", examples=Shares({"A": 0.91, "B": 0.81}, 100)).table
     assert (joint["high"] - joint["low"] > alone["high"] - alone["low"]).all()
     assert joint.loc["B", "p_corrected"] > alone.loc["B", "p_corrected"]
+
+
+@pytest.mark.parametrize("pooling", ["own", "shared"])
+def test_the_examples_variance_is_added_to_that_over_seeds(pooling: str) -> None:
+    scores = {"A": [0.90, 0.91, 0.95], "B": [0.80, 0.82, 0.86], "C": [0.70, 0.71, 0.75]}
+    examples = Shares({"A": 0.92, "B": 0.83, "C": 0.72}, 400)
+    row = compare(
+        pd.Series([score for each in scores.values() for score in each]), pd.Series(list("AAABBBCCC")), pd.Series(list("012345678")), mode="max",
+        pooling=pooling, examples=examples,
+    ).table.loc["C"]  # fmt: skip
+    a, c = np.array(scores["A"]), np.array(scores["C"])
+    seeds = (a.var(ddof=1) + c.var(ddof=1)) / 3
+    freedom = seeds**2 / ((a.var(ddof=1) / 3) ** 2 / 2 + (c.var(ddof=1) / 3) ** 2 / 2)
+    if pooling == "shared":
+        seeds = 2 / 3 * float(np.mean([np.var(each, ddof=1) for each in scores.values()]))
+    variance = seeds + examples.error_between("A", "C") ** 2
+    # Welch and Satterthwaite, the examples' part being known; Tukey's test keeps the degrees of freedom of the seeds
+    freedom = freedom * (variance / seeds) ** 2 if pooling == "own" else 6
+    assert row["difference"] == pytest.approx(c.mean() - a.mean())
+    assert row["p"] == pytest.approx(2 * stats.t.sf(abs(c.mean() - a.mean()) / np.sqrt(variance), freedom))
 
 
 class Shares:

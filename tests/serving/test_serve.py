@@ -236,9 +236,13 @@ def test_metrics_count_requests_and_the_log_holds_nothing_of_the_inputs(
     table: lantu.Result, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with reached(served(table)) as client:
+        began = time.perf_counter()
         client.post("/predict", json={"age": 31, "income": 7654321, "home": "rent"})
         client.post("/predict", json={"age": 31, "name": "Ada Lovelace"})
+        elapsed = time.perf_counter() - began
         metrics = client.get("/metrics").text
+    (seconds,) = re.findall(r'^lantu_request_seconds_sum{path="/predict"} (\S+)$', metrics, re.M)
+    assert 0 < float(seconds) < elapsed
     assert 'lantu_requests_total{path="/predict",status="200"} 1.0' in metrics
     assert 'lantu_requests_total{path="/predict",status="422"} 1.0' in metrics
     logged = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
@@ -334,6 +338,7 @@ def test_a_language_model_speaks_openais_protocol_and_streams(text: lantu.Result
         chat = client.post("/v1/chat/completions", json={**ask, **messages}).json()
         counted = {"stream": True, "stream_options": {"include_usage": True}}
         chunks = events_of(client.post("/v1/chat/completions", json={**ask, **messages, **counted}))
+        empty = client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": ""}]})
         params = {"tokens": 20, "temperature": 0}
         plain = client.post("/predict", json={"inputs": [{"prompt": "The "}], "params": params})
         listed = client.get("/v1/models").json()["data"]
@@ -343,6 +348,8 @@ def test_a_language_model_speaks_openais_protocol_and_streams(text: lantu.Result
     assert "".join(each["choices"][0]["text"] for each in streamed) == expected
     assert chat["choices"][0]["message"] == {"role": "assistant", "content": expected}
     assert "1 of 2 messages were not read" in chat["warnings"][0]
+    assert empty.status_code == 422
+    assert "no text" in empty.text
     assert chunks[0]["object"] == "chat.completion.chunk"
     assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
     assert "".join(each["choices"][0]["delta"]["content"] for each in chunks[:-1]) == expected
