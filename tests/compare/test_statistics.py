@@ -228,10 +228,9 @@ def test_the_finite_set_of_examples_widens_intervals() -> None:
 def test_the_examples_variance_is_added_to_that_over_seeds(pooling: str) -> None:
     scores = {"A": [0.90, 0.91, 0.95], "B": [0.80, 0.82, 0.86], "C": [0.70, 0.71, 0.75]}
     examples = Shares({"A": 0.92, "B": 0.83, "C": 0.72}, 400)
-    row = compare(
-        pd.Series([score for each in scores.values() for score in each]), pd.Series(list("AAABBBCCC")), pd.Series(list("012345678")), mode="max",
-        pooling=pooling, examples=examples,
-    ).table.loc["C"]  # fmt: skip
+    score = pd.Series([score for each in scores.values() for score in each])
+    group, seed = pd.Series(list("AAABBBCCC")), pd.Series(list("012345678"))
+    row = compare(score, group, seed, mode="max", pooling=pooling, examples=examples).table.loc["C"]
     a, c = np.array(scores["A"]), np.array(scores["C"])
     seeds = (a.var(ddof=1) + c.var(ddof=1)) / 3
     freedom = seeds**2 / ((a.var(ddof=1) / 3) ** 2 / 2 + (c.var(ddof=1) / 3) ** 2 / 2)
