@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-SHORT = 200
-"""Characters of a text up to which its redacted form is kept."""
+SHORT, LONG = 200, 100_000
+"""Characters of a text up to which its redacted form is kept: of thousands of short texts, and of a few long ones."""
 HIDDEN = "REDACTED"  # a plain word in YAML, JSON, shells and URIs, so that what is left still parses
 _NOT_SECRET = {"PWD", "OLDPWD"}  # folders
 
@@ -44,9 +44,18 @@ _CONFIG = re.compile(
 
 def redact(text: str) -> str:
     """The text with every credential in it replaced by `REDACTED`."""
-    secrets = _secret_values(tuple(os.environ.items()))
-    # a run redacts each of its parameters four times, and a sweep's trials have nearly the same ones
-    return _redacted_once(text, secrets) if len(text) <= SHORT else _redacted(text, secrets)
+    return _without(_secrets(), text)
+
+
+def _secrets() -> tuple[str, ...]:
+    return _secret_values(tuple(os.environ.items()))
+
+
+def _without(secrets: tuple[str, ...], text: str) -> str:
+    # a run redacts each of its parameters four times, and a sweep's trials have nearly the same ones; among the long
+    # texts is the list of installed packages
+    keep = _short_redacted if len(text) <= SHORT else _long_redacted if len(text) <= LONG else _redacted
+    return keep(text, secrets)
 
 
 def _redacted(text: str, secrets: tuple[str, ...]) -> str:
@@ -61,25 +70,28 @@ def _redacted(text: str, secrets: tuple[str, ...]) -> str:
     return _SHAPES.sub(HIDDEN, text)
 
 
-_redacted_once = lru_cache(maxsize=4096)(_redacted)
-
-
-def redact_value(name: str, value: str) -> str:
-    """The value of a parameter or tag, hidden altogether when its name says that it is a secret."""
-    if value in ("", "None", "null", HIDDEN):
-        return value
-    return HIDDEN if is_secret(name) else redact(value)
+_short_redacted = lru_cache(maxsize=4096)(_redacted)
+_long_redacted = lru_cache(maxsize=16)(_redacted)
 
 
 def redact_tree(tree: Any, name: str = "") -> Any:
-    """A structure of mappings and lists, redacted leaf by leaf."""
+    """A structure of mappings and lists, redacted leaf by leaf; a leaf is hidden whole where its name says so."""
+    return _redacted_tree(tree, name, _secrets())
+
+
+def _redacted_tree(tree: Any, name: str, secrets: tuple[str, ...]) -> Any:
+    if isinstance(tree, str):
+        if tree in ("", "None", "null", HIDDEN):
+            return tree
+        return HIDDEN if is_secret(name) else _without(secrets, tree)
     if isinstance(tree, Mapping):
-        return {key: redact_tree(value, str(key)) for key, value in tree.items()}
+        return {key: _redacted_tree(value, str(key), secrets) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [redact_tree(value, name) for value in tree]
-    return redact_value(name, tree) if isinstance(tree, str) else tree
+        return [_redacted_tree(value, name, secrets) for value in tree]
+    return tree
 
 
+@lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
     """Whether a name says that what it holds is a credential."""
     return _SECRET_NAME.search(name) is not None

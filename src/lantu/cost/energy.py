@@ -50,6 +50,7 @@ class EnergyMeter:
             tracking_mode="process",
             measure_power_secs=SECONDS,
             gpu_ids=[] if gpu is None else [gpu],
+            force_ram_power=0,  # memory is counted below, without a look at all processes of the machine
             save_to_file=False,
             log_level="error",
             allow_multiple_runs=True,

@@ -20,14 +20,15 @@ class HardwareUse:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._seconds = time.monotonic()
-        self._busy = _processor_seconds()
+        self._busy = _processor_seconds(_family())
 
     def look(self) -> dict[str, float]:
         """Figures named as they are logged, in percent and GiB; a part that cannot be measured is left out."""
-        now, busy = time.monotonic(), _processor_seconds()
+        family = _family()  # once: to find them, psutil reads the state of every process of the machine
+        now, busy = time.monotonic(), _processor_seconds(family)
         elapsed, spent = now - self._seconds, max(0.0, busy - self._busy)
         self._seconds, self._busy = now, busy
-        found = {"system/memory_gib": _resident() / GIB}
+        found = {"system/memory_gib": _resident(family) / GIB}
         if elapsed > 0:
             found["system/cpu_percent"] = 100 * spent / elapsed / (os.cpu_count() or 1)
         if self._device.type == "cuda":
@@ -38,23 +39,24 @@ class HardwareUse:
 
 
 def _family() -> list[Any]:
+    """This process and those that it started and that still run."""
     import psutil
 
     own = psutil.Process()
     return [own, *own.children(recursive=True)]
 
 
-def _processor_seconds() -> float:
-    """Of this process and those that it started and that still run; a worker that has ended takes its share along."""
+def _processor_seconds(family: list[Any]) -> float:
+    """Of processes that still run; a worker that has ended takes its share along."""
     total = 0.0
-    for each in _family():
+    for each in family:
         times = _asked(each, "cpu_times")
         total += times.user + times.system if times else 0.0
     return total
 
 
-def _resident() -> float:
-    return float(sum(found.rss for each in _family() if (found := _asked(each, "memory_info"))))
+def _resident(family: list[Any]) -> float:
+    return float(sum(found.rss for each in family if (found := _asked(each, "memory_info"))))
 
 
 def _asked(process: Any, what: str) -> Any:

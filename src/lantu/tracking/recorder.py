@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lantu.notices import warn_once
-from lantu.redaction import redact, redact_tree, redact_value
+from lantu.redaction import redact, redact_tree
 from lantu.tracking.journal import Journal
 from lantu.tracking.live_journal import LiveJournal, status_of
 from lantu.tracking.parameters import LONGEST_PARAM, LONGEST_TAG, as_text, flatten, shorten
@@ -123,10 +123,10 @@ class RunRecorder:
         A value beyond MLflow's limit is kept whole as the artifact `params/<name>.txt`. MLflow does not change
         parameters: one that differs after a resume keeps its first value, and the tag `param_drift` has both.
         """
-        values = {}
-        for name, value in flatten(params).items():
-            text = redact_value(name, value)
-            values[name] = self._within(text, LONGEST_PARAM, f"params/{_file_name(name)}.txt")
+        values = {
+            name: self._within(text, LONGEST_PARAM, f"params/{_file_name(name)}.txt")
+            for name, text in redact_tree(flatten(params)).items()
+        }
         if values:
             self._open().append("params", values=values)
 
@@ -144,10 +144,8 @@ class RunRecorder:
     def log_tags(self, tags: Mapping[str, Any]) -> None:
         """Record tags; a later value replaces an earlier one. Long ones are kept whole as
         `tags/<name>.txt`."""
-        values = {}
-        for name, value in tags.items():
-            text = redact_value(name, as_text(value))
-            values[name] = self._within(text, LONGEST_TAG, f"tags/{_file_name(name)}.txt")
+        texts = redact_tree({name: as_text(value) for name, value in tags.items()})
+        values = {name: self._within(text, LONGEST_TAG, f"tags/{_file_name(name)}.txt") for name, text in texts.items()}
         if values:
             self._open().append("tags", values=values)
 

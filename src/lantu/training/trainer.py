@@ -1,8 +1,14 @@
 """Lightning's trainer with the options that Lantu adds."""
 
+from functools import cache
 from typing import Any
 
+from lightning_fabric.utilities import registry
 from pytorch_lightning import Trainer as LightningTrainer
+
+if hasattr(registry, "entry_points"):
+    # every new trainer looks for callbacks of installed packages, which stay the same during a process
+    registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
 
 
 class Trainer(LightningTrainer):

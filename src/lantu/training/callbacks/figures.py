@@ -15,6 +15,7 @@ from lantu.tasks.outputs import Collector
 class Figures(Callback):
     """Draw the learning curve after fitting, and the figures of `task.figures` for the last validation and the test.
 
+    A run that recorded each loss once has no learning curve: a single point shows nothing that the metrics do not.
     Figures are written to `figures/` in the run's folder and passed to every logger that keeps artifacts, tables as
     `tables/NAME.json`. A figure that cannot be drawn is left out with a warning.
     """
@@ -42,7 +43,8 @@ class Figures(Callback):
             self._val.append((steps_done(trainer), float(trainer.callback_metrics["val/loss"])))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._train and trainer.is_global_zero and not trainer.fast_dev_run:
+        has_line = max(len(self._train), len(self._val)) > 1
+        if self._train and has_line and trainer.is_global_zero and not trainer.fast_dev_run:
             from lantu.tasks.plots import learning_curve
 
             points = [(step, float(loss)) for step, loss in self._train]
