@@ -90,3 +90,20 @@ def test_every_node_knows_where_it_stands_after_composing() -> None:
                 look(child)
 
     look(lantu.compose("model=mlp", "debug=overfit", "model.hidden=[1]", "++tags.a={b: [c]}").cfg)
+
+
+def test_a_copy_of_a_config_shares_no_node_with_it() -> None:
+    cfg = OmegaConf.create({"a": {"b": [1, {"c": "${a.d}"}], "d": 2}, "none": None, "left": "???"})
+    OmegaConf.set_struct(cfg.a, True)
+    copied = copy.deepcopy(cfg)
+    assert copied == cfg
+    assert OmegaConf.is_struct(copied.a)
+    assert copied.a.b[1]._get_root() is copied
+    OmegaConf.set_struct(copied.a, False)
+    copied.a.d, copied.a.new, copied.a.b[0] = 3, 4, 5
+    assert (cfg.a.b[1].c, copied.a.b[1].c) == (2, 3)
+    assert OmegaConf.is_struct(cfg.a)
+    assert OmegaConf.to_container(cfg, resolve=False)["a"] == {"b": [1, {"c": "${a.d}"}], "d": 2}
+    part = copy.deepcopy(cfg.a)
+    assert part._get_parent() is cfg
+    assert part.b[1].c == 2

@@ -19,7 +19,7 @@ from lantu.config.explain import readable_hydra_errors
 from lantu.config.locations import shipped_conf, user_confs
 from lantu.config.parse_cache import (
     build_choices_where_interpolated,
-    copy_quickly_into_packages,
+    copy_nodes_quickly,
     keep_config_files,
     keep_parse_trees,
     tell_only_new_children_their_parent,
@@ -28,9 +28,9 @@ from lantu.renamed_options import with_current_name
 
 HYDRA_VERSION = "1.3"
 
+copy_nodes_quickly()
 keep_parse_trees()
 keep_config_files()
-copy_quickly_into_packages()
 tell_only_new_children_their_parent()
 build_choices_where_interpolated()
 OmegaConf.register_new_resolver("cwd", os.getcwd, replace=True)

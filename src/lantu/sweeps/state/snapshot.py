@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import HydraContext, RunMode
@@ -15,6 +14,7 @@ from lantu.config.explain import leaves, readable_hydra_errors
 from lantu.config.sweeping import Composer
 from lantu.errors import UserError
 from lantu.sweeps.state.request import OPERATIONAL, Point, Request
+from lantu.sweeps.state.trial_loader import TrialLoader
 
 _FILE = "file://"
 
@@ -34,7 +34,7 @@ def from_snapshot(context: HydraContext, snapshot: Path) -> HydraContext:
     for number, element in enumerate(context.config_loader.get_search_path().get_path()):
         copy = snapshot / f"{number}"
         copied.append(element.provider, f"{_FILE}{copy}" if copy.is_dir() else element.path)
-    return HydraContext(config_loader=ConfigLoaderImpl(copied), callbacks=context.callbacks)
+    return HydraContext(config_loader=TrialLoader(copied), callbacks=context.callbacks)
 
 
 def settings(composer: Composer, request: Request, points: list[Point]) -> dict[str, dict[str, str]]:
