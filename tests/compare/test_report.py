@@ -542,3 +542,48 @@ def test_names_that_begin_alike_are_told_apart_where_there_is_no_room_for_them()
     assert cut_apart(["torch.optim.AdamW", "torch.optim.SGD"], 12) == ["…AdamW", "…SGD"]
     assert cut_apart(["mlp", "cnn"], 8) == ["mlp", "cnn"]
     assert cut_apart([files[0]], 8) == ["/home/m…"]
+
+
+def test_runs_that_failed_or_still_go_are_not_part_of_what_a_configuration_costs(tmp_path: Path) -> None:
+    runs = [made(kind, seed, loss + 0.001 * seed, metrics={"cost/usd": 10.0}) for kind, loss in (("a", 0.2), ("b", 0.3))
+            for seed in range(3)]  # fmt: skip
+    runs += [
+        made("a", 3, 0.2, metrics={"cost/usd": 0.1}, status="FAILED"),
+        made("b", 3, 0.3, metrics={"cost/usd": 0.1}, status="RUNNING"),
+    ]
+    found, decision = decided(tmp_path, runs)
+    assert found.table["cost/usd"].tolist() == [10.0, 10.0]
+    assert ("$10.00", "to train again", "kind=a") in decision.tiles
+    assert "8 runs together took $60.20." in decision.sentences
+
+
+def with_a_baseline(loss: float, **metrics: float) -> list[Made]:
+    """Two configurations with three seeds each, and a baseline, which records no settings."""
+    runs = [
+        made(kind, seed, base + 0.001 * seed, metrics=metrics) for kind, base in (("a", 0.2), ("b", 0.3))
+        for seed in range(3)
+    ]  # fmt: skip
+    for each in runs:
+        each.params |= {"choices.task": "classification", "data.path": "a.csv"}
+        each.curves |= {f"{name}_best": [value] for name, value in metrics.items()}
+    baseline = Made("baseline: trivial", {}, {"val/loss": loss, **metrics}, tags={"lantu.baseline": "the mean"})
+    return [*runs, baseline]
+
+
+def test_a_baseline_beside_the_trials_changes_neither_the_metric_nor_the_names(tmp_path: Path) -> None:
+    found, decision = decided(tmp_path, with_a_baseline(0.4, **{"val/accuracy": 0.8}))
+    assert found.metric == "val/loss"
+    assert found.groups.labels == ["kind=a", "kind=b", "baseline: trivial"]
+    assert "different" not in " ".join(decision.caution)
+    assert decision.headline == (
+        "Ship kind=a. It has the best val/loss; one other has too few seeds to be told from it."
+    )
+    assert "1 of the 2 others is worse; 1 has too few seeds to tell." in decision.sentences
+    assert found.table["tied with best"].tolist() == [True, False, None]
+
+
+def test_a_baseline_can_be_on_the_front(tmp_path: Path) -> None:
+    runs = with_a_baseline(0.4, **{"cost/usd": 5.0})
+    runs[-1].metrics["cost/usd"] = 1.0
+    found, _ = decided(tmp_path, runs, objectives=(("val/loss", "min"), ("cost/usd", "min")))
+    assert found.front == ("kind=a", "baseline: trivial")

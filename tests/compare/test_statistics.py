@@ -9,6 +9,7 @@ from lantu.compare.methods.difference_tests import tukey
 from lantu.compare.methods.power import plan, power_of, seeds_needed
 from lantu.compare.methods.score_intervals import interval
 from lantu.compare.methods.statistics import Comparison, compare
+from lantu.compare.methods.stored_predictions import values
 from lantu.errors import UserError
 
 
@@ -277,3 +278,47 @@ def test_pairing_does_not_throw_runs_away() -> None:
     assert found["difference"].iloc[1] == pytest.approx(found["mean"].iloc[1] - found["mean"].iloc[0])
     eight = accuracies({"a": list(random.normal(size=8)), "b": list(random.normal(size=7))}, pooling="own")
     assert eight.table["how"].iloc[1] == "paired"
+
+
+def test_a_group_that_is_ahead_over_the_shared_seeds_is_not_called_worse() -> None:
+    score = pd.Series([1.0, 1.01, 1.02, 0.0, 0.9, 0.911, 0.919])
+    found = compare(score, pd.Series(list("aaaabbb")), pd.Series(list("0123012")), mode="min")
+    assert (found.winner, found.alike) == ("a", ["a", "b"])
+    assert found.table.loc["b", "p"] == pytest.approx(stats.ttest_ind(score[:4], score[4:], equal_var=False).pvalue)
+
+
+def test_planned_seeds_reach_their_power_beside_the_finite_set_of_examples() -> None:
+    needed, gap, noise, examples = seeds_needed(0.02, 0.01, paired=True, examples=0.006), 0.02, 0.01, 0.006
+    assert needed is not None
+    assert needed > (seeds_needed(gap, noise, paired=True) or 0)
+    random = np.random.default_rng(15)
+    gaps = random.normal(gap, noise, (40_000, needed)) + random.normal(0, examples, (40_000, 1))
+    over_seeds = gaps.var(axis=1, ddof=1) / needed
+    variance = over_seeds + examples**2
+    p = stats.t.sf(np.abs(gaps.mean(axis=1)) / np.sqrt(variance), (needed - 1) * (variance / over_seeds) ** 2) * 2
+    assert 0.77 < np.mean(p < 0.05) < 0.87
+
+
+def test_no_seeds_are_planned_where_the_examples_hide_the_difference() -> None:
+    few = Shares({"A": 0.91, "B": 0.90}, 100)
+    found = accuracies({"A": [0.90, 0.91, 0.92], "B": [0.89, 0.90, 0.91]}, examples=few)
+    planned = plan(found, ("A", "B"))
+    assert planned is not None
+    assert planned.needs_examples
+    assert planned.seeds is None
+
+
+@pytest.mark.parametrize("noise", [0.3, 2.0])
+def test_the_error_of_r2_over_examples_is_that_of_a_bootstrap(noise: float) -> None:
+    random = np.random.default_rng(16)
+    target = random.normal(size=1000)
+    prediction = target + random.normal(0, noise, 1000)
+    found = values(pd.DataFrame({"target": target, "prediction": prediction}), "val/r2")
+    assert found is not None
+
+    def r2(rows: np.ndarray) -> float:
+        return float(1 - np.mean((prediction[rows] - target[rows]) ** 2) / np.var(target[rows]))
+
+    drawn = [r2(random.integers(0, 1000, 1000)) for _ in range(1000)]
+    assert found.mean() == pytest.approx(r2(np.arange(1000)))
+    assert found.std() / np.sqrt(1000) == pytest.approx(np.std(drawn), rel=0.12)

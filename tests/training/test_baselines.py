@@ -4,10 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import r2_score, roc_auc_score
 
 import lantu
 from lantu.inference.compare_baselines import ahead, answers_of
+from lantu.tasks.baselines import figures_of_numbers
+from lantu.tasks.regression import LOSSES
 
 
 def test_a_lead_is_the_difference_of_the_figures_and_its_interval_holds_zero_for_equal_models() -> None:
@@ -50,3 +53,12 @@ def test_a_run_shows_what_it_is_ahead_of_simple_models(
     said = capsys.readouterr().out
     assert "on the same test rows" in said
     assert "gradient-boosted trees" in said
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_the_loss_of_a_baseline_is_the_task_s_own(loss: str) -> None:
+    random = np.random.default_rng(2)
+    y, predicted = random.normal(5, 3, 200), random.normal(5, 3, 200)
+    standardised = (torch.from_numpy((each - 4) / 2.5) for each in (predicted, y))
+    found = figures_of_numbers(predicted, y, variance=2.5**2, loss=loss)
+    assert found["loss"] == pytest.approx(float(LOSSES[loss](*standardised)))

@@ -149,7 +149,9 @@ def analyse(reader: Reader, selection: Selection, options: Options) -> Analysis:
         test=test,
         cost=cost,
         costs=costs,
-        cheapest=cheapest_alike(comparison, runs.metrics[cost], groups.of_run) if cost in runs.metrics else None,
+        cheapest=cheapest_alike(comparison, runs.metrics[cost].where(runs.score.notna()), groups.of_run)
+        if cost in runs.metrics
+        else None,
         plan=plan(
             comparison,
             (comparison.winner, str(second)),
@@ -226,9 +228,11 @@ def _objective_means(
     """The mean of each objective, by group in the order of the first one."""
     columns = {}
     for name, _ in objectives:
-        best = runs.metrics.get(f"{name}_best", runs.metrics.get(name))
-        if best is None:
+        if name not in runs.metrics:
             raise UserError(f"the objective `{name}` was not logged by any of the runs, so there is no front.")
+        last = runs.metrics[name]
+        kept = runs.metrics.get(f"{name}_best", last)
+        best = kept.where(kept.notna(), last)  # a baseline keeps no best epoch
         values = runs.score if name == metric else best.where(runs.score.notna())
         columns[name] = values.groupby(groups.of_run).mean()
     return pd.DataFrame(columns).reindex(comparison.scored.index)

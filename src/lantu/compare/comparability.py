@@ -58,7 +58,7 @@ def shared_metric(runs: Runs, *, stage: str = "val") -> str | None:
 
 
 def _varying(runs: Runs, settings: Iterable[str]) -> list[str]:
-    scored = runs.params[runs.score.notna()]
+    scored = runs.params[runs.score.notna() & baseline_names(runs).isna()]  # a baseline has no settings
     found = [name for name in settings if name in scored and scored[name].nunique(dropna=False) > 1]
     # a choice and the class that it selects are one setting
     return [name for name in found if name != "task._target_" or "choices.task" not in found]

@@ -62,7 +62,8 @@ def summary(
     table["difference"] = parts["difference"]
     table["difference low"], table["difference high"] = parts["diff_low"], parts["diff_high"]
     table["p"] = parts["p_corrected"]
-    table[TIED] = parts["alike"] if comparison.tested else None
+    table[TIED] = parts["alike"].astype(object) if comparison.tested else None
+    table.loc[comparison.untested, TIED] = None
     means = group_means(runs, groups).reindex(order) if means is None else means
     if test and test in means:
         table[test] = means[test]
@@ -76,9 +77,13 @@ def summary(
 
 
 def group_means(runs: Runs, groups: Groups) -> pd.DataFrame:
-    """The mean of every metric by group, and `minutes` of wall time."""
+    """The mean of every metric by group, and `minutes` of wall time, over runs with a score: those that ended well.
+
+    One that crashed early has cost little, and says nothing of what the configuration costs.
+    """
     minutes = (runs.info["end"].astype(float) - runs.info["start"].astype(float)) / 60_000
-    return runs.metrics.assign(minutes=minutes).groupby(groups.of_run).mean()
+    counted = runs.score.notna()
+    return runs.metrics.assign(minutes=minutes)[counted].groupby(groups.of_run[counted]).mean()
 
 
 def arrange(table: pd.DataFrame, *, sort: str | None, columns: Iterable[str] | None, top: int | None) -> pd.DataFrame:

@@ -27,11 +27,16 @@ class Baseline:
     """By split, its probabilities (N, classes) or its predictions (N,) of a quantity."""
 
 
-def fit_baselines(data: DataModule, *, kind: Literal["classification", "regression"]) -> list[Baseline]:
+def fit_baselines(
+    data: DataModule, *, kind: Literal["classification", "regression"], loss: str = "mse"
+) -> list[Baseline]:
     """Fit a trivial model and classical ones on the training split and measure them on the others.
 
     The classical ones are what the data module names: a linear model and gradient-boosted trees for tables, logistic
     regression on pixels for images, on TF-IDF weights of the tokens for texts.
+
+    Args:
+        loss: of a regression, as `figures_of_numbers` takes it.
 
     Raises:
         UserError: the data module does not say what its features are.
@@ -64,7 +69,7 @@ def fit_baselines(data: DataModule, *, kind: Literal["classification", "regressi
             for metric, value in (
                 figures_of_classes(found, rows[split][1].astype(int))
                 if classifies
-                else figures_of_numbers(found, rows[split][1], variance=float(np.var(rows["train"][1])))
+                else figures_of_numbers(found, rows[split][1], variance=std**2, loss=loss)
             ).items()
         }
         made.append(Baseline(name, description, metrics, time.perf_counter() - started, answers))
@@ -92,16 +97,19 @@ def _answers(model: Any, rows: dict[str, Rows], split: str, *, classifies: bool)
     return found
 
 
-def figures_of_numbers(predicted: np.ndarray, y: np.ndarray, *, variance: float) -> dict[str, float]:
+def figures_of_numbers(predicted: np.ndarray, y: np.ndarray, *, variance: float, loss: str = "mse") -> dict[str, float]:
     """Loss, RMSE and R2 of predictions (N,).
 
     Args:
         variance: of the training targets; our tasks' loss is on the scale of the standardised target.
+        loss: mse, mae or huber (with delta 1).
     """
     from sklearn import metrics
 
     error = float(np.mean((predicted - y) ** 2))
-    return {"loss": error / (variance or 1.0), "rmse": error**0.5, "r2": float(metrics.r2_score(y, predicted))}
+    size = np.abs(predicted - y) / ((variance or 1.0) ** 0.5)
+    losses = {"mse": size**2, "mae": size, "huber": np.where(size <= 1, size**2 / 2, size - 0.5)}
+    return {"loss": float(losses[loss].mean()), "rmse": error**0.5, "r2": float(metrics.r2_score(y, predicted))}
 
 
 def figures_of_classes(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:

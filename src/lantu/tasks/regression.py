@@ -1,6 +1,6 @@
 """Predict one or more numbers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -137,6 +137,11 @@ class Regression(Task):
     @classmethod
     def baselines(cls, data: DataModule) -> list[Baseline]:
         return fit_baselines(data, kind="regression")
+
+    @classmethod
+    def baselines_for(cls, data: DataModule, options: Mapping[str, Any]) -> list[Baseline]:
+        """Measured by the task's own loss."""
+        return fit_baselines(data, kind="regression", loss=str(options.get("loss") or "mse"))
 
     def _columns(self) -> list[str]:
         several = len(self.target_names) > 1

@@ -42,8 +42,9 @@ def pooled_tests(
     how = "within seeds" if complete else "pooled"
     noise = np.full(groups, np.sqrt(variance * (2 if complete else 1)))
     return _tests(
-        table, difference, half, 2 * stats.t.sf(t, freedom), corrected=corrected, how=how, noise=noise, level=level
-    )
+        table, difference, half, 2 * stats.t.sf(t, freedom), corrected=corrected, how=how, noise=noise,
+        examples=examples, level=level,
+    )  # fmt: skip
 
 
 def separate_tests(
@@ -65,15 +66,17 @@ def separate_tests(
         usable = (shared >= 2) & (shared >= PAIRING_PAYS * np.maximum(n, n[0]))
         inside = np.array([np.nanstd(row, ddof=1) if ok else np.nan for row, ok in zip(gaps, usable, strict=True)])
         usable &= inside > 1e-9 * np.nanmax(sd, initial=0.0)  # gaps that are all equal: the seeds' own spread is tested
+        within = np.array([np.nanmean(row) if ok else 0.0 for row, ok in zip(gaps, usable, strict=True)])
+        # a group that is ahead over the shared seeds is no worse one: all seeds are tested, by which the winner won
+        usable &= within * difference >= 0
         with np.errstate(all="ignore"):
             over_seeds = np.where(usable, inside**2 * (1 / shared + overlap), over_seeds)
         freedom = np.where(usable, shared - 1, freedom)
-        within = [np.nanmean(row) if ok else 0 for row, ok in zip(gaps, usable, strict=True)]
         difference = np.where(usable, within, difference)
         how, noise = np.where(usable, "paired", how), np.where(usable, inside, noise)
-    examples = np.array([0.0, *(errors.between(str(name), winner) for name in table.index[1:])]) ** 2
+    examples = np.array([0.0, *(errors.between(str(name), winner) for name in table.index[1:])])
     over_seeds = np.where(over_seeds < (1e-12 * np.abs(difference)) ** 2, 0.0, over_seeds)  # rounding is no variance
-    variance = over_seeds + examples
+    variance = over_seeds + examples**2
     error = np.sqrt(np.where(variance > 0, variance, np.nan))
     with np.errstate(all="ignore"):
         freedom = np.where(over_seeds > 0, freedom * (variance / over_seeds) ** 2, 1e6)
@@ -83,7 +86,7 @@ def separate_tests(
     half = stats.t.ppf(1 - (1 - level) / 2 / pairs, freedom) * error
     corrected = np.minimum(p * pairs, 1)
     how = np.where(np.isfinite(p), how, "")
-    return _tests(table, difference, half, p, corrected=corrected, how=how, noise=noise, level=level)
+    return _tests(table, difference, half, p, corrected=corrected, how=how, noise=noise, examples=examples, level=level)
 
 
 def tukey(t: np.ndarray, groups: int, freedom: int) -> np.ndarray:
@@ -120,6 +123,7 @@ def _tests(
     corrected: np.ndarray,
     how: np.ndarray | str,
     noise: np.ndarray,
+    examples: np.ndarray,
     level: float,
 ) -> pd.DataFrame:
     alike = ~(np.abs(difference) > half)
@@ -135,6 +139,7 @@ def _tests(
             "alike": alike,
             "how": how,
             "noise": noise,
+            "examples": examples,
         },
         index=table.index,
     )

@@ -79,12 +79,13 @@ def group(runs: Runs, *, by: Iterable[str] | None = None, ignore: Iterable[str] 
     if FOLD in params and params[FOLD].notna().any():
         seed = params[FOLD].fillna("").str.cat(seed.fillna("").astype(str), sep="/")
     baseline = baseline_names(runs)
-    kept = list(by) if by else [n for n in params if n not in seeds and not _any(n, (*INCIDENTAL, *ignore))]
+    varying = _varying(params[baseline.isna()])
+    kept = list(by) if by else [n for n in varying if n not in seeds and not _any(n, (*INCIDENTAL, *ignore))]
     kept = [name for name in kept if name in params and not _own(params[name], runs)]
     codes = {name: pd.factorize(params[name])[0] for name in kept}
     folded: dict[str, str] = {}
     if not by:
-        kept, followers = _without_what_follows(kept, codes, _asked(runs))
+        kept, followers = _without_what_follows(kept, codes, _asked(runs.only(baseline.index[baseline.isna()])))
         kept, folded = _without_followers(kept, codes)
         folded |= followers
     kept = sorted(kept, key=_importance)
@@ -100,6 +101,11 @@ def group(runs: Runs, *, by: Iterable[str] | None = None, ignore: Iterable[str] 
     label = baseline.where(baseline.notna(), label)
     settings = table.assign(group=label).drop_duplicates("group").set_index("group")
     return Groups(of_run=label, settings=settings, short=short, seed=seed, folded=folded, folds=_folds(runs))
+
+
+def _varying(params: pd.DataFrame) -> list[str]:
+    """The parameters in which some runs differ: a baseline, which has none, makes no difference."""
+    return [name for name in params if params[name].nunique(dropna=False) > 1]
 
 
 def is_incidental(name: str) -> bool:

@@ -25,12 +25,14 @@ class Plan:
 
     difference: float
     seeds: int | None
-    """Seeds per group; None: more than `PRACTICAL_SEEDS`."""
+    """Seeds per group; None: more than `PRACTICAL_SEEDS`, or no number of them."""
     paired: bool
     more: int | None
     """Further runs in the two groups together."""
     usd: float | None
     """What those runs would cost, at what the runs so far have cost; None where that is not known."""
+    needs_examples: bool = False
+    """Whether no number of seeds is enough, since the finite set of examples alone leaves the difference open."""
 
 
 def power_of(effect: float, seeds: int, *, paired: bool, level: float = 0.95) -> float:
@@ -46,7 +48,11 @@ def power_of(effect: float, seeds: int, *, paired: bool, level: float = 0.95) ->
         level: 1 - level is the error rate of the test.
     """
     freedom = seeds - 1 if paired else 2 * seeds - 2
-    shift = effect * math.sqrt(seeds if paired else seeds / 2)
+    return _power(effect * math.sqrt(seeds if paired else seeds / 2), freedom, level)
+
+
+def _power(shift: float, freedom: float, level: float) -> float:
+    """The power of a t-test whose statistic is centred at `shift`."""
     critical = float(stats.t.isf((1 - level) / 2, freedom))
     # scipy's own nct is off by some per cent in the tails that corrections for many pairs reach
     spread = np.sqrt(stats.chi2.ppf(_NODES, freedom) / freedom)
@@ -55,7 +61,7 @@ def power_of(effect: float, seeds: int, *, paired: bool, level: float = 0.95) ->
 
 
 def seeds_needed(
-    difference: float, noise: float, *, paired: bool, level: float = 0.95, power: float = 0.8
+    difference: float, noise: float, *, paired: bool, level: float = 0.95, power: float = 0.8, examples: float = 0.0
 ) -> int | None:
     """Seeds per group with which a true difference is detected with the given power; None: more than a million.
 
@@ -65,15 +71,18 @@ def seeds_needed(
         paired: whether both groups run the same seeds.
         level: 1 - level is the error rate that is accepted.
         power: the wanted chance to find the difference if it is there.
+        examples: standard error of the difference over the examples, which seeds do not reduce.
     """
     if not (difference > 0 and np.isfinite(noise)):
         return None
     if noise == 0:
         return 2
-    effect = difference / noise
 
     def reached(seeds: int) -> bool:
-        return power_of(effect, seeds, paired=paired, level=level) >= power
+        over_seeds = noise**2 * (1 if paired else 2) / seeds
+        variance = over_seeds + examples**2
+        freedom = (seeds - 1 if paired else 2 * seeds - 2) * (variance / over_seeds) ** 2  # Satterthwaite's, as tested
+        return _power(difference / math.sqrt(variance), min(freedom, 1e6), level) >= power
 
     low, high = 1, 2
     while not reached(high):
@@ -110,7 +119,10 @@ def plan(
     if not math.isfinite(noise) or not noise > 0 or not gap > 0:
         return None
     level = 1 - (1 - comparison.level) / pairs
-    needed = seeds_needed(gap, noise, paired=paired, level=level, power=power)
+    examples = float(table.loc[second, "examples"])
+    if examples > 0 and _power(gap / examples, 1e6, level) < power:
+        return Plan(gap, None, paired, None, None, needs_examples=True)
+    needed = seeds_needed(gap, noise, paired=paired, level=level, power=power, examples=examples)
     if needed is None or needed > PRACTICAL_SEEDS:
         return Plan(gap, None, paired, None, None)
     missing = {name: max(0, needed - int(table.loc[name, "seeds"])) for name in groups}

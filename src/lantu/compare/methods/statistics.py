@@ -41,7 +41,7 @@ class Comparison:
     """By group, best first, those without any score last: seeds (runs with a score), runs, failed, mean, sd, low, high
     (the winner's corrected for the choice); difference (group minus winner), diff_low, diff_high (simultaneous), p,
     p_corrected, alike (statistically tied with the winner), how; noise (standard deviation of a difference within a
-    seed where pairs were compared, else between seeds)."""
+    seed where pairs were compared, else between seeds), examples (standard error of a difference over the examples)."""
     winner: str
     mode: str
     level: float
@@ -55,8 +55,14 @@ class Comparison:
 
     @property
     def alike(self) -> list[str]:
-        """The groups that are statistically tied with the best, the winner first."""
+        """The groups that no test tells from the best, the winner first: those that are tied, and `untested` ones."""
         return list(self.table.index[self.table["alike"]])
+
+    @property
+    def untested(self) -> list[str]:
+        """The groups with a score that too few runs have for a test."""
+        others = self.scored.iloc[1:]
+        return list(others.index[others["p_corrected"].isna()])
 
     @property
     def tested(self) -> bool:

@@ -57,7 +57,8 @@ def values(predictions: pd.DataFrame, metric: str) -> np.ndarray | None:
         return np.sqrt(square) + (error**2 - square) / (2 * np.sqrt(square))
     variance = float(target.var(ddof=0))
     if name == "r2" and variance > 0:
-        return 1 - error**2 / variance
+        left = square / variance
+        return 1 - left - (error**2 - left * (target - target.mean()).to_numpy(dtype=float) ** 2) / variance
     return None
 
 

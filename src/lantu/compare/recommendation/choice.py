@@ -46,19 +46,25 @@ def choose(analysis: Analysis) -> tuple[str | None, str]:
 
 def _choose_among_tied(analysis: Analysis) -> tuple[str, str]:
     """The cheapest of those tied with the best scorer, if it saves enough."""
-    winner, cheapest, tied = analysis.winner, analysis.cheapest, len(analysis.comparison.alike) - 1
+    winner, cheapest, untested = analysis.winner, analysis.cheapest, len(analysis.comparison.untested)
+    tied = len(analysis.comparison.alike) - 1 - untested
     if cheapest is not None and cheapest != winner:
         cost = analysis.means[analysis.cost]
         saved = 1 - float(cost[cheapest] / cost[winner])
         if saved >= WORTH_IT:
             what = SAVED.get(str(analysis.cost), f"needs {{}} less {analysis.cost}").format(f"{saved:.0%}")
             return cheapest, f"Ship {cheapest}. It is statistically tied with the best, and {what}."
+    best = f"Ship {winner}. It has the best {analysis.metric}"
+    few = f"{_others(untested)} {'has' if untested == 1 else 'have'} too few {repetition(analysis)}s to be told from it"
     if cheapest == winner:
-        return winner, (
-            f"Ship {winner}. It has the best {analysis.metric}, and no cheaper configuration performs about as well."
-        )
-    others = "one other is" if tied == 1 else f"{tied} others are"
-    return winner, f"Ship {winner}. It has the best {analysis.metric}; {others} statistically tied with it."
+        best += ", and no cheaper configuration performs about as well"
+    elif tied:
+        best += f"; {_others(tied)} {'is' if tied == 1 else 'are'} statistically tied with it"
+    return winner, f"{best}; {few}." if untested else f"{best}."
+
+
+def _others(count: int) -> str:
+    return "one other" if count == 1 else f"{count} others"
 
 
 def _untested(analysis: Analysis) -> str:

@@ -49,6 +49,11 @@ def _seeds_for_a_difference(analysis: Analysis) -> list[str]:
         f"Detecting a difference of {gap} between {comparison.winner} and {second} with {analysis.options.power:.0%} "
         "power"
     )
+    if plan.needs_examples and analysis.examples is not None:
+        return [
+            f"{goal} is out of reach of any number of {unit}s: the {analysis.examples.number:,} examples alone leave "
+            "it open. A larger split of examples would show it."
+        ]
     if plan.seeds is None:
         return [f"{goal} needs more than 1,000 {unit}s per configuration: for practical purposes they are equal."]
     if not plan.more:

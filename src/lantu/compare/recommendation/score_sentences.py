@@ -42,8 +42,7 @@ def differences(analysis: Analysis, ship: str | None) -> list[str]:
     sign = 1.0 if comparison.mode == "min" else -1.0  # the winner's advantage counts up
     gap = sign * float(row["difference"])
     amount = number(abs(gap), digits)
-    # over the seeds that both have, the best scorer can be the worse one
-    direction = "lower" if (comparison.mode == "min") == (gap > 0) else "higher"
+    direction = "lower" if comparison.mode == "min" else "higher"
     is_tie = float(amount.replace(",", "")) == 0
     relation = "has, to the digits shown, the score of" if is_tie else f"is {amount} {direction} than"
     who = f"The best scorer, {winner}," if ship not in (None, winner) else winner if ship is None else "That"
@@ -56,17 +55,28 @@ def differences(analysis: Analysis, ship: str | None) -> list[str]:
         text += f"{'< 0.001' if p < 0.001 else f'= {p:.2g}'})"
     if not comparison.tested or len(table) == 2:
         return [f"{text}."]
-    return [f"{text}.", _tied_and_worse(len(comparison.alike) - 1, len(table) - len(comparison.alike))]
+    untested = len(comparison.untested)
+    return [
+        f"{text}.",
+        _others(
+            len(comparison.alike) - 1 - untested, len(table) - len(comparison.alike), untested, repetition(analysis)
+        ),
+    ]
 
 
-def _tied_and_worse(tied: int, worse: int) -> str:
-    if tied == 0:
-        return f"All {worse} others are worse."
-    if worse == 0:
-        return f"All {tied} others are statistically tied with it."
+def _others(tied: int, worse: int, untested: int, unit: str) -> str:
+    parts = [
+        (tied, f"{'is' if tied == 1 else 'are'} statistically tied with it"),
+        (worse, f"{'is' if worse == 1 else 'are'} worse"),
+        (untested, f"{'has' if untested == 1 else 'have'} too few {unit}s to tell"),
+    ]
+    said = [(count, what) for count, what in parts if count]
+    if len(said) == 1:
+        return f"All {said[0][0]} others {said[0][1]}."
+    (first, what), *rest = said
     return (
-        f"{tied} of the {tied + worse} others {'is' if tied == 1 else 'are'} statistically tied with it; "
-        f"{worse} {'is' if worse == 1 else 'are'} worse."
+        "; ".join([f"{first} of the {tied + worse + untested} others {what}", *(f"{n} {does}" for n, does in rest)])
+        + "."
     )
 
 

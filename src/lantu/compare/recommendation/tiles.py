@@ -22,7 +22,8 @@ def tiles(analysis: Analysis) -> list[Tile]:
     score = number(float(best["mean"]), digits)
     tiles = [(score, f"best {analysis.metric}", f"{ends}{counted(int(best['seeds']), unit)}")]
     if len(table) > 1:
-        tied = f"{len(analysis.comparison.alike)} of {len(table)}" if analysis.comparison.tested else "?"
+        comparison = analysis.comparison
+        tied = f"{len(comparison.alike) - len(comparison.untested)} of {len(table)}" if comparison.tested else "?"
         tiles.append((tied, "tied with the best", "configurations, the best one included"))
     spent = analysis.total("cost/usd")
     if math.isfinite(spent):
