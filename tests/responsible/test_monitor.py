@@ -44,6 +44,26 @@ def test_categories_are_tested_by_chi_square_and_their_effect_does_not_depend_on
     assert drift.categories("x", before, tenfold, least=0.1).effect == pytest.approx(found.effect)
 
 
+@pytest.mark.parametrize("kept", [None, 100])
+def test_the_same_many_categories_are_no_drift_however_many_a_checkpoint_keeps(kept: int | None) -> None:
+    random, city = np.random.default_rng(3), Column("city", "category", "string")
+    names, alarms = [f"c{each}" for each in range(150)], 0
+    for _ in range(40):
+        rows = [pd.Series(random.choice(names, 1000), name="city") for _ in range(2)]
+        found = drift.categories("city", described(rows[0], city, most=kept), described(rows[1], city), least=0.1)
+        alarms += found.p < 0.01
+        assert kept is None or found.note == ""
+    assert alarms <= 3  # of 40 at 1% each, more than three in 1,000
+
+
+def test_categories_are_compared_as_scipy_compares_their_table() -> None:
+    random, city = np.random.default_rng(4), Column("city", "category", "string")
+    before, after = (pd.Series(random.choice(list("abcd"), 500, p=p)) for p in ([0.4, 0.3, 0.2, 0.1], [0.25] * 4))
+    table = pd.crosstab(np.repeat([0, 1], 500), np.concatenate([before, after]))
+    found = drift.categories("city", described(before, city), described(after, city), least=0.1)
+    assert found.p == pytest.approx(chi2_contingency(table).pvalue)
+
+
 def test_the_stability_index_is_by_hand() -> None:
     shares = np.array([0.5, 0.5]), np.array([0.8, 0.2])
     assert drift._index(*shares) == pytest.approx(0.3 * np.log(0.8 / 0.5) - 0.3 * np.log(0.2 / 0.5))

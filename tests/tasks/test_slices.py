@@ -164,3 +164,22 @@ def test_outputs_of_any_shape_are_selected_by_example() -> None:
     chosen = select(output, np.array([1]))
     assert chosen["boxes"][0].shape == (0, 4)
     assert chosen["scores"].tolist() == pytest.approx([0.9])
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (
+            pd.Series(pd.date_range("2024-01-01 00:00", periods=101, freq="6min").strftime("%Y-%m-%d %H:%M:%S")),
+            ["below 2024-01-01 02:30:00", "2024-01-01 02:30:00 to 2024-01-01 05:00:00",
+             "2024-01-01 05:00:00 to 2024-01-01 07:30:00", "2024-01-01 07:30:00 and above"],
+        ),
+        (
+            pd.Series(10_000_000.0 + np.arange(101)),
+            ["below 10000025", "10000025 to 10000050", "10000050 to 10000075", "10000075 and above"],
+        ),
+    ],
+)  # fmt: skip
+def test_slices_close_to_each_other_have_names_that_tell_them_apart(values: pd.Series, names: list[str]) -> None:
+    counts = Slices.of(values).divide(values).value_counts(sort=False)
+    assert counts[:4].to_dict() == dict(zip(names, (25, 25, 25, 26), strict=True))

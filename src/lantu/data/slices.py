@@ -54,7 +54,7 @@ class Slices:
         edges = np.unique(np.quantile(values, [0, 0.25, 0.5, 0.75, 1]))
         if len(edges) < 3:  # most values are the same one
             return None
-        shown = [_date(each) if format else f"{each:.6g}" for each in edges[1:-1]]
+        shown = _shown(edges[1:-1], dates=format is not None)
         between = [f"{low} to {high}" for low, high in pairwise(shown)]
         names = [f"below {shown[0]}", *between, f"{shown[-1]} and above"]
         return cls(names, edges[1:-1].tolist(), dates=cut.dates, decimal=decimal, unit=unit)
@@ -88,8 +88,15 @@ def _is_numeric(values: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(values))
 
 
-def _date(seconds: float) -> str:
-    return pd.Timestamp(seconds, unit="s").date().isoformat()
+def _shown(edges: np.ndarray, *, dates: bool) -> list[str]:
+    """Edges as texts that tell them apart: dates with their time, and numbers with more digits, where needed."""
+    if dates:
+        moments = [pd.Timestamp(each, unit="s") for each in edges]
+        found = [each.date().isoformat() for each in moments]
+        return found if len(set(found)) == len(found) else [each.isoformat(sep=" ") for each in moments]
+    return next(
+        found for digits in range(6, 18) if len(set(found := [f"{each:.{digits}g}" for each in edges])) == len(edges)
+    )
 
 
 def _in_order(name: str) -> tuple[bool, float, str]:

@@ -11,6 +11,8 @@ import numpy as np
 
 BINS = 10
 """Of the population stability index, by the reference's quantiles."""
+MOST_NAMED = 100
+"""Categories that are compared one by one, the commonest of both; the others are compared as one."""
 RARE = 1e-4
 """Share that an empty bin counts with, without which the index would be infinite."""
 
@@ -86,9 +88,17 @@ def numbers(name: str, before: dict[str, Any], after: dict[str, Any], *, least: 
 
 
 def categories(name: str, before: dict[str, Any], after: dict[str, Any], *, least: float) -> Finding:
-    """Chi-square test of homogeneity; the effect is the total variation distance of the shares."""
-    names = [*before["counts"], *(each for each in after["counts"] if each not in before["counts"])]
+    """Chi-square test of homogeneity; the effect is the total variation distance of the shares.
+
+    Where a checkpoint keeps the commonest categories of a column alone, the test is among those.
+    """
+    names = dict.fromkeys(before["counts"])
+    if _is_whole(before):
+        names |= dict.fromkeys(after["counts"])
     counts = np.array([[each["counts"].get(name, 0) for name in names] for each in (before, after)], dtype=float)
+    # which are the commonest is decided by both together: by one alone, those would be rarer in the other by chance
+    counts = counts[:, np.argsort(-counts.sum(axis=0), kind="stable")]
+    counts = np.column_stack([counts[:, :MOST_NAMED], counts[:, MOST_NAMED:].sum(axis=1)])
     return _of_counts(name, counts, least=least, note=_unseen(before, after), test="chi-square")
 
 
@@ -110,9 +120,14 @@ def _of_counts(name: str, counts: np.ndarray, *, least: float, note: str, test: 
     return Finding(name, test, effect, least, p, psi=_index(*shares) if psi else None, note=note)
 
 
+def _is_whole(described: dict[str, Any]) -> bool:
+    """Whether all categories of a column were kept."""
+    return bool(sum(described["counts"].values()) >= described["rows"] - described["missing"])
+
+
 def _unseen(before: dict[str, Any], after: dict[str, Any]) -> str:
     new = {name: count for name, count in after["counts"].items() if name not in before["counts"]}
-    if not new:
+    if not new or not _is_whole(before):
         return ""
     share = sum(new.values()) / sum(after["counts"].values())
     shown = ", ".join(list(new)[:3]) + (", ..." if len(new) > 3 else "")

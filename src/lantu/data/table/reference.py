@@ -7,23 +7,26 @@ import pandas as pd
 
 from lantu.data.table.column import Column
 from lantu.data.table.column_values import as_category, missing_categories, read_numbers
-from lantu.data.table.learn_columns import MOST_CATEGORIES
 
 POINTS = 400
 """Quantiles that describe a column's distribution; the distribution function is exact to within 1 / POINTS."""
 
 
-def reference(rows: pd.DataFrame, columns: list[Column]) -> dict[str, Any]:
-    """Return each column's rows, missing values and distribution: `points` of numbers, `counts` of categories."""
-    return {"columns": {each.name: described(rows[each.name], each) for each in columns}}
+def reference(rows: pd.DataFrame, columns: list[Column], *, most: int | None = None) -> dict[str, Any]:
+    """Return each column's rows, missing values and distribution: `points` of numbers, `counts` of categories.
+
+    Args:
+        most: categories of a column that are kept, the commonest; None: all.
+    """
+    return {"columns": {each.name: described(rows[each.name], each, most=most) for each in columns}}
 
 
-def described(values: pd.Series, column: Column) -> dict[str, Any]:
+def described(values: pd.Series, column: Column, *, most: int | None = None) -> dict[str, Any]:
     """Describe the distribution of a column's values.
 
     Returns:
         `rows`, `missing`; of numbers and dates `points` (evenly spaced order statistics), `low` and `high`; of
-        categories and booleans `counts` of the commonest, by name; `kind`.
+        categories and booleans `counts` by name, of the `most` commonest; `kind`.
     """
     found: dict[str, Any] = {"kind": column.kind, "rows": len(values)}
     if column.has_categories:
@@ -31,7 +34,7 @@ def described(values: pd.Series, column: Column) -> dict[str, Any]:
         found["missing"] = len(values) - len(there)
         if column.kind == "category":
             counts = there.value_counts()
-            found["counts"] = {str(name): int(count) for name, count in counts.head(MOST_CATEGORIES).items()}
+            found["counts"] = {str(name): int(count) for name, count in counts.iloc[:most].items()}
         return found
     numbers = read_numbers(column, values)
     there_numbers = numbers[np.isfinite(numbers)]

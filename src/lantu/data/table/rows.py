@@ -18,7 +18,7 @@ from lantu.data.table.encode_columns import encode
 from lantu.data.table.learn_columns import learn
 from lantu.data.table.reference import reference
 from lantu.data.table.suspicions import suspicious
-from lantu.data.table.target_features import MOST_TARGETS
+from lantu.data.table.target_features import MOST_STORED, MOST_TARGETS
 from lantu.data.table.woe import Options
 from lantu.errors import UserError
 
@@ -75,7 +75,7 @@ class TableRows(ArrangedRows):
             targets=self.targets_of(rows) if self.words else None,
         )
         suspicious(inputs, rows[self.target], learned, self.report)
-        return {"columns": state(learned), "reference": reference(inputs, learned)}
+        return {"columns": state(learned), "reference": reference(inputs, learned, most=MOST_STORED)}
 
     def targets_of(self, rows: pd.DataFrame) -> np.ndarray | None:
         """What categories are encoded by: (N, 1), or (N, classes) of three classes or more; None: not by the target."""
