@@ -181,5 +181,5 @@ def test_outputs_of_any_shape_are_selected_by_example() -> None:
     ],
 )  # fmt: skip
 def test_slices_close_to_each_other_have_names_that_tell_them_apart(values: pd.Series, names: list[str]) -> None:
-    counts = Slices.of(values).divide(values).value_counts(sort=False)
+    counts = Slices.of(values).divide(values).value_counts()
     assert counts[:4].to_dict() == dict(zip(names, (25, 25, 25, 26), strict=True))
