@@ -95,7 +95,7 @@ def _shown(edges: np.ndarray, *, dates: bool) -> list[str]:
         found = [each.date().isoformat() for each in moments]
         return found if len(set(found)) == len(found) else [each.isoformat(sep=" ") for each in moments]
     return next(
-        found for digits in range(6, 18) if len(set(found := [f"{each:.{digits}g}" for each in edges])) == len(edges)
+        found for digits in (6, 15, 17) if len(set(found := [f"{each:.{digits}g}" for each in edges])) == len(edges)
     )
 
 
