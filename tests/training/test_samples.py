@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from math import log
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,14 @@ def test_writing_changes_nothing_about_the_run(writer: Callable[..., lantu.Resul
     without = writer("name=without", "callbacks=[checkpoint]")
     for name in ("train/loss", "val/loss", "test/loss"):
         assert with_samples.metrics[name] == without.metrics[name]
+
+
+def test_bits_per_byte_of_the_test_are_by_its_own_bytes(train: Callable[..., lantu.Result], tmp_path: Path) -> None:
+    held_out = "жук и " * 75
+    (tmp_path / "t.txt").write_text((TEXT * 60)[: 9 * len(held_out)] + held_out, encoding="utf-8")
+    data = ("data=text_files", f"data.path={tmp_path}/t.txt", "model=gpt", "callbacks=[checkpoint]")
+    metrics = train(*data, *SMALL, *QUIET, "trainer.max_steps=1").metrics
+    per_token = len(held_out.encode()) / len(held_out)
+    assert per_token > 1.6  # every letter is two bytes; those of validation are one
+    assert metrics["test/bits_per_byte"] == pytest.approx(metrics["test/loss"] / log(2) / per_token, rel=1e-5)
+    assert metrics["val/bits_per_byte"] == pytest.approx(metrics["val/loss"] / log(2), rel=1e-5)

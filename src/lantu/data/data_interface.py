@@ -125,6 +125,10 @@ class DataInterface(LightningDataModule):
         """The text of token numbers, where the data are running text."""
         raise UserError(f"{type(self).__name__} has no running text.")
 
+    def bytes_per_token(self, split: str) -> float | None:
+        """The mean bytes of UTF-8 of a token of a split; None: not known, or the data are no running text."""
+        return None
+
     def token_names(self, tokens: Any) -> list[str]:
         """The tokens (L,) of one text as readable strings."""
         return [str(int(each)) for each in tokens]

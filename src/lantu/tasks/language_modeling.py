@@ -24,7 +24,7 @@ class LanguageModeling(TextGeneration):
     whole: char, byte and bpe do, while word and wordpiece drop case and what they do not know.
 
     Args:
-        bytes_per_token: mean over the validation text.
+        bytes_per_token: mean over the validation text, for data that do not tell it of each split.
         context: tokens that the network sees at once.
         end_id: the token that ends a document: nothing is generated after it. None: there is none.
         carry: start from the state that the previous batch left, without its gradient: truncated back-propagation.
@@ -90,8 +90,13 @@ class LanguageModeling(TextGeneration):
             return {}
         values = {f"{stage}/perplexity": torch.exp(loss)}
         if f"{stage}_" not in self.by_language:  # which counts the bytes, where languages differ
-            values[f"{stage}/bits_per_byte"] = loss / log(2) / self.bytes_per_token
+            values[f"{stage}/bits_per_byte"] = loss / log(2) / self._bytes_per_token_of(stage)
         return values
+
+    def _bytes_per_token_of(self, stage: str) -> float:
+        """Of the split itself, where the data know it."""
+        of_split = getattr(self._trainer and self._trainer.datamodule, "bytes_per_token", None)
+        return (of_split and of_split(stage)) or self.bytes_per_token
 
     def answer(self, x: Tensor, *, stage: str) -> Tensor:
         if self._is_chunked(stage):

@@ -132,13 +132,15 @@ class DialogueDataModule(TokenDataModule):
                     .agg(question=("question", "first"), answers=("answer", list), language=("language", "first"))
                     .reset_index(drop=True)
                 )
-        measured = rows[rows["part"] == ("val" if "val" in self.splits else "train")]["answer"] + TURN
-        tokens = sum(map(len, vocabulary.encode_pieces(measured.tolist())))
+        for name in self.splits:
+            answers = (rows[rows["part"] == name]["answer"] + TURN).tolist()
+            tokens = sum(map(len, vocabulary.encode_pieces(answers)))
+            self._bytes_per_token[str(name)] = sum(len(each.encode()) for each in answers) / tokens
         self.spec = token_facts(
             vocabulary,
             context=self.context,
             contiguous=False,
-            bytes_per_token=sum(len(each.encode()) for each in measured) / tokens,
+            bytes_per_token=self._bytes_per_token["val" if "val" in self.splits else "train"],
         )
         self.report.title = f"{raw.name}: {len(rows):,} questions with an answer, {vocabulary.size:,} different tokens"
 

@@ -81,6 +81,7 @@ class TokenDataModule(DataModule):
         self.context = context
         self.contiguous = contiguous
         self.level = level
+        self._bytes_per_token: dict[str, float] = {}
         self.vocab_size = vocab_size
         self.min_count = min_count
         self.tokenizer = tokenizer
@@ -119,12 +120,13 @@ class TokenDataModule(DataModule):
                 self.splits[part] = Windows(tokens, self.context, shifting=part == "train")
             self.fingerprints[part] = file.facts[part]["fingerprint"]
             self.report.sizes[part] = len(tokens)
+            self._bytes_per_token[part] = file.facts[part]["bytes"] / len(tokens)
         measured = "val" if "val" in file.parts else "train"
         self.spec = token_facts(
             vocabulary,
             context=self.context,
             contiguous=self.contiguous,
-            bytes_per_token=file.facts[measured]["bytes"] / self.report.sizes[measured],
+            bytes_per_token=self._bytes_per_token[measured],
             end_id=vocabulary.end if self._marked else None,
             apart=self.documents == "apart",
         )
@@ -142,6 +144,9 @@ class TokenDataModule(DataModule):
     def decode(self, tokens: Any) -> str:
         """Decode token ids to text."""
         return self._vocabulary().decode([int(token) for token in tokens])
+
+    def bytes_per_token(self, split: str) -> float | None:
+        return self._bytes_per_token.get(split)
 
     def training_text(self) -> str:
         """Decode the training split, at most its first ten million tokens."""
