@@ -1,5 +1,7 @@
 """Speech synthesis from end to end on tones: training, resuming, speaking, evaluating, and what is refused."""
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,17 @@ import pytest
 import soundfile
 import torch
 from pytorch_lightning import Trainer
+from starlette.testclient import TestClient
 from torchaudio.functional import edit_distance
 
 import lantu
 from lantu.cli.main import main
+from lantu.config.composing import compose
 from lantu.data import SynthesisDataModule
 from lantu.data.samplers import Chosen
 from lantu.inference.rebuild import rebuild
+from lantu.serving.http.app import build_app
+from lantu.serving.serve_command import make_server
 from lantu.tasks.spectral_distortion import mel_cepstral_distortion, warped_mean
 from lantu.tasks.waveform_baselines import bits_of_counts
 from lantu.training import Intelligibility
@@ -96,6 +102,22 @@ def test_a_prompt_becomes_a_recording(run: lantu.Result, tmp_path: Path, capsys:
     ann, again, bob = (soundfile.read(tmp_path / name)[0] for name in ("ann.wav", "again.wav", "bob.flac"))
     assert np.array_equal(ann, again)
     assert not np.array_equal(ann, bob), "the speaker is heard"
+
+
+def test_a_served_model_speaks_as_predict_does(run: lantu.Result, tmp_path: Path) -> None:
+    typed = ["predict", f"run={run.run_dir}", home_of(run), "prompt=Low.", "speaker=bob"]
+    assert main([*typed, f"output={tmp_path}/bob.wav"]) == 0
+    server = make_server(compose(f"run={run.best_checkpoint}", command="serve").cfg, None)
+    with TestClient(build_app(server), base_url="http://localhost") as client:
+        asked = {"inputs": [{"text": "Low."}], "params": {"speaker": "bob"}}
+        (answer,) = client.post("/predict", json=asked).json()["predictions"]
+        refused = client.post("/predict", json={"inputs": [{"sound": 1}]})
+    assert answer["type"] == "audio/wav"
+    spoken, rate = soundfile.read(io.BytesIO(base64.b64decode(answer["audio"])))
+    assert rate == RATE
+    assert np.array_equal(spoken, soundfile.read(tmp_path / "bob.wav")[0])
+    assert refused.status_code == 422
+    assert "a speech model takes" in refused.text
 
 
 @pytest.mark.parametrize(
