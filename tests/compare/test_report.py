@@ -88,18 +88,85 @@ def test_the_decision_names_the_true_winner_and_never_looks_at_test(tmp_path: Pa
     assert "better than every other" in decision.headline
 
 
-def test_the_cheapest_that_is_as_good_is_shipped(tmp_path: Path) -> None:
-    runs = [
-        Made(
-            f"{size} {seed}",
-            {"seed": seed, "model.size": size},
-            metrics={"cost/usd": usd},
-            curves={"val/loss": falling(loss + luck)},
-        )
-        for size, usd, loss in (("small", 1.0, 0.301), ("large", 5.0, 0.3), ("tiny", 0.1, 0.9))
-        for seed, luck in enumerate((0.0, 0.02, 0.04, 0.02) if size == "large" else (0.02, 0.0, 0.02, 0.04))
-    ]
+SIZES = [
+    Made(
+        f"{size} {seed}",
+        {"seed": seed, "model.size": size},
+        metrics={"cost/usd": usd, "test/loss": loss + luck + 0.1},
+        curves={"val/loss": falling(loss + luck)},
+    )
+    for size, usd, loss in (("small", 1.0, 0.301), ("large", 5.0, 0.3), ("tiny", 0.1, 0.9))
+    for seed, luck in enumerate((0.0, 0.02, 0.04, 0.02) if size == "large" else (0.02, 0.0, 0.02, 0.04))
+]
+"""A small configuration that is as good as a large one, and a tiny one that is not."""
+EVERY_WORD = {
+    "a winner": (
+        grid(seeds=3),
+        [
+            "Ship width=128 lr=0.001. It is better than every other configuration.",
+            "width=128 lr=0.001 reaches val/loss 0.2495 (95% interval 0.2406 to 0.2583, corrected for the choice among "
+            "6; 3 seeds); expect about 0.2494 from new seeds, since the best of several is partly luck; on the test "
+            "split, which was not used to choose, test/loss 0.2695.",
+            "That is 0.0552 lower than the next, width=32 lr=0.001 (95% interval 0.0443 to 0.0662 over shared seeds; "
+            "corrected p < 0.001).",
+            "All 5 others are worse.",
+            "18 runs together took $4.50, 1.8 device hours, 2.25 kWh, 0.9 kg CO2e.",
+            ("0.2495", "best val/loss", "0.2406 to 0.2583, 3 seeds"),
+            ("1 of 6", "tied with the best", "configurations, the best one included"),
+            ("$4.50", "spent on all runs", "2.25 kWh"),
+            ("$0.40", "to train again", "width=128 lr=0.001"),
+        ],
+    ),
+    "one seed each": (
+        grid(seeds=1),
+        [
+            "width=128 lr=0.001 has the best val/loss, but one seed each is not enough to call a winner.",
+            "width=128 lr=0.001 reaches val/loss 0.2531 (1 seed); on the test split, which was not used to choose, "
+            "test/loss 0.2731.",
+            "width=128 lr=0.001 is 0.0514 lower than the next, width=32 lr=0.001.",
+            "6 runs together took $1.50, 0.6 device hours, 0.75 kWh, 0.3 kg CO2e.",
+            "Run the best 3 configurations with at least three seeds each (about $1.80 for two more seeds each); then "
+            "compare again.",
+            ("0.2531", "best val/loss", "1 seed"),
+            ("?", "tied with the best", "configurations, the best one included"),
+            ("$1.50", "spent on all runs", "0.75 kWh"),
+            ("$0.40", "to train again", "width=128 lr=0.001"),
+        ],
+    ),
+    "a cheaper one that is tied": (
+        SIZES,
+        [
+            "Ship size=small. It is statistically tied with the best, and costs 80% less to train.",
+            "size=small reaches val/loss 0.321 (95% interval 0.295 to 0.347; 4 seeds); on the test split, which was "
+            "not used to choose, test/loss 0.421.",
+            "The best scorer, size=large, is 0.001 lower than the next, size=small (95% interval -0.028 to 0.030 over "
+            "shared seeds; corrected p = 0.99).",
+            "1 of the 2 others is statistically tied with it; 1 is worse.",
+            "size=small measured 0.001 higher than the best scorer, size=large; with these seeds the true difference "
+            "could be up to 0.030.",
+            "12 runs together took $24.40.",
+            "Detecting a difference of 0.001 between size=large and size=small with 80% power needs more than 1,000 "
+            "seeds per configuration: for practical purposes they are equal.",
+            ("0.320", "best val/loss", "0.272 to 0.368, 4 seeds"),
+            ("2 of 3", "tied with the best", "configurations, the best one included"),
+            ("$24.40", "spent on all runs", ""),
+            ("$1.00", "to train again", "size=small"),
+        ],
+    ),
+}
+"""Runs, and each sentence, caution and tile of the decision about them."""
+
+
+@pytest.mark.parametrize("name", EVERY_WORD)
+def test_every_word_of_a_decision(name: str, tmp_path: Path) -> None:
+    runs, expected = EVERY_WORD[name]
     write(uri(tmp_path), runs)
+    decision = decide(analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options()))
+    assert [decision.headline, *decision.sentences, *decision.caution, *decision.tiles] == expected
+
+
+def test_the_cheapest_that_is_as_good_is_shipped(tmp_path: Path) -> None:
+    write(uri(tmp_path), SIZES)
     found = analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options())
     decision = decide(found)
     assert decision.headline == "Ship size=small. It is statistically tied with the best, and costs 80% less to train."

@@ -241,6 +241,7 @@ def test_metrics_count_requests_and_the_log_holds_nothing_of_the_inputs(
         client.post("/predict", json={"age": 31, "name": "Ada Lovelace"})
         elapsed = time.perf_counter() - began
         metrics = client.get("/metrics").text
+    assert re.search(r'^lantu_model_info{name="[^"]+",version="[^"]*"} 1\.0$', metrics, re.M)
     (seconds,) = re.findall(r'^lantu_request_seconds_sum{path="/predict"} (\S+)$', metrics, re.M)
     assert 0 < float(seconds) < elapsed
     assert 'lantu_requests_total{path="/predict",status="200"} 1.0' in metrics
