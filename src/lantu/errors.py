@@ -45,19 +45,30 @@ def is_full_shared_memory(message: str) -> bool:
 
 
 def disk_complaint(error: BaseException) -> str | None:
-    """A sentence on a full disk, or on a file that may not be read or written; None: it is about something else."""
+    """A sentence on a full disk, or a file that may not be read, written or named so; None: about something else."""
     if is_full_disk(error):
         return (
             "the disk, or your share of it, is full, so nothing more could be written. Make room; then type the same "
             "command again."
         )
     for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in (errno.ENAMETOOLONG, errno.ELOOP) and cause.filename:
+            return f"`{cause.filename}` names no file: {cause.strerror}."
         if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and cause.filename:
             return (
                 f"`{cause.filename}` cannot be read or written: {cause.strerror}. Name a folder that is yours, or "
                 "change its permissions."
             )
     return None
+
+
+def config_complaint(error: BaseException) -> str | None:
+    """A sentence on an option that OmegaConf cannot resolve, such as `${nothing}`; None: it is about something else."""
+    if type(error).__module__.partition(".")[0] != "omegaconf":
+        return None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), "")
+    return f"`{key}` cannot be resolved: {lines[0].rstrip('.')}. `--cfg job` shows the options as they are written."
 
 
 def lacks(owner: object, method: str, purpose: str) -> UserError:

@@ -1,6 +1,7 @@
 """A user's mistake gets a sentence, exit status 2, and nothing heavy is imported or written for it."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -241,3 +242,28 @@ def test_a_column_that_a_table_lacks_is_named_by_its_header_alone(
     said = capsys.readouterr().err
     assert f"`data.{option}=lable`: t.{ending} has no such column. Did you mean `label`? There are: age, label." in said
     assert [each.name for each in tmp_path.iterdir()] == [f"t.{ending}"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (["data.path=" + "x" * 5000], "there is no such file or folder|File name too long"),
+        (["model=" + "x" * 5000], "File name too long|Did you mean|there is no"),
+        (["resume=" + "x" * 5000], "File name too long|there is no"),
+        (["paths.store=null"], "each name a folder"),
+        (["paths.store=[]"], "each name a folder"),
+        (["data.path=${nothing:1}"], r"`data.path` cannot be resolved: Unsupported interpolation type nothing"),
+    ],
+)
+def test_values_that_no_option_can_have_are_short_sentences(
+    typed: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path.with_suffix(".csv")
+    table.write_text("a,y\n1,2\n3,4\n")
+    own = ["data=csv", "data.target=y", "model=mlp", *([] if "data.path" in typed[0] else [f"data.path={table}"])]
+    assert main(["train", *own, *typed]) == 2
+    said = capsys.readouterr().err
+    assert re.search(sentence, said)
+    assert len(said) < 1500
+    assert not list(tmp_path.iterdir())

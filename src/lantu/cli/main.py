@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pkgutil import resolve_name
 
-from lantu.errors import UserError, disk_complaint
+from lantu.errors import UserError, config_complaint, disk_complaint
 from lantu.escaping import for_terminal
 from lantu.redaction import redact
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if (sentence := disk_complaint(error)) is None:
+        if (sentence := disk_complaint(error) or config_complaint(error)) is None:
             raise
         _complain(command, sentence)
         return UserError.status
@@ -95,6 +95,7 @@ def _composed(command: str, arguments: list[str]) -> int:
     return launch(command, [_typed_text(each, TYPED.get(command, ())) for each in _forced(command, arguments)])
 
 
+_LONG = re.compile(r"(\S{200})\S{100,}")
 TYPED = {"predict": ("prompt",), "promote": ("force",), "register": ("force",), "rollback": ("reason",)}
 """Options whose values are free text."""
 
@@ -133,8 +134,8 @@ def _joining(command: str) -> Callable[[], int] | None:
 
 
 def _complain(command: str, sentence: str) -> None:
-    """Print an error without credentials, and without control characters of the names that it quotes."""
-    lines = [for_terminal(line) for line in redact(sentence).split("\n")]
+    """Print an error without credentials, endless words, and control characters of the names that it quotes."""
+    lines = [for_terminal(_LONG.sub(r"\1...", line)) for line in redact(sentence).split("\n")]
     print(f"lantu {command}: " + "\n".join(lines), file=sys.stderr)
 
 

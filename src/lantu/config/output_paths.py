@@ -13,6 +13,8 @@ def check_writable(folder: str) -> None:
     Raises:
         UserError: which folder, why, and how to name another.
     """
+    if not isinstance(folder, str) or not folder:
+        raise UserError("`paths.store` and `paths.run` each name a folder; `paths.root=DIR` says where both are.")
     path = Path(folder).expanduser().absolute()
     there = _nearest(path)
     if (why := _why_not_writable(path, there)) is not None:

@@ -13,7 +13,7 @@ from lantu.data.label_sets import LabelSets, frequencies
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, by_time, check_sizes, completed, grouped, strata_of, with_every_class
 from lantu.data.table_header import no_column
-from lantu.data.targets import read_target
+from lantu.data.targets import check_single, read_target
 from lantu.data.values import notation, numbers
 from lantu.errors import UserError
 
@@ -109,6 +109,8 @@ class ArrangedRows:
         self.report.note(raw.bad_rows, "rows that could not be read left out")
         for sentence in raw.notes:
             self.report.say(sentence)
+        if not self.label_sets:
+            check_single(rows[self.target])
         if raw.as_text and not self.label_sets:
             rows = rows.assign(**{self.target: read_target(rows[self.target], task=self.task, report=self.report)})
         absent = missing(rows[self.target])

@@ -105,8 +105,10 @@ def joined_labels(source: Callable[[], Raw], *, target: str | list[str], delimit
     Raises:
         UserError: no such column, or a value that says neither yes nor no.
     """
-    raw = source()
     columns = [target] if isinstance(target, str) else list(target)
+    if not columns:
+        raise UserError("`data.target=[]` names no column: name one, or several as `data.target=[a,b]`.")
+    raw = source()
     for name in columns:
         if name not in raw.rows:
             shown = ", ".join(map(str, list(raw.rows)[:20]))

@@ -17,6 +17,20 @@ _WRITTEN_BY_PROGRAMS = ("nan", "-nan", "null", "<na>", "nat", "#n/a", "")
 """What programs write for a missing value; other words for it may be a person's class."""
 
 
+def check_single(values: pd.Series) -> None:
+    """Refuse a column of lists or dictionaries, as JSON and Parquet have them: a target is one value.
+
+    Raises:
+        UserError: a cell holds several values.
+    """
+    several = next((each for each in values if isinstance(each, list | tuple | dict | set | np.ndarray)), None)
+    if several is not None:
+        raise UserError(
+            f"`data.target={values.name}` holds several values in a cell, such as {str(several)[:60]}. A target is one "
+            "class or number for each row. Make a column for each of them, and name one: `data.target=COLUMN`."
+        )
+
+
 def read_target(values: pd.Series, *, task: str, report: Report) -> pd.Series:
     """A column of texts as float64 numbers or as class names, with NaN where a value is missing.
 

@@ -1,5 +1,6 @@
 """Recordings in a folder, as people and the hub keep them: class folders, or a table beside the files."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,7 @@ def _from_table(table: Path) -> pd.DataFrame:
     if "file_name" not in rows:
         raise UserError(f"{table}: the column `file_name` is missing. There are: {', '.join(rows.columns)}.")
     files = [table.parent / str(name) for name in rows["file_name"]]
-    missing = [str(file.name) for file in files if not file.is_file()]
+    missing = [str(file.name)[:80] for file in files if not os.path.isfile(file)]  # also of names that none can have
     if missing:
         raise UserError(
             f"{table} names {len(missing):,} of {len(files):,} recordings that do not exist, such as {missing[0]}."

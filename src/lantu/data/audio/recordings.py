@@ -1,8 +1,11 @@
 """Read recordings: WAV, FLAC, OGG and MP3 through soundfile, resampled to one rate and mixed down to mono."""
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lantu.data.cleaning_report import Report
+from lantu.data.files import visible_files, with_endings
 from lantu.errors import UserError
 from lantu.notices import warn_once
 
@@ -20,6 +24,13 @@ CANCELLED = 0.1
 """Channels cancel each other where their mean has less than this share of the loudest one's amplitude (-20 dB)."""
 _UNKNOWN_LENGTH = 0x7FFFFF00
 """Lengths from here on are written into a WAV file by programs that do not know it yet."""
+LOUDEST = 1e6
+"""Samples beyond this, where 1 is full scale, are no sound; their power would overflow."""
+RATES = (100, 10_000_000)
+"""Samples per second that a recording may have; a header that tells others is damaged."""
+SENT = 2**28
+"""Samples of a recording that a client sends at most: silence of days is small when it is compressed."""
+BLOCK = 2**20
 SILENT_PEAK = 1e-4
 """A recording whose largest sample is below this (-80 dB of full scale) counts as silent."""
 CLIPPED_SHARE = 0.01
@@ -50,37 +61,40 @@ class Recordings:
         return np.array([len(wave) > 0 for wave in self.waves], dtype=bool)
 
 
-def read_recordings(cells: Sequence[Any], *, rate: int | None = None) -> Recordings:
+def read_recordings(cells: Sequence[Any], *, rate: int | None = None, most: int | None = None) -> Recordings:
     """Read every recording of a column.
 
     Args:
         cells: paths, or the hub's {"bytes", "path"}; a list of these is one recording after the other.
         rate: samples per second of the result; None: the rate that most recordings have.
+        most: samples of all channels together above which a recording is not read; None: any number.
 
     Raises:
         UserError: no recording can be read.
     """
+    if not len(cells):
+        raise UserError("no recording is left to be read.")
     with ThreadPoolExecutor() as pool:
-        read = list(pool.map(_read, cells))
-        found = [each[1] for each in read if each is not None]
+        read = list(pool.map(partial(_read, most=most), cells))
+        found = Counter(each.rate for each in read if each is not None)
         if not found:
             raise UserError(f"none of the {len(cells):,} recordings can be read; readable are {', '.join(ENDINGS)}.")
-        wanted = rate or int(np.bincount(found).argmax())
+        wanted = rate or max(sorted(found), key=lambda each: found[each])
         result = Recordings(list(pool.map(lambda each: _converted(each, wanted), read)), wanted)
     for number, (cell, each) in enumerate(zip(cells, read, strict=True)):
         if each is None:
             result.unreadable.append(name_of(cell, number))
             continue
-        samples, own_rate = each
-        result.resampled += own_rate != wanted
+        samples = each.samples
+        result.resampled += each.rate != wanted
         result.mixed_down += samples.shape[1] > 1
         name = name_of(cell, number)
-        if not len(samples):
+        if not len(result.waves[number]):
             result.empty.append(name)
             continue
-        if is_cut_short(cell):
+        if each.cut_short or is_cut_short(cell):
             result.cut_short.append(name)
-        if not np.isfinite(samples).all():
+        if not (np.abs(samples) <= LOUDEST).all():
             result.not_finite.append(name)
         finite = _finite(samples)
         if _channels_cancel(finite):
@@ -100,7 +114,11 @@ def note_findings(read: Recordings, report: Report) -> None:
     report.note(len(read.silent), "silent recordings", names=read.silent)
     report.note(len(read.clipped), "clipped recordings", names=read.clipped)
     report.note(len(read.cut_short), "recordings cut short, used as far as they go", names=read.cut_short)
-    report.note(len(read.not_finite), "recordings with NaN or infinite samples, set to 0", names=read.not_finite)
+    report.note(
+        len(read.not_finite),
+        "recordings with NaN, infinite or impossibly loud samples, set to 0",
+        names=read.not_finite,
+    )
     cancelled = "recordings with channels of opposite phase, of which the loudest channel is used"
     report.note(len(read.cancelled), cancelled, names=read.cancelled)
     report.note(read.resampled, f"recordings resampled to {read.rate} Hz")
@@ -138,11 +156,13 @@ def waves_of(inputs: Iterable[Any], *, rate: int) -> list[np.ndarray]:
             "Recordings are sent as files, or as arrays (samples,), and neither as rows of a table nor names."
         )
     if all(isinstance(each, bytes) for each in cells):
-        cells = read_recordings([{"bytes": each} for each in cells], rate=rate).waves
+        cells = read_recordings([{"bytes": each} for each in cells], rate=rate, most=SENT).waves
     waves = [np.asarray(each, dtype=np.float32) for each in cells]
     empty = [number for number, wave in enumerate(waves) if wave.ndim != 1 or not len(wave)]
     if empty:
-        raise UserError(f"recording {empty[0]} of {len(waves)} of the request cannot be read or has no sample.")
+        raise UserError(
+            f"recording {empty[0]} of {len(waves)} of the request cannot be read, has no sample, or is too long."
+        )
     return waves
 
 
@@ -157,16 +177,14 @@ def audio_files(folder: Path) -> list[Path]:
 
     What has the name of a recording and is no file (a folder, a link that leads nowhere) is left out and said.
     """
-    found = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
+    everything = visible_files(folder)
+    found = with_endings(everything, ENDINGS)[0]
     files = [file for file in found if file.is_file()]
-    if others := [file.name for file in found if not file.is_file()]:
+    folders = (each for ending in ENDINGS for each in folder.rglob(f"[!.]*{ending}") if os.path.isdir(each))
+    if others := sorted(each.name for each in (*found, *folders) if not each.is_file()):
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         warn_once(f"{folder}: folders and links that lead nowhere are no recordings and were left out: {shown}")
-    if unread := [each for each in folder.rglob("*") if each.suffix.lower() in OTHER_ENDINGS]:
+    if unread := with_endings(everything, OTHER_ENDINGS)[0]:
         warn_once(
             f"{folder}: {len(unread):,} of the files, such as {unread[0].name}, cannot be read and are left out; "
             "`ffmpeg -i FILE FILE.flac` converts one"
@@ -186,7 +204,7 @@ def is_cut_short(cell: Any) -> bool:
 
 
 def _finite(samples: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.where(np.abs(samples) <= LOUDEST, samples, np.float32(0))
 
 
 def _channels_cancel(samples: np.ndarray) -> bool:
@@ -206,40 +224,61 @@ def _mono(samples: np.ndarray) -> np.ndarray:
     return samples.mean(axis=1)
 
 
-def _read(cell: Any) -> tuple[np.ndarray, int] | None:
-    """Samples (n, channels) and their rate; None when the file cannot be decoded."""
+@dataclass(frozen=True)
+class _Decoded:
+    """A recording as its file has it."""
+
+    samples: np.ndarray
+    """float32 (n, channels)."""
+    rate: int
+    cut_short: bool = False
+    """Whether it holds fewer samples than its header tells."""
+
+
+def _read(cell: Any, *, most: int | None = None) -> _Decoded | None:
+    """A recording of at most so many samples; None when it has more, or when the file cannot be decoded."""
     import soundfile
 
     if isinstance(cell, list):
-        return _joined([_read(each) for each in cell])
+        return _joined([_read(each, most=most) for each in cell])
 
     if isinstance(cell, dict):
         cell = BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell.get("path")
+    blocks: list[np.ndarray] = []
     try:
-        samples, rate = soundfile.read(
-            cell if isinstance(cell, BytesIO) else str(cell), dtype="float32", always_2d=True
-        )
+        with soundfile.SoundFile(cell if isinstance(cell, BytesIO) else str(cell)) as file:
+            rate, told, read = int(file.samplerate), int(file.frames), 0
+            if not RATES[0] <= rate <= RATES[1]:
+                return None
+            # not all at once: a header may tell more samples than any memory holds
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                blocks.append(block)
+                read += len(block)
+                if most is not None and read * block.shape[1] > most:
+                    return None
+            cut_short = file.format == "FLAC" and read < told
+            empty = np.zeros((0, file.channels), dtype=np.float32)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError):
         return None
-    return samples, int(rate)
+    return _Decoded(np.concatenate(blocks) if blocks else empty, rate, cut_short)
 
 
-def _joined(parts: list[tuple[np.ndarray, int] | None]) -> tuple[np.ndarray, int] | None:
+def _joined(parts: list[_Decoded | None]) -> _Decoded | None:
     """Recordings one after the other; None when one cannot be read or they differ in rate."""
     read = [each for each in parts if each is not None]
-    if len(read) < len(parts) or len({rate for _, rate in read}) != 1:
+    if len(read) < len(parts) or len({each.rate for each in read}) != 1:
         return None
-    return np.concatenate([_mono(samples)[:, None] for samples, _ in read]), read[0][1]
+    waves = np.concatenate([_mono(each.samples)[:, None] for each in read])
+    return _Decoded(waves, read[0].rate, any(each.cut_short for each in read))
 
 
-def _converted(read: tuple[np.ndarray, int] | None, rate: int) -> np.ndarray:
+def _converted(read: _Decoded | None, rate: int) -> np.ndarray:
     """One channel, finite, at the wanted rate."""
     if read is None:
         return np.zeros(0, dtype=np.float32)
-    samples, own_rate = read
-    wave = _mono(samples)
-    if own_rate != rate and len(wave):
+    wave = _mono(read.samples)
+    if read.rate != rate and len(wave):
         import soxr
 
-        wave = soxr.resample(wave, own_rate, rate)
+        wave = soxr.resample(wave, read.rate, rate)
     return wave.astype(np.float32, copy=False)

@@ -221,6 +221,9 @@ class SpeechDataModule(DataModule):
 
     def learn(self, utterances: list[Utterance], rate: int) -> dict[str, Any]:
         """What is kept of the training recordings: rate, characters, mean and spread of each mel band."""
+        if not utterances:
+            lost = "; ".join(self.report.lines()[1:])
+            raise UserError(f"{self._origin.name}: no recording is left to train on ({lost}).")
         mel = LogMel(rate=rate, **self.mel_options)
         texts = [each.text for each in utterances]
         frames = torch.cat([mel(torch.from_numpy(each.wave)[None])[0] for each in utterances], dim=1)

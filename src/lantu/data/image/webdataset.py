@@ -1,6 +1,5 @@
 """Pictures in WebDataset shards: tar files whose members of one name are one example."""
 
-import json
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -122,10 +121,7 @@ def _columns(ending: str, text: str, where: str) -> dict[str, Any]:
         found = parse_json(text)
     except ValueError as error:
         raise UserError(f"{where} is no JSON: {error}.") from error
-    if not isinstance(found, dict):
-        return {"json": text}
-    nested = {key: json.dumps(value) for key, value in found.items() if isinstance(value, dict | list)}
-    return {str(key): value for key, value in (found | nested).items()}
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {"json": text}
 
 
 def part_of(shard: Path) -> str:
