@@ -1,5 +1,6 @@
 """`lantu plan`: what a run will take, against published runs and by hand."""
 
+import dataclasses
 import io
 import json
 import re
@@ -13,6 +14,8 @@ from lantu.cli.main import main
 from lantu.errors import UserError
 from lantu.planning import chinchilla
 from lantu.planning.job import examples_read, hours_at_most
+from lantu.planning.own_law import forecast_from
+from lantu.planning.plan import Fit, Job
 from lantu.planning.utilisation import checks, expected, leave_one_out, published_runs
 from lantu.units import format_money
 from tests.compare.made import Made, uri, write
@@ -197,6 +200,39 @@ def test_the_loss_follows_the_law_of_ones_own_runs_or_the_reason_why_not_is_said
     assert "9 runs of your own" in said
     assert main([*asked, "runs=two"]) == 2
     assert "no scaling law can be fitted" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_law_of_ones_own_runs_counts_tokens_where_sequences_have_another_length(tmp_path):
+    def loss(n, d):
+        return 0.5 + 20 / n**0.4 + 30 / d**0.5
+
+    runs = [
+        Made(
+            f"{n} {d}", {"seed": 0, "model.hidden": n, "optimizer.lr": d, "data.context": 32},
+            {"model/parameters": n, "cost/samples": d, "epoch": 0.0}, {"val/loss": [loss(n, d)]},
+        )
+        for n in (1e3, 1e4, 1e5) for d in (1e3, 1e4, 1e5)
+    ]  # fmt: skip
+    write(uri(tmp_path), runs, experiment="mine")
+    job = Job(
+        "GPT", 10_000, 1, examples=2_500, context=128, precision="32-true", memory=None, is_gpt=True,
+        repeated_parts=True,
+    )  # fmt: skip
+    found = forecast_from("mine", tracking_uri=uri(tmp_path), job=job)
+    assert found.loss == pytest.approx(loss(1e4, 1e4), rel=0.01)
+    longer = [dataclasses.replace(each, params=each.params | {"data.context": 64}) for each in runs[:4]]
+    write(uri(tmp_path), [*runs, *longer], experiment="mixed")
+    with pytest.raises(UserError, match=r"data\.context"):
+        forecast_from("mixed", tracking_uri=uri(tmp_path), job=job)
+
+
+@pytest.mark.parametrize(("devices", "shape"), [(8, (1, 8)), (12, (2, 6)), (20, (4, 5)), (100, (20, 5))])
+def test_the_printed_trainer_has_as_many_devices_as_the_plan(devices, shape):
+    said = Fit(devices, sharded=False, checkpointing=False, examples=1, bytes_of_one=1.0).trainer
+    nodes, each = shape
+    assert f"trainer.devices={each}" in said
+    assert nodes == 1 or f"trainer.num_nodes={nodes}" in said
 
 
 def test_training_without_an_end_cannot_be_planned():

@@ -18,6 +18,7 @@ from lantu.inference.rebuild import rebuild
 from lantu.models.margin_head import MarginHead
 from lantu.tasks.verification import Verification, contrastive_loss, moved
 from lantu.tasks.verification_scores import (
+    VerificationScores,
     interval_over_people,
     pairs_of,
     rank_one,
@@ -99,6 +100,21 @@ def test_error_rates_of_known_pairs_are_known() -> None:
     assert rates(tenth, same)["eer"][0] == pytest.approx(0.1, abs=0.01)
     assert rates(tenth, same)["tar_at_far_1pct"][0] == pytest.approx(0.9)
     assert "tar_at_far_1pct" not in rates(mixed[:60], same[:60]), "50 pairs of two cannot tell one in a hundred"
+
+
+def test_the_threshold_is_that_of_the_pairs_of_all_ranks() -> None:
+    torch.manual_seed(0)
+    embeddings, people = torch.nn.functional.normalize(torch.randn(40, 4), dim=1), torch.arange(40) // 4
+    states = iter((embeddings[20:], people[20:]))
+    first = VerificationScores(
+        distributed_available_fn=lambda: True, dist_sync_fn=lambda own, group: [own, next(states)]
+    )  # the first of two ranks, each of which has half of the people
+    first.update(embeddings[:20], people[:20])
+    found = first.compute()
+    cosine, same, _, _ = pairs_of(embeddings, people)
+    assert float(found["eer"]) == pytest.approx(rates(cosine, same)["eer"][0])
+    assert first.eer_threshold == pytest.approx(rates(cosine, same)["eer"][1])
+    assert first.eer_threshold != pytest.approx(rates(*pairs_of(embeddings[:20], people[:20])[:2])["eer"][1])
 
 
 def test_the_interval_is_over_people_and_holds_the_rate() -> None:

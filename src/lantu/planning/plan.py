@@ -80,6 +80,7 @@ class Fit:
     def trainer(self) -> str:
         """The overrides that ask for it."""
         nodes = max(1, ceil(self.devices / PER_NODE))
+        nodes = next(each for each in range(nodes, self.devices + 1) if self.devices % each == 0)
         name = "fsdp" if self.sharded else "ddp" if self.devices > 1 else "gpu"
         words = [f"trainer={name}"]
         if self.devices > 1:

@@ -121,12 +121,10 @@ class Verification(Task):
         metrics.update(output, y)
 
     def on_validation_epoch_end(self) -> None:
-        scores: Any = self.metrics["val_"]["verification"]  # type: ignore[index]
-        if scores.embeddings:
-            cosine, same, _, _ = scores.pairs()
-            if 0 < same.sum() < len(same):
-                self.threshold.fill_(rates(cosine, same)["eer"][1])
         super().on_validation_epoch_end()
+        scores: Any = self.metrics["val_"]["verification"]  # type: ignore[index]
+        if scores.eer_threshold is not None:
+            self.threshold.fill_(scores.eer_threshold)
 
     # New images
 

@@ -33,6 +33,8 @@ class VerificationScores(Metric):
         super().__init__(**options)
         for state in ("embeddings", "people"):
             self.add_state(state, [], dist_reduce_fx="cat")
+        self.eer_threshold: float | None = None
+        """The cosine of the equal error rate that was computed last, over the pairs of all ranks."""
 
     def update(self, embedding: Tensor, person: Tensor) -> None:
         """Count embeddings (N, D) and the numbers of their people (N,)."""
@@ -47,8 +49,11 @@ class VerificationScores(Metric):
         embeddings, people = dim_zero_cat(self.embeddings), dim_zero_cat(self.people)
         cosine, same, _, _ = self.pairs()
         found = {"rank1_accuracy": rank_one(embeddings, people)}
+        self.eer_threshold = None
         if 0 < same.sum() < len(same):
-            found |= {name: value for name, (value, _) in rates(cosine, same).items()}
+            reached = rates(cosine, same)
+            found |= {name: value for name, (value, _) in reached.items()}
+            self.eer_threshold = reached["eer"][1]
         return {name: torch.tensor(value, dtype=torch.float32) for name, value in found.items() if not isnan(value)}
 
 
