@@ -278,6 +278,8 @@ def test_slices_are_shown_by_configuration_and_older_runs_beside_newer_ones(tmp_
             metrics = {name.format("Latin"): 0.9 - lr + seed / 100, name.format("Thai"): 0.5 + seed / 10}
             curves = {"val/loss": falling(lr)}
             runs.append(Made(f"{lr} {seed}", {"seed": seed, "optimizer.lr": lr}, metrics, curves=curves))
+    failed = {"test/accuracy/slice/script/Thai": 0.0}
+    runs.append(Made("0.1 2", {"seed": 2, "optimizer.lr": 0.1}, failed, {"val/loss": [0.1]}, status="FAILED"))
     write(uri(tmp_path), runs)
     analysis = analyse(open_reader(uri(tmp_path)), Selection(experiments=("made",)), Options())
     html = slices_section(analysis)
@@ -647,6 +649,7 @@ def test_a_baseline_beside_the_trials_changes_neither_the_metric_nor_the_names(t
     )
     assert "1 of the 2 others is worse; 1 has too few seeds to tell." in decision.sentences
     assert found.table["tied with best"].tolist() == [True, False, None]
+    assert found.comparison.tied.tolist() == [True, False, False]
 
 
 def test_a_baseline_can_be_on_the_front(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def summary(
     table["difference"] = parts["difference"]
     table["difference low"], table["difference high"] = parts["diff_low"], parts["diff_high"]
     table["p"] = parts["p_corrected"]
-    table[TIED] = parts["alike"].astype(object) if comparison.tested else None
+    table[TIED] = comparison.tied.astype(object) if comparison.tested else None
     table.loc[comparison.untested, TIED] = None
     means = group_means(runs, groups).reindex(order) if means is None else means
     if test and test in means:

@@ -65,6 +65,11 @@ class Comparison:
         return list(others.index[others["p_corrected"].isna()])
 
     @property
+    def tied(self) -> pd.Series:
+        """By group, whether a test has found it tied with the best; the winner too, where anything was tested."""
+        return self.table["alike"] & self.tested & ~self.table.index.isin(self.untested)
+
+    @property
     def tested(self) -> bool:
         """Whether anything could be tested: there are seeds enough, and some variance."""
         if len(self.scored) < 2:

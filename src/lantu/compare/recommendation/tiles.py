@@ -23,7 +23,7 @@ def tiles(analysis: Analysis) -> list[Tile]:
     tiles = [(score, f"best {analysis.metric}", f"{ends}{counted(int(best['seeds']), unit)}")]
     if len(table) > 1:
         comparison = analysis.comparison
-        tied = f"{len(comparison.alike) - len(comparison.untested)} of {len(table)}" if comparison.tested else "?"
+        tied = f"{int(comparison.tied.sum())} of {len(table)}" if comparison.tested else "?"
         tiles.append((tied, "tied with the best", "configurations, the best one included"))
     spent = analysis.total("cost/usd")
     if math.isfinite(spent):

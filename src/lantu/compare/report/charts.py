@@ -35,8 +35,9 @@ def ranking(analysis: Analysis, *, most: int = MOST_RANKED) -> str:
         axis = svg.Axis(low - pad, high + pad, 0, 100)
     digits = digits_for((high - low) / 20)
     rows = []
+    tied = analysis.comparison.tied
     for label, row in table.iterrows():
-        classes = "rank" + (" alike" if row["alike"] and analysis.comparison.tested else "")
+        classes = "rank" + (" alike" if tied[label] else "")
         classes += " first" if label == analysis.winner else ""
         bar, half = "", ""
         if np.isfinite(row["low"]):

@@ -36,7 +36,9 @@ def trade_offs(analysis: Analysis) -> list[str]:
 
 def _trade_off(analysis: Analysis, cost: str) -> str:
     table = analysis.comparison.table
-    frame = pd.DataFrame({"cost": analysis.means[cost], "score": table["mean"], "alike": table["alike"]}).dropna()
+    frame = pd.DataFrame(
+        {"cost": analysis.means[cost], "score": table["mean"], "tied": analysis.comparison.tied}
+    ).dropna()
     on = front(frame[["cost", "score"]], {"cost": direction(cost), "score": analysis.mode})
     x, y = frame["cost"].to_numpy(dtype=float), frame["score"].to_numpy(dtype=float)
     log = svg.spans_magnitudes(x)
@@ -55,8 +57,8 @@ def _trade_off(analysis: Analysis, cost: str) -> str:
     if len(edge) > 1:
         xs, ys = edge["cost"].to_numpy(dtype=float), edge["score"].to_numpy(dtype=float)
         chart.line(np.repeat(xs, 2)[1:], np.repeat(ys, 2)[:-1], colour=svg.COLOURS[1], width=1.6, dash="5 3")
-    tested = analysis.comparison.tested
-    plain = frame[~on & ~(frame["alike"] & tested)]
+    tied = frame["tied"].astype(bool)
+    plain = frame[~on & ~tied]
     if len(plain) > MOST_DOTS:
         plain = plain.sample(MOST_DOTS, random_state=0)
     if len(plain) > 150:
@@ -73,11 +75,8 @@ def _trade_off(analysis: Analysis, cost: str) -> str:
             size=3.8,
             tip=_point(label, row, analysis, cost),
         )
-    if tested:
-        for label, row in frame[frame["alike"].astype(bool)].head(200).iterrows():
-            chart.dot(
-                row["cost"], row["score"], colour=svg.COLOURS[0], size=4.4, tip=_point(label, row, analysis, cost)
-            )
+    for label, row in frame[tied].head(200).iterrows():
+        chart.dot(row["cost"], row["score"], colour=svg.COLOURS[0], size=4.4, tip=_point(label, row, analysis, cost))
     _name_two(chart, frame, analysis)
     return f"<figure><figcaption>{escape(_caption(cost))}</figcaption>{chart.done()}</figure>"
 

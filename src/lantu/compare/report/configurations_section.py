@@ -23,11 +23,9 @@ def configurations_section(analysis: Analysis) -> str:
         f'<th class="{"n" if numeric[str(name)] else ""}">{_heading(str(name))}</th>' for name in shown.columns
     )
     rows = []
-    alike = analysis.comparison.table["alike"]
+    tied = analysis.comparison.tied
     for label, cells in shown.iterrows():
-        classes = ("alike " if analysis.comparison.tested and alike[label] else "") + (
-            "first" if label == analysis.winner else ""
-        )
+        classes = ("alike " if tied[label] else "") + ("first" if label == analysis.winner else "")
         line = "".join(
             f'<td class="{"n" if numeric[str(name)] else ""}" data-label="{escape(str(name), quote=True)}">'
             f"{_cell(str(cell))}</td>"

@@ -48,12 +48,14 @@ def draw(analysis: Analysis, further: FurtherAnalysis, folder: Path) -> list[Pat
 def _ranking(analysis: Analysis, further: FurtherAnalysis, figure: Any) -> bool:
     table = analysis.comparison.scored.head(15)[::-1]
     axes = figure.subplots()
-    for place, (_, row) in enumerate(table.iterrows()):
-        alike = bool(row["alike"]) and analysis.comparison.tested
-        colour = COLOURS[0] if alike else GREY
+    tied = analysis.comparison.tied
+    for place, (label, row) in enumerate(table.iterrows()):
+        colour = COLOURS[0] if tied[label] else GREY
         if np.isfinite(row["low"]):
             axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.5, solid_capstyle="round")
-        axes.plot(row["mean"], place, "o", color=colour, markerfacecolor=colour if alike else "white", markersize=7)
+        axes.plot(
+            row["mean"], place, "o", color=colour, markerfacecolor=colour if tied[label] else "white", markersize=7
+        )
     axes.set_yticks(range(len(table)), [_wrapped(str(label)) for label in table.index], fontsize=8)
     axes.set_xlabel(f"{analysis.metric}, mean and {analysis.comparison.level:.0%} interval over seeds")
     axes.set_title("Who won (filled: statistically tied with the best)", loc="left", fontsize=10)

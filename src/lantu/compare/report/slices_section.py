@@ -54,7 +54,8 @@ def _measured(analysis: Analysis) -> dict[str, list[tuple[str, str]]]:
 def _table(analysis: Analysis, metric: str, slices: list[tuple[str, str]]) -> str:
     groups = [str(label) for label in analysis.comparison.scored.index[:SHOWN_GROUPS]]
     names = [slice_name(metric, *each) for each in slices]
-    by_group = analysis.runs.metrics[names].groupby(analysis.groups.of_run)
+    scored = analysis.runs.score.notna()
+    by_group = analysis.runs.metrics[names][scored].groupby(analysis.groups.of_run[scored])
     means, deviations = by_group.mean().reindex(groups).dropna(how="all"), by_group.std()
     groups = list(means.index)
     if not groups:
