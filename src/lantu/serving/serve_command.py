@@ -14,6 +14,8 @@ from lantu.errors import UserError
 from lantu.extras import require
 from lantu.log_noise import without_noise
 
+BACKLOG = 2048
+"""Connections that wait to be accepted."""
 TOKEN = "LANTU_SERVE_TOKEN"
 """The environment variable with the bearer token: on a command line other users of the machine would see it."""
 
@@ -48,13 +50,14 @@ def serve(cfg: DictConfig) -> None:
     server = make_server(cfg, token)
     address = f"http://{cfg.host}:{listening.getsockname()[1]}"
     model = server.holder.model
+    listening.listen(BACKLOG)  # who reads the address may connect at once
     print(f"{model.name} {model.version} at {address}  (Ctrl-C ends it)", flush=True)
     print(f"  page {address}/   POST {address}/predict   {address}/openapi.json   {address}/metrics", flush=True)
     if server.sample is not None:
         left = f", {', '.join(server.sample.redacted)} left empty" if server.sample.redacted else ""
         print(f"  keeps {cfg.sample:.2%} of the rows in {cfg.sample_folder}{left}", flush=True)
     config = uvicorn.Config(
-        build_app(server), log_level="warning", access_log=False, backlog=2048, timeout_keep_alive=75,
+        build_app(server), log_level="warning", access_log=False, backlog=BACKLOG, timeout_keep_alive=75,
         timeout_graceful_shutdown=int(cfg.timeout) + 1,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])

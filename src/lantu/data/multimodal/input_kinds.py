@@ -15,6 +15,7 @@ from lantu.data.image.decoding import content_key, decoded, unreadable_names
 from lantu.data.image.image_data_module import Standardise, channel_statistics
 from lantu.data.image.read_picture import Rendering
 from lantu.data.image.survey import surveyed
+from lantu.data.text.ends_of_texts import encode_beginnings
 from lantu.data.text.vocabulary import ENDS, Subwords, Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
 
@@ -275,8 +276,11 @@ def encoded_texts(texts: list[str], state: dict[str, Any]) -> np.ndarray:
     """Token ids int64 (N, max_length): cut where a text is longer, then the end, then padding."""
     longest = state["max_length"]
     padded = np.full((len(texts), longest), state["pad_id"], dtype=np.int64)
-    for row, tokens in zip(padded, restored(state["vocabulary"]).encode_all(texts), strict=True):
+    vocabulary, most = restored(state["vocabulary"]), 2 * longest  # ends within a text are no tokens of it
+    for row, text, tokens in zip(padded, texts, encode_beginnings(vocabulary, texts, most), strict=True):
         kept = [token for token in tokens if token != state["end_id"]][: longest - 1]
+        if len(kept) < longest - 1 and len(tokens) > most:
+            kept = [token for token in vocabulary.encode_all([text])[0] if token != state["end_id"]][: longest - 1]
         row[: len(kept)] = kept
         row[len(kept)] = state["end_id"]
     return padded

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from lantu.data.sources import Raw, table_file
 from lantu.data.splitting import SPLITS
 from lantu.data.text.dialogue_split import held_out_questions, normalised
+from lantu.data.text.ends_of_texts import encode_end
 from lantu.data.text.token_data_module import TokenDataModule, token_facts
 from lantu.data.text.vocabulary import Vocabulary, asked_for, check_level
 from lantu.errors import UserError
@@ -150,7 +151,7 @@ class DialogueDataModule(TokenDataModule):
 
     def encode(self, text: str) -> np.ndarray:
         """Return token ids (T,), at most half of the context; a longer question is cut at its start."""
-        return super().encode(text)[-(self.context // 2) :]
+        return encode_end(self._vocabulary(), text, self.context // 2)
 
     def schema(self) -> list[dict[str, str]]:
         return [{"name": name, "type": "string"} for name in (self.question, self.answer)]

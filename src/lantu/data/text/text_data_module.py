@@ -16,6 +16,7 @@ from lantu.data.encoding import read_text
 from lantu.data.read_table import read_table
 from lantu.data.sources import Raw, table_file
 from lantu.data.supervised import SupervisedDataModule, linear_model
+from lantu.data.text.ends_of_texts import encode_beginnings
 from lantu.data.text.masking import masking_facts
 from lantu.data.text.vocabulary import UNKNOWN, Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
@@ -88,8 +89,8 @@ class TextDataModule(SupervisedDataModule):
         return {"vocabulary": vocabulary.state(), "max_length": longest}
 
     def prepared(self, rows: pd.DataFrame, y: Tensor | None) -> Examples:
-        encoded = self._vocabulary().encode_all(rows[self.text].astype(str).tolist())
         longest = self.learned["max_length"]
+        encoded = encode_beginnings(self._vocabulary(), rows[self.text].astype(str).tolist(), longest)
         padded = np.full((len(encoded), longest), PAD_ID, dtype=np.int64)
         for row, tokens in zip(padded, encoded, strict=True):
             row[: min(len(tokens), longest)] = tokens[:longest]
