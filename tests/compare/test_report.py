@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from lantu.cli.main import main
@@ -25,6 +26,7 @@ from lantu.compare.report.drawing import cut_apart
 from lantu.compare.report.page import write_report
 from lantu.compare.report.slices_section import slices_section
 from lantu.errors import UserError
+from lantu.tasks.contrastive import contrastive_loss
 from tests.compare.made import Made, falling, grid, uri, write
 
 SWEEP = Selection(sweeps=("lr_width",))
@@ -529,6 +531,20 @@ def test_detectors_with_losses_of_their_own_are_ranked_by_average_precision(tmp_
     found, decision = decided(tmp_path, losses(kinds, scores))
     assert (found.metric, found.mode) == ("val/map", "max")
     assert decision.ship == "detr"
+
+
+def test_contrastive_losses_of_different_batches_are_ranked_by_recall(tmp_path: Path) -> None:
+    kinds = {"few": {"data.batch_size": 32}, "many": {"data.batch_size": 256}}
+    torch.manual_seed(0)
+    image, text = (torch.nn.functional.normalize(torch.randn(256, 8), dim=1) for _ in range(2))
+    chance = [
+        float(contrastive_loss(image[:size], text[:size], scale=torch.tensor(1.0), bias=torch.tensor(0.0),
+                               texts=torch.arange(size), objective="softmax"))
+        for size in (32, 256)
+    ]  # fmt: skip
+    assert chance[0] < chance[1] - 1  # the same network that knows nothing
+    found, decision = decided(tmp_path, losses(kinds, {"val/loss": chance, "val/mean_recall": [0.3, 0.4]}))
+    assert (found.metric, decision.ship) == ("val/mean_recall", "batch_size=256")
 
 
 def test_losses_that_differ_in_kind_are_ranked_by_a_metric_that_they_share(tmp_path: Path) -> None:

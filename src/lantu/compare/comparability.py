@@ -20,8 +20,10 @@ OWN_LOSS_SETTINGS = (
     "model.bins_weight",
 )
 """Settings that decide what a detector's loss is: each network computes its own."""
+CONTRAST_SETTINGS = ("choices.model", "data.batch_size", "trainer.devices", "trainer.num_nodes")
+"""Settings that decide among how many pairs a contrastive loss finds the right one: those of a device's batch."""
 DATA_SETTINGS = ("choices.data", "data.path", "data.target", "data.source.path", "data.source.name", "data.language")
-PREFERRED = ("map", "bits_per_byte", "accuracy", "f1", "auroc", "r2", "rmse", "mae")
+PREFERRED = ("map", "mean_recall", "bits_per_byte", "accuracy", "f1", "auroc", "r2", "rmse", "mae")
 """Metrics that take the loss's place where losses differ in kind, the first choice first."""
 
 
@@ -34,6 +36,8 @@ def differing_losses(runs: Runs, metric: str) -> list[str]:
         settings += TOKEN_SETTINGS
     if any(name.endswith("/map") for name in runs.metrics):
         settings += OWN_LOSS_SETTINGS
+    if any(name.endswith("/mean_recall") for name in runs.metrics):
+        settings += CONTRAST_SETTINGS
     return _varying(runs, settings)
 
 
