@@ -257,6 +257,24 @@ class Shares:
         return float(np.sqrt(self._variance[group] + self._variance[other]))
 
 
+class KnownOfTwo(Shares):
+    """Predictions of C are not known."""
+
+    def error(self, group: str) -> float:
+        return float("nan") if group == "C" else super().error(group)
+
+    def error_between(self, group: str, other: str) -> float:
+        return float("nan") if "C" in (group, other) else super().error_between(group, other)
+
+
+@pytest.mark.parametrize("pooling", ["own", "shared"])
+def test_a_group_without_stored_predictions_is_not_tested_more_sharply(pooling: str) -> None:
+    scores = {"A": [0.90, 0.901, 0.902], "B": [0.89, 0.891, 0.892], "C": [0.88, 0.881, 0.882]}
+    found = accuracies(scores, pooling=pooling, examples=KnownOfTwo({"A": 0.901, "B": 0.891}, 100))
+    assert found.alike == ["A", "B", "C"]
+    assert accuracies(scores, pooling=pooling).alike == ["A"]
+
+
 def test_failed_runs_are_counted_and_their_scores_are_not() -> None:
     score = pd.Series([0.1, 0.1, 0.5, 0.51, 0.52, 0.9, 0.9])
     group, seed = pd.Series(list("aaaaabb")), pd.Series(list("0123401"))

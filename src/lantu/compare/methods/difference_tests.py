@@ -32,7 +32,7 @@ def pooled_tests(
         return None
     difference = table["mean"].to_numpy() - table["mean"].iloc[0]
     winner = str(table.index[0])
-    examples = np.array([0.0, *(errors.between(str(name), winner) for name in table.index[1:])])
+    examples = np.append(0.0, errors.beside(winner, map(str, table.index[1:])))
     # with the examples' variance added there are more degrees of freedom than these: a little strict
     error = np.sqrt(variance * (1 / n + 1 / n[0] + 2 * overlap) + examples**2)
     t = np.abs(difference) / error
@@ -74,7 +74,7 @@ def separate_tests(
         freedom = np.where(usable, shared - 1, freedom)
         difference = np.where(usable, within, difference)
         how, noise = np.where(usable, "paired", how), np.where(usable, inside, noise)
-    examples = np.array([0.0, *(errors.between(str(name), winner) for name in table.index[1:])])
+    examples = np.append(0.0, errors.beside(winner, map(str, table.index[1:])))
     over_seeds = np.where(over_seeds < (1e-12 * np.abs(difference)) ** 2, 0.0, over_seeds)  # rounding is no variance
     variance = over_seeds + examples**2
     error = np.sqrt(np.where(variance > 0, variance, np.nan))

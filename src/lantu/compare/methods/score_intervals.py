@@ -1,5 +1,6 @@
 """The interval of a mean score: the variance over seeds, and that over the finite set of examples."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -27,9 +28,15 @@ class ExampleErrors:
         found = self._examples.error(group) if self._examples else np.nan
         return found if np.isfinite(found) else 0.0
 
-    def between(self, group: str, other: str) -> float:
-        found = self._examples.error_between(group, other) if self._examples else np.nan
-        return found if np.isfinite(found) else 0.0
+    def beside(self, winner: str, others: Iterable[str]) -> np.ndarray:
+        """Of the difference of each other group (N,) to the winner.
+
+        A group whose predictions are not known, such as one far from the best, has the largest error of those that
+        are: without it, the same difference would be tested more sharply where less is known.
+        """
+        found = np.array([self._examples.error_between(each, winner) if self._examples else np.nan for each in others])
+        known = np.isfinite(found)
+        return np.where(known, found, found[known].max(initial=0.0))
 
 
 def interval(values: pd.Series, level: float = 0.95) -> tuple[float, float, float]:
