@@ -640,6 +640,8 @@ def test_runs_that_failed_or_still_go_are_not_part_of_what_a_configuration_costs
     assert found.table["cost/usd"].tolist() == [10.0, 10.0]
     assert ("$10.00", "to train again", "kind=a") in decision.tiles
     assert "8 runs together took $60.20." in decision.sentences
+    _, unmetered = decided(tmp_path / "other", [*runs, made("b", 4, 0.3, status="FAILED")])
+    assert "9 runs together took $60.20 (1 of them recorded no cost)." in unmetered.sentences
 
 
 def with_a_baseline(loss: float, **metrics: float) -> list[Made]:

@@ -18,7 +18,10 @@ def total_cost(analysis: Analysis) -> list[str]:
     parts += [f"{number(total)} {unit}" for name, unit in units.items() if math.isfinite(total := analysis.total(name))]
     if not parts:
         return []
-    return [f"{counted(len(analysis.runs), 'run')} together took {', '.join(parts)}."]
+    metrics = analysis.runs.metrics
+    lacking = int(metrics[[name for name in ("cost/usd", *units) if name in metrics]].isna().all(axis=1).sum())
+    without = f" ({lacking:,} of them recorded no cost)" if lacking else ""
+    return [f"{counted(len(analysis.runs), 'run')} together took {', '.join(parts)}{without}."]
 
 
 def most_important(analysis: Analysis, further: FurtherAnalysis) -> list[str]:
