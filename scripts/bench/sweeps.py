@@ -1,6 +1,7 @@
 """What a sweep costs beside its trials: fifty trials of ten steps, five ways in one run; scheduling from 10 to 1,000.
 
 python scripts/bench/sweeps.py [--trials 50] [--schedule 10,100,1000]
+python scripts/bench/sweeps.py --in-process        # a trial after the first, beside plain Lightning in the same process
 """
 
 import argparse
@@ -59,11 +60,54 @@ finally:
 """
 
 
+IN_PROCESS = """
+import statistics, sys, time
+from lantu.cli.main import main
+from lantu.sweeps.trial import RunTrial
+
+ended, run_trial = [], RunTrial.__call__
+
+def marked(self, cfg):
+    run_trial(self, cfg)
+    ended.append(time.process_time())
+
+RunTrial.__call__ = marked
+try:
+    main(["train", "-m", *sys.argv[1:]])
+except SystemExit as stop:
+    if stop.code:
+        raise
+
+import lantu
+from pytorch_lightning import Trainer
+from lantu.config.build import build
+from lantu.training.build_task import build_task
+from lantu.training.complete_config import complete_config, publish_facts
+
+composition = lantu.compose("model=linear", "logger=none", "callbacks=none", "lean=false")
+cfg = complete_config(composition)
+data = build(cfg.data)
+publish_facts(cfg, data, composition)
+plain = []
+for _ in ended:
+    task, begun = build_task(cfg), time.process_time()
+    Trainer(accelerator="cpu", max_steps=10, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, num_sanity_val_steps=0).fit(task, datamodule=data)
+    plain.append(time.process_time() - begun)
+ours = [after - before for before, after in zip(ended, ended[1:])]
+print("MILLISECONDS", *(1000 * statistics.median(each[1:]) for each in (ours, plain)))
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--schedule", default="10,100,1000")
+    parser.add_argument("--in-process", action="store_true")
     asked = parser.parse_args()
+    if asked.in_process:
+        in_process(asked.trials)
+        return
     rates = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
     search = ("hydra/sweeper=optuna", f"hydra.sweeper.n_trials={asked.trials}", rates, "sweep.compare=false")
     grid = ",".join(f"{0.0001 * 1.1**each:.6f}" for each in range(asked.trials))
@@ -89,6 +133,17 @@ def main() -> None:
         _, said = _timed([sys.executable, "-c", SCHEDULING, number])
         seconds = float(said.rpartition("SECONDS")[2])
         print(f"  {int(number):5,} trials {seconds:7.1f} s  {1000 * seconds / int(number):7.1f} ms a trial")
+
+
+def in_process(trials: int) -> None:
+    """Print the processor time of a trial after the first, and of Lightning's fit alone."""
+    rates = ",".join(f"{0.001 + 0.0001 * each:.4f}" for each in range(trials))
+    _, said = _timed([sys.executable, "-c", IN_PROCESS, *TRIAL, "sweep.compare=false", f"optimizer.lr={rates}"])
+    ours, plain = map(float, said.rpartition("MILLISECONDS")[2].split())
+    print(
+        f"processor time of ten steps, medians of {trials}: a trial {ours:.0f} ms, plain Lightning's fit {plain:.0f} ms"
+    )
+    print(f"  around the steps: {ours - plain:.0f} ms")
 
 
 def _lantu(*overrides: str) -> list[str]:

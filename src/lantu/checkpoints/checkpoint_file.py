@@ -245,7 +245,16 @@ def _copied(checkpoint: dict[str, Any]) -> dict[str, Any]:
             copies[key] = tensor.detach().to("cpu", copy=True)
         return copies[key]
 
-    copied: dict[str, Any] = apply_to_collection(checkpoint, Tensor, copy)
+    def copy_part(part: Any) -> Any:
+        if type(part) is dict:
+            return {name: copy_part(each) for name, each in part.items()}
+        if type(part) is list:
+            return [copy_part(each) for each in part]
+        if part is None or type(part) in (bool, int, float, str):  # nearly all: the config is in every checkpoint
+            return part
+        return apply_to_collection(part, Tensor, copy)
+
+    copied: dict[str, Any] = copy_part(checkpoint)
     return copied
 
 

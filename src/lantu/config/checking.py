@@ -9,7 +9,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from lantu.config.combinations import check_combinations
 from lantu.config.composing import Composition
-from lantu.config.explain import leaves
+from lantu.config.explain import PLAIN, leaves
 from lantu.config.missing_targets import missing
 from lantu.config.ranges import as_typed, complaint
 from lantu.config.signatures import Signature, accepts, in_words, signature_of
@@ -24,20 +24,29 @@ FILLED_IN = {"task"}
 """Nodes that the program completes: the task is given the network, the optimizer and the schedule."""
 
 
-def check(composition: Composition) -> None:
+def check(composition: Composition, *, only_facts: bool = False) -> None:
     """Raise a `UserError` for the first thing in a config that cannot work.
 
     Checked are: nodes that are missing; spec fields that the model or task needs and the data do not provide; mandatory
     values left out; references that lead nowhere; for every `_target_` whose source can be read, names that it lacks,
     unknown and missing options and values of the wrong type; the range of every value that `ranges` lists; and
     combinations of options that cannot work together.
+
+    Args:
+        only_facts: all was checked before, and since then the spec has been filled in: only what may refer to it is
+            checked.
     """
     cfg = composition.cfg
+    plain: Any = OmegaConf.to_container(cfg, resolve=False)  # once: each trial of a sweep is checked
+    written = leaves(plain)
+    if only_facts:
+        check_spec_fields(composition)
+        check_ranges(cfg, plain, written)
+        check_combinations(cfg)
+        return
     check_structure(composition)
     check_preset(composition)
     check_spec_fields(composition)
-    plain: Any = OmegaConf.to_container(cfg, resolve=False)  # once: each trial of a sweep is checked
-    written = leaves(plain)
     _check_mandatory(composition, written)
     check_augment(composition)
     _check_interpolations(cfg, written)
@@ -57,7 +66,7 @@ def check(composition: Composition) -> None:
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every node with a `_target_`, with its dotted path; resolved as far as it can be."""
-    if OmegaConf.is_config(node):
+    if not isinstance(node, PLAIN) and OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=False)
     if isinstance(node, dict):
         if node.get("_target_"):

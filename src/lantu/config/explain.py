@@ -57,16 +57,25 @@ def groups() -> list[str]:
     return GlobalHydra.instance().config_loader().get_group_options("", results_filter=ObjectType.GROUP)
 
 
+PLAIN = (str, int, float, dict, list, type(None))
+"""Of what a config in plain values consists."""
+
+
 def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
     """Every leaf of a config by its dotted name, interpolations unresolved; empty containers are leaves."""
-    if OmegaConf.is_config(node):
+    found: dict[str, Any] = {}
+    _collect(node, prefix, found)
+    return found
+
+
+def _collect(node: Any, path: str, found: dict[str, Any]) -> None:
+    if not isinstance(node, PLAIN) and OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=False)
     if isinstance(node, dict) and node:
-        found: dict[str, Any] = {}
         for key, value in node.items():
-            found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
-        return found
-    return {prefix: node}
+            _collect(value, f"{path}.{key}" if path else str(key), found)
+    else:
+        found[path] = node
 
 
 def _broken_file(error: YAMLError) -> str:

@@ -165,10 +165,10 @@ class CostMeter(Callback):
         here = self.now.over_ranks(lambda values: trainer.strategy.reduce(values.to(device), reduce_op="sum"), ranks)
         return self.before.plus(here)
 
-    def cost(self, trainer: Trainer) -> dict[str, float]:
-        """The run's cost so far, named as it is logged."""
+    def cost(self, trainer: Trainer, total: Totals) -> dict[str, float]:
+        """The cost of what was used in all, named as it is logged."""
         assert self._energy is not None
-        return self.total(trainer).cost(
+        return total.cost(
             self.economics,
             device=work.device_name(trainer.strategy.root_device),
             devices=trainer.world_size,
@@ -212,7 +212,7 @@ class CostMeter(Callback):
         """Log what has been used, and stop at the budget."""
         self._looked = time.monotonic()
         total = self.total(trainer)
-        cost = self.cost(trainer)
+        cost = self.cost(trainer, total)
         peak = work.peak_flops(trainer.strategy.root_device, str(trainer.precision))
         use = self._hardware.look() if self._hardware and trainer.is_global_zero else {}
         self._log(
@@ -239,7 +239,7 @@ class CostMeter(Callback):
         steps = sorted(self._timed[preflight.SKIPPED :])
         left = preflight.seconds_left(trainer, steps[len(steps) // 2])
         total = self.total(trainer)
-        cost = self.cost(trainer)
+        cost = self.cost(trainer, total)
         seconds = total.seconds + left
         growth = seconds / max(total.seconds, 1e-9)
         device = trainer.strategy.root_device

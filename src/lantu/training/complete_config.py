@@ -41,13 +41,13 @@ def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -
     data.setup("fit")
     with open_dict(cfg):
         cfg.spec = dict(data.spec)
-        if "auto" in cfg.task:
+        if is_chosen_now := "auto" in cfg.task:
             own = {name: value for name, value in cfg.task.items() if name != "auto"}
             cfg.task = OmegaConf.merge(compose(command=f"task/{cfg.task.auto}").cfg.task, own)
             composition.choices["task"] = cfg.choices.task = cfg.spec.task
         changed = task_class(cfg.task).facts(data.spec, as_plain(cfg.task, resolve=False))
         cfg.spec = {**data.spec, **changed}
-    check(composition)
+    check(composition, only_facts=not is_chosen_now)
     _check_outputs(cfg)
 
 

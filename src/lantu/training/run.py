@@ -60,7 +60,8 @@ def run(composition: Composition) -> Result:
     task = build_task(cfg)
     make_efficient(task, cfg)
     loggers = build_all(cfg.get("logger"))
-    trainer = _build_trainer(cfg, task, data, loggers)
+    resolved = as_plain(cfg)
+    trainer = _build_trainer(cfg, task, data, loggers, resolved)
     meter = cost_meter(trainer)
     start = checkpoint_to_resume(cfg.resume, Path(cfg.paths.run), task)
     checkpoint = start.checkpoint if start else None
@@ -72,7 +73,7 @@ def run(composition: Composition) -> Result:
     try:
         with (
             record.record_run(
-                loggers, cfg, composition, data=data, task=task, trainer=trainer, start=start
+                loggers, cfg, composition, resolved=resolved, data=data, task=task, trainer=trainer, start=start
             ) as recorded,
             faults.readable_failures(trainer, data, Path(cfg.paths.run)),
         ):
@@ -98,14 +99,19 @@ def run(composition: Composition) -> Result:
     )
 
 
-def _build_trainer(cfg: DictConfig, task: Task, data: DataModule, loggers: list[Any]) -> Trainer:
+def _build_trainer(
+    cfg: DictConfig, task: Task, data: DataModule, loggers: list[Any], resolved: dict[str, Any]
+) -> Trainer:
     """Build the trainer with all callbacks, and check it against the task and the data.
+
+    Args:
+        resolved: the config in plain values, for the checkpoints.
 
     Raises:
         UserError: an option of the trainer or a monitored metric does not fit them.
     """
     named = {name: build_all({name: node})[0] for name, node in _wanted_callbacks(cfg).items() if node}
-    callbacks = [Interruptible(), *named.values(), Recipe(as_plain(cfg)), *_private_training(cfg, task, data)]
+    callbacks = [Interruptible(), *named.values(), Recipe(resolved), *_private_training(cfg, task, data)]
     callbacks += _by_group(cfg, task, data)
     if not local_ranks.is_alone(cfg):
         callbacks.append(RankProgress(Path(cfg.paths.run)))
