@@ -60,7 +60,7 @@ def check(composition: Composition, *, only_facts: bool = False) -> None:
             _check_options(path, node, signature)
     check_plain_values(composition)
     check_ranges(cfg, plain, written)
-    check_kinds(composition)
+    check_kinds(composition, plain)
     check_combinations(cfg)
 
 

@@ -42,14 +42,17 @@ def check_ranges(cfg: DictConfig, plain: Any, written: dict[str, Any]) -> None:
             raise UserError(wrong)
 
 
-def check_kinds(composition: Composition) -> None:
-    """A value that was typed for an option without a rule keeps the kind of the default."""
+def check_kinds(composition: Composition, plain: Any) -> None:
+    """A value that was typed for an option without a rule keeps the kind of the default.
+
+    Args:
+        plain: the config with its interpolations as they are written.
+    """
     typed = [each for each in composition.overrides if not each.startswith(("+", "~", "hydra"))]
     groups = _groups(tuple(user_confs()))
     setting = [each for each in typed if "/" not in each.partition("=")[0] and each.partition("=")[0] not in groups]
     if not setting:
         return
-    plain = OmegaConf.to_container(composition.cfg, resolve=False)
     defaults = _defaults(tuple(each for each in composition.overrides if each not in setting), tuple(user_confs()))
     for key in (each.partition("=")[0] for each in setting):
         value = _at(plain, key)

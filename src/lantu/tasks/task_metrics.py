@@ -92,10 +92,12 @@ class TaskMetrics(TaskInterface):
         metrics.update(output, y)
 
     def use_metrics(self, make: Callable[[], MetricCollection], *, stages: tuple[str, ...] = ("val", "test")) -> None:
-        """Give every stage metrics of its own, named `val/accuracy` and so on."""
+        """Give every stage metrics of its own, named `val/accuracy` and so on; each call of `make` makes new ones."""
         for stage in stages:
+            metrics = make()
+            metrics.prefix = f"{stage}/"
             # ModuleDict refuses "train" and "eval", which are methods of Module
-            self.metrics[f"{stage}_"] = make().clone(prefix=f"{stage}/")
+            self.metrics[f"{stage}_"] = metrics
 
     def metric_directions(self) -> dict[str, str]:
         """For each metric that says which direction is better (`higher_is_better`): "max" or "min", by `val/name`."""
