@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from lantu.cli.main import main
+from lantu.cli.runs import sync_main
+from lantu.compare.reading.sql import SqlReader
 from lantu.errors import UserError
 from lantu.redaction import redact
+from lantu.tracking import embedded_uri
 from lantu.tracking.journal import Journal
-from lantu.tracking.run_folder import RunFolder
+from lantu.tracking.run_folder import RunFolder, lost_database
 from lantu.tracking.spool import Spool
 
 
@@ -99,3 +102,22 @@ def test_a_password_of_a_server_is_hidden_wherever_it_turns_up(monkeypatch: pyte
     for text in ("https://me:hunter2%40home@mlflow.example", "wrong: hunter2@home", "http://me:a@b@host/x"):
         assert "hunter2" not in redact(text)
         assert "a@b@" not in redact(text)
+
+
+def test_a_database_that_is_gone_is_said_before_a_new_one_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _run(tmp_path, "one")
+    assert lost_database(tmp_path) is None, "nothing was uploaded yet"
+    assert sync_main(["--store", str(tmp_path)]) == 0
+    assert folder.is_uploaded()
+    assert lost_database(tmp_path) is None
+    (tmp_path / "mlflow.db").unlink()
+    capsys.readouterr()
+    assert sync_main(["--store", str(tmp_path)]) == 1
+    assert "mlflow.db is gone, and 1 run was uploaded to it. `lantu sync --rebuild`" in capsys.readouterr().err
+    assert not (tmp_path / "mlflow.db").exists()
+    with pytest.raises(UserError, match="is gone, and 1 run was uploaded"):
+        SqlReader(embedded_uri(tmp_path))
+    assert sync_main(["--store", str(tmp_path), "--rebuild"]) == 0
+    assert lost_database(tmp_path) is None

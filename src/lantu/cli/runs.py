@@ -16,9 +16,10 @@ from lantu.cli.common_options import add_json_option, add_store_option, pager
 from lantu.cli.run_listing import ListedRun, as_json, listed
 from lantu.errors import UserError
 from lantu.escaping import for_terminal
+from lantu.notices import warn_once
 from lantu.redaction import redact
 from lantu.tracking.rebuild_store import bring_artifacts, set_aside
-from lantu.tracking.run_folder import RunFolder, run_folders
+from lantu.tracking.run_folder import RunFolder, lost_database, run_folders
 from lantu.tracking.store import absolute, embedded_uri
 from lantu.tracking.upload import BUSY, prepare, upload_once
 
@@ -55,7 +56,11 @@ def sync_main(argv: list[str]) -> int:
     if options.rebuild:
         return _rebuild(_folders(options.store), options.store.absolute())
     folders = [folder for folder in _folders(options.store) if not folder.is_uploaded()]
+    if (lost := lost_database(options.store.absolute())) is not None:
+        warn_once(lost)
     if not folders:
+        if lost is not None:
+            return 1
         Console().print(f"Every run in {options.store} is synced.", highlight=False, soft_wrap=True)
         return 0
     return _upload(folders, options.store.absolute(), options.tracking_uri)

@@ -15,6 +15,7 @@ def open_mlflow(uri: str) -> Any:
         from lantu.tracking.bounded_http import bound_mlflow
 
         bound_mlflow()
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     return MlflowClient(uri)

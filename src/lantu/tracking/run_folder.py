@@ -24,7 +24,7 @@ from lantu.redaction import HIDDEN, redact
 from lantu.tracking.journal import Reader, Record, head, last
 from lantu.tracking.owner import Owner
 from lantu.tracking.spool import Spool
-from lantu.tracking.store import absolute, embedded_uri
+from lantu.tracking.store import absolute, database_of, embedded_uri
 
 
 @dataclass
@@ -167,6 +167,23 @@ def run_folders(store: Path) -> list[RunFolder]:
     """Every run with a journal under a store, oldest first."""
     found = [path.parent.parent for path in (store / "runs").rglob("journal/records.jsonl")]
     return [RunFolder(run_dir) for run_dir in sorted(found)]
+
+
+def lost_database(store: Path) -> str | None:
+    """A sentence where the embedded database is gone to which runs of a store were uploaded; None: it is not."""
+    uri = embedded_uri(store)
+    database = database_of(uri)
+    if database is None or database.exists():
+        return None
+    folders = [each for each in run_folders(store) if each.upload_progress().run_id]
+    count = sum(each.destination(store) == uri for each in folders)
+    if not count:
+        return None
+    runs = "1 run was" if count == 1 else f"{count:,} runs were"
+    return (
+        f"{database} is gone, and {runs} uploaded to it. `lantu sync --rebuild` makes it again from the runs' "
+        "journals; until then only new runs are in it."
+    )
 
 
 def store_of(run_dir: Path) -> Path:

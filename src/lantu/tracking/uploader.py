@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from lantu.tracking.run_folder import RunFolder, run_folders
-from lantu.tracking.store import absolute, embedded_uri
+from lantu.notices import warn_once
+from lantu.tracking.run_folder import RunFolder, lost_database, run_folders
+from lantu.tracking.store import absolute, database_of, embedded_uri
 
 _SOURCE = Path(__file__).resolve().parents[2]
 
@@ -44,6 +45,9 @@ def sync_in_background(store: Path | str, tracking_uri: str | None = None) -> No
 
 
 def _start(arguments: list[str], uri: str, log: Path, *, stdin: int) -> subprocess.Popen[bytes]:
+    database = database_of(uri)
+    if database is not None and embedded_uri(database.parent) == uri and (lost := lost_database(database.parent)):
+        warn_once(lost)  # the uploader makes a new one
     environment = {
         **os.environ,
         "LANTU_UPLOAD_TO": uri,

@@ -1,6 +1,5 @@
 """Points of metrics that runs keep in a file beside MLflow's columns."""
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,7 +30,6 @@ def further_points(
 
 
 def _of_run(tracking_uri: str, run: str, names: list[str], points: int) -> Iterator[tuple[str, str, int, int, float]]:
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.exceptions import MlflowException
 
     client = open_mlflow(tracking_uri)

@@ -30,6 +30,7 @@ from lantu.compare.reading.run_frames import (
 from lantu.errors import UserError
 from lantu.redaction import redact
 from lantu.tracking.further import METRICS, PARAMS, PREFIX, from_tags
+from lantu.tracking.run_folder import lost_database
 
 MANY = 250_000
 """Points of curves beyond which the database is asked to thin them."""
@@ -42,6 +43,8 @@ class SqlReader:
         self._uri = tracking_uri
         self._sqlite = tracking_uri.startswith("sqlite:")
         if self._sqlite and not Path(tracking_uri.removeprefix("sqlite:///")).is_file():
+            if (lost := lost_database(Path(tracking_uri.removeprefix("sqlite:///")).parent)) is not None:
+                raise UserError(lost)
             raise UserError(
                 f"There is no MLflow store at {tracking_uri.removeprefix('sqlite:///')} yet. Train something first "
                 "(`lantu train`), or name another with `tracking_uri=...`."
