@@ -76,20 +76,19 @@ class NanoGPT(Program):
 
 
 class Lantu(Program):
-    """Reads the journal of the run, or the file of `logger=csv`."""
+    """Reads the journal of the run."""
 
     def records(self) -> list[dict]:
-        if tables := list(self.log.parent.glob("mlruns/runs/**/metrics.csv")):
-            with tables[0].open(newline="") as table:
-                rows = list(csv.DictReader(table))
-            try:
-                named = [({name: float(value) for name, value in row.items() if name and value}) for row in rows]
-            except ValueError:  # it is being written anew, with one more column
-                return []
-            return [{"step": int(row["step"]), "values": row} for row in named if "step" in row]
-        files = list(self.log.parent.glob("mlruns/runs/**/records.jsonl"))
-        lines = files[0].read_text().splitlines() if files else []
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        """What was logged at each step, of the journal; of its table once the journal is closed and small."""
+        if files := list(self.log.parent.glob("mlruns/runs/**/records.jsonl")):
+            lines = files[0].read_text().splitlines()
+            return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        found = []
+        for file in list(self.log.parent.glob("mlruns/runs/**/journal/metrics.csv"))[:1]:
+            with file.open(newline="") as table:
+                for row in csv.DictReader(table):
+                    found.append({"step": int(row["step"]), "values": {row["metric"]: float(row["value"])}})
+        return found
 
     def step(self) -> int:
         return max((each["step"] for each in self.records() if "train/loss" in each.get("values", {})), default=0)
