@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -42,6 +43,12 @@ LONGEST = (
     "test_a_rank_that_hangs_ends_the_run_in_a_sentence_that_names_it",
 )
 """Slow tests of more than a minute and a half, the longest first."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C end commands: tests that were started in the background would hand on that it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

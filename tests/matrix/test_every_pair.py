@@ -5,6 +5,7 @@ A whole run takes seconds. Every data set and every model has one; further pairs
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,8 @@ ONE_MODEL = {
     "luna16_patches": "cnn", "mini_mias": "cnn", "orl_faces": "cnn", "hmda": "mlp", "lending_club": "scorecard",
 }  # fmt: skip
 """Data read by a module whose pairs with the other models are here already, under another name."""
+SPOKEN_HERE = {"coffee_orders_spoken", "spoken_orders"}
+"""Data that a program speaks where they are used."""
 READ_ALIKE = {"asterisk_en", "asterisk_en_synthesis", "fillets_nl", "image_parquet"}
 """Data read as `speech_folder`, `synthesis_folder` or `webdataset` is, with the same options."""
 OF_ONE_KIND = {
@@ -172,6 +175,8 @@ def options(own_data: dict[str, list[str]], request: pytest.FixtureRequest) -> C
     """What a data set needs to be told; asks for the mirror only where it is needed."""
 
     def of(data: str) -> list[str]:
+        if data in SPOKEN_HERE and shutil.which("espeak-ng") is None:
+            pytest.skip("needs the program espeak-ng, which is not installed")
         if data in own_data or data not in FROM_THE_MIRROR:
             found = own_data.get(data, [])
         else:
