@@ -71,6 +71,14 @@ def config_complaint(error: BaseException) -> str | None:
     return f"`{key}` cannot be resolved: {lines[0].rstrip('.')}. `--cfg job` shows the options as they are written."
 
 
+def store_complaint(error: BaseException) -> str | None:
+    """A sentence on what MLflow, its server or its database raised; None: it is about something else."""
+    if type(error).__module__.partition(".")[0] not in ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3"):
+        return None
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return f"MLflow's store cannot be used: {reason[:300]}."
+
+
 def lacks(owner: object, method: str, purpose: str) -> UserError:
     """The error that a class does not have a method: says which class, which method and what it is needed for.
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from lantu.errors import UserError
 from lantu.tracking import bounded_http
 from lantu.tracking.artifacts import artifacts_of, download
+from lantu.tracking.find import find_run
 from lantu.tracking.mlflow_client import open_mlflow, same_host
 
 RUN = "0123456789abcdef0123456789abcdef"
@@ -26,6 +27,8 @@ class _Endless(BaseHTTPRequestHandler):
 
     how = ""
     artifacts = "mlflow-artifacts:/1/x/artifacts"
+    size = 5
+    asked: ClassVar[list[str]] = []
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -40,21 +43,34 @@ class _Endless(BaseHTTPRequestHandler):
     def _answer(self, path: str) -> None:
         if self.how == "head":
             self._send(b"HTTP/1.1 200 OK\r\nX: ", forever=b"a", pause=0.05)
+        self.asked.append(path)
+        if self.how in ("later", "elsewhere"):
+            self.send_response(429 if self.how == "later" else 307)
+            self.send_header("Retry-After", "31536000")
+            self.send_header("Location", f"http://localhost:{self.server.server_address[1]}/other")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(200)
-        if self.how == "slow":
-            self.send_header("Content-Length", "100000")
+        slow_file = self.how == "slow file" and path.endswith("file.csv")
+        if self.how in ("slow", "slow to the end") or slow_file:
+            self.send_header(*(("Content-Length", "100000") if self.how == "slow" else ("Connection", "close")))
             self.end_headers()
             self._send(b"", forever=b" ", pause=0.05)
-        if self.how == "bomb":
+        elif self.how == "short file" and path.endswith("file.csv"):
+            self._body(b"a,b")
+        elif self.how == "bomb":
             self._body(gzip.compress(bytes(3_000_000)), "gzip")
         elif self.how == "endless" or path.endswith("file.csv"):
             self.send_header("Connection", "close")
             self.end_headers()
             self._send(b"", forever=b" " * 65536)
         elif path.endswith("/artifacts/list") or path.endswith("mlflow-artifacts/artifacts"):
-            self._say({"root_uri": self.artifacts, "files": [{"path": "file.csv", "is_dir": False, "file_size": 5}]})
+            self._say(
+                {"root_uri": self.artifacts, "files": [{"path": "file.csv", "is_dir": False, "file_size": self.size}]}
+            )
         elif path.endswith("/runs/get"):
-            self._say({"run": {"info": self._info(), "data": {}}})
+            self._say({"run": {"info": self._info(), "data": {}} if self.how != "other form" else {"info": [7]}})
         else:
             self._say({"runs": [{"info": self._info(), "data": {}}], "next_page_token": "again"})
 
@@ -100,13 +116,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     [
         ("head", "in time|timed out"),
         ("slow", "broken|complete|time"),
+        ("slow to the end", "complete"),
+        ("elsewhere", "redirects to another host, localhost"),
+        ("other form", "not of MLflow's form"),
         ("endless", "larger than 2,000,000"),
         ("bomb", "larger than 2,000,000"),
     ],
 )
 def test_an_answer_without_end_is_given_up(how: str, said: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Endless, "how", how)
-    if how in ("head", "slow"):  # what is given up by its size must not be given up by its time on a busy machine
+    if "slow" in how or how == "head":  # by its size nothing must be given up for its time on a busy machine
         monkeypatch.setattr(bounded_http, "ANSWER_SECONDS", 0.5)
         monkeypatch.setattr(bounded_http, "BODY_SECONDS", 0.5)
     with pytest.raises(MlflowException, match=said):
@@ -131,6 +150,50 @@ def test_a_file_that_is_larger_than_the_server_said_is_cut_off(
     with pytest.raises(MlflowException):
         download(client, RUN, file, tmp_path)
     assert sum(each.stat().st_size for each in tmp_path.rglob("*") if each.is_file()) < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        (("short file", 2_000), "sent 3 of the 2,000 bytes"),
+        (("", 10**18), "1,000,000,000,000,000,000 bytes, and"),
+        (("slow file", 5), "Failed to download"),
+    ],
+)
+def test_a_file_that_is_not_as_the_server_said_is_not_taken(
+    case: tuple[str, int], said: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how, size = case
+    monkeypatch.setattr(_Endless, "how", how)
+    monkeypatch.setattr(_Endless, "size", size)
+    client = open_mlflow(server)
+    (file,) = artifacts_of(client, RUN)
+    monkeypatch.setattr(bounded_http, "BODY_SECONDS", 0.5 if how == "slow file" else 60)
+    with pytest.raises((UserError, MlflowException), match=said):
+        download(client, RUN, file, tmp_path)
+    assert how == "slow file" or not [each for each in tmp_path.rglob("*") if each.is_file()]
+
+
+def test_a_server_that_asks_for_a_year_of_patience_is_asked_again_soon(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setattr(bounded_http, "LONGEST_RETRY_AFTER", 0.01)
+    monkeypatch.setattr(_Endless, "how", "later")
+    monkeypatch.setattr(_Endless, "asked", [])
+    with pytest.raises(MlflowException, match="429"):
+        open_mlflow(server).get_run(RUN)
+    assert len(_Endless.asked) == 2
+
+
+def test_a_server_that_never_answers_is_asked_once(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    monkeypatch.setattr(bounded_http, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(_Endless, "how", "head")
+    before = time.monotonic()
+    with pytest.raises(UserError, match="the MLflow server's answer cannot be used"):
+        find_run(RUN, store=Path("none"), tracking_uri=server)
+    assert time.monotonic() - before < 2  # MLflow waits for as long before it asks again
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from lantu.config.output_paths import check_writable
 from lantu.config.ranges import complaint
 from lantu.config.sweeping import check_sweep, parsed
 from lantu.data.table_header import check_table
-from lantu.errors import Fault, UserError, disk_complaint
+from lantu.errors import Fault, UserError, disk_complaint, store_complaint
 from lantu.lazy_imports import import_permanently
 from lantu.redaction import redact
 
@@ -173,9 +173,8 @@ def _say_unforeseen(command: str, error: Exception) -> NoReturn:
 
     What MLflow and its database raise is a sentence: a server or a file is not as it should be.
     """
-    if type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3"):
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        print(f"lantu {command}: MLflow's store cannot be used: {redact(reason)[:300]}.", file=sys.stderr)
+    if sentence := store_complaint(error):
+        print(f"lantu {command}: {redact(sentence)}", file=sys.stderr)
         sys.exit(UserError.status)
     print(redact("".join(traceback.format_exception(error))), file=sys.stderr)
     sys.exit(Fault.status)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pkgutil import resolve_name
 
-from lantu.errors import UserError, config_complaint, disk_complaint
+from lantu.errors import UserError, config_complaint, disk_complaint, store_complaint
 from lantu.escaping import for_terminal
 from lantu.redaction import redact
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if (sentence := disk_complaint(error) or config_complaint(error)) is None:
+        if (sentence := disk_complaint(error) or config_complaint(error) or store_complaint(error)) is None:
             raise
         _complain(command, sentence)
         return UserError.status

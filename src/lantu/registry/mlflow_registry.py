@@ -12,6 +12,7 @@ from lantu.errors import UserError
 from lantu.registry.evidence import Evidence
 from lantu.registry.evidence_files import Move, what_is_wrong
 from lantu.tracking.artifacts import artifacts_of
+from lantu.tracking.mlflow_client import FAILED
 from lantu.tracking.registered import RegisteredVersion
 from lantu.tracking.store import turn
 
@@ -127,7 +128,9 @@ class Registry:
 
         try:
             self.client.get_registered_model(name)
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code == FAILED:  # nothing is known: an alias that promotion alone gives is not given away
+                raise
             return False
         return True
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lantu.redaction import redact
 from lantu.sweeps.parent import ParentRun
 from lantu.sweeps.state.status import Watcher
 from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
@@ -69,10 +70,16 @@ def register(name: str, best: TrialFolder, parent: ParentRun, console: Console, 
 
     client = open_mlflow(parent.uri)
     try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    source = f"{client.get_run(run_id).info.artifact_uri}/model"
-    version = client.create_model_version(name, source, run_id, description=f"best of the sweep {best.name}")
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{client.get_run(run_id).info.artifact_uri}/model"
+        version = client.create_model_version(name, source, run_id, description=f"best of the sweep {best.name}")
+    except MlflowException as error:  # the trials are done and kept: what a server answers must not fail the sweep
+        reason = redact(next(iter(str(error).splitlines()), ""))[:300]
+        console.print(f"registered  nothing: MLflow's store cannot be used: {escape(reason)}", soft_wrap=True)
+        console.print(f"            lantu register run={run_id} name={name}   tries again", soft_wrap=True)
+        return
     console.print(f"registered  {name}, version {version.version}: {best.name}", soft_wrap=True)

@@ -1,6 +1,7 @@
 """Record the sweep's parent run in MLflow and start the one process that uploads it and its trials."""
 
 import json
+import math
 import time
 import uuid
 from collections.abc import Mapping
@@ -124,10 +125,10 @@ class ParentRun:
         """
         if not self._uploads:
             return False
-        moved, waiting = time.monotonic(), -1
+        moved, waiting = time.monotonic(), math.inf
         while left := [each for each in family(self._run.run_dir) if not each.is_uploaded()]:
             now = sum(each.waiting() for each in left)
-            if now != waiting:
+            if now < waiting:
                 moved, waiting = time.monotonic(), now
             if time.monotonic() - moved > PATIENCE_SECONDS or (self._uploader and self._uploader.has_ended()):
                 return not [each for each in left if not each.is_uploaded()]

@@ -1,5 +1,6 @@
 """The files that a run has in MLflow's artifact store."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,11 +37,26 @@ def download(client: Any, run_id: str, file: Any, place: Path | str) -> Path:
     """Bring a file of `artifacts_of` into a folder of this machine.
 
     A server that sends more than it said that the file holds is cut off, with an error of MLflow's.
+
+    Raises:
+        UserError: the file does not fit on this disk, or the server sends less than it said.
     """
     from lantu.tracking.bounded_http import download_of
 
-    with download_of((file.file_size or 0) + SLACK):
-        return Path(client.download_artifacts(run_id, file.path, str(place)))
+    said = file.file_size or 0
+    if said > (free := shutil.disk_usage(place).free):
+        raise UserError(
+            f"the server says that {file.path} of run {run_id} has {said:,} bytes, and {free:,} are free here."
+        )
+    with download_of(said + SLACK):
+        path = Path(client.download_artifacts(run_id, file.path, str(place)))
+    if path.is_file() and (sent := path.stat().st_size) < said:
+        path.unlink()
+        raise UserError(
+            f"the server sent {sent:,} of the {said:,} bytes that it says {file.path} of run {run_id} has. "
+            "Type the same command again."
+        )
+    return path
 
 
 def check_artifact_place(run: Any, tracking_uri: str | None) -> None:

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from requests import PreparedRequest, Response
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ReadTimeoutError
+from urllib3.util import Retry
 
 MOST_BYTES = 1 << 28
 """Of an answer in JSON, decompressed; a page of a thousand runs has a few million."""
@@ -22,7 +25,9 @@ MOST_PAGES = 1_000
 ANSWER_SECONDS = 60.0
 """Until the head of an answer is there."""
 BODY_SECONDS = 60.0
-"""Until an answer in JSON is complete."""
+"""Until an answer in JSON, or the next mebibyte of a file, is complete."""
+LONGEST_RETRY_AFTER = 10
+"""Seconds that a server's Retry-After is obeyed; urllib3 would sleep for six hours."""
 _AT_ONCE = 1 << 16
 
 
@@ -72,6 +77,9 @@ def _bounded(base: Any) -> Any:
     class Bounded(base):
         bounded = True
 
+        def __init__(self, *given: Any, max_retries: Any = 0, **options: Any) -> None:
+            super().__init__(*given, max_retries=_patient(max_retries), **options)
+
         def init_poolmanager(self, *given: Any, **options: Any) -> None:
             super().init_poolmanager(*given, **options)
             self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
@@ -79,6 +87,7 @@ def _bounded(base: Any) -> Any:
         def send(self, request: PreparedRequest, stream: bool = False, **options: Any) -> Response:
             _check_page(request)
             response: Response = super().send(request, stream=True, **options)
+            _check_redirect(request, response)
             if stream:
                 _limit_download(response)
             else:
@@ -86,6 +95,42 @@ def _bounded(base: Any) -> Any:
             return response
 
     return Bounded
+
+
+class _Patience(Retry):
+    """Asks again neither after hours nor where an answer did not come in time."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        seconds = super().get_retry_after(response)
+        return None if seconds is None else min(seconds, LONGEST_RETRY_AFTER)
+
+    def increment(self, *given: Any, **options: Any) -> Any:
+        error = options.get("error")
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        return super().increment(*given, **options)
+
+
+def _patient(retry: Any) -> Any:
+    """The same retries as MLflow asks for, within the limits of `_Patience`."""
+    if not isinstance(retry, Retry):
+        return retry
+    patient = _Patience()
+    patient.__dict__.update(retry.__dict__)
+    return patient
+
+
+def _check_redirect(request: PreparedRequest, response: Response) -> None:
+    """Refuse to be sent to another host, which would get what is written and could be any of this network."""
+    if not response.is_redirect:
+        return
+    target = urlsplit(urljoin(str(request.url), response.headers["location"])).hostname
+    if target != urlsplit(str(request.url)).hostname:
+        response.close()
+        raise Unbounded(
+            f"the server redirects to another host, {target}; if that is right, give its address as the tracking URI",
+            request=request,
+        )
 
 
 def _check_page(request: PreparedRequest) -> None:
@@ -116,15 +161,17 @@ def _read(response: Response) -> None:
 
 
 def _limit_download(response: Response) -> None:
-    if not _most_downloaded:
-        return
-    most, read, size = _most_downloaded[-1], response.raw.read, 0
+    most = _most_downloaded[-1] if _most_downloaded else None
+    read, size = response.raw.read, 0
 
     def limited(*given: Any, **options: Any) -> bytes:
         nonlocal size
-        part: bytes = read(*given, **options)
+        with _closed_after(lambda: _socket_of(response), BODY_SECONDS) as late:
+            part: bytes = read(*given, **options)
+        if late.is_set():
+            raise Unbounded("the server sends a file too slowly", response=response)
         size += len(part)
-        if size > most:
+        if most is not None and size > most:
             response.close()
             raise Unbounded(f"the server sends more than the {most:,} bytes of the file", response=response)
         return part
@@ -133,8 +180,7 @@ def _limit_download(response: Response) -> None:
 
 
 def _socket_of(response: Response) -> Any:
-    connection = getattr(response.raw, "_connection", None)
-    return getattr(connection, "sock", None)
+    return getattr(response.raw, "socket", None)
 
 
 @contextmanager
@@ -160,10 +206,12 @@ class _InTime(HTTPConnection):
     """Gives up an answer whose head does not come in time."""
 
     def getresponse(self) -> Any:
-        with _closed_after(lambda: self.sock, ANSWER_SECONDS) as late:
-            response = super().getresponse()
+        socket = self.sock
+        with _closed_after(lambda: socket, ANSWER_SECONDS) as late:
+            response: Any = super().getresponse()
         if late.is_set():  # a head that breaks off counts as complete for http.client
             raise TimeoutError("the head of the answer did not come in time")
+        response.socket = socket  # the connection has let go of it where the answer ends with it
         return response
 
 

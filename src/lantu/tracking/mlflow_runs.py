@@ -16,7 +16,7 @@ from lantu.notices import warn_once
 from lantu.redaction import redact
 from lantu.tracking.artifacts import artifacts_of, download
 from lantu.tracking.further import metrics_of, params_of
-from lantu.tracking.mlflow_client import open_mlflow
+from lantu.tracking.mlflow_client import FAILED, open_mlflow
 from lantu.tracking.run_folder import RunFolder
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
@@ -125,8 +125,9 @@ def run_by_id(client: Any, run: str) -> Any:
 
     try:
         return client.get_run(run)
-    except MlflowException:
-        pass
+    except MlflowException as error:
+        if error.error_code == FAILED:  # the server itself: it is not asked again for another reading of the name
+            raise
     everywhere = [each.experiment_id for each in client.search_experiments()]
     begins = [each for each in client.search_runs(everywhere) if each.info.run_id.startswith(run)]
     named = [each for each in client.search_runs(everywhere) if each.info.run_name == run]

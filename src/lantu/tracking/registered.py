@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lantu.errors import UserError
+from lantu.tracking.mlflow_client import FAILED
 
 REGISTERED = "models:/"
 _NAMED = re.compile(r"models:/(?P<name>[^@/:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
@@ -46,6 +47,8 @@ def find(client: Any, name: str, *, alias: str | None = None, version: str | Non
     try:
         found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
     except MlflowException as error:
+        if error.error_code == FAILED:
+            raise
         uri = f"models:/{name}@{alias}" if alias else f"models:/{name}/{version}"
         raise UserError(f"`{uri}`: {_instead(client, name)}") from error
     return RegisteredVersion(name, str(found.version), str(found.run_id))

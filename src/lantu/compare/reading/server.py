@@ -11,7 +11,7 @@ from lantu.compare.reading.further_points import further_points
 from lantu.compare.reading.run_frames import INFINITE, MONITORED, TAGS, Runs, Selection, further_score, unknown, wide
 from lantu.errors import UserError
 from lantu.tracking.further import METRICS, from_tags, metrics_of, params_of
-from lantu.tracking.mlflow_client import open_mlflow
+from lantu.tracking.mlflow_client import FAILED, open_mlflow
 
 PAGE = 1000
 """Runs asked for at a time."""
@@ -28,13 +28,15 @@ def _usable(method: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(method)
     def call(*given: P.args, **options: P.kwargs) -> R:
-        from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
+        from mlflow.exceptions import MlflowException
 
         try:
             return method(*given, **options)
         except UserError:
             raise
-        except (ParseError, KeyError, OverflowError, TypeError, ValueError) as error:
+        except (MlflowException, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            if isinstance(error, MlflowException) and error.error_code != FAILED:
+                raise
             reason = (next(iter(str(error).splitlines()), "") or type(error).__name__).rstrip(".")
             raise UserError(f"the MLflow server's answer cannot be used ({reason[:300]}).") from error
 
@@ -175,6 +177,8 @@ class ServerReader:
             try:
                 page = self._client.search_runs(where, written, max_results=min(PAGE, most or PAGE), page_token=token)
             except MlflowException as error:
+                if error.error_code == FAILED:
+                    raise
                 raise UserError(f"`filter={written}`: MLflow cannot read it: {str(error).splitlines()[0]}") from error
             for run in page:
                 yield run
