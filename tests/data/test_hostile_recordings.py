@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from lantu.data import AudioDataModule, SpeechDataModule, SynthesisDataModule
+from lantu.data import AudioDataModule, SpeechDataModule, SynthesisDataModule, audio_folder
 from lantu.data.audio.recordings import SENT, read_recordings, waves_of
 from lantu.errors import UserError
 
@@ -119,3 +119,10 @@ def test_class_folders_with_links_to_themselves_and_pipes_are_read(tmp_path: Pat
     module = AudioDataModule(path=str(tmp_path))
     module.setup("fit")
     assert sum(module.report.sizes.values()) == 24
+
+
+def test_class_folders_that_differ_in_case_or_spaces_are_said(tmp_path: Path) -> None:
+    for name in ("yes", "Yes ", "no"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "1.wav", TONE, 8000)
+    assert audio_folder(str(tmp_path)).notes == ["2 classes differ in case or spaces alone: 'Yes ', 'yes'"]

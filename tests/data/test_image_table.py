@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lantu.data import ImageDataModule, image_table
+from lantu.data.labels import Numbers
 from lantu.errors import UserError
 
 
@@ -101,3 +102,15 @@ def test_a_table_of_new_pictures_gets_an_answer_for_each_row(table: Path) -> Non
     assert rows.index[3] == -1
     assert rows["unreadable"].iloc[3] == "the file is empty"
     assert len(batches.dataset) == 59  # type: ignore[arg-type]
+
+
+def test_targets_that_the_scale_cannot_hold_are_a_sentence(table: Path) -> None:
+    rows = pd.read_csv(table)
+    rows.loc[7, "age"] = -1e300
+    rows.to_csv(table, index=False)
+    with pytest.raises(UserError, match=r"`data.target=age` has the value -1e\+300, which is too large"):
+        module(table, target="age")
+    learned = Numbers.of(pd.Series([1.0, 2.0, 3.0], name="age"))
+    assert learned.encode(pd.Series([2.0, 1e38])).isfinite().all()
+    with pytest.raises(UserError, match=r"1e\+300, which is too large"):
+        learned.encode(pd.Series([2.0, 1e300]))

@@ -1,5 +1,7 @@
 """The kinds of targets: classes, and numbers on a standardised scale; sets of labels are in `label_sets`."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -103,19 +105,30 @@ class Numbers:
     @classmethod
     def of(cls, values: pd.Series) -> "Numbers":
         numbers = pd.to_numeric(values).astype(float)
-        std = float(numbers.std(ddof=0))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = float(numbers.mean()), float(numbers.std(ddof=0))
+        if not np.isfinite([mean, std]).all():
+            raise UserError(_too_large(values.name, numbers.iloc[int(numbers.abs().argmax())]))
         if std == 0:
             raise UserError(
                 f"`data.target={values.name}` is {numbers.iloc[0]} in every row; there is nothing to learn."
             )
-        return cls(str(values.name), float(numbers.mean()), std)
+        return cls(str(values.name), mean, std)
 
     def encode(self, values: pd.Series) -> "Tensor":
-        """(N, 1) on the standardised scale."""
+        """(N, 1) on the standardised scale.
+
+        Raises:
+            UserError: a number there is beyond what 32 bits hold.
+        """
         import torch
 
-        numbers = (pd.to_numeric(values).to_numpy(dtype=np.float64) - self.mean) / self.std
-        return torch.from_numpy(numbers.astype(np.float32)[:, None])
+        given = pd.to_numeric(values).to_numpy(dtype=np.float64)
+        with np.errstate(over="ignore"):
+            numbers = ((given - self.mean) / self.std).astype(np.float32)
+        if len(beyond := given[np.isinf(numbers)]):
+            raise UserError(_too_large(self.name, beyond[0]))
+        return torch.from_numpy(numbers[:, None])
 
     def facts(self, y: "Tensor") -> dict[str, Any]:
         return {
@@ -159,6 +172,20 @@ def kind_of(values: pd.Series, asked: str = "auto") -> str:
 def loose(text: str) -> str:
     """Return a class name without letter case and repeated spaces, which do not distinguish classes."""
     return " ".join(str(text).casefold().split())
+
+
+def alike(names: Iterable[str]) -> list[str]:
+    """Those of some class names that differ from another one in letter case or spaces alone, sorted."""
+    classes = sorted(set(names))
+    counts = Counter(map(loose, classes))
+    return [each for each in classes if counts[loose(each)] > 1]
+
+
+def _too_large(name: Any, number: float) -> str:
+    return (
+        f"`data.target={name}` has the value {number:g}, which is too large to be learned beside the others. Correct "
+        "or remove such rows, or have the column in other units (its logarithm)."
+    )
 
 
 def _in_order(name: str) -> tuple[float, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.data.audio.recordings import ENDINGS, audio_files
+from lantu.data.labels import alike
 from lantu.data.read_table import read_table
 from lantu.data.sources import PARTS, Raw
 from lantu.errors import UserError
@@ -60,7 +61,9 @@ def audio_folder(
         split = _hold_out(rows, held_out)
     stat = [Path(file).stat() for file in rows["audio"]]
     key = f"{folder.resolve()}-{sum(each.st_size for each in stat)}-{sum(each.st_mtime_ns for each in stat)}"
-    return Raw(name=folder.name, rows=rows, split=split, source={"uri": str(folder.resolve())}, key=key)
+    names = alike(rows["label"].dropna().astype(str)) if "label" in rows else []
+    notes = [f"{len(names)} classes differ in case or spaces alone: {', '.join(map(repr, names))}"] if names else []
+    return Raw(name=folder.name, rows=rows, split=split, source={"uri": str(folder.resolve())}, key=key, notes=notes)
 
 
 def _part(folder: Path, part: str) -> tuple[pd.DataFrame, np.ndarray]:

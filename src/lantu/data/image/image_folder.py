@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lantu.data.files import IMAGE_ENDINGS, visible_files, with_endings
-from lantu.data.labels import loose
+from lantu.data.labels import alike
 from lantu.data.sources import PARTS, Raw
 from lantu.errors import UserError
 
@@ -44,8 +44,7 @@ def image_folder(path: str) -> Raw:
     classes = sorted({part[depth] for part in parts})
     if len(classes) == 1:
         raise UserError(_one_class(path, classes[0], {part[depth + 1] for part in parts if len(part) > depth + 2}))
-    alike = Counter(loose(each) for each in classes)
-    alike_names = [each for each in classes if alike[loose(each)] > 1]
+    alike_names = alike(classes)
     notes.append((len(alike_names), f"classes differ in case or spaces alone: {', '.join(map(repr, alike_names))}"))
     return Raw(
         name=folder.resolve().name,
