@@ -76,3 +76,10 @@ def test_a_file_that_was_changed_afterwards_is_left_out_and_said(changed: str, w
     found, damaged = of_runs(compared, pd.Series(["a", "b"], index=runs), ["a", "b"], split="val", tracking_uri=None)
     assert [*found] == ["a"]
     assert [str(path) in each for each in damaged] == [True]
+
+
+def test_numbers_are_not_compared_with_words_or_dates(tmp_path: Path) -> None:
+    for target in (["a", "b"], pd.to_datetime(["2020-01-01", "2021-01-01"])):
+        write_predictions(pd.DataFrame({"target": target, "prediction": [1.0, 2.0]}), tmp_path / "test.parquet")
+        with pytest.raises(UserError, match="hold things of different kinds"):
+            read_predictions(tmp_path / "test.parquet")

@@ -61,6 +61,9 @@ def _what_is_wrong(frame: "pd.DataFrame") -> str | None:
     for name in NUMBERS:
         if name in frame and not is_numeric_dtype(frame[name]):
             return f"its column `{name}` holds other things than numbers"
+    both = {"target", "prediction"} <= {*frame} and is_numeric_dtype(frame["prediction"])
+    if both and frame["target"].notna().any() and not is_numeric_dtype(frame["target"]):
+        return "its columns `target` and `prediction` hold things of different kinds"
     if "row" in frame and not (is_integer_dtype(frame["row"]) and frame["row"].is_unique):
         return "its column `row` does not number the examples"
     return None

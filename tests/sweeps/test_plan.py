@@ -172,14 +172,22 @@ def test_directions_go_by_the_metrics_names_unless_they_are_given() -> None:
         directions_of(compose("sweep.direction=[minimize,maximize]").cfg)
 
 
-@pytest.mark.parametrize("content", ["", "null", "[]", '{"objectives": ["val/lo', '{"created": "x"}', "[" * 90_000])
+WHOLE = {"created": 1.0, "objectives": ["val/loss"], "directions": ["minimize"], "digest": "a", "command": []}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "null", "[]", '{"objectives": ["val/lo', '{"created": "x"}', "[" * 90_000),
+        *(json.dumps(WHOLE | each) for each in ({"objectives": [5]}, {"directions": []}, {"created": 1e300})),
+    ],
+)
 def test_a_damaged_sweep_is_said_and_harms_no_other(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    whole = {"created": 1.0, "objectives": ["val/loss"], "directions": ["minimize"], "digest": "a", "command": []}
     for name in ("whole", "damaged"):
-        SweepFolder(tmp_path / "mlruns" / "runs" / "sweeps" / name).keep(whole)
+        SweepFolder(tmp_path / "mlruns" / "runs" / "sweeps" / name).keep(WHOLE)
     (tmp_path / "mlruns" / "runs" / "sweeps" / "damaged" / "sweep.json").write_text(content)
     assert main(["sweeps", "--json"]) == 0
     said = capsys.readouterr()
@@ -191,7 +199,9 @@ def test_a_damaged_sweep_is_said_and_harms_no_other(
 def test_a_trial_whose_state_is_damaged_is_run_again_and_a_damaged_point_is_named(tmp_path: Path) -> None:
     trial = SweepFolder(tmp_path).trial(0).plan(Point(("optimizer.lr=0.1",)))
     trial.keep(State(status="finished"))
-    for content in ("", "null", '{"status": 5}', '{"status": "finished", "values": "x"}'):
+    fields = ('"values": "x"', '"values": {"cost/usd": {}}', '"started": "x"', '"ended": 1e300', '"run_id": 5')
+    damaged = [f'{{"status": "finished", {each}}}' for each in fields]
+    for content in ("", "null", '{"status": 5}', *damaged):
         (trial.path / "state.json").write_text(content)
         assert trial.state() == State()
     (trial.path / "trial.json").write_text('{"overrides": "x"}')

@@ -158,9 +158,10 @@ def _weights(client: Any, found: Evidence, place: Path) -> str | None:
         return digest_of(checkpoint) if checkpoint is not None else None
     path = _file(client, found, "model/MLmodel", place)
     try:
-        stated = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("metadata") if path else None
-    except (OSError, ValueError, yaml.YAMLError):
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
+    stated = content.get("metadata") if isinstance(content, dict) else None
     return str(stated[KEY]) if isinstance(stated, dict) and stated.get(KEY) else None
 
 

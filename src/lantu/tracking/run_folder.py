@@ -26,6 +26,9 @@ from lantu.tracking.owner import Owner
 from lantu.tracking.spool import Spool
 from lantu.tracking.store import absolute, database_of, embedded_uri
 
+KINDS = {"ended_at": int}
+"""Of the fields of `UploadProgress` that can be null, those that are no texts."""
+
 
 @dataclass
 class UploadProgress:
@@ -79,11 +82,12 @@ class RunFolder:
         if not isinstance(content, dict):
             return UploadProgress()
         known = {field.name: type(field.default) for field in fields(UploadProgress)}
-        # counts are integers; other fields are a text or null
+        # counts are integers, as is a time unless it is null; other fields are a text or null
         given: dict[str, Any] = {
             name: each
             for name, each in content.items()
-            if name in known and (type(each) is int if known[name] is int else isinstance(each, str | int | None))
+            if name in known
+            and (type(each) is int if known[name] is int else isinstance(each, KINDS.get(name, str) | None))
         }
         found = UploadProgress(**given)
         if not found.run_id or not 0 <= found.offset <= self._size():  # damaged or of another journal: upload all

@@ -1,6 +1,5 @@
 """Stored predictions of runs: from the run's folder where that is on this machine, else from its artifacts."""
 
-import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 
 from lantu.compare.reading.run_frames import Runs
 from lantu.errors import UserError
+from lantu.foreign_json import parse_json
 from lantu.prediction_file import CHECKSUM, FOLDER
 from lantu.prediction_file import read_predictions as read_file
 from lantu.tracking.artifacts import artifacts_of, download
@@ -68,7 +68,7 @@ def _complete(frame: pd.DataFrame, folder: Path, split: str) -> pd.DataFrame:
     if CHECKSUM in frame.attrs:
         return frame
     try:
-        record = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+        record = parse_json((folder / "data.json").read_text(encoding="utf-8"))
         measured = record["sizes"][split] if record["unit"] in ONE_ROW_EACH else len(frame)
     except (OSError, ValueError, KeyError, TypeError):  # a run from before this record
         return frame

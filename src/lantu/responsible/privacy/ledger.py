@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lantu.errors import UserError
+from lantu.foreign_json import parse_json
 from lantu.responsible.privacy.accounting import History, epsilon_of
 
 FILE = "privacy.json"
@@ -31,7 +32,7 @@ def write(folder: Path, content: dict[str, Any]) -> Path:
 def read(folder: Path) -> dict[str, Any] | None:
     """A run's account; None where it has none."""
     try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        found = parse_json((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -29,6 +29,8 @@ REQUIRED: dict[str, Any] = {
     "created": int | float, "objectives": list, "directions": list, "digest": str, "command": list,
 }  # fmt: skip
 """What every sweep.json holds, and its type."""
+LATEST = 1e11
+"""Seconds since 1970 that no moment has, of which a year has to be printed."""
 PRUNED = "pruned.txt"
 """The file in a trial's folder with the reason why a pruner ended it."""
 
@@ -48,6 +50,25 @@ class State:
     ended: float = 0.0
     run_id: str | None = None
     """Its MLflow run id, if known when it ended."""
+
+
+def _state_of(content: dict[str, Any]) -> State:
+    """The state that a file holds; planned, so that the trial is run again, where one of its fields is damaged."""
+    given = {each.name: content[each.name] for each in fields(State) if each.name in content}
+    state = State(**given)
+    texts = (state.status, state.reason, "" if state.run_id is None else state.run_id)
+    if not isinstance(state.values, dict) or not all(isinstance(each, str) for each in texts):
+        return State()
+    numbers = (state.attempts, *state.values.values())
+    if state.status not in STATUSES or not all(_is_number(each) for each in numbers):
+        return State()
+    moments = (state.started, state.ended)
+    return state if all(_is_number(each) and 0 <= each < LATEST for each in moments) else State()
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one that a float holds, or none of a metric, such as NaN."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 class TrialFolder:
@@ -91,11 +112,7 @@ class TrialFolder:
 
     def state(self) -> State:
         """Read the state; a running trial whose process has crashed counts as `planned`."""
-        content = _read(self.path / "state.json")
-        known = {each.name for each in fields(State)}
-        state = State(**{name: value for name, value in content.items() if name in known})
-        if state.status not in STATUSES or not isinstance(state.values, dict):
-            return State()
+        state = _state_of(_read(self.path / "state.json"))
         if state.status == "running" and not self.owner.is_alive():
             state.status = "planned"
         return state
@@ -136,6 +153,12 @@ class SweepFolder:
         """
         content = _read(self.path / "sweep.json")
         lost = [name for name, kind in REQUIRED.items() if not isinstance(content.get(name), kind)]
+        texts = [name for name, kind in REQUIRED.items() if kind is list and name not in lost]
+        lost += [name for name in texts if not all(isinstance(each, str) for each in content[name])]
+        if not lost and not 0 <= content["created"] < LATEST:
+            lost = ["a time that can be"]
+        if not lost and not 0 < len(content["objectives"]) == len(content["directions"]):
+            lost = ["a direction of each objective"]
         if lost:
             raise UserError(
                 f"{self.path / 'sweep.json'} is damaged: it lacks {', '.join(lost)}. The sweep's runs are not: `lantu "
