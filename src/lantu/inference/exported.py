@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lantu.checkpoints.weights import check_types
 from lantu.errors import UserError
 from lantu.extras import require
+from lantu.inference.exported_program import load_program
 from lantu.models.pretrained_detectors import Detections
 
 PREPARATION = "preparation.ckpt"
@@ -135,6 +136,6 @@ def _onnx(path: Path) -> Any:
 
 
 def _torch(path: Path) -> Any:
-    module = torch.export.load(path).module()
+    module = load_program(path)
 
     return lambda x, inputs: module(x)
