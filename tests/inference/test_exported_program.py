@@ -58,6 +58,8 @@ def test_a_networks_program_is_loaded(saved: Path) -> None:
         (b"torch.ops.aten.relu.default", b"torch.ops.aten.from_file"),
         (b"_operator.floordiv", b"_operator.attrgetter"),
         (b"Symbol('", b"__import__('os').mkdir('"),
+        (b'"guards_code": []', b"\"guards_code\": [\"__import__('os').mkdir('x')\"]"),
+        (b'"guards_code": []', b'"guards_code": ["L[\'x\'].__class__"]'),
     ],
 )
 def test_a_program_that_calls_other_functions_is_refused(

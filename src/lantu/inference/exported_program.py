@@ -31,8 +31,13 @@ CALLED = re.compile(
     r"|math\.(ceil|floor|trunc|sqrt)"
 )
 """Functions that a network's program may call."""
-EXPRESSION = re.compile(r"(?:'\w+'|[A-Z]\w*|[a-z]\w*(?==)|true|false|\d+(?:\.\d+)?|[ (),=*+/<>-])*")
+EXPRESSION = re.compile(r"(?:'\w++'|[A-Z]\w*+|[a-z]\w*+(?==)|true|false|\d++(?:\.\d++)?|[ (),=*+/<>-])*+")
 """A size as SymPy writes it: classes of SymPy, their options, symbols and numbers."""
+CONDITION = re.compile(
+    r"(?:L\b|\['\w++'\]|\[\d++\]|\.(?:size|stride|storage_offset|dim|numel)\(\)|\b(?:and|or|not|max|min|Mod)\b"
+    r"|\d++(?:\.\d++)?|[ (),=*+/<>%!-])*+"
+)
+"""What has to hold for the sizes of the inputs, in Python: `L['x'].size()[0] == L['y'].size()[0]`."""
 
 
 def load_program(path: Path) -> nn.Module:
@@ -80,6 +85,6 @@ def _strange(root: Any) -> Iterator[str]:
                 allowed = {"target": CALLED, "as_operator": CALLED, "expr_str": EXPRESSION}.get(name)
                 if allowed is not None and isinstance(value, str) and not allowed.fullmatch(value):
                     yield value
-                if name == "guards_code" and value:
-                    yield str(value)
+                if name == "guards_code":
+                    yield from (str(each) for each in value if not CONDITION.fullmatch(str(each)))
                 left.append(value)
