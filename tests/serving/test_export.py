@@ -12,6 +12,7 @@ from lantu.config.build import build
 from lantu.decisions.attribution import integrated_gradients
 from lantu.errors import UserError
 from lantu.inference.exported import PREPARATION
+from lantu.inference.exported_program import load_program
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
 from lantu.models import CTCNetwork, FastText, FoldNetworks, Fusion, WaveNet
@@ -179,12 +180,14 @@ def test_a_fusion_that_is_traced_answers_rows_that_lack_inputs() -> None:
             torch.testing.assert_close(module(part)[0], net(part))
 
 
-def test_texts_read_by_n_grams_are_traced_with_any_batch_and_length() -> None:
+def test_texts_read_by_n_grams_are_traced_with_any_batch_and_length(tmp_path: Path) -> None:
     net = FastText(30, 2, buckets=64, width=4).eval()
     tokens = torch.tensor([[3, 4, 5, 6, 0, 0, 0, 0], [7, 8, 9, 3, 4, 5, 1, 2], [0] * 8])
-    module = trace(Classification(net, classes=2).eval(), tokens, {}).program.module()
+    view = tokens.repeat(2, 2)[:3, :8]  # a part of a larger tensor, on whose size a condition is written
+    torch.export.save(trace(Classification(net, classes=2).eval(), view, {}).program, tmp_path / "model.pt2")
+    module = load_program(tmp_path / "model.pt2")
     for batch, length in ((3, 8), (1, 4), (2, 5)):
-        part = tokens[:batch, :length]
+        part = tokens.repeat(2, 2)[:batch, :length]
         with torch.no_grad():
             torch.testing.assert_close(module(part)[0], net(part))
 

@@ -15,6 +15,7 @@ import pytest
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 CONF = """
 ClusterName=test
+FirstJobId={first_job}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
 AuthType=auth/munge
@@ -60,7 +61,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "key").chmod(0o400)
     host = socket.gethostname().partition(".")[0]
     ports = {name: _free_port() for name in ("controller_port", "first_port", "second_port")}
-    (folder / "slurm.conf").write_text(CONF.format(folder=folder, host=host, **ports))
+    first_job = 1000 + secrets.randbelow(8000)  # ranks meet at a port that Lightning takes from the job's number
+    (folder / "slurm.conf").write_text(CONF.format(folder=folder, host=host, first_job=first_job, **ports))
     kept = {name: os.environ.get(name) for name in ("SLURM_CONF", "PATH", "MASTER_ADDR")}
     os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
     os.environ["MASTER_ADDR"] = "127.0.0.1"  # to which the names of the nodes do not lead

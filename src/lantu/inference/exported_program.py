@@ -34,7 +34,7 @@ CALLED = re.compile(
 EXPRESSION = re.compile(r"(?:'\w++'|[A-Z]\w*+|[a-z]\w*+(?==)|true|false|\d++(?:\.\d++)?|[ (),=*+/<>-])*+")
 """A size as SymPy writes it: classes of SymPy, their options, symbols and numbers."""
 CONDITION = re.compile(
-    r"(?:L\b|\['\w++'\]|\[\d++\]|\.(?:size|stride|storage_offset|dim|numel)\(\)|\b(?:and|or|not|max|min|Mod)\b"
+    r"(?:L\b|\._base\b|\['\w++'\]|\[\d++\]|\.(?:size|stride|storage_offset|dim|numel)\(\)|\b(?:and|or|not|max|min|Mod)\b"
     r"|\d++(?:\.\d++)?|[ (),=*+/<>%!-])*+"
 )
 """What has to hold for the sizes of the inputs, in Python: `L['x'].size()[0] == L['y'].size()[0]`."""
