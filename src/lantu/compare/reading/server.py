@@ -35,8 +35,8 @@ def _usable(method: Callable[P, R]) -> Callable[P, R]:
         except UserError:
             raise
         except (MlflowException, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-            if isinstance(error, MlflowException) and error.error_code != FAILED:
-                raise
+            if isinstance(error, MlflowException) and error.__cause__ is None:
+                raise  # MLflow's own, of which the command makes a sentence
             reason = (next(iter(str(error).splitlines()), "") or type(error).__name__).rstrip(".")
             raise UserError(f"the MLflow server's answer cannot be used ({reason[:300]}).") from error
 
