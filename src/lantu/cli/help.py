@@ -49,7 +49,7 @@ Often changed (OPTION=VALUE)
   learning rate       optimizer.lr=3e-4              batch size        data.batch_size=64
   epochs, steps       trainer.max_epochs=20 .max_steps=1000            accumulate   trainer.accumulate_grad_batches=4
   L2, L1              optimizer.weight_decay=0.01    task.l1=1e-5      dropout           model.dropout=0.1
-  precision           trainer.precision=bf16-mixed   clipping          trainer.gradient_clip_val=1.0
+  precision           trainer.precision=auto         clipping          trainer.gradient_clip_val=1.0
   activation          model.activation=gelu          initialisation    init=he
   label smoothing     task.label_smoothing=0.1       class weights     task.class_weights=balanced
   early stopping, EMA callbacks=[default,early_stopping,ema]           loggers           logger=[mlflow,tensorboard]

@@ -110,7 +110,8 @@ def _plan(composition: Composition, hardware: "Hardware", numbers: dict[str, flo
     from lantu.planning.planner import Planner
 
     cfg = composition.cfg
-    if cfg.trainer.precision == "32-true" and not any("trainer.precision" in each for each in composition.overrides):
+    is_typed = any("trainer.precision" in each for each in composition.overrides)
+    if cfg.trainer.precision == "auto" or (cfg.trainer.precision == "32-true" and not is_typed):
         cfg.trainer.precision = "bf16-mixed"
     economics = build({"_target_": "lantu.cost.prices.Economics", **dict(cfg.economics)})
     grams = economics.grams_co2e_per_kwh or carbon_intensity(economics.country.upper())

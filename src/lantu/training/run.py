@@ -11,6 +11,7 @@ from lantu.checkpoints.embedded_config import Recipe
 from lantu.config.accelerators import check_hardware, look_for_gpus_quickly
 from lantu.config.build import build, build_all, groups_of
 from lantu.config.composing import Composition
+from lantu.config.precision import choose_precision
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
 from lantu.data_options import check_share
@@ -44,6 +45,7 @@ def run(composition: Composition) -> Result:
         UserError: the config is invalid, or does not fit the data.
     """
     cfg = complete_config(composition)
+    choose_precision(cfg)
     check_hardware(cfg)
     without_noise()
     if count := local_ranks.to_start(cfg):

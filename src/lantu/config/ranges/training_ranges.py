@@ -95,7 +95,7 @@ TRAINING_RANGES: dict[str, Rule] = {
     "trainer.deterministic": BOOLEAN | one_of("warn") | NULL,
     "trainer.benchmark": BOOLEAN | NULL,
     "trainer.precision": one_of(
-        *("32-true", "bf16-mixed", "16-mixed", "64-true", "16-true", "bf16-true", "32", "64", "16", "bf16"),
+        *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "16-true", "bf16-true", "32", "64", "16", "bf16"),
         *("transformer-engine", "transformer-engine-float16"),
     )
     | Rule("32, 64, 16", lambda value: value in (16, 32, 64) and type(value) is int),
