@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lantu.data.cleaning_report import Report
 from lantu.data.csv_rows import read_csv
 from lantu.data.dates import seconds
 from lantu.data.read_table import read_table, read_table_with_notes
@@ -17,6 +18,7 @@ from lantu.data.table.column import Column
 from lantu.data.table.encode_columns import encode, encode_column
 from lantu.data.table.row_encoder import RowEncoder
 from lantu.data.table.rows import TableReport
+from lantu.data.targets import warn_of_far
 from lantu.data.values import number
 from lantu.errors import UserError
 
@@ -238,6 +240,31 @@ def test_a_number_that_may_stand_for_a_missing_value_is_a_warning(mark: str, war
     said = [line for line in report(written(tmp_path, text)).report.lines() if "stands for a missing value" in line]
     assert bool(said) == warned
     assert not warned or said[0].startswith("warning: `age`: ")
+
+
+@pytest.mark.parametrize(
+    ("far", "said"),
+    [
+        ([1e30], "one row has 1e+30, and the others lie between 20 and 100"),
+        ([1e30, -1e12], "2 rows have values such as 1e+30, and the others"),
+        ([250.0, -40.0], ""),
+    ],
+)
+def test_targets_beside_which_all_others_are_alike_are_a_warning(far: list[float], said: str, tmp_path: Path) -> None:
+    targets = [*far, *(20 + n % 81 for n in range(100))]
+    text = "x,y\n" + "".join(f"{n * 37 % 50},{y!r}\n" for n, y in enumerate(targets))
+    found = report(written(tmp_path, text)).report.warnings
+    assert [said in line for line in found if line.startswith("`y`: ")] == [True] * bool(said)
+
+
+@pytest.mark.parametrize("draw", ["standard_normal", "exponential", "lognormal", "zeros and prices"])
+def test_ordinary_heavy_tails_of_a_target_are_no_warning(draw: str) -> None:
+    random, said = np.random.default_rng(0), Report()
+    for _ in range(100):
+        sold = random.random(500) < 0.02
+        values = sold * random.lognormal(8, 1.5, 500) if " " in draw else getattr(random, draw)(size=500)
+        warn_of_far(pd.Series(values**2 if draw == "lognormal" else values, name="y"), said)
+    assert said.warnings == []
 
 
 def test_whole_numbers_of_any_size_are_read_from_json_lines(tmp_path: Path) -> None:

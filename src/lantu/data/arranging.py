@@ -13,7 +13,7 @@ from lantu.data.label_sets import LabelSets, frequencies
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS, by_time, check_sizes, completed, grouped, strata_of, with_every_class
 from lantu.data.table_header import no_column
-from lantu.data.targets import check_single, read_target
+from lantu.data.targets import check_single, read_target, warn_of_far
 from lantu.data.values import notation, numbers
 from lantu.errors import UserError
 
@@ -93,6 +93,8 @@ class ArrangedRows:
         if isinstance(target, labels.Classes):
             rows, split = self._of_known_classes(rows, split, target)
             self._report_classes(rows[self.target], split, target)
+        elif isinstance(target, labels.Numbers):
+            warn_of_far(rows[self.target], self.report)
         if isinstance(target, LabelSets):
             self.report.say(frequencies(rows[self.target][split == "train"], target.names))
         self.report.sizes = {name: int((split == name).sum()) for name in SPLITS if (split == name).any()}

@@ -13,6 +13,11 @@ from lantu.errors import UserError
 
 ENOUGH = 0.95
 """Share of the values that must read as numbers for the target to be one."""
+FAR = 1000.0
+"""Times as far from the median as any other value: from there on a target is said to stand apart. The largest of values
+whose tail falls as slowly as 1/x is so in one column of a thousand."""
+APART = 0.05
+"""Share of a column's values that may stand apart; more of them are a part of what is to be learned."""
 _WRITTEN_BY_PROGRAMS = ("nan", "-nan", "null", "<na>", "nat", "#n/a", "")
 """What programs write for a missing value; other words for it may be a person's class."""
 
@@ -99,3 +104,22 @@ def _as_classes(texts: pd.Series, counts: Counter[str], report: Report) -> pd.Se
             report.say(f"`{name}`: {shown} ({sum(counts[each] for each in others):,} rows) read as the class {first!r}")
     known = {text: kept[0] for kept in spellings.values() for text in kept}
     return texts.map(known.get, na_action="ignore")
+
+
+def warn_of_far(values: pd.Series, report: Report) -> None:
+    """Warn of numbers so far from all others that, on one scale with them, the others are alike."""
+    given = pd.to_numeric(values).to_numpy(dtype=np.float64)
+    distances = np.abs(given - np.median(given))
+    furthest = np.argsort(-distances, kind="stable")[: max(1, int(APART * len(given))) + 1]
+    falling = distances[furthest]
+    steps = np.flatnonzero((falling[1:] > 0) & (falling[:-1] > FAR * falling[1:]))
+    if not len(steps):
+        return
+    number = int(steps[-1]) + 1
+    others = np.delete(given, furthest[:number])
+    count = "one row has" if number == 1 else f"{number:,} rows have values such as"
+    report.warn(
+        f"`{values.name}`: {count} {given[furthest[0]]:g}, and the others lie between {others.min():,.6g} and "
+        f"{others.max():,.6g}. On one scale with it the others nearly coincide, and squared errors say nothing of "
+        "them. Correct or remove such rows, or predict the logarithm"
+    )
