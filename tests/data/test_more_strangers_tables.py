@@ -174,6 +174,12 @@ def test_what_a_later_file_has_and_training_had_not_is_said(
     assert len(heard) == 1
 
 
+def test_a_later_file_with_lists_in_a_column_is_a_sentence(learned: list[Column]) -> None:
+    rows = pd.DataFrame({"age": [20, 30], "code": ["0013", "0026"], "city": [None, np.array([1, 2])]})
+    with pytest.raises(UserError, match=r"`city` holds a list, a mapping or bytes in a cell, such as \[1 2\]"):
+        encode(rows, learned)
+
+
 def test_codes_whose_zeros_a_spreadsheet_cut_off_are_the_same(learned: list[Column]) -> None:
     whole = pd.DataFrame({"age": "20", "code": ["0013", "0026", "0000", "0104"], "city": "Ulm"})
     cut = whole.assign(code=[13, 26, 0, 104])
@@ -276,6 +282,8 @@ def test_whole_numbers_of_any_size_are_read_from_json_lines(tmp_path: Path) -> N
 def test_what_is_no_object_a_line_or_has_a_name_twice_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no JSON lines.*jq"):
         read_table(written(tmp_path, '[{"a": 1}, {"a": 2}]', "t.jsonl"))
+    with pytest.raises(UserError, match=r"holds no JSON lines.* one is '\[1, 2\]'"):
+        read_table(written(tmp_path, '{"a": 1}\n\n[1, 2]\n3\n', "t.jsonl"))
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     pq.write_table(twice, tmp_path / "t.parquet")
     with pytest.raises(UserError, match="'a' names more than one column"):

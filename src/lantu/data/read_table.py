@@ -74,11 +74,11 @@ def _read_jsonl(path: Path, *, as_text: bool) -> tuple[pd.DataFrame, int, list[s
     # types as JSON has them: pandas would take 1700000000 for a date where the column is called modified_at
     options = {"dtype": False, "convert_dates": False, "precise_float": True} if as_text else {}
     with path.open(encoding=encoding) as file:
-        first = next((line.strip() for line in file if line.strip()), "{")
-    if not first.startswith("{"):
+        other = next((line.strip() for line in file if line.strip() and not line.lstrip().startswith("{")), None)
+    if other is not None:
         raise UserError(
-            f'{path} holds no JSON lines: each line is one object, such as {{"age": 3}}, and its first is '
-            f"{first[:40]!r}. `jq -c '.[]' FILE.json > FILE.jsonl` makes lines of an array."
+            f'{path} holds no JSON lines: each line is one object, such as {{"age": 3}}, and one is {other[:40]!r}. '
+            "`jq -c '.[]' FILE.json > FILE.jsonl` makes lines of an array."
         )
     try:
         rows = pd.read_json(path, lines=True, encoding=encoding, **options)

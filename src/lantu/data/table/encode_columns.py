@@ -7,6 +7,7 @@ import pandas as pd
 
 from lantu.data.table.column import CYCLES, QUANTILE_LEVELS, Column
 from lantu.data.table.column_values import Say, as_category, category_codes, missing_categories, normalize, read_numbers
+from lantu.data.table.kinds import is_nested
 from lantu.data.table.target_features import TargetFeatures
 from lantu.data.table.text_features import TextFeatures
 from lantu.data.table.woe import Bins, Options, of_levels, of_numbers
@@ -28,13 +29,20 @@ def encode(
         say: is told what could not be read.
 
     Raises:
-        UserError: a column that the training rows had is missing.
+        UserError: a column that the training rows had is missing, or holds several values in a cell.
     """
     by_normalized = {normalize(str(name)): name for name in rows}
     names = {each.name: each.name if each.name in rows else by_normalized.get(normalize(each.name)) for each in columns}
     lacking = [name for name, found in names.items() if found is None]
     if lacking:
         raise UserError(f"The table lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}.")
+    for name, found in names.items():
+        if is_nested(rows[found]):
+            shown = next(each for each in rows[found] if is_nested(pd.Series([each], dtype=object)))
+            raise UserError(
+                f"`{name}` holds a list, a mapping or bytes in a cell, such as {str(shown)[:60]}. Training had one value "
+                "in each cell: make a column of it that has."
+            )
     return np.hstack([encode_column(column, rows[names[column.name]], say, training=training) for column in columns])
 
 
