@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,7 +15,7 @@ from lantu.cli.main import main
 from lantu.errors import UserError
 from lantu.models import Linear, Transformer
 from lantu.responsible.explain import explanation_report
-from lantu.responsible.explain.faithfulness import faithfulness
+from lantu.responsible.explain.faithfulness import Faithfulness, faithfulness
 from lantu.responsible.explain.interpretable_inputs import Explained, explained
 from lantu.responsible.explain.methods import (
     attention,
@@ -140,6 +141,19 @@ def test_measuring_tells_a_true_attribution_from_one_that_explains_nothing() -> 
     nothing = faithfulness(examples, torch.zeros(12, 4))
     assert nothing.interval[0] <= 0
     assert any("explains nothing" in each for each in nothing.warnings)
+
+
+def test_a_gain_whose_interval_contains_0_is_said_to_be_open_and_not_to_be_nothing() -> None:
+    def said(*gains: float) -> str:
+        ends, nothing = np.zeros(len(gains)), np.zeros((4, 21))
+        return "; ".join(Faithfulness(ends, ends, np.array(gains), nothing, None).warnings)
+
+    assert "not told from a random order by 4 examples: the 95% interval of its gain, -0.05 to 0.3" in said(
+        *(-0.05, 0.3, 0.3, -0.05)
+    )
+    assert "no more than deleting at random" not in said(-0.05, 0.3, 0.3, -0.05)
+    assert said(-0.1, -0.2, -0.1).startswith("explains nothing that can be measured")
+    assert said(0.1, 0.2, 0.1) == ""
 
 
 def test_an_attribution_that_does_not_look_at_the_weights_is_found_by_random_ones() -> None:

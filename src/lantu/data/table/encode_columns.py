@@ -40,8 +40,8 @@ def encode(
         if is_nested(rows[found]):
             shown = next(each for each in rows[found] if is_nested(pd.Series([each], dtype=object)))
             raise UserError(
-                f"`{name}` holds a list, a mapping or bytes in a cell, such as {str(shown)[:60]}. Training had one value "
-                "in each cell: make a column of it that has."
+                f"`{name}` holds a list, a mapping or bytes in a cell, such as {str(shown)[:60]}. Training had one "
+                "value in each cell: make a column of it that has."
             )
     return np.hstack([encode_column(column, rows[names[column.name]], say, training=training) for column in columns])
 

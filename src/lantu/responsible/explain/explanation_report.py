@@ -160,7 +160,7 @@ def _said(explanations: list[Explanation], number: int) -> list[str]:
     nothing = [each.method for each in explanations if each.faithful.gain[number] <= 0]
     if not nothing:
         return []
-    sentence = f"{', '.join(nothing)}: explains nothing of this example; random orders do as well."
+    sentence = f"{', '.join(nothing)}: no better than random orders on this example."
     return [pages.paragraph(sentence, kind="warning")]
 
 

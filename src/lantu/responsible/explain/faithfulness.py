@@ -52,10 +52,17 @@ class Faithfulness:
     def warnings(self) -> list[str]:
         """What a person must know before believing the pictures; empty: nothing speaks against them."""
         found = []
-        if self.interval[0] <= 0:
+        low, high = self.interval
+        if high <= 0:
             found.append(
                 "explains nothing that can be measured here: deleting what it marks changes the prediction no more "
                 "than deleting at random"
+            )
+        elif low <= 0:
+            found.append(
+                f"is not told from a random order by {len(self.gain)} examples: the 95% interval of its gain, "
+                f"{low:.2g} to {high:.2g}, contains 0. Either it explains nothing, or more examples are needed to see "
+                "that it does (`examples=N`)"
             )
         if self.randomised is not None and self.randomised >= ALIKE:
             found.append(
