@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from scipy.stats import fisher_exact
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -101,6 +102,44 @@ def test_the_interval_of_a_gap_covers_the_gap_of_the_population() -> None:
         gap = of_decisions("g", codes, ["a", "b"], favoured=favoured, deserving=favoured).gaps
         covered.append(gap["demographic_parity_difference"].low <= 0.3 <= gap["demographic_parity_difference"].high)
     assert np.mean(covered) >= 0.85
+
+
+def test_the_p_of_a_gap_is_that_of_fishers_test() -> None:
+    codes, favoured = np.repeat([0, 1], [40, 60]), np.r_[np.arange(40) < 30, np.arange(60) < 33]
+    gaps = of_decisions("g", codes, ["a", "b"], favoured=favoured, deserving=codes < 5).gaps
+    exact = fisher_exact([[30, 10], [33, 27]]).pvalue
+    assert gaps["demographic_parity_difference"].p == pytest.approx(exact, abs=0.02)
+    assert gaps["accuracy_difference"].p == gaps["demographic_parity_difference"].p  # all deserve it
+
+
+@pytest.mark.slow
+def test_where_there_is_no_gap_p_is_uniform_and_the_interval_never_contains_0() -> None:
+    random, p = np.random.default_rng(0), []
+    for _ in range(30):
+        codes = random.integers(0, 4, 300)
+        deserving = random.random(300) < 0.3 + 0.15 * codes
+        favoured = random.random(300) < np.where(deserving, 0.8, 0.3)  # the same odds in each group
+        noise = random.standard_normal(300)
+        found = of_decisions("g", codes, list("abcd"), favoured=favoured, deserving=deserving)
+        numbers = of_numbers("g", codes, list("abcd"), predicted=noise, truth=noise[::-1])
+        assert found.gaps["equalized_odds_difference"].low > 0
+        p.append((found.gaps["equalized_odds_difference"].p, numbers.gaps["mae_difference"].p))
+    for each in np.array(p).T:
+        assert np.mean(each) == pytest.approx(0.5, abs=0.16)
+        assert np.mean(each < 0.1) < 0.3
+
+
+def test_a_gap_that_is_there_has_a_small_p() -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 2, 400)
+    favoured = random.random(400) < np.where(codes == 1, 0.5, 0.8)
+    found = of_decisions("g", codes, ["a", "b"], favoured=favoured, deserving=favoured, probability=0.9 * favoured)
+    for gap in ("demographic_parity_difference", "demographic_parity_ratio", "calibration_difference"):
+        assert found.gaps[gap].p < 0.001, gap
+    assert "p 0.0005" in str(found.gaps["demographic_parity_ratio"])
+    assert found.gaps["equal_opportunity_difference"].p == 1
+    numbers = of_numbers("g", codes, ["a", "b"], predicted=codes * 1.0, truth=np.zeros(400))
+    assert [each.p < 0.001 for each in numbers.gaps.values()] == [True] * 4
 
 
 def test_figures_of_a_quantity_by_group_are_those_of_its_rows() -> None:

@@ -30,6 +30,10 @@ SHOWN = {
     "predicted_less_observed": "bias",
 }
 """Of the figures those on the terminal, and how they are headed there; bias: predicted less observed frequency."""
+CHANCE = (
+    "p: how often groups that are shuffled are as far apart. A difference is above 0 in every sample, so its interval "
+    "never contains 0: p tells whether there is one."
+)
 SHOWN_OF_NUMBERS = {"mean_prediction": "prediction", "mean_error": "error", "mae": "MAE"}
 
 
@@ -155,7 +159,7 @@ class Fairness(Callback):
             f"fairness/{each.key}/{gap}{end}": value
             for each in self.found
             for gap, found in each.gaps.items()
-            for end, value in (("", found.value), ("_low", found.low), ("_high", found.high))
+            for end, value in (("", found.value), ("_low", found.low), ("_high", found.high), ("_p", found.p))
             if np.isfinite(value)
         }
         log_metrics(trainer, self.metrics, step=steps_done(trainer))
@@ -215,6 +219,8 @@ class Fairness(Callback):
                 )
             if not each.gaps:
                 console.print(f"no differences: fewer than two groups of {each.name} have {self.least} examples")
+        if any(each.gaps for each in self.found):
+            console.print(CHANCE, highlight=False, soft_wrap=True)
         if favourable is not None:
             console.print(f"favourable outcome: {escape(favourable)} (`fairness.favourable=CLASS` chooses another)")
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lantu.decisions.scores import auc, bootstrap_weights, reliability
+from lantu.responsible.fairness.permutation import p_value, shuffled_means, shuffled_rates
 
 LEVEL = 0.95
 
@@ -34,6 +35,23 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Gap(Interval):
+    """A difference or ratio between groups."""
+
+    p: float = np.nan
+    """How often shuffled groups are as far apart."""
+
+    @classmethod
+    def between(cls, draws: np.ndarray, p: float) -> "Gap":
+        """From draws (D,) of which the first is of the examples themselves."""
+        found = Interval.of(draws)
+        return cls(found.value, found.low, found.high, p)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, p {'not known' if np.isnan(self.p) else format(self.p, '.2g')}"
+
+
+@dataclass(frozen=True)
 class ByGroup:
     """The figures of each group of one column, or of an intersection of columns."""
 
@@ -43,7 +61,7 @@ class ByGroup:
     counts: list[int]
     figures: dict[str, list[Interval]]
     """By metric, for each group."""
-    gaps: dict[str, Interval]
+    gaps: dict[str, Gap]
     """Differences and ratios between the groups that are large enough."""
     too_small: list[str] = field(default_factory=list)
     """Groups that the gaps leave out."""
@@ -118,15 +136,36 @@ def of_decisions(
         rate, tpr, fpr = (
             draws[metric][:, enough] for metric in ("selection_rate", "true_positive_rate", "false_positive_rate")
         )
+        inside = np.isin(codes, np.array(here)[enough])
+        places = np.searchsorted(np.array(here)[enough], codes[inside])
+        sizes, good_sizes, hits, true_hits, right_hits = (
+            each[0, enough] for each in (n, good, chosen, true_favoured, right)
+        )
+        by_chance = shuffled_rates(hits, sizes)
+        # given the true outcome, as equal opportunity and equalized odds ask
+        tpr_by_chance = shuffled_rates(true_hits, good_sizes)
+        fpr_by_chance = shuffled_rates(false_favoured[0, enough], sizes - good_sizes, seed=1)
+        both = np.concatenate([tpr[:1], fpr[:1]], axis=1)
+        both_by_chance = np.concatenate([tpr_by_chance, fpr_by_chance], axis=1)
+        right_by_chance = shuffled_rates(right_hits, sizes)
         gaps = {
-            "demographic_parity_difference": Interval.of(_spread(rate)),
-            "demographic_parity_ratio": Interval.of(_ratio(rate)),
-            "equal_opportunity_difference": Interval.of(_spread(tpr)),
-            "equalized_odds_difference": Interval.of(np.fmax(_spread(tpr), _spread(fpr))),
-            "accuracy_difference": Interval.of(_spread(draws["accuracy"][:, enough])),
+            "demographic_parity_difference": Gap.between(_spread(rate), p_value(rate[0], by_chance, _spread)),
+            "demographic_parity_ratio": Gap.between(
+                _ratio(rate), p_value(rate[0], by_chance, lambda rates: -_ratio(rates))
+            ),
+            "equal_opportunity_difference": Gap.between(_spread(tpr), p_value(tpr[0], tpr_by_chance, _spread)),
+            "equalized_odds_difference": Gap.between(
+                _larger_spread(np.concatenate([tpr, fpr], axis=1)), p_value(both[0], both_by_chance, _larger_spread)
+            ),
+            "accuracy_difference": Gap.between(
+                _spread(draws["accuracy"][:, enough]),
+                p_value(draws["accuracy"][0, enough], right_by_chance, _spread),
+            ),
         }
         if probability is not None:
-            gaps["calibration_difference"] = Interval.of(_spread(draws["predicted_less_observed"][:, enough]))
+            bias = draws["predicted_less_observed"][:, enough]
+            shuffled = shuffled_means((probability - deserving)[inside, None], places)[..., 0]
+            gaps["calibration_difference"] = Gap.between(_spread(bias), p_value(bias[0], shuffled, _spread))
     figures = {metric: [Interval.of(found[:, each]) for each in range(len(here))] for metric, found in draws.items()}
     if probability is not None:
         figures["ece"] = [_ece(probability, deserving, codes == place) for place in here]
@@ -164,7 +203,16 @@ def of_numbers(
     enough = np.array(counts) >= least
     gaps = {}
     if enough.sum() > 1:
-        gaps = {f"{metric}_difference": Interval.of(_spread(found[:, enough])) for metric, found in draws.items()}
+        inside = np.isin(codes, np.array(here)[enough])
+        parts = np.stack([predicted, predicted - truth, np.abs(predicted - truth), (predicted - truth) ** 2], axis=1)
+        by_chance = shuffled_means(parts[inside], np.searchsorted(np.array(here)[enough], codes[inside]))
+        by_chance[..., 3] = np.sqrt(by_chance[..., 3])
+        gaps = {
+            f"{metric}_difference": Gap.between(
+                _spread(found[:, enough]), p_value(found[0, enough], by_chance[..., place], _spread)
+            )
+            for place, (metric, found) in enumerate(draws.items())
+        }
     figures = {metric: [Interval.of(found[:, each]) for each in range(len(here))] for metric, found in draws.items()}
     names = [groups[place] for place in here]
     small = [group for group, fits in zip(names, enough, strict=True) if not fits]
@@ -190,6 +238,12 @@ def _with_the_sample_itself(examples: int) -> np.ndarray:
 def _spread(rates: np.ndarray) -> np.ndarray:
     """Largest less smallest (D,) of rates (D, groups); unknown ones are passed over."""
     return np.fmax.reduce(rates, axis=1) - np.fmin.reduce(rates, axis=1)
+
+
+def _larger_spread(rates: np.ndarray) -> np.ndarray:
+    """The larger spread (D,) of two figures (D, 2 * groups), one after the other."""
+    one, two = np.split(rates, 2, axis=1)
+    return np.fmax(_spread(one), _spread(two))
 
 
 def _ratio(rates: np.ndarray) -> np.ndarray:
