@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from lantu.cli.main import main
 from lantu.errors import disk_complaint
@@ -36,7 +40,7 @@ def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
     path.write_text("before")
     done = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "the disk, or your share of it, is full" in done.stderr
+    assert f"the disk, or your share of it, is full, so `{path}` could not be written. Make room" in done.stderr
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
 
@@ -78,6 +82,17 @@ def test_a_command_on_a_full_disk_ends_with_a_sentence_and_status_2(
     (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{n % 9},{'yn'[n % 2]}\n" for n in range(40)))
     assert main(["data", "data=csv", "data.path=t.csv", "data.target=y", "report=/dev/full", "json=r.json"]) == 2
     assert "/dev/full cannot be written: No space left" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named_by_what_was_asked_for_whoever_wrote(mounted: Callable[[str], Path]) -> None:
+    folder = mounted("size=64k")
+    with pytest.raises(OSError, match="No space") as caught, whole_folder(folder / "export") as place:
+        save_file({"weight": torch.zeros(100_000)}, place / "model.safetensors")
+    assert f"`{folder}/export` could not be written" in str(disk_complaint(caught.value))
+    with pytest.raises(OSError, match="No space") as caught:
+        write_table(pd.DataFrame({"a": np.random.default_rng(0).random(100_000)}), folder / "rows.parquet")
+    assert f"`{folder}/rows.parquet` could not be written" in str(disk_complaint(caught.value))
+    assert not [*folder.iterdir()]
 
 
 def test_files_that_belong_together_all_stand_in_a_folder_or_none(tmp_path: Path) -> None:

@@ -47,10 +47,10 @@ def is_full_shared_memory(message: str) -> bool:
 def disk_complaint(error: BaseException) -> str | None:
     """A sentence on a full disk, or a file that may not be read, written or named so; None: about something else."""
     if is_full_disk(error):
-        return (
-            "the disk, or your share of it, is full, so nothing more could be written. Make room; then type the same "
-            "command again."
-        )
+        full = (cause for cause in _chain(error) if isinstance(cause, OSError) and is_full_disk(cause))
+        path = next((cause.filename for cause in full if cause.filename), None)
+        what = "nothing more could be written" if path is None else f"`{path}` could not be written"
+        return f"the disk, or your share of it, is full, so {what}. Make room; then type the same command again."
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in (errno.ENAMETOOLONG, errno.ELOOP) and cause.filename:
             return f"`{cause.filename}` names no file: {cause.strerror}."

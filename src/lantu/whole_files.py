@@ -1,10 +1,13 @@
 """Write a file whole or not at all: a full disk leaves what was there before, and no empty file."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from lantu.errors import is_full_disk
 
 
 @contextmanager
@@ -15,7 +18,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     directly.
     """
     if path.exists() and not path.is_file():
-        yield path
+        try:
+            yield path
+        except BaseException as error:
+            _name_of_full_disk(error, path)
+            raise
         return
     target = path.resolve() if path.is_symlink() else path
     draft = target.with_name(f".{os.getpid()}.{target.name}")
@@ -25,9 +32,20 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+        _name_of_full_disk(error, path)
         if isinstance(error, OSError) and error.filename in (draft, str(draft)):
             error.filename = str(path)  # as it was asked for
         raise
+
+
+def _name_of_full_disk(error: BaseException, path: Path) -> None:
+    """Where a disk is full, raise an error that names what was to be written; those of writers name nothing or a draft.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if is_full_disk(error):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -64,5 +82,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             folder.mkdir(exist_ok=True)
             for each in draft.iterdir():
                 os.replace(each, folder / each.name)
+        except BaseException as error:
+            _name_of_full_disk(error, folder)
+            raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)

@@ -1,6 +1,8 @@
 """A table larger than memory is predicted some rows at a time, with the answers that the whole file gets."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,22 @@ def test_workers_that_cannot_be_used_are_refused_before_a_model_is_loaded(monkey
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package ray: install it with `pip install 'lantu\[ray\]'`"):
         check_workers("ray", 100)
+
+
+def test_a_full_disk_leaves_the_parts_that_are_finished_and_nothing_else(
+    checkpoint: Path, people: pd.DataFrame, tmp_path: Path, mounted: Callable[[str], Path]
+) -> None:
+    table, folder = tmp_path / "people.parquet", mounted("size=64k")
+    people.to_parquet(table)
+    with pytest.raises(OSError, match=r"No space left|Errno 28"):
+        run(job(checkpoint, table, folder / "some.csv", rows=20))
+    left = sorted(each.name for each in (folder / ".some.csv.parts").iterdir() if each.is_file())
+    assert left[-1] == "state.json"
+    assert left[:-1] == [f"{n:06d}.{end}" for n in range(len(left) // 2) for end in ("json", "parquet")]
+    (folder / "fill").write_bytes(bytes((shutil.disk_usage(folder).free // 4096) * 4096))
+    with pytest.raises(OSError, match=r"No space left|Errno 28"):
+        run(job(checkpoint, table, folder / "none.csv", rows=20))
+    assert not (folder / ".none.csv.parts").exists()
 
 
 def test_what_cannot_be_cut_is_refused_with_a_sentence(checkpoint: Path, tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 import lantu
+from lantu.checkpoints.embedded_config import Recipe
 from lantu.errors import Fault, is_full_disk, is_full_shared_memory
 from lantu.log_noise import without_noise
+from lantu.serving.package import write_model
 from lantu.training.callbacks.finite_loss import first_not_finite
 from lantu.training.callbacks.interruptible import Interruptible
 from lantu.training.faults import _cuda_advice, failure_message, largest_that_fits
@@ -149,3 +151,27 @@ def test_a_disk_that_is_full_is_named(
     folder = mounted("size=256k")
     with pytest.raises(Fault, match=rf"the disk that holds {folder}/run is full.* No checkpoint was kept before"):
         train_shortly("model=mlp", f"paths.run={folder}/run", pictures=True)
+
+
+def test_a_run_none_of_whose_checkpoints_could_be_written_has_failed(
+    train_shortly: Callable[..., lantu.Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lantu.checkpoints.checkpoint_file.write_checkpoint", full)
+    with pytest.raises(Fault, match=rf"no checkpoint could be written into {tmp_path}/run/checkpoints.*model is lost"):
+        train_shortly("model=mlp", f"paths.run={tmp_path}/run")
+    assert "no checkpoint could be written" in (tmp_path / "run" / "error.txt").read_text()
+
+
+def test_a_model_that_does_not_fit_on_the_disk_leaves_nothing_half_written(
+    train_shortly: Callable[..., lantu.Result], mounted: Callable[[str], Path]
+) -> None:
+    done, folder = train_shortly("model=mlp", "save_model=false"), mounted("size=64k")
+    assert done.best_checkpoint is not None
+    with pytest.raises(OSError, match="No space left"):
+        write_model(
+            folder / "model", checkpoint=done.best_checkpoint, data=done.data, task=done.module, recipe_key=Recipe.KEY
+        )
+    assert not [*folder.iterdir()]

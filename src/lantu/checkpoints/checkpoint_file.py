@@ -88,7 +88,7 @@ class CheckedFiles(TorchCheckpointIO):
         self._refused.discard(place)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            _write(checkpoint, part)
+            write_checkpoint(checkpoint, part)
             if place.name == LAST:
                 _make_room(place, self.keep)
             os.replace(part, place)
@@ -124,6 +124,16 @@ def settled(trainer: Trainer, path: Path) -> bool:
     """Wait until a checkpoint is on disk; False if writing it failed."""
     files = trainer.strategy.checkpoint_io
     return not (isinstance(files, CheckedFiles) and files.refused(path))
+
+
+def folder_without_any(trainer: Trainer) -> Path | None:
+    """The folder of checkpoints where none of a run could be written; None if there is one, or none was to be."""
+    files = trainer.strategy.checkpoint_io
+    if not isinstance(files, CheckedFiles):
+        return None
+    files.wait()
+    folders = {place.parent for place in files._refused}
+    return next((each for each in folders if not any(each.glob("*.ckpt"))), None)
 
 
 def is_last(path: Path, *, but: int = 0) -> bool:
@@ -167,7 +177,7 @@ def _damage(path: Path) -> str | None:
     return broken and f"the bytes of {broken} are not what their sum says"
 
 
-def _write(checkpoint: dict[str, Any], part: Path) -> None:
+def write_checkpoint(checkpoint: dict[str, Any], part: Path) -> None:
     """Write a checkpoint and its checksum, and sync them to disk."""
     with part.open("w+b") as file:
         counted = _Counted(file)

@@ -22,6 +22,7 @@ from lantu.data.csv_rows import (
 from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.errors import UserError
 from lantu.notices import warn_once
+from lantu.whole_files import write_whole
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl")
 """Tables that can be cut."""
@@ -153,6 +154,4 @@ def common_type(types: set[str]) -> str:
 
 def write_state(path: Path, state: dict[str, object]) -> None:
     """Write a small JSON file in one move."""
-    part = path.with_suffix(".tmp")
-    part.write_text(json.dumps(state, indent=1), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(state, indent=1))

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer, seed_everything
 
 from lantu.checkpoints.digest import KEY, digest_of
 from lantu.config.build import build, groups_of
-from lantu.errors import UserError
+from lantu.errors import UserError, is_full_disk
 from lantu.inference.arguments import check_split
 from lantu.inference.compare_baselines import beside_baselines
 from lantu.inference.rebuild import Rebuilt, rebuild
@@ -63,6 +63,8 @@ def _keep(name: str, content: dict[str, Any], checkpoint: Path, cfg: DictConfig)
     try:
         write_whole(path, json.dumps({KEY: digest_of(checkpoint), **content}, indent=1))
     except OSError as error:
+        if is_full_disk(error):
+            raise
         print(f"lantu evaluate: {path} cannot be written: {error.strerror}", file=sys.stderr)
 
 

@@ -17,6 +17,7 @@ from lantu.data.table_chunks import ENDINGS, chunk_files, common_type, write_sta
 from lantu.errors import UserError
 from lantu.inference.arguments import RAY, check_workers
 from lantu.inference.table_parts import load, predict_part
+from lantu.whole_files import new_folder, whole_file
 
 STATE = "state.json"
 OUTPUTS = (".parquet", ".csv", ".jsonl")
@@ -70,7 +71,21 @@ def run(job: Job) -> tuple[int, int]:
     """
     check(job)
     _prepare(job)
-    done = {int(each.stem) for each in job.folder.glob("*.json") if each.stem.isdigit()}
+    try:
+        return _run(job)
+    except BaseException:
+        if not _finished(job):  # nothing to resume from
+            shutil.rmtree(job.folder, ignore_errors=True)
+        raise
+
+
+def _finished(job: Job) -> set[int]:
+    """The numbers of the parts that are complete."""
+    return {int(each.stem) for each in job.folder.glob("*.json") if each.stem.isdigit()}
+
+
+def _run(job: Job) -> tuple[int, int]:
+    done = _finished(job)
     if job.workers == RAY:
         from lantu.inference.on_ray import predict_on_ray
 
@@ -116,8 +131,8 @@ def _prepare(job: Job) -> None:
                 "anew, or give the earlier call's options to resume it."
             )
         return
-    job.folder.mkdir(exist_ok=True)
-    write_state(state, now)
+    with new_folder(job.folder):
+        write_state(state, now)
 
 
 def _in_processes(job: Job, todo: Iterator[tuple[int, Path]], *, workers: int) -> None:
@@ -135,7 +150,6 @@ def _in_processes(job: Job, todo: Iterator[tuple[int, Path]], *, workers: int) -
 def _merge(job: Job) -> int:
     """Write all parts into one file, with one type for each column."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     parts = sorted(each for each in job.folder.glob("*.parquet"))
     if not parts:
@@ -147,21 +161,26 @@ def _merge(job: Job) -> int:
     }
     tables = (pa.Table.from_pandas(_typed(pd.read_parquet(part), kinds), preserve_index=False) for part in parts)
     schema = _common(table.schema for table in tables).remove_metadata()
-    draft = job.output.with_name(f".{job.output.name}.part")
-    draft.unlink(missing_ok=True)
-    writer = pq.ParquetWriter(draft, schema) if job.output.suffix == ".parquet" else None
+    with whole_file(job.output) as draft:
+        _write_parts(parts, draft, kinds, schema)
+    return sum(each["rows"] for each in states)
+
+
+def _write_parts(parts: list[Path], draft: Path, kinds: dict[str, str], schema: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = pq.ParquetWriter(draft, schema) if draft.suffix == ".parquet" else None
     for number, part in enumerate(parts):
         frame = _typed(pd.read_parquet(part), kinds)
         if writer is not None:
             writer.write_table(_cast(pa.Table.from_pandas(frame, preserve_index=False), schema))
-        elif job.output.suffix == ".csv":
+        elif draft.suffix == ".csv":
             frame.to_csv(draft, mode="a", header=number == 0, index=False)
         else:
             frame.to_json(draft, orient="records", lines=True, force_ascii=False, mode="a")
     if writer is not None:
         writer.close()
-    draft.replace(job.output)
-    return sum(each["rows"] for each in states)
 
 
 def _typed(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:

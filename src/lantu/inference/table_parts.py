@@ -30,7 +30,11 @@ def predict_part(chunk: Path, folder: Path, number: int) -> None:
         if len(given) == len(found):
             found[texts] = given[texts]  # one part may look like numbers where another does not
     part = folder / f"{number:06d}.part"
-    found.to_parquet(part, index=False)
-    part.replace(folder / f"{number:06d}.parquet")
+    try:
+        found.to_parquet(part, index=False)
+        part.replace(folder / f"{number:06d}.parquet")
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     write_state(folder / f"{number:06d}.json", {"rows": len(found), "types": types})
     chunk.unlink()

@@ -6,8 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from lantu.checkpoints.checkpoint_file import write_checkpoint
 from lantu.checkpoints.digest import KEY, weights_digest
 from lantu.data import DataModule
 from lantu.errors import UserError
@@ -37,8 +36,8 @@ def write_model(folder: Path, *, checkpoint: Path, data: DataModule, task: Task,
     shutil.rmtree(folder, ignore_errors=True)
     weights = folder.parent / "weights.ckpt"
     slim = _slim(checkpoint, data, recipe_key)
-    torch.save(slim, weights)
     try:
+        write_checkpoint(slim, weights)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*input example was not provided.*")
             save_model(
@@ -49,8 +48,11 @@ def write_model(folder: Path, *, checkpoint: Path, data: DataModule, task: Task,
                 metadata={KEY: weights_digest(slim["state_dict"])},
                 pip_requirements=[f"{name}=={version(name)}" for name in REQUIRED],
             )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
-        weights.unlink()
+        weights.unlink(missing_ok=True)
 
 
 def signature(data: DataModule, task: Task) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
-from lantu.checkpoints.checkpoint_file import write_checked
+from lantu.checkpoints.checkpoint_file import folder_without_any, write_checked
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.config.accelerators import check_hardware, look_for_gpus_quickly
 from lantu.config.build import build, build_all, groups_of
@@ -15,6 +15,7 @@ from lantu.config.precision import choose_precision
 from lantu.cost.meter import cost_meter
 from lantu.data import DataModule
 from lantu.data_options import check_share
+from lantu.errors import Fault
 from lantu.interrupts import interruptible
 from lantu.log_noise import without_noise
 from lantu.tasks import Task
@@ -81,6 +82,12 @@ def run(composition: Composition) -> Result:
         ):
             metrics = train(task, data, trainer, test=cfg.test, start=checkpoint, baselines=cfg.baselines)
             recorded.describe(metrics, composition)
+            if (without := folder_without_any(trainer)) is not None:
+                raise Fault(
+                    f"no checkpoint could be written into {without}, so the trained model is lost; the run's figures "
+                    "are recorded. Make room there, or name another folder (`paths.root=DIR`); then type the same "
+                    "command again."
+                )
             best = best_checkpoint(trainer)
             if best is not None and cfg.save_model and task.answers and not trainer.interrupted:
                 recorded.keep_model(best, data, task)

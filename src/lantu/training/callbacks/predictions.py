@@ -115,12 +115,13 @@ class Predictions(Callback):
         if "row" in frame:  # ranks of unequal share measure some examples twice
             frame = frame.drop_duplicates("row").sort_values("row", kind="stable", ignore_index=True)
         folder = Path(trainer.default_root_dir) / FOLDER
+        part = folder / f"{split}.parquet.part"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{split}.parquet.part"
             write_predictions(frame.head(self.most_rows), part)
             part.replace(folder / f"{split}.parquet")
         except OSError as error:
+            part.unlink(missing_ok=True)
             warn_once(f"predictions of single examples could not be kept: {error.strerror or error}.")
 
     def _hand_over(self, trainer: Trainer, split: str) -> None:
