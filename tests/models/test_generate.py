@@ -173,6 +173,18 @@ def test_top_p_leaves_the_fewest_tokens_that_hold_that_probability():
     assert shares(LOGITS, top_p=1e-9) == [0, 1, 0, 0]
 
 
+def test_each_row_is_drawn_from_its_own_logits_in_a_large_vocabulary():
+    torch.manual_seed(0)
+    expected = torch.randint(50_000, (5,))
+    logits = torch.zeros(5, 50_000).scatter_(1, expected[:, None], 40.0)
+    assert torch.equal(draw(logits), expected)
+
+
+def test_logits_that_are_not_finite_draw_no_token():
+    with pytest.raises(RuntimeError, match="not finite"):
+        draw(torch.tensor([[0.0, 1.0], [0.0, float("nan")]]))
+
+
 def test_repetition_penalty_divides_positive_and_multiplies_negative_logits_of_tokens_seen():
     class Fixed(nn.Module):
         def forward(self, tokens):

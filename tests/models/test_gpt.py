@@ -20,9 +20,9 @@ FORMS = {
 EVERY_FORM = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 
-def small(form, **options):
+def small(form, context=16, **options):
     torch.manual_seed(0)
-    net = GPT(50, 16, **{"width": 32, "layers": 2, "heads": 4, **form, **options})
+    net = GPT(50, context, **{"width": 32, "layers": 2, "heads": 4, **form, **options})
     with torch.no_grad():  # larger than at the start of a training, so that attention is far from uniform
         for parameter in net.parameters():
             parameter.mul_(5).add_(torch.randn_like(parameter) * 0.1)

@@ -56,13 +56,7 @@ class Attention(nn.Module):
         qkv_NTXC = self.qkv(x_NTD).unflatten(-1, (-1, self.head_width))
         qk_NTXC, v_NTKC = qkv_NTXC.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
         if self.qk_norm:
-            gains_XC = torch.cat(
-                (
-                    self.query_norm.weight.expand(self.heads, -1),
-                    self.key_norm.weight.expand(self.kv_heads, -1),
-                )
-            )
-            qk_NTXC = F.rms_norm(qk_NTXC.float(), (self.head_width,), eps=self.query_norm.eps) * gains_XC
+            qk_NTXC = F.rms_norm(qk_NTXC.float(), (self.head_width,), eps=self.query_norm.eps) * self.gains_XC()
         if rope_TP2 is not None:
             qk_NTXC = apply_rope(qk_NTXC, rope_TP2)
         q_NHTC, k_NKTC = qk_NTXC.transpose(1, 2).split([self.heads, self.kv_heads], dim=1)
@@ -70,6 +64,11 @@ class Attention(nn.Module):
         k_NKSC, v_NKSC = cache.extend(self.layer, k_NKTC, v_NKTC) if cache else (k_NKTC, v_NKTC)
         y_NHTC = attend(q_NHTC, k_NKSC, v_NKSC, mask_NTS, dropout=self.dropout if self.training else 0.0)
         return self.out(y_NHTC.transpose(1, 2).flatten(2))
+
+    def gains_XC(self) -> Tensor:
+        """What the norm multiplies queries and keys by."""
+        query_C, key_C = self.query_norm.weight, self.key_norm.weight
+        return torch.cat((query_C.expand(self.heads, -1), key_C.expand(self.kv_heads, -1)))
 
 
 def attend(q_NHTC: Tensor, k_NKSC: Tensor, v_NKSC: Tensor, mask_NTS: Tensor | None = None, *, dropout: float) -> Tensor:

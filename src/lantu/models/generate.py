@@ -118,7 +118,8 @@ def draw(
     """Sample one token (N,) from each row of logits (N, V)."""
     if temperature == 0:
         return logits.argmax(dim=-1)
-    logits = logits / temperature
+    if temperature != 1:
+        logits = logits / temperature
     if top_k is not None and top_k < logits.shape[-1]:
         least = logits.topk(top_k).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
@@ -127,7 +128,31 @@ def draw(
         probabilities = falling.softmax(dim=-1)
         beyond = probabilities.cumsum(dim=-1) - probabilities >= top_p  # the tokens before it suffice
         logits = logits.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+    probabilities = logits.softmax(dim=-1)
+    if probabilities.device.type != "cpu":
+        return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    return _draw_on_cpu(probabilities, generator)
+
+
+def _draw_on_cpu(probabilities: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Sample one token (N,) from each row of probabilities (N, V), by one random number a row.
+
+    `torch.multinomial` draws one for every token: with a vocabulary of 50,000 ten times the time.
+    """
+    uniform_N1 = torch.rand(len(probabilities), 1, dtype=torch.float64, generator=generator)
+    at_once = max(ELEMENTS_AT_ONCE // probabilities.shape[1], 1)
+    drawn = []
+    for rows, uniform in zip(probabilities.split(at_once), uniform_N1.split(at_once), strict=True):
+        cumulative = rows.cumsum(dim=-1, dtype=torch.float64)
+        total = cumulative[:, -1:]
+        if not bool((total > 0).all()):
+            raise RuntimeError("No token can be drawn: the network answered logits that are not finite.")
+        drawn.append(torch.searchsorted(cumulative, uniform * total, right=True)[:, 0])
+    return torch.cat(drawn)
+
+
+ELEMENTS_AT_ONCE = 2**16
+"""Sums that fit a processor's cache."""
 
 
 LEAST_TEMPERATURE, MOST_PENALTY = 1e-4, 10_000

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lantu.errors import UserError
 from lantu.models.attention import Attention, rope_table
+from lantu.models.cpu_decoder import CpuDecoder
 from lantu.models.key_value_cache import KeyValueCache, KeyValueSlots, documents
 from lantu.models.layers import check_between
 
@@ -147,6 +148,10 @@ class GPT(nn.Module):
         else:
             x_NTD = x_NTD + self.places.weight[positions_NT]
         x_NTD = self.dropout(x_NTD)
+        if logits and cache and end == start + 1 and (decoder := self._decoder(cache)):
+            logits_N1V = decoder(x_NTD, rope_TP2, cache, mask_NTS)
+            cache.length = end
+            return logits_N1V
         for block in self.blocks:
             x_NTD = block(x_NTD, rope_TP2, cache, mask_NTS)
         if cache:
@@ -156,11 +161,11 @@ class GPT(nn.Module):
 
     def new_cache(self) -> KeyValueCache:
         """An empty cache, for `forward`."""
-        return KeyValueCache(len(self.blocks), self.context)
+        return KeyValueCache(len(self.blocks), self.context, decoder=self._new_decoder())
 
     def new_slots(self, rows: int) -> KeyValueSlots:
         """An empty cache of up to `rows` sequences of different lengths, for `forward`."""
-        return KeyValueSlots(len(self.blocks), self.context, rows)
+        return KeyValueSlots(len(self.blocks), self.context, rows, decoder=self._new_decoder())
 
     def _step(self, tokens_N1: Tensor, slots: KeyValueSlots) -> Tensor:
         """Logits (N, 1, V) after one more token of each sequence."""
@@ -169,10 +174,21 @@ class GPT(nn.Module):
         rope_N1P2 = self.rope_SP2[at_N1] if self.places is None else None
         if self.places is not None:
             x_N1D = x_N1D + self.places.weight[position_N1]
+        if decoder := self._decoder(slots):
+            logits_N1V = decoder(x_N1D, rope_N1P2, slots, mask_N1S)
+            slots.end()
+            return logits_N1V
         for block in self.blocks:
             x_N1D = block(x_N1D, rope_N1P2, slots, mask_N1S)
         slots.end()
         return self.head(self.norm(x_N1D))
+
+    def _new_decoder(self) -> CpuDecoder | None:
+        modules = [*self.blocks.modules(), *self.norm.modules(), *self.head.modules()]
+        return CpuDecoder(self.blocks, self.norm, self.head) if CpuDecoder.can_run(modules, DECODED) else None
+
+    def _decoder(self, cache: KeyValueCache | KeyValueSlots) -> CpuDecoder | None:
+        return cache.decoder if not self.training and CpuDecoder.can_run_now() else None
 
     def _initialise(self) -> None:
         """As GPT-2: standard deviation 0.02, times 1/√(2 × layers) where a layer adds to the residual stream."""
@@ -229,9 +245,19 @@ class SwiGLU(nn.Module):
         self.up = nn.Linear(width, 2 * hidden, bias=bias)
         self.out = nn.Linear(hidden, width, bias=bias)
 
+    @staticmethod
+    def activation(x_NTF: Tensor) -> Tensor:
+        gate_NTF, value_NTF = x_NTF.chunk(2, dim=-1)
+        return F.silu(gate_NTF) * value_NTF
+
     def forward(self, x_NTD: Tensor) -> Tensor:
-        gate_NTF, value_NTF = self.up(x_NTD).chunk(2, dim=-1)
-        return self.out(F.silu(gate_NTF) * value_NTF)
+        return self.out(self.activation(self.up(x_NTD)))
+
+
+DECODED: set[type[nn.Module]] = {
+    Block, Attention, MLP, SwiGLU, nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Dropout, nn.ModuleList
+}  # fmt: skip
+"""Modules that `CpuDecoder` stands in for."""
 
 
 def _round_up(number: int, multiple: int = 32) -> int:

@@ -3,14 +3,27 @@
 Letters at the end of a tensor's name are those of `lantu.models.gpt`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from lantu.models.cpu_decoder import CpuDecoder
+
 
 class KeyValueCache:
-    """Cached keys and values of earlier tokens, so that generation processes each token once."""
+    """Cached keys and values of earlier tokens, so that generation processes each token once.
 
-    def __init__(self, layers: int, context: int) -> None:
+    Args:
+        layers, context: of the network.
+        decoder: reads one token of each sequence faster than the network's blocks.
+    """
+
+    def __init__(self, layers: int, context: int, *, decoder: CpuDecoder | None = None) -> None:
+        self.decoder = decoder
         self.length = 0
         """Number of cached tokens; `GPT.forward` updates it after the last layer."""
         self.context = context
@@ -32,10 +45,10 @@ class KeyValueCache:
         if kept_2NKSC is None:
             sequences, heads, _, head_width = k_NKTC.shape
             kept_2NKSC = self.kept[layer] = k_NKTC.new_empty(2, sequences, heads, self.context, head_width)
-        end = self.length + k_NKTC.shape[2]
-        kept_2NKSC[0, :, :, self.length : end] = k_NKTC
-        kept_2NKSC[1, :, :, self.length : end] = v_NKTC
-        return kept_2NKSC[0, :, :, :end], kept_2NKSC[1, :, :, :end]
+        now, k_NKSC, v_NKSC = k_NKTC.shape[2], kept_2NKSC[0], kept_2NKSC[1]
+        k_NKSC.narrow(2, self.length, now).copy_(k_NKTC)
+        v_NKSC.narrow(2, self.length, now).copy_(v_NKTC)
+        return k_NKSC.narrow(2, 0, self.length + now), v_NKSC.narrow(2, 0, self.length + now)
 
 
 class KeyValueSlots:
@@ -44,9 +57,11 @@ class KeyValueSlots:
     Args:
         layers, context: of the network.
         rows: sequences at most.
+        decoder: as in `KeyValueCache`.
     """
 
-    def __init__(self, layers: int, context: int, rows: int) -> None:
+    def __init__(self, layers: int, context: int, rows: int, *, decoder: CpuDecoder | None = None) -> None:
+        self.decoder = decoder
         self.context = context
         self.rows = rows
         self.used = 0
