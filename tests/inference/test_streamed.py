@@ -159,6 +159,29 @@ def test_workers_that_cannot_be_used_are_refused_before_a_model_is_loaded(monkey
         check_workers("ray", 100)
 
 
+def test_what_parts_have_to_say_is_said_once_of_the_whole_table(
+    checkpoint: Path, people: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = people.select_dtypes("number").columns[0]
+    strange = people.astype({number: "object"})
+    strange.loc[[3, 65, 66, 130], number] = ["old", "older", "old", "oldest"]
+    strange.to_csv(tmp_path / "strange.csv", index=False)
+    run(job(checkpoint, tmp_path / "strange.csv", tmp_path / "out.csv"))
+    said = [line for line in capsys.readouterr().err.splitlines() if "not numbers" in line]
+    assert said == [f"lantu: `{number}`: 4 of {len(people):,} values are not numbers ('old'), treated as missing"]
+
+
+def test_a_part_that_cannot_be_read_is_named_by_its_number(
+    checkpoint: Path, people: pd.DataFrame, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.jsonl"
+    people.to_json(table, orient="records", lines=True)
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines[:70], '{"age": [1, ', *lines[70:]]))
+    with pytest.raises(UserError, match=r"^part 2 of the table cannot be read as a table"):
+        run(job(checkpoint, table, tmp_path / "out.csv"))
+
+
 def test_a_full_disk_leaves_the_parts_that_are_finished_and_nothing_else(
     checkpoint: Path, people: pd.DataFrame, tmp_path: Path, mounted: Callable[[str], Path]
 ) -> None:

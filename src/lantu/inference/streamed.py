@@ -16,7 +16,8 @@ from lantu.checkpoints.digest import digest_of
 from lantu.data.table_chunks import ENDINGS, chunk_files, common_type, write_state
 from lantu.errors import UserError
 from lantu.inference.arguments import RAY, check_workers
-from lantu.inference.table_parts import load, predict_part
+from lantu.inference.table_parts import load, predict_part, summed
+from lantu.notices import warn_once
 from lantu.whole_files import new_folder, whole_file
 
 STATE = "state.json"
@@ -163,7 +164,10 @@ def _merge(job: Job) -> int:
     schema = _common(table.schema for table in tables).remove_metadata()
     with whole_file(job.output) as draft:
         _write_parts(parts, draft, kinds, schema)
-    return sum(each["rows"] for each in states)
+    rows = sum(each["rows"] for each in states)
+    for note in summed((note for each in states for note in each.get("notes", ())), rows=rows):
+        warn_once(note)
+    return rows
 
 
 def _write_parts(parts: list[Path], draft: Path, kinds: dict[str, str], schema: Any) -> None:
