@@ -128,9 +128,9 @@ class CpuDecoder:
             rope_N1P2: or (1, P, 2), of all sequences.
             mask_N1S: True where a sequence attends to a position; None: to all.
         """
-        x_ND = x_N1D[:, 0]
+        x_ND = x_N1D.squeeze(1)
         mask_N11S = None if mask_N1S is None else mask_N1S[:, None]
-        if len(x_ND) <= MOST_ROWS:
+        if x_ND.shape[0] <= MOST_ROWS:
             self._steps += 1
             if self._steps == TRANSPOSE_AFTER:
                 self._transpose()
@@ -153,15 +153,18 @@ def _attend(
     mask_N11S: Tensor | None,
 ) -> Tensor:
     attention = layer.attention
-    rows, heads, kv_heads, head_width = len(x_ND), attention.heads, attention.kv_heads, attention.head_width
+    rows, heads, kv_heads, head_width = x_ND.shape[0], attention.heads, attention.kv_heads, attention.head_width
     qkv_NXC = layer.qkv(x_ND).view(rows, -1, head_width)
-    qk_NXC, v_NKC = qkv_NXC.split([heads + kv_heads, kv_heads], dim=1)
+    qk_NXC = qkv_NXC
     if layer.gains_XC is not None:
+        qk_NXC = qk_NXC.narrow(1, 0, heads + kv_heads)
         qk_NXC = F.rms_norm(qk_NXC, (head_width,), eps=attention.query_norm.eps) * layer.gains_XC
     if rope_N1P2 is not None:
-        qk_NXC = apply_rope(qk_NXC[:, None], rope_N1P2)[:, 0]
-    q_NHC, k_NKC = qk_NXC.split([heads, kv_heads], dim=1)
-    k_NKSC, v_NKSC = cache.extend(attention.layer, k_NKC[:, :, None], v_NKC[:, :, None])
+        qk_NXC = apply_rope(qk_NXC.narrow(1, 0, heads + kv_heads).unsqueeze(1), rope_N1P2).squeeze(1)
+    q_NHC = qk_NXC.narrow(1, 0, heads)
+    k_NK1C = qk_NXC.narrow(1, heads, kv_heads).unsqueeze(2)
+    v_NK1C = qkv_NXC.narrow(1, heads + kv_heads, kv_heads).unsqueeze(2)
+    k_NKSC, v_NKSC = cache.extend(attention.layer, k_NK1C, v_NK1C)
     # the queries that share a key stand side by side, so keys need not be repeated for them
     q_NKGC = q_NHC.view(rows, kv_heads, -1, head_width)
     y_NKGC = F.scaled_dot_product_attention(q_NKGC, k_NKSC, v_NKSC, attn_mask=mask_N11S)

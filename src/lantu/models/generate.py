@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lantu.errors import UserError
 from lantu.models.graphed_step import GraphedStep, can_graph
+from lantu.models.key_value_cache import KeyValueCache
 
 NOTHING = -1
 """Stands for no token: the sequence has ended, or its prompt is still being read."""
@@ -69,17 +70,17 @@ def generate(
     start = max(tokens.shape[1] - context, 0) if context else 0
     read = 0
     may_end_early = ended is not None  # otherwise do not check, because the check synchronises with the GPU
+    all_draw = ended is None and lengths is None  # a token of every sequence at every step
     if ended is None:
         ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    if lengths is None:
-        lengths = torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
+    lengths = torch.full((len(tokens),), tokens.shape[1], device=tokens.device) if lengths is None else lengths
     prompts, lasts = tokens, lengths + new_tokens
     tokens = prompts[:, : int(lengths.min())]
     seen: Tensor | None = None
     for place in range(tokens.shape[1], int(lasts.max())):
         if context and tokens.shape[1] - start > context:  # full: continue with the last half
             start, read = tokens.shape[1] - max(context // 2, 1), 0
-            cache = new_cache() if new_cache else None
+            cache = cache.renewed() if isinstance(cache, KeyValueCache) else new_cache() if new_cache else None
         if cache is None:
             logits = answer(tokens[:, start:])[:, -1].float()
         elif is_graphed and cache.length and start + read + 1 == tokens.shape[1]:
@@ -97,6 +98,10 @@ def generate(
             seen = seen.scatter(1, tokens, True)
             logits = torch.where(seen, less_likely(logits, repetition_penalty), logits)
         drawn = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+        if all_draw:
+            tokens = torch.cat((tokens, drawn[:, None]), dim=1)
+            yield drawn
+            continue
         reading = place < lengths
         if place < prompts.shape[1]:
             drawn = torch.where(reading, prompts[:, place], drawn)
@@ -141,14 +146,19 @@ def _draw_on_cpu(probabilities: Tensor, generator: torch.Generator | None) -> Te
     """
     uniform_N1 = torch.rand(len(probabilities), 1, dtype=torch.float64, generator=generator)
     at_once = max(ELEMENTS_AT_ONCE // probabilities.shape[1], 1)
-    drawn = []
-    for rows, uniform in zip(probabilities.split(at_once), uniform_N1.split(at_once), strict=True):
-        cumulative = rows.cumsum(dim=-1, dtype=torch.float64)
-        total = cumulative[:, -1:]
-        if not bool((total > 0).all()):
-            raise RuntimeError("No token can be drawn: the network answered logits that are not finite.")
-        drawn.append(torch.searchsorted(cumulative, uniform * total, right=True)[:, 0])
-    return torch.cat(drawn)
+    if len(probabilities) <= at_once:
+        return _find(probabilities, uniform_N1)
+    parts = zip(probabilities.split(at_once), uniform_N1.split(at_once), strict=True)
+    return torch.cat([_find(*part) for part in parts])
+
+
+def _find(probabilities: Tensor, uniform_N1: Tensor) -> Tensor:
+    """The first token of each row up to which more than this share (N, 1) of the probability lies."""
+    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
+    total_N1 = cumulative[:, -1:]
+    if not total_N1.amin().item() > 0:  # NaN is not either
+        raise RuntimeError("No token can be drawn: the network answered logits that are not finite.")
+    return torch.searchsorted(cumulative, uniform_N1 * total_N1, right=True)[:, 0]
 
 
 ELEMENTS_AT_ONCE = 2**16

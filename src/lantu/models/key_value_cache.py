@@ -34,6 +34,10 @@ class KeyValueCache:
     def __bool__(self) -> bool:
         return True
 
+    def renewed(self) -> KeyValueCache:
+        """An empty cache of the same network."""
+        return KeyValueCache(len(self.kept), self.context, decoder=self.decoder)
+
     def read(self, tokens_NT: Tensor) -> Tensor:
         """Append new tokens, and return all tokens (N, S)."""
         self.tokens_NS = tokens_NT if self.tokens_NS is None else torch.cat((self.tokens_NS, tokens_NT), dim=1)
@@ -45,7 +49,7 @@ class KeyValueCache:
         if kept_2NKSC is None:
             sequences, heads, _, head_width = k_NKTC.shape
             kept_2NKSC = self.kept[layer] = k_NKTC.new_empty(2, sequences, heads, self.context, head_width)
-        now, k_NKSC, v_NKSC = k_NKTC.shape[2], kept_2NKSC[0], kept_2NKSC[1]
+        now, k_NKSC, v_NKSC = k_NKTC.shape[2], kept_2NKSC.select(0, 0), kept_2NKSC.select(0, 1)
         k_NKSC.narrow(2, self.length, now).copy_(k_NKTC)
         v_NKSC.narrow(2, self.length, now).copy_(v_NKTC)
         return k_NKSC.narrow(2, 0, self.length + now), v_NKSC.narrow(2, 0, self.length + now)
