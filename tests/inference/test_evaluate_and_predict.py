@@ -1,6 +1,7 @@
 """A trained model is found again, measured to the same numbers, and applied to new data, from its run alone."""
 
 import os
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pytorch_lightning import Trainer
 import lantu
 from lantu.checkpoints.embedded_config import Recipe
 from lantu.cli.main import main
+from lantu.errors import UserError
 from lantu.inference.evaluate import evaluate
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
@@ -179,6 +181,29 @@ def test_a_config_that_names_a_function_to_call_is_refused(train_shortly: Train,
     with pytest.raises(lantu.UserError, match=r"`os\.system`.*may not build there"):
         rebuild(tmp_path / "evil.ckpt")
     assert not (tmp_path / "harmed").exists()
+
+
+def test_a_checkpoint_of_another_run_a_damaged_config_and_a_lost_best_are_told_apart(
+    trained: Callable[[str], lantu.Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained("csv").run_dir, tmp_path / "run")
+    best, config = run / "checkpoints" / "best.ckpt", run / "config.yaml"
+    for content in (b"", b"hello: [world"):
+        config.write_bytes(content)
+        rebuild(best)  # the checkpoint holds what is needed
+    shutil.copy(trained("image_folder").run_dir / "config.yaml", config)
+    with pytest.raises(
+        UserError, match=r"of another run than the folder it is in: .*data\._target_=lantu\.data\.Table"
+    ):
+        rebuild(best)
+    best.unlink()
+    assert find_checkpoint(str(run), store=tmp_path).name == "last.ckpt"
+    assert f"{run}/checkpoints holds no best.ckpt: the weights of last.ckpt are used" in capsys.readouterr().err
+    find_checkpoint(str(best.with_name("last.ckpt")), store=tmp_path)
+    assert capsys.readouterr().err == ""
+    best.touch()
+    with pytest.raises(UserError, match=r"best\.ckpt is empty"):
+        rebuild(best)
 
 
 def test_a_damaged_checkpoint_is_named(train_shortly: Train, tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ def load(checkpoint: Path) -> dict[str, Any]:
         UserError: the file is damaged, or holds anything else.
     """
     refuse_damaged(checkpoint)
+    if not checkpoint.stat().st_size:
+        raise UserError(f"{checkpoint} is empty: it cannot be read as a checkpoint.")
     try:
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a file that is truncated, foreign or malicious
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if " " in str(error) else "it is of another kind"
         raise UserError(f"{checkpoint} cannot be read as a checkpoint of weights and plain values: {reason}") from error

@@ -17,6 +17,9 @@ from lantu.errors import UserError
 from lantu.inference.exported import KEY, ExportedNetwork, load_weights
 from lantu.tasks import Task
 
+IDENTITY = ("data._target_", "data.target", "task._target_", "model._target_")
+"""Settings in which the checkpoints of a run agree with its folder's config."""
+
 
 @dataclass(frozen=True)
 class Rebuilt:
@@ -53,7 +56,7 @@ def rebuild(checkpoint: Path, *, data_options: Any = None, cache: str | None = N
         )
     cfg = OmegaConf.create(closed(config))
     try:
-        return _rebuilt(cfg, loaded, folder=checkpoint.parent, data_options=data_options, cache=cache)
+        rebuilt = _rebuilt(cfg, loaded, folder=checkpoint.parent, data_options=data_options, cache=cache)
     except (UserError, KeyboardInterrupt):
         raise
     except Exception as error:  # a foreign config and foreign weights can disagree in any way
@@ -62,6 +65,30 @@ def rebuild(checkpoint: Path, *, data_options: Any = None, cache: str | None = N
             f"{checkpoint} cannot be rebuilt: its config, its data's state and its weights do not fit together "
             f"({type(error).__name__}: {reason})."
         ) from error
+    _refuse_another_runs(cfg, checkpoint)
+    return rebuilt
+
+
+def _refuse_another_runs(cfg: DictConfig, checkpoint: Path) -> None:
+    """Refuse a checkpoint in the folder of another run, with whose figures and predictions it would be shown.
+
+    Raises:
+        UserError: the folder's config names another kind of data, target, task or model.
+    """
+    beside = checkpoint.parent.parent / "config.yaml"
+    if checkpoint.parent.name != "checkpoints" or not beside.is_file():
+        return
+    try:
+        config = OmegaConf.load(beside)
+        named = {name: [OmegaConf.select(each, name) for each in (cfg, config)] for name in IDENTITY}
+    except Exception:  # the checkpoint holds all that is needed, so a damaged file beside it does no harm
+        return
+    for name, (here, there) in named.items():
+        if there is not None and there != here:
+            raise UserError(
+                f"{checkpoint} is of another run than the folder it is in: its config has `{name}={here}`, the "
+                f"folder's {beside.name} `{there}`. Put it into a folder of its own and name that."
+            )
 
 
 def _stored_config(loaded: Any) -> Any:

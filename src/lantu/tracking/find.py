@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lantu.errors import UserError
+from lantu.notices import warn_once
 from lantu.tracking.artifacts import check_artifact_place
 from lantu.tracking.mlflow_runs import (
     CHECKPOINTS,
@@ -34,7 +35,11 @@ def find_checkpoint(run: str, *, store: Path, tracking_uri: str | None = None) -
     Raises:
         UserError: nothing of that name, or the run kept no checkpoint.
     """
-    return _on_disk(run, store) or _from_mlflow(run, store, tracking_uri, fetch=True)
+    found = _on_disk(run, store) or _from_mlflow(run, store, tracking_uri, fetch=True)
+    best, last = CHECKPOINTS
+    if found.name == last and not Path(run).expanduser().is_file():
+        warn_once(f"{found.parent} holds no {best}: the weights of {last} are used")
+    return found
 
 
 def look_for_checkpoint(run: str, *, store: Path, tracking_uri: str | None = None) -> None:
