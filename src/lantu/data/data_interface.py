@@ -41,6 +41,13 @@ class DataInterface(LightningDataModule):
         """
         raise lacks(self, "read", "to train")
 
+    def files_read(self) -> list[Path] | None:
+        """The files on whose content, beside the options, it depends what `read` finds; None: they are not known.
+
+        Where they are known, `lantu.data.last_read` may give the next run of this process what was read before.
+        """
+        return None
+
     def collate(self, examples: list[Any]) -> Any:
         """Make a batch of single examples, for data sets without `__getitems__`; those with it fetch whole batches.
 

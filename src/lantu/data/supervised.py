@@ -16,6 +16,7 @@ from lantu.data.batches import Examples
 from lantu.data.data_module import DataModule
 from lantu.data.folds import in_folds
 from lantu.data.label_sets import COLUMN, joined_labels
+from lantu.data.source_files import files_of, reads
 from lantu.data.sources import Raw
 from lantu.data.splitting import SPLITS
 from lantu.errors import UserError
@@ -104,6 +105,7 @@ class SupervisedDataModule(DataModule, ArrangedRows):
         y = self.splits["train"].y  # type: ignore[attr-defined]
         self.spec = {**self.facts(), **target.facts(y)}
 
+    @reads(files_of)
     def _in_folds(self, source: Callable[[], Raw]) -> Raw:
         assert self.fold is not None
         assert self.folds is not None

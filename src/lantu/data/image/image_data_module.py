@@ -26,7 +26,8 @@ from lantu.data.image.picture_examples import PictureExamples
 from lantu.data.image.read_picture import Rendering
 from lantu.data.image.survey import surveyed
 from lantu.data.read_table import READERS, read_table
-from lantu.data.sources import Raw
+from lantu.data.source_files import files_of
+from lantu.data.sources import Raw, sklearn
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.errors import UserError
 from lantu.notices import warn_once
@@ -99,6 +100,10 @@ class ImageDataModule(SupervisedDataModule):
         assert isinstance(train, PictureExamples)
         train.augment = self.augment
         train.classes = self.spec["classes"] if self.spec["task"] == "classification" else None
+
+    def files_read(self) -> list[Path] | None:
+        """As of a folder; a table's cells may name pictures."""
+        return files_of(self.source) if getattr(self.source, "func", None) in (image_folder, sklearn) else None
 
     def augmented_sample(self, count: int = 32) -> Image.Image | None:
         """A contact sheet of training pictures, each beside itself as the first epoch has it; None: none is changed."""

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lantu.data.files import IMAGE_ENDINGS, visible_files, with_endings
 from lantu.data.labels import alike
+from lantu.data.source_files import reads
 from lantu.data.sources import PARTS, Raw
 from lantu.errors import UserError
 
@@ -15,6 +16,7 @@ SIDECARS = {".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".html", ".
 """Endings of texts about pictures; they are passed over silently."""
 
 
+@reads(lambda path: visible_files(Path(path).expanduser()))
 def image_folder(path: str) -> Raw:
     """Pictures in a folder per class, with or without folders train, validation and test above them.
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from lantu.data.batches import Examples, loader
 from lantu.data.csv_rows import with_numbers
 from lantu.data.read_table import read_table_with_notes
+from lantu.data.source_files import files_of
 from lantu.data.sources import Raw
 from lantu.data.supervised import SupervisedDataModule, linear_model
 from lantu.data.table.column import Column
@@ -65,6 +66,9 @@ class TableDataModule(SupervisedDataModule, TableRows):
 
     _training_targets: np.ndarray | None = None
     """Targets (N, T) while the training rows are prepared, so that none is told its own target."""
+
+    def files_read(self) -> list[Path] | None:
+        return files_of(self.source)
 
     def table_columns(self) -> list[dict[str, Any]]:
         return list(self.learned.get("columns") or [])
