@@ -3,8 +3,8 @@
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 
+from lantu.config.instantiate import instantiate
 from lantu.errors import UserError
 
 LIBRARIES = ("lantu", "pytorch_lightning", "timm", "torch", "torchmetrics", "torchvision", "transformers")
@@ -24,7 +24,7 @@ def build(node: Any, **given: Any) -> Any:
     if not node or not node.get("_target_"):
         return None
     try:
-        return instantiate(node, _convert_="all", **given)
+        return instantiate(node, given)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):

@@ -41,7 +41,7 @@ def check(composition: Composition, *, only_facts: bool = False) -> None:
     written = leaves(plain)
     if only_facts:
         check_spec_fields(composition)
-        check_ranges(cfg, plain, written)
+        check_ranges(cfg, plain, {name: value for name, value in written.items() if "${" in str(value)})
         check_combinations(cfg)
         return
     check_structure(composition)

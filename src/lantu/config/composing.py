@@ -24,6 +24,7 @@ from lantu.config.parse_cache import (
     keep_parse_trees,
     tell_only_new_children_their_parent,
 )
+from lantu.config.quick_nodes import convert_nodes_quickly, look_up_quickly, resolve_names_quickly
 from lantu.renamed_options import with_current_name
 
 HYDRA_VERSION = "1.3"
@@ -33,6 +34,9 @@ keep_parse_trees()
 keep_config_files()
 tell_only_new_children_their_parent()
 build_choices_where_interpolated()
+convert_nodes_quickly()
+look_up_quickly()
+resolve_names_quickly()
 OmegaConf.register_new_resolver("cwd", os.getcwd, replace=True)
 OmegaConf.register_new_resolver("trial_folder", lambda number: f"trials/{int(number or 0):04d}", replace=True)
 

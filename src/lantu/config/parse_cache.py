@@ -8,8 +8,10 @@ the whole config after each file, and copies it in a slow way. All that is avoid
 
 import copy
 import os
+import re
 from collections import defaultdict
 from functools import lru_cache
+from typing import Any
 
 from hydra._internal import defaults_list
 from hydra._internal.config_repository import ConfigRepository
@@ -30,15 +32,26 @@ from omegaconf import (
 DISTINCT = 4096
 """Texts whose parse trees are kept, and config files; all of conf/ has some hundred of either."""
 
+NAMED_NODE = re.compile(r"\$\{(\.*[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\}", re.ASCII)
+"""The interpolation of a node by its dotted name."""
+
 
 def keep_parse_trees() -> None:
     """Let OmegaConf reuse parse trees in this process; nothing is done where it no longer parses in this way.
 
-    A parse tree is only read, so the same text can share one.
+    A parse tree is only read, so the same text can share one. Of a text such as `${model.width}` it gets the name.
     """
     parse = getattr(base, "parse", None)
-    if parse is not None and not hasattr(parse, "cache_info"):
-        base.parse = lru_cache(DISTINCT)(parse)
+    if parse is None or hasattr(parse, "cache_info"):
+        return
+
+    @lru_cache(DISTINCT)
+    def parse_once(text: str, *options: Any, **more: Any) -> Any:
+        tree = parse(text, *options, **more)
+        tree.named = named[1] if (named := NAMED_NODE.fullmatch(text)) else None
+        return tree
+
+    base.parse = parse_once
 
 
 def keep_config_files() -> None:

@@ -54,13 +54,14 @@ def check_kinds(composition: Composition, plain: Any) -> None:
     if not setting:
         return
     defaults = _defaults(tuple(each for each in composition.overrides if each not in setting), tuple(user_confs()))
+    mirror = OmegaConf.select(composition.cfg, "paths.mirror")
     for key in (each.partition("=")[0] for each in setting):
         value = _at(plain, key)
         if key not in defaults or not _is_ours(plain, key) or (isinstance(value, str) and "${" in value):
             continue
         if isinstance(value, dict) and value.get("_target_"):
             continue
-        check_path(key, value, default=defaults[key], mirror=OmegaConf.select(composition.cfg, "paths.mirror"))
+        check_path(key, value, default=defaults[key], mirror=mirror)
         wrong = complaint(key, value)
         if rule_for(key) is None and (instead := required_kind(defaults[key], value)) is not None:
             wrong = f"`{key}={as_typed(value)}`: `{key}` takes {instead}."

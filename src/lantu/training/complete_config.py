@@ -1,9 +1,11 @@
 """Complete a config: names and paths before anything is read, and then what the data say."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from lantu.config.build import groups_of, measured_by
 from lantu.config.checking import check
@@ -19,8 +21,9 @@ from lantu.training.resume import is_run
 
 def complete_config(composition: Composition) -> DictConfig:
     """The checked config with its names filled in."""
-    check(composition)
     cfg = composition.cfg
+    _resolve_roots(cfg)
+    check(composition)
     with open_dict(cfg):
         cfg.choices = composition.choices
         cfg.experiment_name = cfg.experiment_name or experiment_name(composition)
@@ -31,7 +34,15 @@ def complete_config(composition: Composition) -> DictConfig:
             cfg.resume = place_to_resume(str(cfg.resume), store=Path(paths.store), tracking_uri=paths.tracking_uri)
             if is_run(cfg.resume) and not any(each.startswith("paths.run=") for each in composition.overrides):
                 paths.run = str(Path(cfg.resume).expanduser().absolute())
+    OmegaConf.resolve(cfg.paths)
     return cfg
+
+
+def _resolve_roots(cfg: DictConfig) -> None:
+    """Work out once the folders that nearly all paths begin with; `check` complains where that cannot be done."""
+    for name in ("root", "store"):
+        with suppress(OmegaConfBaseException, AttributeError):
+            OmegaConf.update(cfg, f"paths.{name}", cfg.paths[name])
 
 
 def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -> None:
@@ -46,7 +57,8 @@ def publish_facts(cfg: DictConfig, data: DataModule, composition: Composition) -
             cfg.task = OmegaConf.merge(compose(command=f"task/{cfg.task.auto}").cfg.task, own)
             composition.choices["task"] = cfg.choices.task = cfg.spec.task
         changed = task_class(cfg.task).facts(data.spec, as_plain(cfg.task, resolve=False))
-        cfg.spec = {**data.spec, **changed}
+        if changed:
+            cfg.spec = {**data.spec, **changed}
     check(composition, only_facts=not is_chosen_now)
     _check_outputs(cfg)
 

@@ -1,6 +1,7 @@
 """Compose the trials of a sweep: their config files once, and values in a copy of what they give."""
 
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -63,7 +64,7 @@ class TrialLoader(ConfigLoaderImpl):
         if override not in kept:
             if len(kept) >= 64 * COMPOSED:
                 kept.clear()
-            kept[override] = OverridesParser.create().parse_overrides([override])[0]
+            kept[override] = _parser().parse_overrides([override])[0]
         return kept[override]
 
     def _chooses(self, override: Override) -> bool:
@@ -72,3 +73,8 @@ class TrialLoader(ConfigLoaderImpl):
         if override.is_hydra_override() or override.package is not None:
             return True
         return "." not in key and ("/" in key or self.repository.group_exists(key))
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
