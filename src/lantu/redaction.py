@@ -40,6 +40,8 @@ _ASSIGNED = re.compile(rf"({_SECRET}['\"]?\s*[:=]\s*){_QUOTED}", re.IGNORECASE)
 _CONFIG = re.compile(
     rf"({_SECRET}['\"]?[ \t]*[:=][ \t]*)(?!null\b|None\b)[^\s'\"(\[{{]+[ \t]*$", re.IGNORECASE | re.MULTILINE
 )
+_FRAGMENTS = ("passw", "passp", "secret", "credential", "key", "pwd", "token", "sig=", "x-amz")
+"""What a text has, in lower case, in which one of the four patterns above that begin with a name finds anything."""
 
 
 def redact(text: str) -> str:
@@ -63,10 +65,12 @@ def _redacted(text: str, secrets: tuple[str, ...]) -> str:
         text = text.replace(value, HIDDEN)
     text = _IN_URI.sub(_user, text)
     text = _BEARER.sub(rf"\1 {HIDDEN}", text)
-    for pattern in (_OPTION, _ASSIGNED):
-        text = pattern.sub(lambda match: f"{match[1]}{match['quote'] or ''}{HIDDEN}", text)
-    for pattern in (_CONFIG, _IN_QUERY):
-        text = pattern.sub(rf"\1{HIDDEN}", text)
+    folded = text.casefold()
+    if any(fragment in folded for fragment in _FRAGMENTS):
+        for pattern in (_OPTION, _ASSIGNED):
+            text = pattern.sub(lambda match: f"{match[1]}{match['quote'] or ''}{HIDDEN}", text)
+        for pattern in (_CONFIG, _IN_QUERY):
+            text = pattern.sub(rf"\1{HIDDEN}", text)
     return _SHAPES.sub(HIDDEN, text)
 
 

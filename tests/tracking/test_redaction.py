@@ -19,6 +19,8 @@ from lantu.redaction import is_secret, redact, redact_tree
         "AWS_SECRET_ACCESS_KEY=hunter2",
         '{"hub_token": "hunter2"}',
         "Authorization: Bearer hunter2hunter2",
+        "PA\u017f\u017fWORD=hunter2",
+        "https://host/path?sig=hunter2",
     ],
 )
 def test_a_credential_in_a_text_is_hidden(text: str) -> None:

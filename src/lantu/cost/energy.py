@@ -1,10 +1,12 @@
 """Energy of this process, through codecarbon: measured if the hardware has counters, otherwise estimated."""
 
 import logging
+import math
 import os
 import threading
 import time
 import weakref
+from functools import lru_cache
 from typing import Any
 
 from lantu.cost.prices import Economics
@@ -56,6 +58,7 @@ class EnergyMeter:
             allow_multiple_runs=True,
         )
         self._looked = time.monotonic()
+        self._flushed = -math.inf
         self._memory_kwh = 0.0
         self._grams_per_kwh = economics.grams_co2e_per_kwh
         self._country = economics.country.upper()
@@ -73,14 +76,21 @@ class EnergyMeter:
         """Block until the hardware has been detected."""
         self._starting.join()
 
-    def kwh(self) -> float:
-        """Return the energy so far in kWh, multiplied by the data centre's PUE."""
+    def kwh(self, at_most_old: float = 0.0) -> float:
+        """Return the energy so far in kWh, multiplied by the data centre's PUE.
+
+        Args:
+            at_most_old: seconds for which the energy of processors and GPU is not measured anew: to find it, codecarbon
+                looks at all processes of the machine.
+        """
         now = time.monotonic()
         self._memory_kwh += WATTS_PER_GIB * resident_bytes() / 2**30 * (now - self._looked) / 3.6e6
         self._looked = now
         counted = 0.0
         if self.is_ready():
-            self._tracker.flush()
+            if now - self._flushed >= at_most_old:
+                self._tracker.flush()
+                self._flushed = now
             counted = self._tracker._total_cpu_energy.kWh + self._tracker._total_gpu_energy.kWh
         return float(counted + self._memory_kwh) * self._pue
 
@@ -129,6 +139,11 @@ def carbon_intensity(country: str) -> float:
 
 def resident_bytes() -> int:
     """Return the resident memory of this process in bytes."""
+    return int(_process(os.getpid()).memory_info().rss)
+
+
+@lru_cache(maxsize=1)
+def _process(number: int) -> Any:
     import psutil
 
-    return int(psutil.Process(os.getpid()).memory_info().rss)
+    return psutil.Process(number)

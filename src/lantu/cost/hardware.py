@@ -3,6 +3,7 @@
 import os
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,7 +44,24 @@ def _family() -> list[Any]:
     import psutil
 
     own = psutil.Process()
-    return [own, *own.children(recursive=True)]
+    try:
+        return [own, *map(psutil.Process, _started_by(own.pid))]
+    except (OSError, psutil.NoSuchProcess):  # no such files, or a process has just ended
+        return [own, *own.children(recursive=True)]
+
+
+def _started_by(process: int) -> list[int]:
+    """The processes that one has started, and those that they have: psutil reads all of the machine to find them.
+
+    Raises:
+        OSError: the kernel does not list them, or the process has ended.
+    """
+    children = [
+        int(child)
+        for thread in os.listdir(f"/proc/{process}/task")
+        for child in Path(f"/proc/{process}/task/{thread}/children").read_text().split()
+    ]
+    return children + [each for child in children for each in _started_by(child)]
 
 
 def _processor_seconds(family: list[Any]) -> float:

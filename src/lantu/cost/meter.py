@@ -22,6 +22,8 @@ LIVE_SECONDS = 10.0
 """Between two looks at energy and money while training."""
 BUDGET_SECONDS = VALIDATION_SECONDS = 1.0
 """The same where a budget may end the run, and at validations, which give a curve of quality by money its points."""
+CHECKPOINT_SECONDS = 1.0
+"""How old the energy of the processors may be that a checkpoint holds."""
 STATE = "lantu.cost"
 """Where a checkpoint keeps what the run has used."""
 
@@ -143,7 +145,7 @@ class CostMeter(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._energy is not None:
-            checkpoint[STATE] = vars(self.total(trainer)).copy()
+            checkpoint[STATE] = vars(self.total(trainer, at_most_old=CHECKPOINT_SECONDS)).copy()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if STATE in checkpoint and self.now.steps == 0:  # resuming, rather than loading the best one for the test
@@ -157,9 +159,13 @@ class CostMeter(Callback):
 
     # What it knows
 
-    def total(self, trainer: Trainer) -> Totals:
-        """Of the whole run so far, over all ranks and earlier processes."""
-        self._clock()
+    def total(self, trainer: Trainer, *, at_most_old: float = 0.0) -> Totals:
+        """Of the whole run so far, over all ranks and earlier processes.
+
+        Args:
+            at_most_old: seconds, as of `EnergyMeter.kwh`.
+        """
+        self._clock(at_most_old)
         ranks = trainer.world_size
         device = trainer.strategy.root_device  # NCCL adds up what lies on a GPU only
         here = self.now.over_ranks(lambda values: trainer.strategy.reduce(values.to(device), reduce_op="sum"), ranks)
@@ -199,10 +205,10 @@ class CostMeter(Callback):
             self._counted = (like, (work.examples_in(batch), work.tokens_in(x)))
         return self._counted[1]
 
-    def _clock(self) -> None:
+    def _clock(self, at_most_old: float) -> None:
         if self._energy is not None:
             self.now.seconds = time.monotonic() - self._begun
-            self.now.kwh = self._energy.kwh()
+            self.now.kwh = self._energy.kwh(at_most_old)
             self.energy_source = self.energy_source or self._energy.source()
 
     def _due(self, trainer: Trainer, seconds: float) -> bool:

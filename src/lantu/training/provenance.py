@@ -1,5 +1,6 @@
 """Provenance of a run: code, packages, machine, command."""
 
+import os
 import platform
 import shlex
 import socket
@@ -21,10 +22,8 @@ def tags() -> dict[str, str]:
         "lantu.platform": platform.platform(),
         "lantu.python": platform.python_version(),
     }
-    revision = _git("rev-parse", "HEAD")
-    if revision:
-        found["mlflow.source.git.commit"] = revision
-        found["mlflow.source.git.branch"] = _git("rev-parse", "--abbrev-ref", "HEAD")
+    if revision := _git("rev-parse", "HEAD", "--abbrev-ref", "HEAD"):
+        found["mlflow.source.git.commit"], found["mlflow.source.git.branch"] = revision.split("\n")
         found["lantu.git.dirty"] = str(bool(_git("status", "--porcelain"))).lower()
     return found
 
@@ -53,6 +52,9 @@ def packages() -> str:
 
 
 def _git(*arguments: str) -> str:
+    here = Path.cwd()
+    if "GIT_DIR" not in os.environ and not any((folder / ".git").exists() for folder in (here, *here.parents)):
+        return ""
     try:
         answer = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
