@@ -45,6 +45,7 @@ SOURCES = {
     "Precision.forward_context": "be84f4d137d2",
     "Strategy.training_step": "6a2e76195a82",
     "_ResultCollection.log": "5610cd678e27",
+    "_ResultMetric.to": "f45ccd769696",
     "_LoggerConnector.on_batch_start": "5022a98e255d",
     "_LoggerConnector.on_batch_end": "87c0a9cd43e9",
     "_LoggerConnector.update_train_step_metrics": "44584c0c55de",

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lantu.interrupts import raise_if_asked
+from lantu.lazy_imports import import_permanently
 from lantu.redaction import redact
 from lantu.sweeps.state.failures import failure_message, record_failure
 from lantu.sweeps.state.sweep_folder import PRUNED, State, SweepFolder, TrialFolder
@@ -86,12 +87,13 @@ class RunTrial:
         state.reason = pruned.read_text() if pruned.is_file() else ""
 
     def _train(self, cfg: DictConfig, sweep: SweepFolder, trial: TrialFolder) -> "Result":
-        from lantu.training.run import run
+        training = import_permanently("lantu.training.run")
         from lantu.training.train_command import composition_of
 
         composition = composition_of(cfg)
         self._prepare(composition.cfg, sweep, trial)
-        return run(composition)
+        result: Result = training.run(composition)
+        return result
 
     def _prepare(self, cfg: DictConfig, sweep: SweepFolder, trial: TrialFolder) -> None:
         """Turn a run's config into a trial's: name, parent run, automatic resume, pruning."""

@@ -19,7 +19,6 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
-from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from lantu.intervals import RankSync
 from lantu.notices import warn_once
 from lantu.training.loop.lean_hooks import Hooks, has_own
 from lantu.training.loop.lightning_internals import why_not_lean
+from lantu.training.loop.results import Results
 
 REPLACED_STEPS = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
 """Parts of a step that a module may override; for such a module Lightning's own loop is used."""
@@ -41,6 +41,7 @@ def make_lean(trainer: Trainer) -> None:
         return
     theirs = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, min_steps=theirs.min_steps, max_steps=theirs.max_steps)
+    trainer.fit_loop.epoch_loop.val_loop._results = Results(training=False)
 
 
 class LeanEpochLoop(_TrainingEpochLoop):
@@ -164,40 +165,6 @@ class LeanEpochLoop(_TrainingEpochLoop):
             optimizer.step()
             counted.step.increment_completed()
         return output
-
-
-class Results(_ResultCollection):
-    """The values logged in training.
-
-    Lightning collects them after every batch, which synchronises with the GPU for the values in the progress bar. Here
-    they are collected only after a new value was logged.
-    """
-
-    has_new_values = False
-    reads_lazily = False
-    """Whether the progress bar converts tensors itself when it draws, as Rich's does and TQDM's does not."""
-
-    def log(self, *args: Any, **options: Any) -> None:
-        self.has_new_values = True
-        super().log(*args, **options)
-
-    def metrics(self, on_step: bool) -> Any:
-        """As Lightning's, but values for the progress bar stay on the device until the bar draws them."""
-        shown = [each for each in self.values() if each.meta.prog_bar]
-        if not (on_step and self.reads_lazily and shown):
-            return super().metrics(on_step)
-        for each in shown:
-            each.meta.prog_bar = False
-        try:
-            found = super().metrics(on_step)
-        finally:
-            for each in shown:
-                each.meta.prog_bar = True
-        for _, each in self.valid_items():
-            value = self._get_cache(each, on_step) if each.meta.prog_bar else None
-            if isinstance(value, Tensor):
-                found["pbar"][self._forked_name(each, on_step)[1]] = value
-        return found
 
 
 def is_plain(trainer: Trainer) -> bool:

@@ -9,7 +9,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.trainer.connectors.logger_connector import _LoggerConnector
-from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
 from pytorch_lightning.utilities.combined_loader import CombinedLoader, _MaxSizeCycle
 
 TESTED = ((2, 6), (2, 7))
@@ -43,6 +43,7 @@ RELIES_ON: tuple[tuple[type, str], ...] = (
     (FabricPrecision, "forward_context"),
     (Strategy, "training_step"),
     (_ResultCollection, "log"),
+    (_ResultMetric, "to"),
     (_LoggerConnector, "on_batch_start"),
     (_LoggerConnector, "on_batch_end"),
     (_LoggerConnector, "update_train_step_metrics"),
