@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import create_engine
 
 from lantu.errors import UserError
 from lantu.sweeps.search.study import journal_of, open_storage
+from lantu.sweeps.search.study_checks import OBJECTIVES, check_study
 from lantu.sweeps.state.sweep_folder import SweepFolder
 from lantu.tracking.store import ensure_store
 from tests.sweeps.conftest import Sweep
@@ -74,6 +76,39 @@ def test_a_point_that_was_tried_is_not_paid_for_again(sweep: Sweep, the_sweep: F
     assert sweep(*search, "optimizer.lr=0.1,0.2", "trainer.max_steps=2", "sweep.name=mine") == 0
     trials = the_sweep("mine").trials()
     assert sorted(trial.name for trial in trials) == ["lr=0.1", "lr=0.2"]
+
+
+def test_earlier_trials_outside_of_what_is_searched_now_are_said(
+    sweep: Sweep, the_sweep: Find, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "trainer.max_steps=2", "sweep.name=mine")
+    assert sweep(*search, "optimizer.lr=interval(0.01,0.1)") == 0
+    assert "outside of what is searched" not in capsys.readouterr().err
+    assert sweep(*search, "optimizer.lr=interval(1e-6,1e-5)") == 0
+    assert "1 of 1 earlier trials lie outside of what is searched now, such as `lr=0.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"directions": ["maximize"]}, "is to maximize, this search to minimize"),
+        ({"values of": "val/accuracy"}, "holds values of val/accuracy, and `sweep.objective` is val/loss"),
+        ({"x": 0.5}, "is of another search: it chose x, this one chooses optimizer.lr"),
+    ],
+)
+def test_a_study_of_another_search_is_refused(made: dict[str, Any], said: str) -> None:
+    study = optuna.create_study(directions=made.get("directions", ["minimize"]))
+    if "values of" in made:
+        study.set_user_attr(OBJECTIVES, [made["values of"]])
+    study.add_trial(optuna.create_trial(value=1.0))
+    if "x" in made:
+        study.enqueue_trial(made)
+        study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    with pytest.raises(UserError, match=said):
+        check_study(study, objectives=("val/loss",), directions=("minimize",), searched={"optimizer.lr"})
+    mine = optuna.create_study()
+    for _ in range(2):
+        check_study(mine, objectives=("val/loss",), directions=("minimize",), searched={"optimizer.lr"})
 
 
 def test_several_objectives_end_in_a_front(sweep: Sweep, the_sweep: Find) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lantu.errors import UserError
 from lantu.sweeps.search.space import Space
+from lantu.sweeps.search.study_checks import check_study, say_outside
 from lantu.sweeps.state.objective import objective_value
 from lantu.sweeps.state.request import Point
 from lantu.sweeps.state.sweep_folder import SweepFolder, TrialFolder
@@ -60,13 +61,20 @@ class Search:
         """Open the study. `sampler` gets the number of existing trials, so that it does not repeat their draws."""
         self._space, self._folder, self._options = space, folder, options
         self.study = open_study(folder, options, pruner=pruner)
+        distributions = {each.key.lstrip("+"): each.distribution() for each in space.all()}
+        check_study(self.study, objectives=options.objectives, directions=options.directions, searched=distributions)
         self.study.sampler = sampler(len(self.study.get_trials(False)))
         self._begun = time.monotonic()
         self._exhausted = False
         self._numbers: dict[str, list[int]] = defaultdict(list)
         """The trials of each point, by its key; the folder alone would be read in full for every suggestion."""
+        outside = []
         for trial in folder.trials():
-            self._numbers[trial.point.key].append(trial.number)
+            point = trial.point
+            self._numbers[point.key].append(trial.number)
+            if not _params(point, distributions):
+                outside.append(point)
+        say_outside(outside, done=sum(map(len, self._numbers.values())))
         self._settled, self._reused = 0, 0
         """How many trials at the start of the study have ended, and how many of those were reused."""
         self._leftover = self._left_by_an_earlier_run()
@@ -205,7 +213,8 @@ def open_study(
     except UserError:
         raise
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = error.__cause__ or error  # what Optuna says of a commit is not what the database said
+        first = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
         raise UserError(f"`hydra.sweeper.storage={options.storage}` cannot be opened: {first}.") from error
 
 
