@@ -14,6 +14,7 @@ from lantu.cli.main import main
 from lantu.data.table.column import Column
 from lantu.data.table.reference import described
 from lantu.monitoring import drift, performance
+from lantu.monitoring.monitor_command import one_file, redacted_in
 from tests.responsible.applicants import applicants
 
 NUMBER = Column("x", "number", "double")
@@ -130,6 +131,36 @@ def test_the_same_kind_of_rows_ends_with_status_0(table_run: Path, tmp_path: Pat
     status, found = monitor(table_run, applicants(500, seed=5), tmp_path, "track=false")
     assert (status, found["drifted"]) == (0, [])
     assert any(each["column"] == "performance" for each in found["findings"])
+
+
+def test_rows_too_few_to_show_a_change_are_said_to_be(table_run: Path, tmp_path: Path) -> None:
+    _, found = monitor(table_run, applicants(1, seed=5), tmp_path, "track=false")
+    assert found["notes"][0].startswith("1 row cannot show a change of a distribution, however large")
+    shown = [drift.unseen(rows, 10, alpha=0.05) for rows in (20, 40, 500)]
+    assert [text.partition(" below ")[2][:4] for text in shown] == ["0.39", "", ""]
+    far = [drift.numbers("x", of(np.arange(2000.0)), of(np.full(n, 1e6)), least=0.1) for n in (1, 20)]
+    drift.correct(far[:1] * 10)
+    assert not far[0].drifted
+    drift.correct(far[1:])
+    assert far[1].drifted
+
+
+def test_a_reference_whose_column_is_empty_is_compared_by_what_is_missing(table_run: Path, tmp_path: Path) -> None:
+    applicants(300, seed=7).assign(home="").to_csv(tmp_path / "before.csv", index=False)
+    status, found = monitor(
+        table_run, applicants(300, seed=8), tmp_path, "track=false", f"reference={tmp_path}/before.csv"
+    )
+    assert status == 3
+    assert [each["test"] for each in found["findings"] if each["column"] == "home"] == ["missing"]
+    applicants(2, seed=7).to_csv(tmp_path / "before.csv", index=False)
+    _, found = monitor(table_run, applicants(300, seed=8), tmp_path, "track=false", f"reference={tmp_path}/before.csv")
+    assert found["notes"][0].startswith("2 rows cannot show a change")
+
+
+def test_a_folder_of_other_files_is_judged_as_predict_takes_it(tmp_path: Path) -> None:
+    (tmp_path / "0.png").touch()
+    assert one_file(tmp_path, tmp_path / "place") == tmp_path
+    assert redacted_in(tmp_path) == []
 
 
 def test_changed_rows_end_with_status_3_and_are_named_and_kept(table_run: Path, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ BINS = 10
 """Of the population stability index, by the reference's quantiles."""
 MOST_NAMED = 100
 """Categories that are compared one by one, the commonest of both; the others are compared as one."""
+ORDINARY = 0.3
+"""Effect of a change that a report should be able to show; where it cannot, it says so."""
 RARE = 1e-4
 """Share that an empty bin counts with, without which the index would be infinite."""
 
@@ -50,7 +52,7 @@ def compare(reference: dict[str, Any], new: dict[str, Any], *, least: float = 0.
         found.append(missing(name, before, after, least=least / 2))
         if before.get("points") and after.get("points"):
             found.append(numbers(name, before, after, least=least))
-        elif "counts" in before and "counts" in after and after["counts"]:
+        elif before.get("counts") and after.get("counts"):
             found.append(categories(name, before, after, least=least))
     return found
 
@@ -64,6 +66,24 @@ def correct(findings: list[Finding], *, alpha: float = 0.05) -> None:
         largest = max(largest, min(1.0, each.p * (len(findings) - rank)))
         each.corrected = largest
         each.drifted = each.corrected < alpha and each.effect >= each.least
+
+
+def unseen(rows: int, comparisons: int, *, alpha: float) -> str:
+    """A sentence on changes that so few rows cannot show; empty where they show ordinary ones.
+
+    Args:
+        rows: of the smaller file; the other is taken to be much larger.
+        comparisons: over which the p values are corrected.
+    """
+    from scipy.stats import kstwobign
+
+    smallest = float(kstwobign.isf(alpha / max(1, comparisons)) / np.sqrt(rows))
+    if smallest <= ORDINARY:
+        return ""
+    here = f"{rows:,} row{'s' * (rows != 1)} cannot show"
+    if smallest >= 1:
+        return f"{here} a change of a distribution, however large: this says nothing without more rows."
+    return f"{here} a change of a distribution whose effect is below {smallest:.2f}: more rows show smaller ones."
 
 
 def numbers(name: str, before: dict[str, Any], after: dict[str, Any], *, least: float) -> Finding:

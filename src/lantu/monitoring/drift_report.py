@@ -48,7 +48,7 @@ class Verdict:
             if self.drifted
             else f"none of {len(self.findings)} comparisons shows a change"
         )
-        lines = [f"{self.rows:,} new rows against {self.reference}: {what}"]
+        lines = [f"{self.rows:,} new row{'s' * (self.rows != 1)} against {self.reference}: {what}"]
         if self.drifted:
             lines[0] += f": {', '.join(self.drifted[:6])}{', ...' if len(self.drifted) > 6 else ''}"
         if self.estimated is not None:

@@ -69,16 +69,18 @@ def job(cfg: DictConfig) -> None:
 
 
 def one_file(path: Path | None, place: Path) -> Any:
-    """A file as it is; the Parquet files of a folder, such as `lantu serve sample=...` writes, as one in `place`.
+    """A file, or a folder such as one of pictures, as it is; but Parquet files of a folder as one in `place`.
+
+    `lantu serve sample=...` writes such files.
 
     Raises:
-        UserError: the folder holds no such files, or they do not fit together.
+        UserError: the files do not fit together.
     """
     if path is None or path.is_file():
         return path
     files = sorted(path.glob("*.parquet"))
     if not files:
-        raise UserError(f"{path} holds no Parquet files.")
+        return path
     frames = [read_parquet(each) for each in files]
     apart = next((file for file, each in zip(files, frames, strict=True) if [*each] != [*frames[0]]), None)
     if apart is not None:
@@ -93,7 +95,7 @@ def one_file(path: Path | None, place: Path) -> Any:
 
 def redacted_in(path: Path | None) -> list[str]:
     """The columns of a sample of requests whose values were not kept."""
-    if path is None or path.suffix != ".parquet":
+    if path is None or path.suffix != ".parquet" or path.is_dir():
         return []
     return list(read_parquet(path).attrs.get(REDACTED, []))
 
@@ -147,6 +149,9 @@ def judge(
             "the model was trained on."
         )
     drift.correct(verdict.findings, alpha=alpha)
+    fewest = min(len(each) for each in (before, after) if each is not None)
+    if not verdict.drifted and (unseen := drift.unseen(fewest, len(verdict.findings), alpha=alpha)):
+        verdict.notes.insert(0, unseen)
     return verdict
 
 
