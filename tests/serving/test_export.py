@@ -11,7 +11,7 @@ import lantu
 from lantu.config.build import build
 from lantu.decisions.attribution import integrated_gradients
 from lantu.errors import UserError
-from lantu.inference.exported import PREPARATION
+from lantu.inference.exported import FILES, PREPARATION
 from lantu.inference.exported_program import load_program
 from lantu.inference.predict import predict
 from lantu.inference.rebuild import rebuild
@@ -96,6 +96,25 @@ def test_a_file_that_can_run_code_is_not_read(run: lantu.Result, tmp_path: Path)
     export(rebuild(run.best_checkpoint), run.best_checkpoint, tmp_path / "out", form="torch", examples=4)
     with pytest.raises(UserError, match="can run code"):
         rebuild(tmp_path / "out" / PREPARATION)
+
+
+@pytest.mark.parametrize("form", [pytest.param("onnx", marks=pytest.mark.slow), "safetensors"])
+def test_an_export_whose_network_was_changed_does_not_answer(form: str, run: lantu.Result, tmp_path: Path) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+    folder, checkpoint = tmp_path / form, run.best_checkpoint
+    assert checkpoint is not None
+    export(rebuild(checkpoint), checkpoint, folder, form=form, examples=4)
+    rebuild(folder / PREPARATION)
+    network = folder / FILES[form]
+    changed = bytearray(network.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    network.write_bytes(changed)
+    with pytest.raises(UserError, match=rf"{network.name} is damaged or was changed after the export"):
+        rebuild(folder / PREPARATION)
+    network.unlink()
+    with pytest.raises(UserError, match=rf"{network.name} is gone"):
+        rebuild(folder / PREPARATION)
 
 
 def test_a_folder_of_something_else_is_not_replaced(run: lantu.Result, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Use an exported network in the place of the trained one, so that one code prepares inputs and reads answers."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,28 @@ KEY = "lantu.exported"
 ATTRIBUTES = ("context", "needs_nms", "channels", "noise", "conditional", "objective", "penalty")
 """Plain attributes of a network that tasks ask for: a language model's context, whether a detector's boxes need
 non-maximum suppression, what a GAN's task asks of it."""
+
+
+def digests(folder: Path, form: str) -> dict[str, str]:
+    """SHA-256 of the files that hold the network of an export, by name."""
+    found = {}
+    for path in sorted(folder.glob(f"{FILES[form]}*")):
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def refuse_changed(folder: Path, about: dict[str, Any]) -> None:
+    """Refuse an export whose network is not the one that was compared; exports made before say nothing of it.
+
+    Raises:
+        UserError: a file is damaged, was changed, or is gone.
+    """
+    kept = about.get("files") or {}
+    there = digests(folder, about["format"]) if kept else {}
+    if wrong := next((name for name, digest in kept.items() if there.get(name) != digest), None):
+        what = "is damaged or was changed after the export" if wrong in there else "is gone"
+        raise UserError(f"{folder / wrong} {what}. Export the run again with `format={about['format']}`.")
 
 
 class ExportedNetwork(nn.Module):

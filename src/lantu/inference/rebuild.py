@@ -14,7 +14,7 @@ from lantu.config.build import build, decided_parts, measured_by
 from lantu.config.foreign import closed
 from lantu.data import DataModule
 from lantu.errors import UserError
-from lantu.inference.exported import KEY, ExportedNetwork, load_weights
+from lantu.inference.exported import KEY, ExportedNetwork, load_weights, refuse_changed
 from lantu.tasks import Task
 
 IDENTITY = ("data._target_", "data.target", "task._target_", "model._target_")
@@ -112,6 +112,8 @@ def _rebuilt(cfg: DictConfig, loaded: dict[str, Any], *, folder: Path, data_opti
     data.load_state_dict(state)
     data.carry(measured_by(cfg))
     exported = loaded.get(KEY)
+    if exported:
+        refuse_changed(folder, exported)
     if exported and exported["format"] != "safetensors":
         task = build(cfg.task, net=ExportedNetwork(folder, exported), **decided_parts(cfg))
         task.load_state_dict(loaded["state_dict"], strict=False)  # the network's weights are in its own file

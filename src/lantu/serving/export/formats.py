@@ -17,7 +17,7 @@ from lantu.checkpoints.embedded_config import Recipe
 from lantu.checkpoints.load import load
 from lantu.errors import UserError, is_full_disk
 from lantu.extras import require
-from lantu.inference.exported import FILES, KEY, PREPARATION
+from lantu.inference.exported import FILES, KEY, PREPARATION, digests
 from lantu.inference.rebuild import Rebuilt
 from lantu.serving.export.graph import Graph, attributes_of
 
@@ -70,6 +70,7 @@ def write_preparation(
         "lantu": version("lantu"),
         "torch": version("torch"),
         "attributes": attributes_of(rebuilt.task.net),
+        "files": digests(folder, form),
     }
     if graph is not None:
         about |= {
