@@ -5,7 +5,7 @@ import sys
 
 import psutil
 
-from lantu.cost.hardware import _family
+from lantu.cost.hardware import own_processes
 
 PARENT = """
 import subprocess, sys
@@ -21,7 +21,7 @@ def test_processes_that_a_child_has_started_count_too() -> None:
     ) as child:
         assert child.stdout is not None
         grandchild = int(child.stdout.readline())
-        found = [each.pid for each in _family()]
+        found = [each.pid for each in own_processes()]
         assert sorted(found) == sorted({psutil.Process().pid, *found})  # none twice
         assert {child.pid, grandchild} <= {*found}
         child.communicate("\n")

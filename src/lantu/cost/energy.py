@@ -45,7 +45,10 @@ class EnergyMeter:
         # codecarbon sets its own log level on import and logs at every start
         logging.getLogger("codecarbon").addFilter(lambda record: record.levelno >= logging.ERROR)
         from codecarbon import OfflineEmissionsTracker
+        from codecarbon.external.hardware import CPU
 
+        if hasattr(CPU, "_get_process_cpu_times"):  # it looks at all processes of the machine to find the run's
+            CPU._get_process_cpu_times = _processor_seconds
         self._tracker = OfflineEmissionsTracker(
             country_iso_code=economics.country.upper(),
             force_carbon_intensity_g_co2e_kwh=economics.grams_co2e_per_kwh,
@@ -135,6 +138,13 @@ def carbon_intensity(country: str) -> float:
             "three letters, or `economics.grams_co2e_per_kwh`."
         )
     return float(table[country]["carbon_intensity"])
+
+
+def _processor_seconds(processors: Any) -> dict[int, float]:
+    """The processor time of this process and of each that it has started, by their numbers."""
+    from lantu.cost.hardware import own_processes, processor_seconds
+
+    return {each.pid: spent for each in own_processes() if (spent := processor_seconds([each]))}
 
 
 def resident_bytes() -> int:

@@ -21,12 +21,12 @@ class HardwareUse:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._seconds = time.monotonic()
-        self._busy = _processor_seconds(_family())
+        self._busy = processor_seconds(own_processes())
 
     def look(self) -> dict[str, float]:
         """Figures named as they are logged, in percent and GiB; a part that cannot be measured is left out."""
-        family = _family()  # once: to find them, psutil reads the state of every process of the machine
-        now, busy = time.monotonic(), _processor_seconds(family)
+        family = own_processes()  # once: to find them, psutil reads the state of every process of the machine
+        now, busy = time.monotonic(), processor_seconds(family)
         elapsed, spent = now - self._seconds, max(0.0, busy - self._busy)
         self._seconds, self._busy = now, busy
         found = {"system/memory_gib": _resident(family) / GIB}
@@ -39,7 +39,7 @@ class HardwareUse:
         return found
 
 
-def _family() -> list[Any]:
+def own_processes() -> list[Any]:
     """This process and those that it started and that still run."""
     import psutil
 
@@ -64,7 +64,7 @@ def _started_by(process: int) -> list[int]:
     return children + [each for child in children for each in _started_by(child)]
 
 
-def _processor_seconds(family: list[Any]) -> float:
+def processor_seconds(family: list[Any]) -> float:
     """Of processes that still run; a worker that has ended takes its share along."""
     total = 0.0
     for each in family:
