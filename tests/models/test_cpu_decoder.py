@@ -20,7 +20,8 @@ def steps(net, tokens, cache, *, prompt=3):
 @EVERY_FORM
 @pytest.mark.parametrize("rows", [1, 6])
 @pytest.mark.parametrize("options", [{}, {"boundary_id": 3}], ids=["one text", "documents"])
-def test_the_logits_are_those_of_the_modules_before_and_after_matrices_are_transposed(form, rows, options):
+def test_the_logits_are_those_of_the_modules_before_and_after_matrices_are_transposed(form, rows, options, monkeypatch):
+    monkeypatch.setattr(cpu_decoder, "OUTPUTS_AT_ONCE", 16)  # four products for the head
     net = small(form, context=40, **options)
     tokens = torch.randint(50, (rows, 40))
     cache = net.new_cache()

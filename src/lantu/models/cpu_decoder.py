@@ -28,6 +28,9 @@ MOST_ROWS = 4
 MOST_INPUTS = 1024
 """Width up to which a transposed matrix is read faster. It also bounds the memory of the copies."""
 
+OUTPUTS_AT_ONCE = 1024
+"""Outputs of the head in one product, for more rows: BLAS is slower with a matrix that is larger than the caches."""
+
 Norm = Callable[[Tensor], Tensor]
 
 
@@ -50,6 +53,12 @@ class Product(NamedTuple):
         inputs, outputs = self.matrix.shape
         is_faster = inputs <= MOST_INPUTS and outputs >= 2 * inputs
         return Product(self.matrix.contiguous(), self.bias) if is_faster else self
+
+    def split(self, outputs: int) -> list[Product]:
+        """Products of so many outputs each."""
+        matrices = self.matrix.split(outputs, dim=1)
+        biases = [None] * len(matrices) if self.bias is None else self.bias.split(outputs)
+        return [Product(*each) for each in zip(matrices, biases, strict=True)]
 
 
 class Layer(NamedTuple):
@@ -93,6 +102,7 @@ class CpuDecoder:
         ]
         self._norm = _norm(norm)
         self._head = _product(head)
+        self._head_parts = self._head.split(OUTPUTS_AT_ONCE)
         self._steps = 0
 
     @staticmethod
@@ -130,7 +140,8 @@ class CpuDecoder:
         """
         x_ND = x_N1D.squeeze(1)
         mask_N11S = None if mask_N1S is None else mask_N1S[:, None]
-        if x_ND.shape[0] <= MOST_ROWS:
+        is_narrow = x_ND.shape[0] <= MOST_ROWS
+        if is_narrow:
             self._steps += 1
             if self._steps == TRANSPOSE_AFTER:
                 self._transpose()
@@ -138,7 +149,10 @@ class CpuDecoder:
             y_ND = _attend(layer, layer.attention_norm(x_ND), rope_N1P2, cache, mask_N11S)
             x_ND = x_ND + layer.attention_out(y_ND)
             x_ND += layer.mlp_out(layer.activation(layer.up(layer.mlp_norm(x_ND))))
-        return self._head(self._norm(x_ND))[:, None]
+        x_ND = self._norm(x_ND)
+        if is_narrow or len(self._head_parts) == 1:
+            return self._head(x_ND).unsqueeze(1)
+        return torch.cat([part(x_ND) for part in self._head_parts], dim=1).unsqueeze(1)
 
     def _transpose(self) -> None:
         self._head = self._head.transposed()
