@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
 from lantu.cli.main import main
+from lantu.errors import UserError
 from lantu.responsible.card import document, sections
-from lantu.responsible.card.facts import Facts, intervals
+from lantu.responsible.card.facts import Facts, _read_journal, intervals
 from lantu.tracking.run_folder import RunFolder
 
 
@@ -69,6 +70,23 @@ def test_a_card_that_the_runs_record_cannot_keep_ends_with_status_1(
     assert main(["card", f"run={run}", "ship=false", f"paths.root={table_run.parents[2]}"]) == 1
     assert "and not in MLflow" in capsys.readouterr().err
     assert (run / "card" / "card.md").read_text() == (card / "card.md").read_text()
+
+
+def test_a_damaged_journal_gives_no_figures_and_one_without_end_is_said(
+    table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, found = tmp_path / "records.jsonl", Facts(cfg={}, parameters=1, inputs=[], outputs=[])
+    lines = (table_run / "journal" / "records.jsonl").read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines))
+    _read_journal(path, found)
+    assert "test/accuracy" in found.metrics
+    assert capsys.readouterr().err == ""
+    path.write_bytes(b"".join(lines)[: len(b"".join(lines)) // 2])
+    _read_journal(path, found)
+    assert f"{path} has no end" in capsys.readouterr().err
+    path.write_bytes(b"".join([*lines[:5], b"?" + lines[5], *lines[6:]]))
+    with pytest.raises(UserError, match=r"records\.jsonl is damaged: 1 of its records cannot be read"):
+        _read_journal(path, found)
 
 
 def test_intervals_cover_the_mean_and_shrink_with_more_examples() -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from lantu.decisions.scores import auc, bootstrap_weights
 from lantu.errors import UserError
 from lantu.inference.rebuild import Rebuilt
+from lantu.notices import warn_once
 from lantu.prediction_file import FOLDER, read_predictions
 from lantu.tracking.journal import Reader
 
@@ -88,11 +89,7 @@ def facts(rebuilt: Rebuilt, checkpoint: Path) -> Facts:
     found.folder = folder
     found.privacy = ledger.read(folder)
     if (folder / "journal" / "records.jsonl").is_file():
-        for _, record in Reader(folder / "journal" / "records.jsonl"):
-            if record["kind"] == "metrics":
-                found.metrics.update({name: float(value) for name, value in record["values"].items()})
-            elif record["kind"] == "tags":
-                found.tags.update({name: str(value) for name, value in record["values"].items()})
+        _read_journal(folder / "journal" / "records.jsonl", found)
     if (folder / "data.json").is_file():
         found.data = _content(folder / "data.json")
     if (folder / "packages.txt").is_file():
@@ -105,6 +102,30 @@ def facts(rebuilt: Rebuilt, checkpoint: Path) -> Facts:
         examples = read_predictions(folder / FOLDER / "test.parquet")
         found.intervals = intervals(examples, positive=classes[1] if len(classes) == 2 else None)
     return found
+
+
+def _read_journal(path: Path, found: Facts) -> None:
+    """Add the last value of each metric and tag.
+
+    Raises:
+        UserError: records are damaged, so that a value may be one of an earlier epoch.
+    """
+    reader, ended = Reader(path), False
+    for _, record in reader:
+        ended |= record["kind"] == "end"
+        if record["kind"] == "metrics":
+            found.metrics.update({name: float(value) for name, value in record["values"].items()})
+        elif record["kind"] == "tags":
+            found.tags.update({name: str(value) for name, value in record["values"].items()})
+    if reader.damaged:
+        raise UserError(
+            f"{path} is damaged: {reader.damaged:,} of its records cannot be read, so the run's last figures are not "
+            "known."
+        )
+    if not ended:
+        warn_once(
+            f"{path} has no end: the run goes on or was killed, or the file was cut. Later figures are not in the card"
+        )
 
 
 def _content(path: Path) -> dict[str, Any]:
