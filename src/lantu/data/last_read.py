@@ -46,16 +46,17 @@ class Key:
             return None  # such as for a file that is not there
 
 
-_kept: dict[Key, tuple[bytes, list[Any]]] = {}
-"""The state after reading, and its arrays; of one key at most."""
+_kept: dict[Key, tuple[bytes, list[Any], set[Any]]] = {}
+"""The state after reading, its arrays, and the versions of the files that they are mapped from; of one key at most."""
 
 
 def recall(data: "DataModule", key: Key | None) -> bool:
     """Give a data module what was last read, if that was under this key; otherwise forget it, which makes room."""
-    if key is None or key not in _kept:
+    found = _kept.get(key) if key is not None else None
+    if found is None or _mapped_files(found[1]) != found[2]:
         _kept.clear()
         return False
-    state, arrays = _kept[key]
+    state, arrays, _ = found
     data.__dict__.update(_Unpickler(state, data, arrays).load())
     return True
 
@@ -70,7 +71,7 @@ def keep(data: "DataModule", key: Key | None) -> None:
     except UNPICKLABLE:
         return
     if len(state) + sum(map(_size, arrays)) <= MOST_BYTES:
-        _kept[key] = state, arrays
+        _kept[key] = state, arrays, _mapped_files(arrays)
 
 
 class _Pickler(pickle.Pickler):
@@ -109,6 +110,12 @@ class _Unpickler(pickle.Unpickler):
 def _version(file: Path) -> tuple[str, int, int, int]:
     found = file.stat()
     return os.path.abspath(file), found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _mapped_files(arrays: list[Any]) -> set[Any]:
+    """The versions of the cache files behind arrays; None for one that is gone."""
+    files = {str(each.filename) for each in arrays if isinstance(each, np.memmap)}
+    return {_version(Path(file)) if os.path.isfile(file) else None for file in files}
 
 
 def _size(array: Any) -> int:
