@@ -21,6 +21,7 @@ from lantu.data.table.rows import TableReport
 from lantu.data.targets import warn_of_far
 from lantu.data.values import number
 from lantu.errors import UserError
+from lantu.notices import collected
 
 GZIPPED = gzip.compress(b"a,y\n1,2\n", mtime=0)  # the time of day would be part of the tests' names
 VALUES = [(round(0.37 * n - 3, 2), n % 3, ("yes", "no")[n * 7 % 11 % 2]) for n in range(60)]
@@ -277,6 +278,15 @@ def test_whole_numbers_of_any_size_are_read_from_json_lines(tmp_path: Path) -> N
     text = "".join(json.dumps({"a": 2**70 + n, "y": "ab"[n % 2]}) + "\n" for n in range(30))
     rows = read_table(written(tmp_path, text, "t.jsonl"), as_text=True)[0]
     assert rows["a"].tolist() == [2**70 + n for n in range(30)]
+
+
+def test_what_was_assumed_of_a_table_is_said_whoever_reads_it(tmp_path: Path) -> None:
+    path = written(tmp_path, "text,y\nn\xe9e,a\n1,2,3,4\nfin,b\n".encode("latin1"))
+    with collected() as said:
+        rows, bad = read_table(path)
+    assert (len(rows), bad) == (2, 1)
+    assert said[0].startswith("not UTF-8: read as ")
+    assert said[-1] == f"{path}: 1 row could not be read"
 
 
 def test_what_is_no_object_a_line_or_has_a_name_twice_is_a_sentence(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from lantu.data.csv_rows import read_csv
 from lantu.data.encoding import code_page_notice, encoding_of, is_code_page
 from lantu.data.parquet import read_parquet
 from lantu.errors import UserError
+from lantu.notices import warn_once
 
 READERS: dict[str, Callable[..., tuple[pd.DataFrame, int, list[str]]]] = {
     ".csv": read_csv,
@@ -34,8 +35,13 @@ _REMEDIES = {
 
 
 def read_table(path: Path, *, as_text: bool = False) -> tuple[pd.DataFrame, int]:
-    """A table by its file's ending, and how many rows could not be read."""
-    return read_table_with_notes(path, as_text=as_text)[:2]
+    """A table by its file's ending, and how many rows could not be read; says on standard error what was assumed."""
+    rows, bad, notes = read_table_with_notes(path, as_text=as_text)
+    for note in notes:
+        warn_once(note)
+    if bad:
+        warn_once(f"{path}: {bad:,} row{'s' * (bad != 1)} could not be read")
+    return rows, bad
 
 
 def read_table_with_notes(path: Path, *, as_text: bool = False) -> tuple[pd.DataFrame, int, list[str]]:
