@@ -40,8 +40,10 @@ assert "accuracy" in vars(torchmetrics.functional)
 """
 OTHER_VERSIONS = """
 from lantu import lazy_dynamo, lazy_imports
-lazy_dynamo.TESTED = lazy_imports.TESTED = ((90, 0), (91, 0))
-import torch._dynamo, torchmetrics.utilities
+lazy_dynamo.TESTED = newer = ((90, 0), (91, 0))
+lazy_imports.TESTED.update(torchmetrics=newer, timm=newer)
+import torch._dynamo, torchmetrics.utilities, timm.optim
+assert "timm.models" in sys.modules
 assert "torch._dynamo.eval_frame" in sys.modules and lazy_dynamo.is_loaded()
 assert "accuracy" in vars(torchmetrics.functional)
 """
@@ -71,6 +73,25 @@ def test_torchmetrics_means_the_same_by_every_name_but_loads_it_when_asked() -> 
     assert loaded == []
     assert len(without) > 30
     assert found == without
+
+
+OPTIMIZERS = """
+import json, sys, timm.optim
+names = NAMES or [each for each in dir(timm.optim) if each[0] != "_"]
+alone = not any(each.startswith("timm.models") for each in sys.modules)
+things = {name: getattr(getattr(timm.optim, name), "__module__", name) for name in names}
+import timm
+print(json.dumps([alone, things, [timm.__version__, timm.create_model("resnet18", num_classes=2).num_classes]]))
+"""
+
+
+def test_an_optimizer_of_timm_loads_no_models_and_they_are_there_when_asked_for() -> None:
+    eager, expected, same = json.loads(said_by(OPTIMIZERS.replace("NAMES", "[]"), switch="0"))
+    lazily = OPTIMIZERS.replace("NAMES", repr(list(expected)))
+    alone, found, made = json.loads(said_by(f"import lantu.training, lantu.optim.muon\n{lazily}"))
+    assert (alone, eager) == (True, False)
+    assert found == expected
+    assert made == same
 
 
 def test_a_metric_that_needs_transformers_works_when_it_is_asked_for() -> None:

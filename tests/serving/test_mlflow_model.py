@@ -7,10 +7,13 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from rich.console import Console
 
 import lantu
+from lantu.serving.package import LOADER, WEIGHTS
 from lantu.training.summary import show
 from tests.stores import uploaded
 
@@ -52,6 +55,25 @@ def test_there_is_no_pickle_and_no_optimizer_in_a_model(train: Train) -> None:
     assert not {file for file in files if file.endswith((".pkl", ".pickle"))}
     weights = next((result.run_dir / "model").rglob("*.ckpt"))
     assert weights.stat().st_size < 0.6 * result.best_checkpoint.stat().st_size
+
+
+def test_the_files_are_those_that_mlflow_would_write(train: Train, tmp_path: Path) -> None:
+    ours = train("model=linear", *OPTIONS).run_dir / "model"
+    metadata, written = Model.load(ours / "MLmodel"), yaml.safe_load((ours / "MLmodel").read_text())
+    theirs = tmp_path / "model"
+    mlflow.pyfunc.save_model(
+        str(theirs), loader_module=LOADER, data_path=str(ours / WEIGHTS), signature=metadata.signature,
+        metadata=metadata.metadata, pip_requirements=str(ours / "requirements.txt"),
+    )  # fmt: skip
+    expected = yaml.safe_load((theirs / "MLmodel").read_text())
+    assert expected["flavors"]["python_function"].pop("code") is None
+    assert written.keys() == expected.keys()
+    assert {key for key in written if written[key] != expected[key]} == {"model_uuid", "utc_time_created"}
+    assert {path.relative_to(ours) for path in ours.rglob("*")} == {
+        path.relative_to(theirs) for path in theirs.rglob("*")
+    }
+    for name in ("requirements.txt", "conda.yaml", "python_env.yaml"):
+        assert yaml.safe_load((ours / name).read_text()) == yaml.safe_load((theirs / name).read_text()), name
 
 
 def test_what_answers_nothing_is_kept_as_no_model_and_the_terminal_says_what_it_is_for(

@@ -1,10 +1,12 @@
 """Write a trained model as an MLflow model: weights, config and learned preparation, without any pickled code."""
 
+import platform
 import shutil
-import warnings
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from lantu.checkpoints.checkpoint_file import write_checkpoint
 from lantu.checkpoints.digest import KEY, weights_digest
@@ -17,11 +19,15 @@ from lantu.tasks import Task
 LOADER = "lantu.serving.model"
 """The module whose `_load_pyfunc` MLflow calls to load the model."""
 KEPT = ("state_dict", "pytorch-lightning_version")
-REQUIRED = ("lantu", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "pandas")
+WEIGHTS = "data/weights.ckpt"
+REQUIRED = ("mlflow", "lantu", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "pandas")
 
 
 def write_model(folder: Path, *, checkpoint: Path, data: DataModule, task: Task, recipe_key: str) -> None:
     """Write a checkpoint as an MLflow model.
+
+    `mlflow.pyfunc.save_model` would write the same files, after a look at everything that is installed, which takes
+    longer than all else here.
 
     Args:
         folder: to be made anew, such as `model` in the run's folder.
@@ -31,28 +37,51 @@ def write_model(folder: Path, *, checkpoint: Path, data: DataModule, task: Task,
         recipe_key: the callback state under which the checkpoint holds the run's config.
     """
     with gc_paused():
-        from mlflow.pyfunc import save_model
+        from mlflow.models import Model
+        from mlflow.pyfunc import add_to_model
 
     shutil.rmtree(folder, ignore_errors=True)
-    weights = folder.parent / "weights.ckpt"
     slim = _slim(checkpoint, data, recipe_key)
     try:
-        write_checkpoint(slim, weights)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*input example was not provided.*")
-            save_model(
-                str(folder),
-                loader_module=LOADER,
-                data_path=str(weights),
-                signature=signature(data, task),
-                metadata={KEY: weights_digest(slim["state_dict"])},
-                pip_requirements=[f"{name}=={version(name)}" for name in REQUIRED],
-            )
+        (folder / WEIGHTS).parent.mkdir(parents=True)
+        write_checkpoint(slim, folder / WEIGHTS)
+        model = Model(signature=signature(data, task), metadata={KEY: weights_digest(slim["state_dict"])})
+        add_to_model(
+            model, LOADER, data=WEIGHTS, conda_env="conda.yaml", python_env="python_env.yaml", streamable=False
+        )
+        model.model_size_bytes = (folder / WEIGHTS).stat().st_size
+        model.save(str(folder / "MLmodel"))
+        _write_environment(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    finally:
-        weights.unlink(missing_ok=True)
+
+
+def _write_environment(folder: Path) -> None:
+    """What MLflow and its servers install to load the model: for pip, virtualenv and conda."""
+    packages = [f"{name}=={version(name)}" for name in REQUIRED]
+    python, pip, setuptools, wheel = platform.python_version(), *map(_installed, ("pip", "setuptools", "wheel"))
+    conda = {
+        "name": "mlflow-env",
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python}", pip.replace("==", "<="), {"pip": packages}],
+    }
+    virtualenv = {
+        "python": python,
+        "build_dependencies": [pip, setuptools, wheel],
+        "dependencies": ["-r requirements.txt"],
+    }
+    (folder / "requirements.txt").write_text("\n".join(packages), encoding="utf-8")
+    for name, content in {"conda.yaml": conda, "python_env.yaml": virtualenv}.items():
+        (folder / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _installed(package: str) -> str:
+    """A requirement of the version that is here, or of any where none is."""
+    try:
+        return f"{package}=={version(package)}"
+    except PackageNotFoundError:
+        return package
 
 
 def signature(data: DataModule, task: Task) -> Any:
