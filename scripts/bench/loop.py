@@ -1,9 +1,10 @@
 """What our training loop costs beside one written by hand: the same network, data, loss and optimizer.
 
-Run: python scripts/bench/loop.py [--steps 20] [--slices 40] [--callbacks] [WORK ...]
+Run: python scripts/bench/loop.py [--steps 20] [--slices 40] [--callbacks] [--arms NAME ...] [-- WORK ...]
 WORK is what is trained, such as "model=mlp model.hidden=[64]"; three, from short to long steps, if none is given.
-The loops take turns in one process, a slice of steps at a time, so that what slows the machine slows all alike: each
-slice is compared with the slice of the loop by hand of the same round. Times are processor time of the training thread,
+After every 20 steps a run of ours takes 20 of the loop by hand, so that what slows the machine slows both alike, and
+each slice is compared with the one by hand that follows it. Both run in the main thread: every other thread has a heap
+of its own, which makes loops in threads differ by more than what is measured. Times are processor time of that thread,
 which other programs disturb less than the clock. `--callbacks` adds rows with one callback each, which say where the
 time goes.
 """
@@ -11,7 +12,6 @@ time goes.
 import argparse
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -33,14 +33,14 @@ from lantu.training.complete_config import complete_config, publish_facts
 
 BARE = ("callbacks=none", "logger=none", "trainer.enable_progress_bar=false")
 QUIET = ("logger=none", "trainer.enable_progress_bar=false")
-ARMS: dict[str, tuple[str, ...] | None] = {
-    "by hand": None,
-    "by hand, again": None,
+BY_HAND = "by hand, beside itself"
+ARMS: dict[str, tuple[str, ...]] = {
+    BY_HAND: (),
     "bare: no callbacks, no logger": BARE,
     "bare, lean=false": (*BARE, "lean=false"),
-    "the defaults": (),  # the only one with a progress bar: a process has one display
+    "the defaults": (),
+    "the defaults, lean=false": ("lean=false",),
     "the defaults, no progress bar": ("trainer.enable_progress_bar=false",),
-    "the defaults, no progress bar, lean=false": ("trainer.enable_progress_bar=false", "lean=false"),
 }
 ONE_CALLBACK = {
     **{
@@ -57,156 +57,144 @@ WORK = (
 
 
 @dataclass
-class Turns:
-    """Loops in threads of which one runs at a time: each takes a slice of steps and lets the next one go on."""
+class Times:
+    """Processor seconds of a step: of ours and of the loop by hand, one pair for each round after the first."""
 
-    arms: list[str]
-    steps: int
-    slices: int
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    """Processor time of a step, the median of each slice after the first, which warms up."""
-    means: dict[str, list[float]] = field(default_factory=dict)
-    """The same as means, into which the ends of epochs count: a loop has more to do there than one by hand."""
+    medians: list[tuple[float, float]] = field(default_factory=list)
+    means: list[tuple[float, float]] = field(default_factory=list)
+    """Into these the ends of epochs count, where a loop has more to do than one by hand."""
+    _is_warm: bool = False
 
-    def __post_init__(self) -> None:
-        self._free = threading.Condition()
-        self._turn = 0
+    def add(self, ours: list[float], by_hand: list[float]) -> None:
+        """Count a round.
 
-    def begin(self, arm: str) -> Callable[[], bool]:
-        """Wait for the arm's first turn; returns what it calls after every step, which says whether to go on."""
-        self.seconds[arm], self.means[arm] = [], []
-        self._wait(arm)
-        ends, warm = [time.thread_time()], False
+        Args:
+            ours: when each step of a slice ended, with when the first one began.
+            by_hand: the same.
+        """
+        if self._is_warm:
+            self.medians.append((_median(ours), _median(by_hand)))
+            self.means.append(((ours[-1] - ours[0]) / (len(ours) - 1), (by_hand[-1] - by_hand[0]) / (len(by_hand) - 1)))
+        self._is_warm = True
 
-        def step_done() -> bool:
-            nonlocal ends, warm
+
+class ByHand:
+    """What one would write: five lines around the same parts."""
+
+    def __init__(self, composition: lantu.Composition) -> None:
+        torch.manual_seed(0)
+        cfg = complete_config(composition)
+        self._data = build(cfg.data)
+        publish_facts(cfg, self._data, composition)
+        self._task = build_task(cfg)
+        assert self._task._optimizer is not None
+        self._optimizer = self._task._optimizer(parameter_groups(self._task.net))
+        self._steps = self._train()
+
+    def slice(self, steps: int) -> list[float]:
+        """Take some steps; returns when each ended, with when the first one began."""
+        ends = [time.thread_time()]
+        for _ in range(steps):
+            next(self._steps)
             ends.append(time.thread_time())
-            if len(ends) <= self.steps:
-                return True
-            if warm:
-                self.seconds[arm].append(statistics.median(b - a for a, b in pairwise(ends)))
-                self.means[arm].append((ends[-1] - ends[0]) / self.steps)
-            warm = True
-            self.leave(arm)
-            if len(self.seconds[arm]) == self.slices:
-                return False
-            self._wait(arm)
-            ends = [time.thread_time()]
-            return True
+        return ends
 
-        return step_done
-
-    def leave(self, arm: str) -> None:
-        """Let the next arm run."""
-        with self._free:
-            self._turn = (self.arms.index(arm) + 1) % len(self.arms)
-            self._free.notify_all()
-
-    def _wait(self, arm: str) -> None:
-        with self._free:
-            self._free.wait_for(lambda: self.arms[self._turn] == arm)
+    def _train(self) -> Iterator[None]:
+        task, optimizer = self._task, self._optimizer
+        while True:
+            for x, y in self._data.train_dataloader():
+                optimizer.zero_grad()
+                loss: Any = task.loss(task.net(x), y, stage="train")
+                loss.backward()
+                optimizer.step()
+                yield
 
 
-class AfterStep(Callback):
-    """Tells the turns of every step; the config builds it, so it finds them by its arm's name."""
+class Beside(Callback):
+    """After each slice of steps takes one of the loop by hand; the config builds it, so it finds that here."""
 
-    turns: dict[str, Callable[[], bool]] = {}  # noqa: RUF012
+    round_done: Callable[[list[float]], bool]
+    """Is given when each step of a slice ended; says whether to go on."""
+    steps: int
 
-    def __init__(self, arm: str) -> None:
-        self._arm = arm
-
-    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
-        self._step_done = AfterStep.turns[self._arm]
+    def on_train_start(self, *_: Any) -> None:
+        self._ends = [time.thread_time()]
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if not self._step_done():
+        self._ends.append(time.thread_time())
+        if len(self._ends) <= self.steps:
+            return
+        if not Beside.round_done(self._ends):
             trainer.should_stop = True
             trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
+        self._ends = [time.thread_time()]
 
 
 def main() -> None:
-    """Time all loops in turns and print medians, and what they are over the loop written by hand."""
+    """Time all loops and print medians, and what they are over the loop written by hand."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=20, help="of a slice")
     parser.add_argument("--slices", type=int, default=40)
     parser.add_argument("--callbacks", action="store_true")
     parser.add_argument("--logger", default="mlflow", help="of the defaults; csv where MLflow is not installed")
-    parser.add_argument("--arms", nargs="+", help="only arms of these names, or with these in their name")
+    parser.add_argument("--arms", nargs="+", help="these only, beside the loop by hand")
     parser.add_argument("work", nargs="*", default=WORK)
     asked = parser.parse_args()
     arms = ARMS | (ONE_CALLBACK if asked.callbacks else {})
-    wanted = ["by hand", "by hand, again", *asked.arms] if asked.arms else [""]
-    arms = {
-        name: overrides
-        for name, overrides in arms.items()
-        if any(each == name or (each in name and each not in arms) for each in wanted)
-    }
+    if unknown := set(asked.arms or ()) - arms.keys():
+        parser.error(f"no arm is called {', '.join(sorted(unknown))}; there are {', '.join(arms)}")
     for work in asked.work:
-        turns = Turns(list(arms), asked.steps, asked.slices)
-        with tempfile.TemporaryDirectory() as folder, silence():
-            threads = [
-                threading.Thread(
-                    target=run,
-                    args=(turns, arm, overrides, work.split(), f"{folder}/{number}"),
-                    kwargs={"logger": asked.logger},
-                )
-                for number, (arm, overrides) in enumerate(arms.items())
-            ]
-            for each in threads:
-                each.start()
-            for each in threads:
-                each.join()
-        Console().print(report(work, turns))
+        found = {
+            name: timed(name, arms[name], work.split(), asked)
+            for name in arms
+            if asked.arms is None or name in (BY_HAND, *asked.arms)
+        }
+        Console().print(report(work, found))
 
 
-def run(
-    turns: Turns, arm: str, overrides: tuple[str, ...] | None, work: list[str], folder: str, *, logger: str
-) -> None:
-    """Train one loop until it has had all its slices."""
-    step_done = turns.begin(arm)
-    AfterStep.turns[arm] = step_done
-    common = (
-        "data=digits", *work, "trainer=cpu", "test=false", "save_model=false", "trainer.max_epochs=1000000",
-        f"paths.root={folder}", "trainer.limit_val_batches=0",  # nor does the loop by hand validate
-    )  # fmt: skip
-    if overrides is None:
-        return by_hand(lantu.compose(*common), step_done)
-    ship: tuple[str, ...] = ("logger.mlflow.ship=false",) if logger == "mlflow" else (f"logger={logger}",)
-    ship = () if "logger=none" in overrides else ship
-    clock = ("+callbacks.clock._target_=__main__.AfterStep", f"+callbacks.clock.arm='{arm}'")
-    lantu.run(lantu.compose(*common, *overrides, *ship, *clock))
+def timed(name: str, overrides: tuple[str, ...], work: list[str], asked: argparse.Namespace) -> Times:
+    """Train with an arm's overrides until it has had all its slices."""
+    with tempfile.TemporaryDirectory() as folder, silence():
+        common = (
+            "data=digits", *work, "trainer=cpu", "test=false", "save_model=false", "trainer.max_epochs=1000000",
+            f"paths.root={folder}", "trainer.limit_val_batches=0",  # nor does the loop by hand validate
+        )  # fmt: skip
+        by_hand, times = ByHand(lantu.compose(*common)), Times()
+
+        def round_done(ours: list[float]) -> bool:
+            times.add(ours, by_hand.slice(asked.steps))
+            return len(times.medians) < asked.slices
+
+        if name == BY_HAND:
+            another = ByHand(lantu.compose(*common))
+            while round_done(another.slice(asked.steps)):
+                pass
+            return times
+        Beside.round_done, Beside.steps = staticmethod(round_done), asked.steps
+        logger = "logger.mlflow.ship=false" if asked.logger == "mlflow" else f"logger={asked.logger}"
+        ship = () if "logger=none" in overrides else (logger,)
+        clock = "+callbacks.clock._target_=__main__.Beside"
+        lantu.run(lantu.compose(*common, *overrides, *ship, clock))
+    return times
 
 
-def by_hand(composition: lantu.Composition, step_done: Callable[[], bool]) -> None:
-    """What one would write: five lines around the same parts."""
-    torch.manual_seed(0)
-    cfg = complete_config(composition)
-    data = build(cfg.data)
-    publish_facts(cfg, data, composition)
-    task = build_task(cfg)
-    assert task._optimizer is not None
-    optimizer = task._optimizer(parameter_groups(task.net))
-    while True:
-        for x, y in data.train_dataloader():
-            optimizer.zero_grad()
-            loss: Any = task.loss(task.net(x), y, stage="train")
-            loss.backward()
-            optimizer.step()
-            if not step_done():
-                return
-
-
-def report(work: str, turns: Turns) -> Table:
-    """Medians in milliseconds, and of the differences from the loop by hand in the same round."""
-    table = Table(f"digits, {work}", "CPU ms a step", "over by hand, ms", "%", "mean, epochs' ends included")
-    hand = turns.seconds["by hand"]
-    for name, times in turns.seconds.items():
-        over = statistics.median(mine - theirs for mine, theirs in zip(times, hand, strict=False))
-        step = statistics.median(times)
-        share = 100 * over / statistics.median(hand)
-        mean = statistics.median(turns.means[name])
-        table.add_row(name, f"{1e3 * step:.3f}", f"{1e3 * over:+.3f}", f"{share:+.1f}", f"{1e3 * mean:.3f}")
+def report(work: str, found: dict[str, Times]) -> Table:
+    """Medians in milliseconds, and of the differences from the loop by hand in the same round, with their quartiles."""
+    table = Table(f"digits, {work}", "CPU ms a step", "by hand", "over by hand, ms", "%", "mean, epochs' ends included")
+    for name, times in found.items():
+        step, hand = (1e3 * statistics.median(each) for each in zip(*times.medians, strict=True))
+        low, over, high = statistics.quantiles((1e3 * (mine - theirs) for mine, theirs in times.medians), n=4)
+        mean = statistics.median(1e3 * (mine - theirs) for mine, theirs in times.means)
+        table.add_row(
+            name, f"{step:.3f}", f"{hand:.3f}", f"{over:+.3f} ({low:+.2f} to {high:+.2f})", f"{100 * over / hand:+.1f}",
+            f"{mean:+.3f}",
+        )  # fmt: skip
     return table
+
+
+def _median(ends: list[float]) -> float:
+    """Of the steps between these moments."""
+    return statistics.median(end - begin for begin, end in pairwise(ends))
 
 
 @contextmanager
