@@ -17,7 +17,12 @@ except ImportError:  # an earlier Hydra
     target_policy = None  # type: ignore[assignment]
 
 CALL = ("_target_", "_partial_", "args", "kwargs", "full_key")
-IS_KNOWN = hydra._call_target.__code__.co_varnames[: len(CALL)] == CALL
+IS_KNOWN = (
+    hydra._call_target.__code__.co_varnames[: len(CALL)] == CALL
+    and hasattr(hydra, "_resolve_target")
+    and hasattr(target_policy, "_target_policy_context")
+    and hasattr(target_policy, "_validated_target_policy")
+)
 DIGEST = str(getattr(target_policy, "_EXPECTED_TARGET_POLICY_DIGEST", "")) if IS_KNOWN else ""
 """Of the policy that a config's targets are held to; empty: this Hydra has none, or builds in another way."""
 OPTIONS = {"_target_", "_partial_", "_recursive_", "_convert_"}

@@ -2,12 +2,13 @@
 
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 DIFF_LIMIT = 1_000_000  # maximum characters of an uncommitted diff
@@ -43,12 +44,18 @@ def diff() -> str:
     return _git("diff", "HEAD")[:DIFF_LIMIT]
 
 
-@cache  # installed packages do not change during a process, and listing them takes 0.25 s
+@cache  # installed packages do not change during a process
 def packages() -> str:
     """Return all installed distributions in requirements format, one a line."""
-    every = [each.metadata for each in distributions()]
-    found = {each["Name"]: each["Version"] for each in every if each["Name"]}
+    found = dict(filter(None, map(_name_and_version, distributions())))
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _name_and_version(package: Distribution) -> tuple[str, str] | None:
+    """Read from the head of the metadata, in a twentieth of the time of parsing all; None where they are not there."""
+    head = (package.read_text("METADATA") or package.read_text("PKG-INFO") or "").partition("\n\n")[0]
+    found = [re.search(rf"^{field}: *(\S+)", head, re.MULTILINE) for field in ("Name", "Version")]
+    return (found[0][1], found[1][1]) if found[0] and found[1] else None
 
 
 def _git(*arguments: str) -> str:
