@@ -13,6 +13,7 @@ from lantu.data.batches import Windows
 from lantu.data.samplers import Chosen
 from lantu.data.text.vocabulary import Bytes, Characters, Subwords
 from lantu.errors import UserError
+from lantu.notices import collected
 
 
 def texts(folder: Path, **options: Any) -> TextDataModule:
@@ -46,6 +47,18 @@ def test_empty_texts_are_counted_and_words_never_seen_are_unknown(tmp_path: Path
     x = made.examples_of(pd.DataFrame({"text": ["marvellous film"]})).__getitems__([0])
     assert x[0, 0] == 1
     assert x[0, 1] > 1
+
+
+@pytest.mark.parametrize("level", ["word", "char", "wordpiece"])
+def test_later_texts_without_any_known_token_are_counted(tmp_path: Path, level: str) -> None:
+    data = texts(tmp_path, level=level)
+    with collected() as notes:
+        data.examples_of(pd.DataFrame({"text": ["a good film", "\u4e00\u4e8c", "", "good \u4e00"]}))
+    assert len(notes) == 1
+    assert "`text`: 2 of 4 values hold nothing that training knew, such as '\u4e00\u4e8c'" in notes[0]
+    with collected() as notes:
+        data.examples_of(pd.DataFrame({"text": ["a good film", "good \u4e00"]}))
+    assert notes == []
 
 
 def test_a_text_is_cut_at_max_length(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from lantu.data.text.ends_of_texts import encode_beginnings
 from lantu.data.text.masking import masking_facts
 from lantu.data.text.vocabulary import UNKNOWN, Vocabulary, asked_for, check_level, restored
 from lantu.errors import UserError
+from lantu.notices import warn_once
 
 PAD_ID = 0
 LONGEST = 256
@@ -150,7 +151,22 @@ class TextDataModule(SupervisedDataModule):
     def examples_of(self, inputs: pd.DataFrame) -> Examples:
         if self.text not in inputs:
             raise UserError(f"The table lacks the column {self.text!r} with the texts.")
-        return self.prepared(inputs.assign(**{self.text: inputs[self.text].fillna("")}), None)
+        rows = inputs.assign(**{self.text: inputs[self.text].fillna("")})
+        examples = self.prepared(rows, None)
+        self._say_unknown(rows[self.text], np.asarray(examples.x))
+        return examples
+
+    def _say_unknown(self, texts: pd.Series, x: np.ndarray) -> None:
+        """Say how many texts, as token ids (N, L), have no token that training knew."""
+        tokenizer = getattr(self._vocabulary(), "tokenizer", None)
+        special = () if tokenizer is None else tokenizer.get_added_tokens_decoder()
+        unread = np.isin(x, [PAD_ID, self.unknown_token() or PAD_ID, *special]).all(axis=1)
+        if unread.any():
+            shown = str(texts[unread].iloc[0]).strip()[:40]
+            warn_once(
+                f"`{self.text}`: {int(unread.sum()):,} of {len(x):,} values hold nothing that training knew, such as "
+                f"{shown!r}; their answers say nothing of them"
+            )
 
     def _vocabulary(self) -> Vocabulary:
         return restored(self.learned["vocabulary"])
