@@ -22,6 +22,11 @@ MISTAKES = {
     "lr=1e-3": ["no option `lr`", "`optimizer.lr`"],
     "optimizer.wd=0.1": ["no option `optimizer.wd`", "`optimizer.weight_decay`"],
     "+optimizer.lrr=0.1": ["AdamW has no option `lrr`", "`optimizer.lr`"],
+    "optimizer=adamw": [
+        "`optimizer=adamw`: AdamW has no `optimizer.momentum` and no `optimizer.ns_steps`",
+        "which `experiment=shakespeare_fast` sets",
+        "'~optimizer.momentum' '~optimizer.ns_steps'",
+    ],
     "optimizer.lr=fast": ["`optimizer.lr` takes a number, 0 or more"],
     "trainer.max_epochs=1.5": ["`trainer.max_epochs` takes a whole number"],
     "data.batch_size=many": ["`data.batch_size` takes a whole number"],
@@ -81,6 +86,7 @@ def test_a_mistake_is_answered_with_what_to_type_instead(
         "data=csv": ["model=mlp"],
         "data.path=nope.csv": ["model=mlp", "data=csv", "data.target=y"],
         "hardware=a10": ["model=mlp", "data=csv", "data.path=x.csv", "data.target=y"],
+        "optimizer=adamw": ["experiment=shakespeare_fast"],
         "init=weights": ["init.path=nope.safetensors"],
         "model.config.model_type=distilbrt": ["model=bert", "data=trec"],
     }

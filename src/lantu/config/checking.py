@@ -57,6 +57,7 @@ def check(composition: Composition, *, only_facts: bool = False) -> None:
             raise UserError(f"`{path}._target_={target}`: {reason}")
         signature = signature_of(target)
         if signature is not None:
+            _check_recipe(composition, path, node, signature)
             _check_options(path, node, signature)
     check_plain_values(composition)
     check_ranges(cfg, plain, written)
@@ -115,6 +116,20 @@ def _check_special_keys(node: Any, path: str = "") -> None:
         raise UserError(f"`{path}._partial_={as_typed(partial)}`: it takes true or false.")
     for key, value in node.items():
         _check_special_keys(value, f"{path}.{key}" if path else str(key))
+
+
+def _check_recipe(composition: Composition, path: str, node: dict[str, Any], signature: Signature) -> None:
+    """Say how to choose another file than a recipe's, whose options the new one lacks."""
+    typed = [each.lstrip("+").partition("=")[0] for each in composition.overrides]
+    recipe, chosen = composition.choices.get("experiment"), composition.choices.get(path)
+    lacking = [f"{path}.{key}" for key in node if key not in SPECIAL_KEYS and key not in signature.parameters]
+    if not recipe or path not in typed or signature.takes_any_keyword or not lacking or set(lacking) & set(typed):
+        return
+    name = str(node["_target_"]).rpartition(".")[2]
+    options, left_out = " and no ".join(f"`{each}`" for each in lacking), " ".join(f"'~{each}'" for each in lacking)
+    raise UserError(
+        f"`{path}={chosen}`: {name} has no {options}, which `experiment={recipe}` sets. Add {left_out} to the command."
+    )
 
 
 def _check_options(path: str, node: dict[str, Any], signature: Signature) -> None:
