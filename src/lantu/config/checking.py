@@ -120,10 +120,12 @@ def _check_special_keys(node: Any, path: str = "") -> None:
 
 def _check_recipe(composition: Composition, path: str, node: dict[str, Any], signature: Signature) -> None:
     """Say how to choose another file than a recipe's, whose options the new one lacks."""
-    typed = [each.lstrip("+").partition("=")[0] for each in composition.overrides]
     recipe, chosen = composition.choices.get("experiment"), composition.choices.get(path)
+    if not recipe or signature.takes_any_keyword:
+        return
+    typed = [each.lstrip("+").partition("=")[0] for each in composition.overrides]
     lacking = [f"{path}.{key}" for key in node if key not in SPECIAL_KEYS and key not in signature.parameters]
-    if not recipe or path not in typed or signature.takes_any_keyword or not lacking or set(lacking) & set(typed):
+    if path not in typed or not lacking or set(lacking) & set(typed):
         return
     name = str(node["_target_"]).rpartition(".")[2]
     options, left_out = " and no ".join(f"`{each}`" for each in lacking), " ".join(f"'~{each}'" for each in lacking)

@@ -18,16 +18,9 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra.core.default_element import InputDefault
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import (
-    AnyNode,
-    BooleanNode,
-    DictConfig,
-    FloatNode,
-    IntegerNode,
-    ListConfig,
-    StringNode,
-    base,
-)
+from omegaconf import DictConfig, ListConfig, base
+
+from lantu.config.quick_nodes import VALUES
 
 DISTINCT = 4096
 """Texts whose parse trees are kept, and config files; all of conf/ has some hundred of either."""
@@ -128,7 +121,7 @@ def copy_nodes_quickly() -> None:
 
     base.Metadata.quick = True  # type: ignore[attr-defined]
     base.Metadata.__deepcopy__ = copy_metadata  # type: ignore[attr-defined]
-    for node in (DictConfig, ListConfig, AnyNode, StringNode, IntegerNode, FloatNode, BooleanNode):
+    for node in (DictConfig, ListConfig, *VALUES):
         node.__deepcopy__ = copy_node  # type: ignore[assignment, method-assign]
 
 

@@ -23,6 +23,7 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError
 
 VALUES = (AnyNode, StringNode, IntegerNode, FloatNode, BooleanNode)
+"""The nodes that hold one plain value."""
 
 
 def convert_nodes_quickly() -> None:
